@@ -1,0 +1,97 @@
+"""From command line to function call: flags, one-line errors, exit status."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from meanet_jax.config import Config
+from meanet_jax.config_dict import check_field_name, resolve
+from meanet_jax.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+  """Parses the flags, calls `main` and exits: 0, the error's status, or 2 for a wrong flag.
+
+  A `UserError` ends as one line on stderr. Any other exception is a defect and keeps its traceback.
+  """
+  app.run(lambda _: _guarded(main), flags_parser=_parse)
+
+
+def define_config_flag() -> Callable[[], Config]:
+  """Defines `--config FILE` and `--config.FIELD=VALUE`; the result gives the checked configuration.
+
+  Call the result inside `run`. It raises UserError for a file that is missing or fails.
+  """
+  holder = config_flags.DEFINE_config_file("config", None, "Path of the configuration file.")
+
+  def get() -> Config:
+    value: Any = holder.value
+    if value is None:
+      raise UserError("flag --config is missing; accepted: the path of a configuration file")
+    if isinstance(value, ConfigDict):
+      return resolve(value)
+    try:
+      value.lock()  # ml_collections keeps a file's OSError until somebody looks
+    except OSError as error:
+      raise UserError(f"flag --config: {error}") from error
+    except AttributeError:
+      pass
+    raise UserError(f"flag --config: get_config() returned {value!r}; accepted: a ConfigDict")
+
+  return get
+
+
+def require(value: str | None, flag: str, accepted: str) -> str:
+  """The value of a flag that has no default."""
+  if not value:
+    raise UserError(f"flag --{flag} is missing; accepted: {accepted}")
+  return value
+
+
+def _guarded(main: Callable[[], None]) -> None:
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+  try:
+    main()
+  except UserError as error:
+    _fail(error, error.status)
+  except KeyboardInterrupt:
+    _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  try:
+    _check_config_arguments(argv[1:])
+    rest = flags.FLAGS(argv)
+  except UserError as error:
+    _fail(error, 2)
+  except Exception as error:  # a wrong flag, or whatever the configuration file raised
+    # ml_collections puts a whole traceback into the message; its last line says what happened.
+    lines = str(error).strip().splitlines() or [""]
+    named = "" if isinstance(error, flags.Error) or len(lines) > 1 else f"{type(error).__name__}: "
+    where = "" if isinstance(error, flags.Error) and len(lines) == 1 else "configuration file: "
+    _fail(f"{where}{named}{lines[-1]}", 2)
+  if len(rest) > 1:
+    _fail(f"unexpected argument {rest[1]!r}; accepted: flags only", 2)
+  return rest
+
+
+def _check_config_arguments(arguments: Sequence[str]) -> None:
+  for index, argument in enumerate(arguments):
+    name, _, value = argument.lstrip("-").partition("=")
+    if name == "config" and "config" in flags.FLAGS:
+      path = value or "".join(arguments[index + 1 : index + 2])
+      if not Path(path.partition(":")[0]).is_file():
+        raise UserError(f"flag --config: no file {path!r}; accepted: a configuration file's path")
+    elif name.startswith("config."):
+      check_field_name(name.removeprefix("config."))
+
+
+def _fail(error: Any, status: int) -> NoReturn:
+  first = " ".join(str(error).split())
+  print(f"error: {first}", file=sys.stderr)
+  sys.exit(status)

@@ -1,0 +1,306 @@
+"""The configuration: frozen dataclasses, one per subject, each field with its meaning and range.
+
+Configuration files hand out a `ml_collections.ConfigDict`; `config_dict.py` turns it into these
+classes and checks every name, type and range. `validate` checks what no single field can know.
+"""
+
+import dataclasses
+from typing import Annotated, Literal, NamedTuple
+
+from meanet_jax.errors import UserError
+
+
+class Range(NamedTuple):
+  """The closed interval of accepted values of a number (or of a tuple's items)."""
+
+  low: float
+  high: float = float("inf")
+
+
+Positive = Annotated[int, Range(1)]
+NonNegative = Annotated[int, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+NonNegativeFloat = Annotated[float, Range(0)]
+PositiveFloat = Annotated[float, Range(1e-30)]
+
+Criterion = Literal["entropy", "max_prob", "margin"]
+STAGE_NAMES = ("main", "edge", "cloud")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+  """Which images, how they are split and normalised.
+
+  name: the source; see `meanet_jax/data/sources.py`.
+  image_shape: height, width, channels; the loaded images must have it.
+  num_classes: C; the loaded labels must agree.
+  mean, std: per channel (or one for all), on images scaled to [0, 1].
+  validation_fraction: share of the training images set aside for hard classes and thresholds.
+  test_fraction: share set aside for testing, for sources without a test split of their own.
+  split_seed: fixes the splits; independent of `Config.seed`, so that seeds share a test split.
+  """
+
+  name: str = "digits"
+  image_shape: Annotated[tuple[int, ...], Range(1)] = (8, 8, 1)
+  num_classes: Annotated[int, Range(2)] = 10
+  mean: tuple[float, ...] = (0.5,)
+  std: Annotated[tuple[float, ...], Range(1e-6)] = (0.5,)
+  validation_fraction: Annotated[float, Range(1e-6, 0.9)] = 0.1
+  test_fraction: Fraction = 0.0
+  split_seed: NonNegative = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class StructureConfig:
+  """A stack of convolutional stages; every block of a MEANet is one of these and perhaps a head.
+
+  block: `basic` and `bottleneck` are ResNet's, `inverted` is MobileNetV2's.
+  stem: what comes before the first stage: nothing, a 3x3 convolution of stride 1 or 2, or a 7x7
+    convolution of stride 2 and a 3x3 max pool of stride 2; each with batch norm and activation.
+  stem_width: the stem's channels (ignored without a stem).
+  depths, widths, strides: per stage: number of blocks, channels, stride of the first block. A
+    bottleneck stage has 4 x width output channels.
+  expansions: per stage, for inverted blocks only: the factor from input to inner channels.
+  final_width: channels of a 1x1 convolution between the features and the head's pool; 0: none.
+  """
+
+  block: Literal["basic", "bottleneck", "inverted"] = "basic"
+  stem: Literal["none", "conv3", "conv3_stride2", "conv7_pool"] = "none"
+  stem_width: NonNegative = 0
+  depths: Annotated[tuple[int, ...], Range(1)] = ()
+  widths: Annotated[tuple[int, ...], Range(1)] = ()
+  strides: Annotated[tuple[int, ...], Range(1)] = ()
+  expansions: Annotated[tuple[int, ...], Range(1)] = ()
+  final_width: NonNegative = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+  """A whole classifier: the main block or the cloud.
+
+  name: a network of `meanet_jax/models/zoo.py`, or `custom` for the one in `structure`.
+  structure: read when `name` is `custom`, and must be left empty otherwise.
+  width_multiplier: scales MobileNetV2's channels; 1 for every other network.
+  split_after: keep only the first so many stages (split net "A" of the paper); 0 keeps all.
+  head_pool: 0 pools globally; k pools k x k with stride k and flattens what is left.
+  dropout: share of the pooled features dropped in training.
+  pretrained: path of a torchvision-style state dict to start from; empty for none.
+  reset_head: with pretrained weights, start the last dense layer afresh.
+  """
+
+  name: str = "custom"
+  structure: StructureConfig = StructureConfig()
+  width_multiplier: PositiveFloat = 1.0
+  split_after: NonNegative = 0
+  head_pool: NonNegative = 0
+  dropout: Annotated[float, Range(0, 0.99)] = 0.0
+  pretrained: str = ""
+  reset_head: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The four networks of a MEANet and how they meet.
+
+  join: how main features meet adaptive features: on channels (`concat`), added (`sum`), or not at
+    all (`none`: there is no adaptive block and the extension sees main features alone).
+  compute_dtype: of activations and convolutions; parameters, statistics and logits are float32.
+  """
+
+  main: NetworkConfig = NetworkConfig()
+  adaptive: StructureConfig = StructureConfig()
+  extension: StructureConfig = StructureConfig()
+  cloud: NetworkConfig = NetworkConfig()
+  join: Literal["concat", "sum", "none"] = "concat"
+  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class HardClassesConfig:
+  """count: K, the number of hard classes; unset means C // 2."""
+
+  count: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+  """Training-time augmentation, drawn per image on the device.
+
+  pad_crop: pad so many pixels on each side, then crop back at a random place.
+  flip: mirror left-right with probability one half.
+  """
+
+  pad_crop: NonNegative = 0
+  flip: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+  """How one stage trains.
+
+  epochs: passes over the stage's images; 0 keeps pretrained weights as they are.
+  batch_size: global, over all devices; the last incomplete batch of an epoch is left out.
+  learning_rate: the peak; momentum and weight_decay (on every parameter) as in the optimiser.
+  schedule: `step` multiplies by `step_factor` at each epoch of `step_epochs`; `cosine` falls to 0.
+  warmup_epochs: linear rise from 0 to the peak before that.
+  label_smoothing: probability mass moved from the label to all classes evenly.
+  """
+
+  epochs: NonNegative = 1
+  batch_size: Positive = 128
+  optimizer: Literal["sgd", "adamw"] = "sgd"
+  learning_rate: PositiveFloat = 0.1
+  momentum: Annotated[float, Range(0, 1)] = 0.9
+  weight_decay: NonNegativeFloat = 1e-4
+  schedule: Literal["constant", "step", "cosine"] = "step"
+  step_epochs: Annotated[tuple[int, ...], Range(1)] = ()
+  step_factor: PositiveFloat = 0.1
+  warmup_epochs: NonNegative = 0
+  label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
+  augment: AugmentConfig = AugmentConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class StagesConfig:
+  """The stages that learn by gradient."""
+
+  main: StageConfig = StageConfig()
+  edge: StageConfig = StageConfig()
+  cloud: StageConfig = StageConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class RoutingConfig:
+  """The inference rules of `meanet_jax/routing/policies.py`.
+
+  hard_threshold: main's probability mass on hard classes above which `probability` says hard.
+  """
+
+  hard_rule: Literal["argmax", "probability"] = "argmax"
+  edge_rule: Literal["extension", "most_confident"] = "extension"
+  offload_rule: Literal["main", "edge"] = "main"
+  criterion: Criterion = "entropy"
+  hard_threshold: Fraction = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """How records are collected and thresholds chosen.
+
+  batch_size: global; the last batch is padded and masked.
+  num_thresholds: points of the threshold sweep.
+  max_offload: the largest share of *validation* images that a chosen threshold may offload.
+  """
+
+  batch_size: Positive = 128
+  num_thresholds: Annotated[int, Range(2)] = 1001
+  max_offload: Fraction = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class CostConfig:
+  """The constants of the cost model (`meanet_jax/cost/energy.py`), each with its source.
+
+  edge_pj_per_mac: 4.6 pJ for a 32-bit float multiply (3.7) and add (0.9) at 45 nm; Horowitz,
+    "Computing's energy problem", ISSCC 2014. Arithmetic alone: memory traffic is not in it.
+  edge_gmacs_per_second: 4.0, from MobileNetV2's 300 M MACs in 75 ms on one large core of a Google
+    Pixel 1; Sandler et al. 2018, table 4.
+  cloud_gmacs_per_second: 7,850, half of the 15.7 Tflop/s (float32) of an NVIDIA V100 SXM2's data
+    sheet: a peak, so cloud latency is a lower bound.
+  radio: upload power; `wifi`, `lte` and `3g` of Huang et al., MobiSys 2012.
+  uplink_mbps: 18.88 Mbit/s, the WiFi uplink that the MEANet experiments assume.
+  round_trip_ms: network round trip beside the transfer itself; 20 is an assumption.
+  bytes_per_image: bytes uploaded per offloaded image; 0 means the raw uint8 image.
+  """
+
+  edge_pj_per_mac: NonNegativeFloat = 4.6
+  edge_gmacs_per_second: PositiveFloat = 4.0
+  cloud_gmacs_per_second: PositiveFloat = 7850.0
+  radio: Literal["wifi", "lte", "3g"] = "wifi"
+  uplink_mbps: PositiveFloat = 18.88
+  round_trip_ms: NonNegativeFloat = 20.0
+  bytes_per_image: NonNegative = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+  """every_steps: steps between lines of metrics.jsonl; checkpoint_every_epochs and keep: the newest
+  `keep` checkpoints of a stage stay on disk, one is written every so many epochs and at the end.
+  """
+
+  every_steps: Positive = 50
+  checkpoint_every_epochs: Positive = 10
+  keep: Positive = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One experiment. `seed` fixes initial weights, the order of images and augmentation."""
+
+  seed: NonNegative = 0
+  dataset: DatasetConfig = DatasetConfig()
+  model: ModelConfig = ModelConfig()
+  hard_classes: HardClassesConfig = HardClassesConfig()
+  stages: StagesConfig = StagesConfig()
+  routing: RoutingConfig = RoutingConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
+  cost: CostConfig = CostConfig()
+  logging: LoggingConfig = LoggingConfig()
+
+  @property
+  def num_hard(self) -> int:
+    """K, the number of hard classes."""
+    count = self.hard_classes.count
+    return self.dataset.num_classes // 2 if count is None else count
+
+  def stage(self, name: str) -> StageConfig:
+    """The configuration of the gradient stage `name`, one of `STAGE_NAMES`."""
+    return {"main": self.stages.main, "edge": self.stages.edge, "cloud": self.stages.cloud}[name]
+
+
+def validate(config: Config) -> None:
+  """Checks what spans several fields.
+
+  Raises:
+    UserError: one line that names the field, what was found and what is accepted.
+  """
+  classes = config.dataset.num_classes
+  if not 1 <= config.num_hard < classes:
+    raise UserError(
+      f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
+      f"for a dataset of {classes} classes"
+    )
+  if len(config.dataset.image_shape) != 3:
+    raise UserError(
+      f"dataset.image_shape is {config.dataset.image_shape}; accepted: (height, width, channels)"
+    )
+  channels = config.dataset.image_shape[-1]
+  for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
+    if len(values) not in (1, channels):
+      raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
+  for name in STAGE_NAMES:
+    _validate_stage(config, name)
+
+
+def _validate_stage(config: Config, name: str) -> None:
+  stage = config.stage(name)
+  pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
+  if stage.epochs == 0 and not pretrained.get(name):
+    raise UserError(
+      f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
+    )
+  if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
+    raise UserError(
+      f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
+    )
+  if stage.warmup_epochs >= max(stage.epochs, 1):
+    raise UserError(
+      f"stages.{name}.warmup_epochs is {stage.warmup_epochs}; "
+      f"accepted: fewer than the stage's {stage.epochs} epochs"
+    )
+  early = [epoch for epoch in stage.step_epochs if epoch <= stage.warmup_epochs]
+  if stage.schedule == "step" and stage.warmup_epochs and early:
+    raise UserError(
+      f"stages.{name}.step_epochs has {early[0]}; accepted: epochs after the "
+      f"{stage.warmup_epochs} of warm-up"
+    )

@@ -1,0 +1,87 @@
+"""What a person sees: bars with rate and time left on a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  Progress,
+  ProgressColumn,
+  Task,
+  TextColumn,
+  TimeElapsedColumn,
+  TimeRemainingColumn,
+)
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+Advance = Callable[[int, str], None]
+
+
+class _RateColumn(ProgressColumn):
+  def render(self, task: Task) -> Text:
+    return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+
+def _stdout() -> Console:
+  console = Console(highlight=False, soft_wrap=True)
+  # A file or pipe has no width to fit; a table there is not to be cut at 80 columns.
+  return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=200)
+
+
+class Reporter:
+  """Says what long work is doing. `console` is stdout unless given."""
+
+  def __init__(self, console: Console | None = None):
+    self.console = console or _stdout()
+
+  def say(self, text: str) -> None:
+    """One line."""
+    self.console.print(text, markup=False)
+
+  @contextlib.contextmanager
+  def progress(self, what: str, total: int, start: int = 0) -> Iterator[Advance]:
+    """A context that yields `advance(count, note)`, to be called as the work goes on.
+
+    Args:
+      what: the work's name.
+      total, start: its length, and how much of that an earlier process has done.
+    """
+    bar = self._bar if self.console.is_terminal else self._lines
+    with bar(what, total, start) as advance:
+      yield advance
+
+  @contextlib.contextmanager
+  def _bar(self, what: str, total: int, start: int) -> Iterator[Advance]:
+    columns = (
+      TextColumn("{task.description}"),
+      BarColumn(),
+      MofNCompleteColumn(),
+      _RateColumn(),
+      TimeElapsedColumn(),
+      TimeRemainingColumn(),
+      TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=self.console) as progress:
+      task = progress.add_task(what, total=total, completed=start, note="")
+      yield lambda count, note: progress.update(task, advance=count, note=note)
+
+  @contextlib.contextmanager
+  def _lines(self, what: str, total: int, start: int) -> Iterator[Advance]:
+    begun = last = time.monotonic()
+    done = start
+
+    def advance(count: int, note: str) -> None:
+      nonlocal done, last
+      done += count
+      now = time.monotonic()
+      if now - last >= SECONDS_BETWEEN_LINES and done < total:
+        last = now
+        rate = (done - start) / (now - begun)
+        left = (total - done) / rate
+        self.say(f"{what}: {done}/{total}, {rate:.1f}/s, {left:.0f} s left  {note}")
+
+    yield advance

@@ -1,0 +1,1 @@
+"""What computing and sending cost: pure functions of numbers and jaxprs."""

@@ -1,0 +1,16 @@
+"""The errors that end a command with one line on stderr instead of a traceback."""
+
+
+class UserError(Exception):
+  """A wrong flag, field, file or shape. The command ends with status 2.
+
+  The message is one line: what was wrong, what was found, what is accepted.
+  """
+
+  status = 2
+
+
+class TrainingDivergedError(UserError):
+  """A loss that is not finite. The command ends with status 1; earlier checkpoints stay."""
+
+  status = 1

@@ -1,0 +1,97 @@
+"""The pictures of an evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from meanet_jax.evaluation.systems import Context, Curve, figures
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = {
+  "meanet": "#D55E00",
+  "main_cloud": "#0072B2",
+  "main_only": "#000000",
+  "edge_only": "#009E73",
+  "cloud_only": "#CC79A7",
+}
+
+
+def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context) -> list[Path]:
+  """accuracy_vs_offload.png and accuracy_vs_energy.png."""
+  paths = []
+  for name, axis, label in (
+    ("accuracy_vs_offload", lambda f: f["fraction"]["cloud"], "images sent to the cloud [%]"),
+    ("accuracy_vs_energy", lambda f: f["energy_mj"], "energy on the edge per image [mJ]"),
+  ):
+    figure, axes = _figure()
+    for system, line in systems.items():
+      values = figures(context, line.policy, line.counts)
+      scale = 100 if name == "accuracy_vs_offload" else 1
+      _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.chosen)
+    axes.set_xlabel(label)
+    axes.set_ylabel(f"accuracy on {context.num_images} test images [%]")
+    axes.set_title(
+      f"{context.config.dataset.name}: dots are the operating points chosen on validation"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    paths.append(_save(figure, directory / f"{name}.png"))
+  return paths
+
+
+def draw_confusion(
+  directory: Path,
+  confusion: Int[np.ndarray, "c c"],
+  class_names: tuple[str, ...],
+  hard_classes: Int[np.ndarray, " k"],
+) -> Path:
+  """confusion_matrix.png: true classes in rows, hard classes in colour."""
+  figure, axes = _figure()
+  shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+  image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+  figure.colorbar(image, label="share of the true class")
+  count = len(class_names)
+  if count <= 20:
+    axes.set_xticks(range(count), class_names, rotation=90)
+    axes.set_yticks(range(count), class_names)
+    for row, column in np.ndindex(count, count):
+      if confusion[row, column]:
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(
+          column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=7
+        )
+    for hard in hard_classes:
+      axes.get_xticklabels()[hard].set(color=COLOURS["meanet"], fontweight="bold")
+      axes.get_yticklabels()[hard].set(color=COLOURS["meanet"], fontweight="bold")
+  for hard in hard_classes:
+    axes.axvspan(hard - 0.5, hard + 0.5, color=COLOURS["meanet"], alpha=0.12)
+  axes.set_xlabel("class predicted by the main block (hard classes in orange)")
+  axes.set_ylabel("true class")
+  axes.set_title("main block on the test split")
+  return _save(figure, directory / "confusion_matrix.png")
+
+
+def _figure() -> tuple[Figure, Axes]:
+  figure = Figure(figsize=(7, 5), layout="constrained")
+  FigureCanvasAgg(figure)
+  return figure, figure.add_subplot()
+
+
+def _draw_curve(axes: Axes, name: str, x: Any, y: Any, chosen: int) -> None:
+  if len(x) > 1:
+    axes.plot(x, y, color=COLOURS[name], linewidth=1.5, label=name)
+    axes.plot(x[chosen], y[chosen], "o", color=COLOURS[name])
+  else:
+    axes.plot(x, y, "s", color=COLOURS[name], label=name)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+  partial = path.with_name(f".{path.stem}.partial.png")
+  figure.savefig(partial, dpi=120)
+  partial.replace(path)
+  return path

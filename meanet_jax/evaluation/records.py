@@ -1,0 +1,60 @@
+"""Records: what every exit says about every image of a split, collected once, swept afterwards."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.data.sources import Split
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.policies import Records
+from meanet_jax.routing.scores import Scores, hard_probability, scores
+
+EXITS = ("main", "extension", "cloud")
+
+
+def make_records(outputs: Outputs, split: Split, hard_classes: Int[np.ndarray, " k"]) -> Records:
+  """The records of a split from the logits of all three exits.
+
+  Raises:
+    UserError: logits that are NaN.
+  """
+  for name, logits in zip(EXITS, outputs, strict=True):
+    bad = int(np.isnan(logits).any(axis=-1).sum())
+    if bad:
+      raise UserError(
+        f"exit {name} has NaN logits for {bad} of {len(logits)} images; accepted: none"
+      )
+  assert outputs.main is not None
+  assert outputs.extension is not None
+  assert outputs.cloud is not None
+  return Records(
+    label=split.labels.astype(np.int32),
+    hard_probability=hard_probability(outputs.main, is_hard(hard_classes, outputs.main.shape[-1])),
+    main=scores(outputs.main),
+    extension=scores(outputs.extension, hard_classes),
+    cloud=scores(outputs.cloud),
+  )
+
+
+def save_records(path: Path, records: Records) -> None:
+  """Writes records as an npz file, whole or not at all, with entries named `EXIT_SCORE`."""
+  arrays = {"label": records.label, "hard_probability": records.hard_probability}
+  for name in EXITS:
+    exit_scores: Scores = getattr(records, name)
+    arrays |= {f"{name}_{field}": value for field, value in exit_scores._asdict().items()}
+  partial = path.with_name(f".{path.stem}.partial.npz")
+  np.savez(partial, allow_pickle=False, **arrays)
+  partial.replace(path)
+
+
+def load_records(path: Path) -> Records:
+  """Reads what `save_records` wrote."""
+  with np.load(path, allow_pickle=False) as arrays:
+    exits = {
+      name: Scores(**{field: arrays[f"{name}_{field}"] for field in Scores._fields})
+      for name in EXITS
+    }
+    return Records(arrays["label"], arrays["hard_probability"], **exits)

@@ -1,0 +1,1 @@
+"""The networks: Linen modules, built from a configuration by `zoo.build`."""

@@ -1,0 +1,207 @@
+"""MEANet: trunk, head, and the four networks behind one static exit mask."""
+
+import enum
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from meanet_jax.config import StructureConfig
+from meanet_jax.models.layers import ConvNorm, Dtype, max_pool, relu6
+from meanet_jax.models.mobilenet import InvertedResidual
+from meanet_jax.models.resnet import BasicBlock, Bottleneck
+
+BLOCKS = ("main", "adaptive", "extension", "cloud")
+
+
+class Exits(enum.Flag):
+  """The static exit mask: which logits a call returns. The rest is neither traced nor computed."""
+
+  MAIN = enum.auto()
+  EXTENSION = enum.auto()
+  CLOUD = enum.auto()
+  ALL = MAIN | EXTENSION | CLOUD
+
+
+class Outputs(NamedTuple):
+  """Logits per exit, float32; None where the mask leaves an exit out.
+
+  main, cloud: [b, C]. extension: [b, K], over hard classes in increasing class number.
+  """
+
+  main: Float[Array, "b c"] | None
+  extension: Float[Array, "b k"] | None
+  cloud: Float[Array, "b c"] | None
+
+
+class Trunk(nn.Module):
+  """Stem and stages: image or features in, features out."""
+
+  structure: StructureConfig
+  dtype: Dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 d"]:
+    structure = self.structure
+    numerics = {"dtype": self.dtype, "axis_name": self.axis_name}
+    activation = relu6 if structure.block == "inverted" else nn.relu
+    if structure.stem != "none":
+      kernel, stride = {"conv3": (3, 1), "conv3_stride2": (3, 2), "conv7_pool": (7, 2)}[
+        structure.stem
+      ]
+      stem = ConvNorm(
+        structure.stem_width, kernel, stride, activation=activation, name="stem", **numerics
+      )
+      x = stem(x, train)
+      if structure.stem == "conv7_pool":
+        x = max_pool(x)
+    for stage, (depth, width, stride) in enumerate(
+      zip(structure.depths, structure.widths, structure.strides, strict=True)
+    ):
+      for index in range(depth):
+        options = {
+          "width": width,
+          "stride": stride if index == 0 else 1,
+          "name": f"stage{stage + 1}_block{index + 1}",
+          **numerics,
+        }
+        if structure.block == "inverted":
+          x = InvertedResidual(expansion=structure.expansions[stage], **options)(x, train)
+        else:
+          block = BasicBlock if structure.block == "basic" else Bottleneck
+          x = block(**options)(x, train)
+    return x
+
+
+class Head(nn.Module):
+  """Features in, logits out: 1x1 convolution if there is one, pool, dropout, dense in float32."""
+
+  num_classes: int
+  final_width: int = 0
+  pool: int = 0
+  dropout: float = 0.0
+  dtype: Dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b c2"]:
+    if self.final_width:
+      final = ConvNorm(
+        self.final_width,
+        kernel=1,
+        activation=relu6,
+        dtype=self.dtype,
+        axis_name=self.axis_name,
+        name="final",
+      )
+      x = final(x, train)
+    x = x.astype(jnp.float32)
+    if self.pool:
+      x = nn.avg_pool(x, (self.pool, self.pool), strides=(self.pool, self.pool))
+      x = x.reshape(x.shape[0], -1)
+    else:
+      x = jnp.mean(x, axis=(1, 2))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.num_classes, name="dense")(x)
+
+
+class Network(nn.Module):
+  """A trunk and its head."""
+
+  structure: StructureConfig
+  num_classes: int
+  head_pool: int = 0
+  dropout: float = 0.0
+  dtype: Dtype = jnp.float32
+  axis_name: str | None = None
+
+  def setup(self):
+    self.trunk = Trunk(self.structure, self.dtype, self.axis_name)
+    self.head = Head(
+      self.num_classes,
+      self.structure.final_width,
+      self.head_pool,
+      self.dropout,
+      self.dtype,
+      self.axis_name,
+    )
+
+  def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 d"]:
+    """The trunk's output."""
+    return self.trunk(x, train)
+
+  def classify(self, features: Float[Array, "b h w c"], train: bool) -> Float[Array, "b c2"]:
+    """Logits of the trunk's output."""
+    return self.head(features, train)
+
+  def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b c2"]:
+    return self.head(self.trunk(x, train), train)
+
+
+class MEANet(nn.Module):
+  """Main, adaptive and extension block, and the cloud model.
+
+  `adaptive` is None exactly when `join` is `none`.
+  """
+
+  main: Network
+  extension: Network
+  cloud: Network
+  adaptive: Trunk | None = None
+  join: str = "concat"
+
+  def __call__(
+    self,
+    images: Float[Array, "b h w c"],
+    exits: Exits = Exits.ALL,
+    train: tuple[str, ...] = (),
+  ) -> Outputs:
+    """Logits of the exits in the mask.
+
+    Args:
+      images: normalised, NHWC.
+      exits: static; what it leaves out is not traced.
+      train: the blocks in training mode (static). Features of a main block that is not among them
+        are detached, and its batch norm uses running statistics.
+    """
+    main = extension = cloud = None
+    if Exits.MAIN in exits or Exits.EXTENSION in exits:
+      features = self.main_features(images, "main" in train)
+      if Exits.MAIN in exits:
+        main = self.main.classify(features, "main" in train)
+      if Exits.EXTENSION in exits:
+        if "main" not in train:
+          features = jax.lax.stop_gradient(features)
+        extension = self.extend(images, features, "extension" in train)
+    if Exits.CLOUD in exits:
+      cloud = self.cloud(images, "cloud" in train)
+    return Outputs(main, extension, cloud)
+
+  def main_features(
+    self, images: Float[Array, "b h w c"], train: bool = False
+  ) -> Float[Array, "b h2 w2 d"]:
+    """The main block's features, which its head and the extension share."""
+    return self.main.features(images, train)
+
+  def extend(
+    self,
+    images: Float[Array, "b h w c"],
+    features: Float[Array, "b h2 w2 d"],
+    train: bool = False,
+  ) -> Float[Array, "b k"]:
+    """The extension's logits, from the raw images and main's features."""
+    if self.adaptive is not None:
+      adapted = self.adaptive(images, train)
+      features = (
+        jnp.concatenate([features, adapted], axis=-1)
+        if self.join == "concat"
+        else features + adapted
+      )
+    return self.extension(features, train)
+
+  def classify_on_cloud(self, images: Float[Array, "b h w c"]) -> Float[Array, "b c2"]:
+    """The cloud model's logits."""
+    return self.cloud(images, False)

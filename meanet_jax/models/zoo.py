@@ -1,0 +1,192 @@
+"""Named structures, and the one function that builds a MEANet from its configuration."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from meanet_jax.config import Config, NetworkConfig, StructureConfig
+from meanet_jax.config_dict import nearest
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import MEANet, Network, Trunk
+from meanet_jax.models.mobilenet import scaled_width
+
+
+def _cifar_resnet(depth: int) -> StructureConfig:
+  blocks = (depth - 2) // 6  # He et al. 2016, section 4.2: 6n + 2 layers
+  return StructureConfig("basic", "conv3", 16, (blocks, blocks, blocks), (16, 32, 64), (1, 2, 2))
+
+
+def _resnet(block: str, stem: str, depths: tuple[int, ...]) -> StructureConfig:
+  return StructureConfig(block, stem, 64, depths, (64, 128, 256, 512), (1, 2, 2, 2))  # type: ignore[arg-type]
+
+
+STRUCTURES = {
+  "resnet20": _cifar_resnet(20),
+  "resnet32": _cifar_resnet(32),
+  "resnet44": _cifar_resnet(44),
+  "resnet56": _cifar_resnet(56),
+  "resnet101_cifar": _resnet("bottleneck", "conv3", (3, 4, 23, 3)),
+  "resnet18": _resnet("basic", "conv7_pool", (2, 2, 2, 2)),
+  "resnet34": _resnet("basic", "conv7_pool", (3, 4, 6, 3)),
+  "resnet50": _resnet("bottleneck", "conv7_pool", (3, 4, 6, 3)),
+  "resnet101": _resnet("bottleneck", "conv7_pool", (3, 4, 23, 3)),
+  "mobilenet_v2": StructureConfig(
+    block="inverted",
+    stem="conv3_stride2",
+    stem_width=32,
+    depths=(1, 2, 3, 4, 3, 3, 1),
+    widths=(16, 24, 32, 64, 96, 160, 320),
+    strides=(1, 2, 2, 2, 1, 2, 1),
+    expansions=(1, 6, 6, 6, 6, 6, 6),
+    final_width=1280,
+  ),
+}
+
+
+def network_structure(network: NetworkConfig, path: str) -> StructureConfig:
+  """The structure of a main block or cloud: named, scaled and cut as configured.
+
+  Args:
+    network: the configuration.
+    path: the configuration field's name, for messages.
+
+  Raises:
+    UserError: an unknown name, a structure beside a name, an impossible split or multiplier.
+  """
+  if network.name == "custom":
+    structure = network.structure
+  elif network.name not in STRUCTURES:
+    raise UserError(
+      f"{path}.name is {network.name!r}; {nearest(network.name, [*STRUCTURES, 'custom'])}"
+    )
+  elif network.structure != StructureConfig():
+    raise UserError(
+      f"{path}.structure is set beside {path}.name {network.name!r}; accepted: one of them"
+    )
+  else:
+    structure = STRUCTURES[network.name]
+  check_structure(structure, f"{path}.structure")
+  if network.width_multiplier != 1:
+    structure = _scale(structure, network.width_multiplier, path)
+  if network.split_after:
+    structure = _split(structure, network.split_after, path)
+  return structure
+
+
+def check_structure(structure: StructureConfig, path: str) -> None:
+  """Refuses a structure whose stages do not fit together."""
+  stages = len(structure.depths)
+  if not stages and structure.stem == "none":
+    raise UserError(f"{path} is empty; accepted: a stem or at least one stage")
+  for name in ("widths", "strides"):
+    found = len(getattr(structure, name))
+    if found != stages:
+      raise UserError(
+        f"{path}.{name} has {found} entries; accepted: {stages}, one per stage of depths"
+      )
+  expected = stages if structure.block == "inverted" else 0
+  if len(structure.expansions) != expected:
+    raise UserError(
+      f"{path}.expansions has {len(structure.expansions)} entries; "
+      f"accepted: {expected} with {structure.block!r} blocks"
+    )
+  if (structure.stem == "none") != (structure.stem_width == 0):
+    raise UserError(
+      f"{path}.stem_width is {structure.stem_width} with stem {structure.stem!r}; "
+      "accepted: 0 without a stem, at least 1 with one"
+    )
+
+
+def build(config: Config, axis_name: str | None = None) -> MEANet:
+  """The MEANet of a configuration; its shapes are checked before anything compiles.
+
+  Args:
+    config: the experiment.
+    axis_name: the mapped axis that batch norm averages over in training; None for one device.
+
+  Raises:
+    UserError: an impossible structure, or features that do not meet (with the two shapes).
+  """
+  model = config.model
+  check_structure(model.extension, "model.extension")
+  numerics = {"dtype": jnp.dtype(model.compute_dtype), "axis_name": axis_name}
+
+  def network(settings: NetworkConfig, path: str) -> Network:
+    return Network(
+      network_structure(settings, path),
+      config.dataset.num_classes,
+      settings.head_pool,
+      settings.dropout,
+      **numerics,
+    )
+
+  adaptive = None
+  if model.join != "none":
+    check_structure(model.adaptive, "model.adaptive")
+    adaptive = Trunk(model.adaptive, **numerics)
+  net = MEANet(
+    main=network(model.main, "model.main"),
+    extension=Network(model.extension, config.num_hard, **numerics),
+    cloud=network(model.cloud, "model.cloud"),
+    adaptive=adaptive,
+    join=model.join,
+  )
+  _check_meeting(net, config)
+  return net
+
+
+def _check_meeting(net: MEANet, config: Config) -> None:
+  image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
+
+  def features(trunk: Trunk) -> tuple[int, ...]:
+    # A copy that belongs to no module: shapes are wanted, not variables.
+    free = Trunk(trunk.structure, trunk.dtype)
+    shaped, _ = jax.eval_shape(lambda x: free.init_with_output(jax.random.key(0), x, False), image)
+    return shaped.shape[1:]
+
+  main = features(Trunk(net.main.structure, net.main.dtype))
+  pool = net.main.head_pool
+  if pool > min(main[:2]):
+    raise UserError(
+      f"model.main.head_pool is {pool}; accepted: at most {min(main[:2])}, for features {main}"
+    )
+  if net.adaptive is None:
+    return
+  adaptive = features(net.adaptive)
+  meet = main == adaptive if net.join == "sum" else main[:2] == adaptive[:2]
+  if not meet:
+    what = "shapes" if net.join == "sum" else "height and width"
+    raise UserError(
+      f"model.join {net.join!r} cannot join main features {main} with adaptive features "
+      f"{adaptive}; accepted: the same {what}"
+    )
+
+
+def _scale(structure: StructureConfig, multiplier: float, path: str) -> StructureConfig:
+  if structure.block != "inverted":
+    raise UserError(
+      f"{path}.width_multiplier is {multiplier}; accepted: 1 with {structure.block!r} blocks"
+    )
+  return dataclasses.replace(
+    structure,
+    stem_width=scaled_width(structure.stem_width, multiplier),
+    widths=tuple(scaled_width(width, multiplier) for width in structure.widths),
+    # The last 1x1 convolution never shrinks (Sandler et al. 2018, section 6.1).
+    final_width=scaled_width(structure.final_width, max(1.0, multiplier)),
+  )
+
+
+def _split(structure: StructureConfig, stages: int, path: str) -> StructureConfig:
+  if stages >= len(structure.depths):
+    raise UserError(
+      f"{path}.split_after is {stages}; accepted: 0 (whole) to {len(structure.depths) - 1}"
+    )
+  return dataclasses.replace(
+    structure,
+    depths=structure.depths[:stages],
+    widths=structure.widths[:stages],
+    strides=structure.strides[:stages],
+    expansions=structure.expansions[:stages],
+    final_width=0,
+  )

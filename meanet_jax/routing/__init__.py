@@ -1,0 +1,5 @@
+"""The rules that decide where an image ends: pure functions of arrays.
+
+The same functions run on NumPy arrays (tables, the edge runtime) and on JAX arrays (sweeps under
+`vmap` and `jit`): each asks its arguments for their own array namespace.
+"""

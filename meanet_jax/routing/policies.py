@@ -1,0 +1,138 @@
+"""Policies: at which exit an image ends, and with which answer."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+from jaxtyping import Bool, Float, Int, Shaped
+
+from meanet_jax.config import Criterion
+from meanet_jax.routing.scores import Scores, uncertainty
+
+Array = Any  # a NumPy or JAX array
+
+MAIN, EXTENSION, CLOUD = 0, 1, 2  # exit numbers, as in `Route.exit`
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+  """The rules of a system, without its thresholds.
+
+  hard_rule: how main's answer says that an image is hard. `argmax`: its predicted class is hard.
+    `probability`: its probability mass on hard classes exceeds the `hard` threshold. `never`: no
+    image is, so the extension never runs.
+  edge_rule: for a hard image, `extension` takes the extension's answer, `most_confident` that of
+    whichever of main and extension has the larger maximum probability (main wins a tie).
+  offload_rule: `main` compares main's uncertainty with its threshold before the extension runs;
+    `edge` that of the exit taken with that exit's threshold; `never` and `always` compare nothing.
+  criterion: what uncertainty means.
+  """
+
+  hard_rule: Literal["argmax", "probability", "never"] = "argmax"
+  edge_rule: Literal["extension", "most_confident"] = "extension"
+  offload_rule: Literal["main", "edge", "never", "always"] = "main"
+  criterion: Criterion = "entropy"
+
+
+PRESETS = {
+  "paper": Policy(),
+  "paper_imagenet": Policy(edge_rule="most_confident"),
+  "abstract": Policy(hard_rule="probability", offload_rule="edge"),
+}
+
+
+class Thresholds(NamedTuple):
+  """Scalars (or, in a sweep, arrays): an image is offloaded when its uncertainty is larger.
+
+  main, extension: per exit, in the criterion's unit. hard: probability mass, for `probability`.
+  """
+
+  main: Any
+  extension: Any
+  hard: Any
+
+
+class Records(NamedTuple):
+  """What every exit says about n images, whether or not it would have run.
+
+  label: int32 [n], original class numbers. hard_probability: float32 [n], by main.
+  """
+
+  label: Int[Array, " n"]
+  hard_probability: Float[Array, " n"]
+  main: Scores
+  extension: Scores
+  cloud: Scores
+
+
+class Route(NamedTuple):
+  """Where each image ends.
+
+  exit: int32 [n], `MAIN`, `EXTENSION` or `CLOUD`. prediction: int32 [n], original class numbers.
+  ran_extension: bool [n], whether adaptive and extension block ran, which an image that ends in
+  the cloud or at the main exit may also have paid for.
+  """
+
+  exit: Int[Array, " n"]
+  prediction: Int[Array, " n"]
+  ran_extension: Bool[Array, " n"]
+
+
+def judged_hard(
+  policy: Policy,
+  main: Scores,
+  hard_probability: Float[Array, " n"],
+  is_hard: Bool[Array, " c"],
+  threshold: Shaped[Array, ""] | float,
+) -> Bool[Array, " n"]:
+  """Whether main's answer says that an image needs the extension."""
+  xp = main.prediction.__array_namespace__()
+  if policy.hard_rule == "never":
+    return xp.zeros_like(main.prediction, dtype=bool)
+  if policy.hard_rule == "argmax":
+    return xp.take(is_hard, main.prediction, axis=0)
+  return hard_probability > threshold
+
+
+def takes_extension(policy: Policy, main: Scores, extension: Scores) -> Bool[Array, " n"]:
+  """For images whose extension ran: whether its answer is the edge's."""
+  xp = main.prediction.__array_namespace__()
+  if policy.edge_rule == "extension":
+    return xp.ones_like(main.prediction, dtype=bool)
+  return extension.max_prob > main.max_prob
+
+
+def route(
+  policy: Policy, thresholds: Thresholds, records: Records, is_hard: Bool[Array, " c"]
+) -> Route:
+  """Applies a policy to every image.
+
+  Args:
+    policy: static under `jit`.
+    thresholds: scalars.
+    records: n images.
+    is_hard: [c], True at hard classes.
+  """
+  main, extension = records.main, records.extension
+  xp = main.prediction.__array_namespace__()
+  hard = judged_hard(policy, main, records.hard_probability, is_hard, thresholds.hard)
+  none, every = xp.zeros_like(hard), xp.ones_like(hard)
+
+  too_uncertain_for_main = uncertainty(policy.criterion, main) > thresholds.main
+  # Offloads decided before the extension has run, which therefore save running it.
+  early = {"main": too_uncertain_for_main, "always": every, "edge": none, "never": none}[
+    policy.offload_rule
+  ]
+  ran_extension = hard & ~early
+  at_extension = ran_extension & takes_extension(policy, main, extension)
+  if policy.offload_rule == "edge":
+    too_uncertain_for_extension = uncertainty(policy.criterion, extension) > thresholds.extension
+    offload = xp.where(at_extension, too_uncertain_for_extension, too_uncertain_for_main)
+  else:
+    offload = early
+  edge_prediction = xp.where(at_extension, extension.prediction, main.prediction)
+  edge_exit = xp.where(at_extension, xp.int32(EXTENSION), xp.int32(MAIN))
+  return Route(
+    exit=xp.where(offload, xp.int32(CLOUD), edge_exit),
+    prediction=xp.where(offload, records.cloud.prediction, edge_prediction),
+    ran_extension=ran_extension,
+  )

@@ -1,0 +1,102 @@
+"""Every operating point of a policy over a grid of thresholds, counted in one compiled call."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from meanet_jax.config import Criterion
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  Records,
+  Thresholds,
+  route,
+)
+from meanet_jax.routing.scores import largest_uncertainty
+
+
+class Counts(NamedTuple):
+  """Images per outcome, int32, one entry per operating point.
+
+  correct: answered correctly; hard_correct: the same among images whose true class is hard.
+  main, extension, cloud: ended there. ran_extension: adaptive and extension block ran.
+  """
+
+  correct: Int[Array, "*t"]
+  hard_correct: Int[Array, "*t"]
+  main: Int[Array, "*t"]
+  extension: Int[Array, "*t"]
+  cloud: Int[Array, "*t"]
+  ran_extension: Int[Array, "*t"]
+
+
+def count(
+  policy: Policy, thresholds: Thresholds, records: Records, is_hard: Bool[Array, " c"]
+) -> Counts:
+  """The outcomes of one operating point; `policy` is static under `jit`."""
+  taken = route(policy, thresholds, records, is_hard)
+  correct = taken.prediction == records.label
+  truly_hard = is_hard[records.label]
+
+  def total(mask: Bool[Array, " n"]) -> Int[Array, ""]:
+    return jnp.sum(mask, dtype=jnp.int32)
+
+  return Counts(
+    correct=total(correct),
+    hard_correct=total(correct & truly_hard),
+    main=total(taken.exit == MAIN),
+    extension=total(taken.exit == EXTENSION),
+    cloud=total(taken.exit == CLOUD),
+    ran_extension=total(taken.ran_extension),
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("policy", "chunk"))
+def sweep(
+  policy: Policy,
+  thresholds: Thresholds,
+  records: Records,
+  is_hard: Bool[Array, " c"],
+  chunk: int = 64,
+) -> Counts:
+  """The outcomes at every point of a grid.
+
+  Args:
+    policy: the rules.
+    thresholds: arrays [t], one operating point per entry.
+    records: n images.
+    is_hard: [c].
+    chunk: operating points evaluated at once; bounds memory to chunk x n elements.
+  """
+  return jax.lax.map(
+    lambda point: count(policy, Thresholds(*point), records, is_hard),
+    tuple(thresholds),
+    batch_size=chunk,
+  )
+
+
+def threshold_grid(
+  criterion: Criterion, num_classes: int, num_hard: int, points: int, hard: float
+) -> Thresholds:
+  """Evenly spaced thresholds from 0 to the uncertainty of a uniform answer, at each exit.
+
+  Main's and the extension's thresholds move together, each over its own range, so that one number
+  orders the operating points. The last point offloads nothing, despite rounding.
+
+  Args:
+    criterion, num_classes, num_hard: give each exit's largest uncertainty.
+    points: entries of every array.
+    hard: the `hard` threshold of every point.
+  """
+  share: Float[np.ndarray, " t"] = np.linspace(0, 1 + 1e-5, points)
+  return Thresholds(
+    main=(share * largest_uncertainty(criterion, num_classes)).astype(np.float32),
+    extension=(share * largest_uncertainty(criterion, num_hard)).astype(np.float32),
+    hard=np.full(points, hard, np.float32),
+  )

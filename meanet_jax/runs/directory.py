@@ -1,0 +1,157 @@
+"""A run's directory: its configuration, environment and hard classes, each written whole."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from meanet_jax.config import Config
+from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.errors import UserError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
+
+
+class RunDirectory:
+  """Where one experiment lives. The files are those of `docs/architecture.md`, "A run on disk"."""
+
+  def __init__(self, path: str | Path):
+    self.path = Path(path).absolute()  # Orbax needs absolute paths
+
+  @classmethod
+  def create(cls, path: str | Path, config: Config) -> "RunDirectory":
+    """The directory of a new run, or of one begun with the same configuration.
+
+    Raises:
+      UserError: a path that cannot be written, or a run of another configuration.
+    """
+    run = cls(path)
+    try:
+      run.path.mkdir(parents=True, exist_ok=True)
+      if run.config_path.exists():
+        changed = differences(run.config(), config)
+        if changed:
+          raise UserError(
+            f"workdir {path} holds a run of another configuration, which differs in "
+            f"{', '.join(changed)}; accepted: the same configuration, or another --workdir"
+          )
+        # A directory that can no longer be written is found out now, not at the first checkpoint.
+        write_json(run.path / "environment.json", environment())
+      else:
+        write_json(run.path / "environment.json", environment())
+        write_json(run.config_path, to_json(config))
+    except OSError as error:
+      raise UserError(
+        f"workdir {path} cannot be written: {error.strerror or error}; "
+        "accepted: a directory, or a path where one can be made"
+      ) from error
+    return run
+
+  @classmethod
+  def existing(cls, path: str | Path) -> "RunDirectory":
+    """The directory of a run that was begun earlier.
+
+    Raises:
+      UserError: there is none at `path`.
+    """
+    run = cls(path)
+    if not run.config_path.is_file():
+      raise UserError(f"workdir {path} holds no run; accepted: a directory made by train.py")
+    return run
+
+  @property
+  def config_path(self) -> Path:
+    """The resolved configuration; a directory without it is not a run."""
+    return self.path / "config.json"
+
+  @property
+  def hard_classes_path(self) -> Path:
+    """The outcome of the `hard_classes` stage."""
+    return self.path / "hard_classes.json"
+
+  @property
+  def metrics_path(self) -> Path:
+    """One JSON line per logged step."""
+    return self.path / "metrics.jsonl"
+
+  @property
+  def eval_path(self) -> Path:
+    """What eval.py writes."""
+    return self.path / "eval"
+
+  def checkpoints_path(self, stage: str) -> Path:
+    """The checkpoints of one stage, a directory per step."""
+    return self.path / "checkpoints" / stage
+
+  def config(self) -> Config:
+    """The run's configuration, checked again."""
+    return resolve(read_json(self.config_path))
+
+
+def environment() -> dict[str, Any]:
+  """Versions, devices and git commit of this process."""
+  return {
+    "python": platform.python_version(),
+    "platform": platform.platform(),
+    "packages": {name: _version(name) for name in PACKAGES},
+    "backend": jax.default_backend(),
+    "devices": [device.device_kind for device in jax.devices()],
+    "git_commit": _git_commit(),
+    "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+  }
+
+
+def read_json(path: Path) -> Any:
+  """The contents of a JSON file.
+
+  Raises:
+    UserError: it is missing or no JSON.
+  """
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(
+      f"{path} cannot be read: {error}; accepted: the file that train.py wrote"
+    ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes a JSON file whole or not at all."""
+  write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a text file whole or not at all, and safe from a crash once this returns."""
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+  with partial.open("w") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  partial.replace(path)
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git_commit() -> str | None:
+  try:
+    result = subprocess.run(
+      ["git", "rev-parse", "HEAD"],
+      cwd=Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return result.stdout.strip()

@@ -1,0 +1,35 @@
+"""metrics.jsonl: one line per logged step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from meanet_jax.runs.directory import write_text
+
+
+class MetricsFile:
+  """Appends lines `{"stage", "step", "epoch", ...values}`, each flushed when written."""
+
+  def __init__(self, path: Path):
+    self.path = path
+
+  def rewind(self, stage: str, step: int) -> None:
+    """Drops what a stage logged after `step`, and a half-written last line.
+
+    A resumed run logs those steps again, so that no step stands in the file twice.
+    """
+    if not self.path.exists():
+      return
+    kept = [line for line in self.read() if line["stage"] != stage or line["step"] <= step]
+    write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+  def write(self, stage: str, step: int, epoch: float, values: dict[str, Any]) -> None:
+    """Appends one line."""
+    line = {"stage": stage, "step": step, "epoch": round(epoch, 4)} | values
+    with self.path.open("a") as file:
+      file.write(json.dumps(line) + "\n")
+
+  def read(self) -> list[dict[str, Any]]:
+    """All whole lines."""
+    text = self.path.read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

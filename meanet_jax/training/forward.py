@@ -1,0 +1,43 @@
+"""The forward pass over any number of images: padded batches, masked results."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from meanet_jax.config import DatasetConfig
+from meanet_jax.data.batches import padded_batches
+from meanet_jax.models.meanet import Exits, MEANet, Outputs
+from meanet_jax.training.parallel import map_forward, shard, unshard
+from meanet_jax.training.state import Variables
+from meanet_jax.training.steps import make_forward
+
+
+class ForwardPass:
+  """Logits of the exits in a mask, compiled once for one batch size, on all devices."""
+
+  def __init__(self, model: MEANet, exits: Exits, dataset: DatasetConfig, batch_size: int):
+    self._mapped = map_forward(make_forward(model, exits, dataset))
+    self._batch_size = batch_size
+
+  def __call__(self, variables: Variables, images: UInt8[np.ndarray, "n h w c"]) -> Outputs:
+    """NumPy logits [n, ...] per exit, None outside the mask; n is any number of at least 1.
+
+    Args:
+      variables: replicated, of at least the blocks that the mask needs.
+      images: n images, in any number of batches.
+    """
+    pending: Any = None
+    parts = []
+    for batch, real in padded_batches(images, self._batch_size):
+      outputs = self._mapped(variables, shard(batch))
+      if pending is not None:  # fetched one batch late, so that the devices never wait
+        parts.append(_real(*pending))
+      pending = (outputs, real)
+    parts.append(_real(*pending))
+    return jax.tree.map(lambda *logits: np.concatenate(logits), *parts)
+
+
+def _real(outputs: Outputs, real: int) -> Outputs:
+  return jax.tree.map(lambda logits: logits[:real], unshard(outputs))

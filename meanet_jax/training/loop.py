@@ -1,0 +1,191 @@
+"""The one training loop, which every stage goes through."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from meanet_jax.config import Config
+from meanet_jax.console import Reporter
+from meanet_jax.data.batches import TrainBatches
+from meanet_jax.data.sources import Split
+from meanet_jax.errors import TrainingDivergedError
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.runs.checkpoints import StageCheckpoints, open_checkpoints
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.metrics import MetricsFile
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.optimizers import make_optimizer, make_schedule
+from meanet_jax.training.parallel import (
+  ACROSS_DEVICES,
+  check_batch_size,
+  map_train_step,
+  replicate,
+  shard,
+)
+from meanet_jax.training.stages import Stage
+from meanet_jax.training.state import TrainState, Variables, create_state
+from meanet_jax.training.steps import Sums, exit_logits, make_train_step, stage_key
+
+
+@dataclasses.dataclass(frozen=True)
+class StageImages:
+  """What one stage learns from and is watched on; labels are the stage's own (0 .. K - 1 for edge)."""
+
+  train: Split
+  validation: Split
+
+
+def train_stage(
+  stage: Stage,
+  config: Config,
+  model: MEANet,
+  variables: Variables,
+  images: StageImages,
+  run: RunDirectory,
+  reporter: Reporter,
+) -> Variables:
+  """Trains a stage to its end, from its newest checkpoint if there is one.
+
+  Args:
+    stage: what learns, from what.
+    config: the experiment.
+    model: built with the mapped axis.
+    variables: of every block, on the host; those of trainable blocks are the starting point.
+    images: the stage's own.
+    run: where checkpoints and metrics go.
+    reporter: progress and one line at the end.
+
+  Returns:
+    The learned variables of the stage's blocks, on the host.
+
+  Raises:
+    TrainingDivergedError: a loss that is not finite.
+    UserError: a batch that does not fit the devices or the images.
+  """
+  settings = config.stage(stage.name)
+  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size")
+  batches = TrainBatches(
+    images.train, images.train.labels, config.seed, stage.name, settings.batch_size
+  )
+  tx = make_optimizer(settings, batches.steps_per_epoch)
+  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+  validate = _Validation(stage, config, model, images.validation)
+  total = settings.epochs * batches.steps_per_epoch
+  every = config.logging.checkpoint_every_epochs * batches.steps_per_epoch
+  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
+    state, begin = _start(create_state(stage, variables, tx), checkpoints)
+    metrics = MetricsFile(run.metrics_path)
+    metrics.rewind(stage.name, begin)
+    schedule = make_schedule(settings, batches.steps_per_epoch)
+    log = _Log(stage.name, batches.steps_per_epoch, metrics, schedule)
+    state = replicate(state)
+    store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
+    mapped = map_train_step(step)
+    with reporter.progress(f"stage {stage.name}", total, begin) as advance:
+      for number in range(begin, total):
+        state, sums = mapped(state, store, shard(batches(number)), key)
+        log.add(number + 1, sums)
+        last = number + 1 == total
+        if last or (number + 1) % every == 0:
+          log.flush()  # refuses a loss that is not finite before it is saved
+          accuracy = validate(state)
+          metrics.write(
+            stage.name, number + 1, log.epoch(number + 1), {"validation_accuracy": accuracy}
+          )
+          checkpoints.save(number + 1, saved(state))
+        elif (number + 1) % config.logging.every_steps == 0:
+          log.flush()
+        advance(1, log.note)
+  reporter.say(f"stage {stage.name}: {total} steps, {log.note}, validation {validate.note}")
+  return jax.device_get(state.learned())
+
+
+def saved(state: TrainState) -> dict[str, Any]:
+  """The part of a state that a checkpoint holds: all but what other stages have learned."""
+  return {
+    "step": state.step,
+    "params": state.params,
+    "batch_stats": state.batch_stats,
+    "opt_state": state.opt_state,
+  }
+
+
+def _start(state: TrainState, checkpoints: StageCheckpoints) -> tuple[TrainState, int]:
+  latest = checkpoints.latest_step()
+  if latest is None:
+    return state, 0
+  return state.replace(**checkpoints.restore(latest, saved(state))), latest
+
+
+class _Log:
+  """Sums metrics between lines of metrics.jsonl; fetches each step's sums one step late."""
+
+  def __init__(
+    self, stage: str, steps_per_epoch: int, metrics: MetricsFile, schedule: optax.Schedule
+  ):
+    self._stage, self._steps_per_epoch = stage, steps_per_epoch
+    self._metrics, self._schedule = metrics, schedule
+    self._pending: tuple[int, Sums] | None = None
+    self._step = 0
+    self._sums: dict[str, float] = {}
+    self.note = "loss -"
+
+  def epoch(self, step: int) -> float:
+    return step / self._steps_per_epoch
+
+  def add(self, step: int, sums: Sums) -> None:
+    self._fetch()
+    self._pending = (step, sums)
+
+  def flush(self) -> None:
+    """Writes the means since the last line."""
+    self._fetch()
+    if not self._sums:
+      return
+    count = self._sums["count"]
+    values = {
+      "loss": self._sums["loss"] / count,
+      "accuracy": self._sums["correct"] / count,
+      "gradient_norm": self._sums["gradient_norm"],
+      "learning_rate": float(self._schedule(self._step - 1)),
+    }
+    self._metrics.write(self._stage, self._step, self.epoch(self._step), values)
+    self.note = f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.4f}"
+    self._sums = {}
+
+  def _fetch(self) -> None:
+    if self._pending is None:
+      return
+    step, sums = self._pending
+    self._pending = None
+    values = {name: float(value) for name, value in jax.device_get(sums).items()}
+    if not math.isfinite(values["loss"]):
+      raise TrainingDivergedError(
+        f"stage {self._stage}, step {step}: the loss is {values['loss']}; "
+        "accepted: a finite loss (try a smaller learning rate); the last good checkpoint is kept"
+      )
+    # The norm is of the newest step; the others are summed.
+    norm = values.pop("gradient_norm")
+    self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
+    self._sums["gradient_norm"] = norm
+    self._step = step
+
+
+class _Validation:
+  """Accuracy of a stage's exit on the validation images that the stage knows."""
+
+  def __init__(self, stage: Stage, config: Config, model: MEANet, split: Split):
+    self._forward = ForwardPass(model, stage.exit, config.dataset, config.evaluation.batch_size)
+    self._exit, self._split = stage.exit, split
+    self.note = "not run"
+
+  def __call__(self, state: TrainState) -> float:
+    outputs = self._forward(state.frozen | state.learned(), self._split.images)
+    predictions = np.argmax(exit_logits(outputs, self._exit), axis=-1)
+    accuracy = float(np.mean(predictions == self._split.labels))
+    self.note = f"{accuracy:.4f}"
+    return accuracy

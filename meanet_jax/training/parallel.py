@@ -1,0 +1,64 @@
+"""The one module that knows how a step is spread over devices: `jax.pmap`, batch split evenly.
+
+State and images have no device axis (`in_axes=None`): every device holds all of them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from meanet_jax.data.batches import fetch
+from meanet_jax.errors import UserError
+from meanet_jax.training.steps import Reduce, TrainStep
+
+AXIS = "batch"
+PyTree = Any
+
+ACROSS_DEVICES = Reduce(
+  mean=functools.partial(jax.lax.pmean, axis_name=AXIS),
+  sum=functools.partial(jax.lax.psum, axis_name=AXIS),
+)
+
+
+def check_batch_size(batch_size: int, field: str) -> None:
+  """Refuses a global batch that the devices cannot share evenly."""
+  devices = jax.local_device_count()
+  if batch_size % devices:
+    raise UserError(f"{field} is {batch_size}; accepted: a multiple of the {devices} devices")
+
+
+def replicate(tree: PyTree) -> PyTree:
+  """A copy of every array on every device, laid out as the mapped steps return it."""
+  mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def shard(batch: PyTree) -> PyTree:
+  """Every array [b, ...] as [devices, b / devices, ...]."""
+  devices = jax.local_device_count()
+  return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def map_train_step(step: TrainStep) -> Callable[..., Any]:
+  """(state, store, sharded image numbers, key) -> (state, sums); the state's buffers are reused."""
+
+  def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
+    return step(state, fetch(store, batch), key)
+
+  return jax.pmap(
+    on_device, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=(0,)
+  )
+
+
+def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[..., Any]:
+  """(variables, sharded images) -> outputs with a leading device axis."""
+  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def unshard(tree: PyTree) -> PyTree:
+  """Arrays [devices, b / devices, ...] fetched to the host as [b, ...]."""
+  return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)

@@ -1,0 +1,173 @@
+"""The four stages in order: main, hard_classes, edge, cloud."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.console import Reporter
+from meanet_jax.data.sources import Dataset, Split, load
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import Exits, MEANet
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.classes import (
+  class_precision,
+  confusion_matrix,
+  label_map,
+  select_hard_classes,
+)
+from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
+from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.training import stages
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.loop import StageImages, saved, train_stage
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import AXIS, check_batch_size, replicate
+from meanet_jax.training.state import (
+  Variables,
+  abstract_variables,
+  create_state,
+  init_variables,
+)
+
+
+def train(config: Config, workdir: str | Path, reporter: Reporter) -> None:
+  """Runs the stages that `workdir` has not finished.
+
+  Raises:
+    UserError: a configuration that cannot be run, or a workdir of another one.
+    TrainingDivergedError: a loss that is not finite.
+  """
+  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
+  for name in STAGE_NAMES:
+    check_batch_size(config.stage(name).batch_size, f"stages.{name}.batch_size")
+  model = build(config, AXIS)
+  dataset = load(config.dataset)
+  run = RunDirectory.create(workdir, config)
+  pipeline = _Pipeline(config, model, dataset, run, reporter)
+  pipeline.gradient_stage(stages.MAIN)
+  pipeline.hard_classes_stage()
+  pipeline.gradient_stage(stages.EDGE)
+  pipeline.gradient_stage(stages.CLOUD)
+  reporter.say(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
+
+
+class _Pipeline:
+  def __init__(
+    self, config: Config, model: MEANet, dataset: Dataset, run: RunDirectory, reporter: Reporter
+  ):
+    self._config, self._model, self._dataset = config, model, dataset
+    self._run, self._reporter = run, reporter
+    self._variables: Variables | None = None
+
+  def gradient_stage(self, stage: stages.Stage) -> None:
+    images = stage_images(stage, self._dataset, self._run, self._config)
+    settings = self._config.stage(stage.name)
+    total = settings.epochs * (len(images.train) // settings.batch_size)
+    if total and finished_step(self._run.checkpoints_path(stage.name)) == total:
+      self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
+      return
+    self._reporter.say(
+      f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
+      f"{jax.local_device_count()} device(s), compiling"
+    )
+    learned = train_stage(
+      stage, self._config, self._model, self._get_variables(), images, self._run, self._reporter
+    )
+    self._get_variables().update(learned)
+
+  def hard_classes_stage(self) -> None:
+    path = self._run.hard_classes_path
+    if path.exists():
+      names = ", ".join(read_json(path)["names"])
+      self._reporter.say(f"stage hard_classes: already finished ({names})")
+      return
+    config, validation = self._config, self._dataset.validation
+    forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
+    outputs = forward(replicate(self._get_variables()), validation.images)
+    assert outputs.main is not None
+    predictions = np.argmax(outputs.main, axis=-1)
+    confusion = confusion_matrix(validation.labels, predictions, config.dataset.num_classes)
+    precision = class_precision(confusion)
+    hard = select_hard_classes(precision, config.num_hard)
+    names = [self._dataset.class_names[c] for c in hard]
+    write_json(
+      path,
+      {
+        "classes": hard.tolist(),
+        "names": names,
+        "precision": [None if np.isnan(p) else p for p in precision.tolist()],
+        "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
+        "confusion_matrix": confusion.tolist(),
+        "split": "validation",
+        "num_examples": len(validation),
+      },
+    )
+    self._reporter.say(f"stage hard_classes: {', '.join(names)}")
+
+  def _get_variables(self) -> Variables:
+    # Made only when a stage needs them: a finished run is repeated in seconds.
+    if self._variables is None:
+      self._variables = load_variables(self._config, self._model, self._dataset, self._run)
+    return self._variables
+
+
+def load_variables(config: Config, model: MEANet, dataset: Dataset, run: RunDirectory) -> Variables:
+  """Variables of every block, on the host: of finished stages, and fresh ones for the rest."""
+  shape = config.dataset.image_shape
+  abstract = abstract_variables(model, shape)
+  variables: Variables = {}
+  for stage in (stages.MAIN, stages.EDGE, stages.CLOUD):
+    variables |= _finished_variables(stage, config, abstract, dataset, run)
+  missing = tuple(block for block in abstract if block not in variables)
+  return jax.device_get(variables | init_variables(model, config.seed, shape, missing))
+
+
+def _finished_variables(
+  stage: stages.Stage, config: Config, abstract: Variables, dataset: Dataset, run: RunDirectory
+) -> Variables:
+  path = run.checkpoints_path(stage.name)
+  step = finished_step(path)
+  if step is None:
+    return {}
+  settings = config.stage(stage.name)
+  steps_per_epoch = len(stage_images(stage, dataset, run, config).train) // settings.batch_size
+  if step != settings.epochs * steps_per_epoch:
+    return {}
+  tx = make_optimizer(settings, steps_per_epoch)
+  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx), abstract)
+  with open_checkpoints(path, config.logging.keep) as checkpoints:
+    return like.replace(**checkpoints.restore(step, saved(like))).learned()
+
+
+def read_hard_classes(run: RunDirectory) -> Int[np.ndarray, " k"]:
+  """The run's hard classes, in increasing class number.
+
+  Raises:
+    UserError: the stage has not been run.
+  """
+  return np.asarray(read_json(run.hard_classes_path)["classes"], np.int32)
+
+
+def stage_images(
+  stage: stages.Stage, dataset: Dataset, run: RunDirectory, config: Config
+) -> StageImages:
+  """The images of a stage: all of them, or those of hard classes with labels 0 .. K - 1."""
+  if stage.images == "all":
+    return StageImages(dataset.train, dataset.validation)
+  to_hard = label_map(read_hard_classes(run), config.dataset.num_classes)
+  return StageImages(
+    train=_hard_images(dataset.train, to_hard, "train"),
+    validation=_hard_images(dataset.validation, to_hard, "validation"),
+  )
+
+
+def _hard_images(split: Split, to_hard: Int[np.ndarray, " c"], name: str) -> Split:
+  labels = to_hard[split.labels]
+  chosen = np.flatnonzero(labels >= 0)
+  if not len(chosen):
+    raise UserError(f"the {name} split has no image of a hard class; accepted: at least 1")
+  return dataclasses.replace(split, images=split.images[chosen], labels=labels[chosen])

@@ -1,0 +1,133 @@
+"""Pure steps. They know nothing of `pmap`: what crosses devices arrives as functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from meanet_jax.config import DatasetConfig, StageConfig
+from meanet_jax.data.augment import augment, normalise
+from meanet_jax.data.batches import Batch, stage_number
+from meanet_jax.models.meanet import Exits, MEANet, Outputs
+from meanet_jax.training.stages import Stage
+from meanet_jax.training.state import TrainState, Variables, by_collection
+
+PyTree = Any
+Sums = dict[str, Array]
+TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Sums]]
+
+
+class Reduce(NamedTuple):
+  """Mean and sum over the shards of a batch; identities when there is one shard."""
+
+  mean: Callable[[PyTree], PyTree] = lambda tree: tree
+  sum: Callable[[PyTree], PyTree] = lambda tree: tree
+
+
+def make_train_step(
+  model: MEANet,
+  stage: Stage,
+  config: StageConfig,
+  dataset: DatasetConfig,
+  tx: optax.GradientTransformation,
+  reduce: Reduce | None = None,
+) -> TrainStep:
+  """The step of a stage: (state, batch, key) -> (state, metric sums).
+
+  Returns:
+    A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
+    `position` int32 [b]) and the stage's key, into which the state's step is folded. The sums are
+    over the global batch: `loss`, `correct`, `count`; and `gradient_norm`, of the mean loss.
+  """
+  across = reduce or Reduce()
+
+  def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
+    step_key = jax.random.fold_in(key, state.step)
+    images = augment(batch["image"], batch["position"], step_key, config.augment)
+    images = normalise(images, dataset.mean, dataset.std)
+    # Each shard drops other features: its key holds the place of its first image.
+    dropout_key = jax.random.fold_in(jax.random.fold_in(step_key, 1), batch["position"][0])
+
+    def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Array]]:
+      frozen = by_collection(state.frozen)
+      variables = {
+        "params": frozen["params"] | params,
+        "batch_stats": frozen["batch_stats"] | state.batch_stats,
+      }
+      outputs, updates = model.apply(
+        variables,
+        images,
+        exits=stage.exit,
+        train=stage.trainable,
+        mutable=["batch_stats"],
+        rngs={"dropout": dropout_key},
+      )
+      logits = exit_logits(outputs, stage.exit)
+      loss = jnp.mean(cross_entropy(logits, batch["label"], config.label_smoothing))
+      return loss, (updates["batch_stats"], logits)
+
+    (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+      state.params
+    )
+    gradients = across.mean(gradients)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+    size = batch["label"].shape[0]
+    sums = across.sum(
+      {
+        "loss": loss * size,
+        "correct": jnp.sum(jnp.argmax(logits, -1) == batch["label"], dtype=jnp.float32),
+        "count": jnp.asarray(size, jnp.float32),
+      }
+    )
+    new_state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      batch_stats={block: batch_stats[block] for block in state.batch_stats},
+      opt_state=opt_state,
+    )
+    return new_state, sums | {"gradient_norm": optax.global_norm(gradients)}
+
+  return train_step
+
+
+def make_forward(
+  model: MEANet, exits: Exits, dataset: DatasetConfig
+) -> Callable[[Variables, Array], Outputs]:
+  """The evaluation forward pass: (variables, uint8 images [b, h, w, c]) -> logits per exit."""
+
+  def forward(variables: Variables, images: Array) -> Outputs:
+    outputs = model.apply(
+      by_collection(variables), normalise(images, dataset.mean, dataset.std), exits
+    )
+    assert isinstance(outputs, Outputs)
+    return outputs
+
+  return forward
+
+
+def cross_entropy(
+  logits: Float[Array, "b c"], labels: Array, smoothing: float
+) -> Float[Array, " b"]:
+  """Cross-entropy in nats against labels smoothed over all classes."""
+  targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+  return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+
+def exit_logits(outputs: Outputs, exit: Exits) -> Float[Array, "b c"]:
+  """The logits of one exit, which the mask must have asked for."""
+  logits = {
+    Exits.MAIN: outputs.main,
+    Exits.EXTENSION: outputs.extension,
+    Exits.CLOUD: outputs.cloud,
+  }[exit]
+  assert logits is not None
+  return logits
+
+
+def stage_key(seed: int, stage: str) -> Key[Array, ""]:
+  """The key of a stage, folded from (seed, stage)."""
+  return jax.random.fold_in(jax.random.key(seed), np.uint32(stage_number(f"{stage} steps")))
