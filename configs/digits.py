@@ -1,6 +1,12 @@
 """MEANet on scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels.
 
-Command: python train.py --config configs/digits.py --workdir runs/digits
+Command   python train.py --config configs/digits.py --workdir runs/digits
+Hardware  2 CPU cores: about a minute for all stages.
+Measured  see README.md, "What it reaches"; benchmarks/digits_seeds.py makes that table.
+
+The main block is deliberately small, so that hard classes exist: 7 of 10, those it is least
+precise on. Three tenths of the images outside the test split train nothing: hard classes and thresholds are
+chosen on them.
 """
 
 from ml_collections import ConfigDict
@@ -14,25 +20,29 @@ def get_config() -> ConfigDict:
   config.dataset.name = "digits"
   config.dataset.image_shape = (8, 8, 1)
   config.dataset.num_classes = 10
-  config.dataset.test_fraction = 0.4
-  config.dataset.validation_fraction = 0.35
+  config.dataset.test_fraction = 0.35
+  config.dataset.validation_fraction = 0.3
+  config.hard_classes.count = 7
+  # Below the 20% that the README speaks of: a share chosen on 351 images varies on others.
+  config.evaluation.max_offload = 0.15
 
   main = config.model.main.structure
   main.stem, main.stem_width = "conv3", 4
-  main.depths, main.widths, main.strides = (1, 1), (4, 8), (2, 2)
+  main.depths, main.widths, main.strides = (1, 1), (8, 16), (2, 2)
   adaptive = config.model.adaptive
-  adaptive.stem, adaptive.stem_width = "conv3", 8
-  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (8, 16), (2, 2)
+  adaptive.stem, adaptive.stem_width = "conv3", 24
+  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (24, 48), (2, 2)
   extension = config.model.extension
-  extension.depths, extension.widths, extension.strides = (2,), (32,), (1,)
+  extension.depths, extension.widths, extension.strides = (2,), (64,), (1,)
   cloud = config.model.cloud.structure
   cloud.stem, cloud.stem_width = "conv3", 32
   cloud.depths, cloud.widths, cloud.strides = (2, 2), (32, 64), (1, 2)
 
-  for name, epochs, rate in (("main", 12, 0.05), ("edge", 60, 0.05), ("cloud", 40, 0.05)):
-    stage = config.stages[name]
-    stage.epochs, stage.batch_size, stage.learning_rate = epochs, 64, rate
+  stages = config.stages
+  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 30, 80, 40
+  stages.edge.label_smoothing = 0.1
+  for stage in (stages.main, stages.edge, stages.cloud):
+    stage.batch_size, stage.learning_rate = 64, 0.05
     stage.schedule, stage.warmup_epochs = "cosine", 1
     stage.augment.pad_crop = 1
-  config.evaluation.max_offload = 0.15
   return config

@@ -19,7 +19,7 @@ def default_config() -> ConfigDict:
   return ConfigDict(fields).lock()
 
 
-def resolve(source: Mapping[str, Any]) -> Config:
+def resolve(source: ConfigDict | Mapping[str, Any]) -> Config:
   """The checked configuration in a ConfigDict (or in the dict of a config.json).
 
   Raises:

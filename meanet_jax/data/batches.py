@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, UInt8
 from meanet_jax.data.sources import Split
 from meanet_jax.errors import UserError
 
-Batch = dict[str, Array]
+Batch = dict[str, Array | np.ndarray]
 
 
 def stage_number(stage: str) -> int:
@@ -54,7 +54,7 @@ class TrainBatches:
     return {
       "image": self.split.images,
       "label": self.labels.astype(np.int32),
-    }  # type: ignore[return-value]
+    }
 
   def __call__(self, step: int) -> Batch:
     """Image numbers `index` and places in the batch `position`, both int32 [batch_size]."""
@@ -64,7 +64,7 @@ class TrainBatches:
     return {
       "index": index[start : start + self.batch_size],
       "position": np.arange(self.batch_size, dtype=np.int32),
-    }  # type: ignore[return-value]
+    }
 
 
 def fetch(store: Batch, batch: Batch) -> Batch:

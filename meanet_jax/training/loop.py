@@ -33,7 +33,7 @@ from meanet_jax.training.steps import Sums, exit_logits, make_train_step, stage_
 
 @dataclasses.dataclass(frozen=True)
 class StageImages:
-  """What one stage learns from and is watched on; labels are the stage's own (0 .. K - 1 for edge)."""
+  """What one stage learns from and is watched on; labels are the stage's own."""
 
   train: Split
   validation: Split

@@ -89,7 +89,7 @@ def make_train_step(
       batch_stats={block: batch_stats[block] for block in state.batch_stats},
       opt_state=opt_state,
     )
-    return new_state, sums | {"gradient_norm": optax.global_norm(gradients)}
+    return new_state, sums | {"gradient_norm": optax.tree.norm(gradients)}
 
   return train_step
 

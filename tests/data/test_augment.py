@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanet_jax.config import AugmentConfig
+from meanet_jax.data.augment import augment, normalise
+
+IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 3)), jnp.uint8)
+POSITIONS = jnp.arange(64)
+KEY = jax.random.key(5)
+
+
+def crops(image: np.ndarray, pad: int) -> list[np.ndarray]:
+  padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+  size = range(2 * pad + 1)
+  return [padded[r : r + 6, c : c + 6] for r in size for c in size]
+
+
+def test_normalise_per_channel_and_for_all():
+  mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+  expected = (np.asarray(IMAGES) / 255 - np.array(mean)) / np.array(std)
+  np.testing.assert_allclose(normalise(IMAGES, mean, std), expected, rtol=1e-5, atol=1e-6)
+  expected = (np.asarray(IMAGES) / 255 - 0.5) / 0.5
+  np.testing.assert_allclose(normalise(IMAGES, (0.5,), (0.5,)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_off_changes_nothing():
+  np.testing.assert_array_equal(augment(IMAGES, POSITIONS, KEY, AugmentConfig()), IMAGES)
+
+
+def test_flip_gives_the_image_or_its_mirror_and_both_occur():
+  result = augment(IMAGES, POSITIONS, KEY, AugmentConfig(flip=True))
+  same = [np.array_equal(a, b) for a, b in zip(result, IMAGES, strict=True)]
+  mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(result, IMAGES, strict=True)]
+  assert all(a != b for a, b in zip(same, mirrored, strict=True))
+  assert 16 <= sum(same) <= 48  # of 64; outside with probability 5e-5 per side
+
+
+def test_pad_crop_gives_a_crop_and_many_of_them():
+  result = np.asarray(augment(IMAGES, POSITIONS, KEY, AugmentConfig(pad_crop=2)))
+  places = set()
+  for image, original in zip(result, np.asarray(IMAGES), strict=True):
+    found = [i for i, crop in enumerate(crops(original, 2)) if np.array_equal(image, crop)]
+    assert found
+    places.add(found[0])
+  assert len(places) > 15  # of 25
+
+
+def test_an_image_is_augmented_by_its_place_in_the_global_batch():
+  config = AugmentConfig(pad_crop=2, flip=True)
+  whole = augment(IMAGES, POSITIONS, KEY, config)
+  shards = [
+    augment(IMAGES[i : i + 16], POSITIONS[i : i + 16], KEY, config) for i in (0, 16, 32, 48)
+  ]
+  np.testing.assert_array_equal(whole, np.concatenate(shards))
+  other = augment(IMAGES, POSITIONS, jax.random.key(6), config)
+  assert not np.array_equal(whole, other)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meanet_jax.data.batches import TrainBatches, fetch, padded_batches
+from meanet_jax.data.sources import Split
+from meanet_jax.errors import UserError
+
+
+def numbered(size: int) -> Split:
+  images = np.arange(size, dtype=np.uint8).reshape(-1, 1, 1, 1)
+  return Split(images, np.arange(size, dtype=np.int32))
+
+
+def batches(size=23, batch_size=5, seed=0, stage="main") -> TrainBatches:
+  return TrainBatches(numbered(size), np.arange(size), seed, stage, batch_size)
+
+
+def test_an_epoch_shows_no_image_twice_and_the_next_is_in_another_order():
+  train = batches()
+  assert train.steps_per_epoch == 4
+  epochs = [[train(epoch * 4 + s)["index"] for s in range(4)] for epoch in range(30)]
+  for epoch in epochs:
+    assert len(set(np.concatenate(epoch).tolist())) == 20
+  assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
+  # The 3 images that an epoch leaves out are not always the same.
+  assert set(np.concatenate([np.concatenate(epoch) for epoch in epochs]).tolist()) == set(range(23))
+
+
+def test_a_batch_is_a_function_of_seed_stage_and_step():
+  steps = [17, 3, 0, 17]
+  first = [batches()(step)["index"] for step in steps]
+  second = [batches()(step)["index"] for step in steps]
+  np.testing.assert_array_equal(first, second)
+  for other in (batches(seed=1), batches(stage="edge")):
+    assert not np.array_equal(batches()(0)["index"], other(0)["index"])
+
+
+def test_fetch_gathers_images_and_labels_of_the_same_number():
+  train = batches()
+  batch = fetch(train.store, train(6))
+  np.testing.assert_array_equal(batch["image"].ravel(), batch["label"])
+  np.testing.assert_array_equal(batch["position"], range(5))
+
+
+def test_a_batch_larger_than_the_split_is_refused():
+  with pytest.raises(UserError, match=r"stages\.main\.batch_size is 24; accepted: at most 23"):
+    batches(batch_size=24)
+
+
+@given(size=st.integers(1, 40), batch_size=st.integers(1, 17))
+def test_padded_batches_hold_every_image_once(size, batch_size):
+  seen = []
+  for batch, real in padded_batches(numbered(size).images, batch_size):
+    assert batch.shape == (batch_size, 1, 1, 1)
+    assert not batch[real:].any()
+    seen += batch[:real].ravel().tolist()
+  assert seen == list(range(size))

@@ -1,0 +1,79 @@
+"""The two commands as a user runs them: real processes, their status and what they print."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DIGITS = "configs/digits.py"
+
+
+def command(script: str, *flags: str, env: dict[str, str] | None = None):
+  return subprocess.run(
+    [sys.executable, script, *flags],
+    cwd=ROOT,
+    env=os.environ | (env or {}),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def one_line_error(result: subprocess.CompletedProcess, status: int = 2) -> str:
+  assert result.returncode == status, result.stderr
+  lines = result.stderr.strip().splitlines()
+  assert len(lines) == 1, result.stderr
+  assert lines[0].startswith("error: ")
+  return lines[0]
+
+
+def write(path: Path, text: str) -> str:
+  path.write_text(text)
+  return str(path)
+
+
+def test_wrong_flags_and_files(tmp_path: Path):
+  workdir = f"--workdir={tmp_path / 'run'}"
+  raising = write(tmp_path / "raising.py", "raise RuntimeError('no such luck')")
+  in_function = write(tmp_path / "f.py", "def get_config():\n  raise ValueError('bad\\nvalue')\n")
+  plain = write(tmp_path / "plain.py", "def get_config():\n  return 3\n")
+  file = write(tmp_path / "file", "")
+  cases = [
+    ([workdir], "flag --config is missing"),
+    (["--config", DIGITS], "flag --workdir is missing"),
+    (["--config", "nowhere.py", workdir], "no file 'nowhere.py'"),
+    (["--config", raising, workdir], "configuration file: RuntimeError: no such luck"),
+    (["--config", in_function, workdir], "configuration file: "),
+    (["--config", plain, workdir], "get_config() returned 3; accepted: a ConfigDict"),
+    (["--config", DIGITS, workdir, "--config.stages.edge.epoch=3"], "did you mean 'epochs'?"),
+    (["--config", DIGITS, workdir, "--config.seed=one"], "--config.seed=one"),
+    (["--config", DIGITS, workdir, "--config.hard_classes.count=0"], "accepted: 1 to 9"),
+    (["--config", DIGITS, workdir, "--wrokdir=x"], "wrokdir"),
+    (["--config", DIGITS, workdir, "more"], "unexpected argument 'more'"),
+    (["--config", DIGITS, f"--workdir={file}"], "cannot be written"),
+  ]
+  for flags, words in cases:
+    assert words in one_line_error(command("train.py", *flags)), flags
+  assert not (tmp_path / "run").exists()
+
+
+def test_eval_without_a_run(tmp_path: Path):
+  message = one_line_error(command("eval.py", "--workdir", str(tmp_path / "nowhere")))
+  assert "holds no run; accepted: a directory made by train.py" in message
+  assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
+  env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+  result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}", env=env)
+  assert "is 128; accepted: a multiple of the 3 devices" in one_line_error(result)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_write_permission(tmp_path: Path):
+  tmp_path.chmod(0o500)
+  result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}")
+  assert "cannot be written" in one_line_error(result)

@@ -1,0 +1,151 @@
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from meanet_jax.config import Config
+from meanet_jax.data.sources import load
+from meanet_jax.errors import TrainingDivergedError, UserError
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.classes import label_map
+from meanet_jax.runs.checkpoints import finished_step
+from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.training import loop, stages
+from meanet_jax.training.pipeline import (
+  load_variables,
+  read_hard_classes,
+  stage_images,
+  train,
+)
+
+
+def with_stage(config: Config, name: str, **changes) -> Config:
+  stage = dataclasses.replace(config.stage(name), **changes)
+  return dataclasses.replace(config, stages=dataclasses.replace(config.stages, **{name: stage}))
+
+
+def flat(variables) -> dict[str, np.ndarray]:
+  paths, _ = jax.tree_util.tree_flatten_with_path(variables)
+  return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}
+
+
+def test_a_finished_run_has_its_files(finished_run, tiny):
+  assert finished_run.config() == tiny
+  metrics = [json.loads(line) for line in finished_run.metrics_path.read_text().splitlines()]
+  assert {line["stage"] for line in metrics} == {"main", "edge", "cloud"}
+  for stage in ("main", "edge", "cloud"):
+    steps = [line["step"] for line in metrics if line["stage"] == stage and "loss" in line]
+    assert steps == sorted(set(steps))
+    assert finished_step(finished_run.checkpoints_path(stage)) == steps[-1]
+  hard = read_json(finished_run.hard_classes_path)
+  confusion = np.array(hard["confusion_matrix"])
+  dataset = load(tiny.dataset)
+  assert confusion.sum() == hard["num_examples"] == len(dataset.validation)
+  predicted = confusion.sum(axis=0)
+  for c, precision in enumerate(hard["precision"]):
+    if predicted[c]:
+      assert precision == pytest.approx(confusion[c, c] / predicted[c])
+    else:
+      assert precision is None
+      assert c in hard["never_predicted"]
+  easy = [p or 0 for c, p in enumerate(hard["precision"]) if c not in hard["classes"]]
+  assert max(hard["precision"][c] or 0 for c in hard["classes"]) <= min(easy)
+  environment = read_json(finished_run.path / "environment.json")
+  assert environment["packages"]["jax"] == jax.__version__
+
+
+def test_repeating_the_command_trains_nothing(finished_run, tiny, reporter, monkeypatch):
+  def never(*args):
+    raise AssertionError("a finished stage was trained again")
+
+  monkeypatch.setattr("meanet_jax.training.pipeline.train_stage", never)
+  before = finished_run.metrics_path.read_text()
+  train(tiny, finished_run.path, reporter)
+  assert reporter.console.file.getvalue().count("already finished") == 4
+  assert finished_run.metrics_path.read_text() == before
+
+
+def test_another_configuration_is_refused(finished_run, tiny, reporter):
+  changed = with_stage(tiny, "edge", epochs=5)
+  with pytest.raises(UserError, match=r"differs in stages\.edge\.epochs \(2 -> 5\); accepted"):
+    train(changed, finished_run.path, reporter)
+
+
+def test_later_stages_leave_main_bit_identical(finished_run, tiny, reporter, tmp_path):
+  dataset = load(tiny.dataset)
+  model = build(tiny)
+  after = load_variables(tiny, model, dataset, finished_run)
+  # The same main stage again, and nothing after it.
+  run = RunDirectory.create(tmp_path, tiny)
+  start = load_variables(tiny, model, dataset, run)
+  images = stage_images(stages.MAIN, dataset, run, tiny)
+  mapped = build(tiny, "batch")
+  alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run, reporter)
+  before = flat(alone["main"])
+  assert before.keys() == flat(after["main"]).keys()
+  for name, value in flat(after["main"]).items():
+    np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_the_edge_stage_sees_hard_images_alone_with_remapped_labels(finished_run, tiny):
+  dataset = load(tiny.dataset)
+  hard = read_hard_classes(finished_run)
+  images = stage_images(stages.EDGE, dataset, finished_run, tiny)
+  chosen = np.isin(dataset.train.labels, hard)
+  np.testing.assert_array_equal(images.train.images, dataset.train.images[chosen])
+  np.testing.assert_array_equal(hard[images.train.labels], dataset.train.labels[chosen])
+  assert set(images.train.labels.tolist()) == set(range(5))
+  assert label_map(hard, 10)[hard].tolist() == list(range(5))
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_parameters(
+  finished_run, tiny, reporter, tmp_path
+):
+  class StopError(Exception):
+    pass
+
+  def stop(step: int):
+    original = loop.shard
+
+    def sharded(batch):
+      nonlocal step
+      step -= 1
+      if step < 0:
+        raise StopError
+      return original(batch)
+
+    return sharded
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, "shard", stop(13))  # past the first epoch's checkpoint, mid-interval
+    with pytest.raises(StopError):
+      train(tiny, tmp_path, reporter)
+  run = RunDirectory.existing(tmp_path)
+  assert finished_step(run.checkpoints_path("main")) is not None
+  train(tiny, tmp_path, reporter)
+  dataset, model = load(tiny.dataset), build(tiny)
+  expected = flat(load_variables(tiny, model, dataset, finished_run))
+  for name, value in flat(load_variables(tiny, model, dataset, run)).items():
+    np.testing.assert_array_equal(value, expected[name], err_msg=name)
+  assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
+
+
+def test_a_diverging_stage_stops_and_keeps_the_last_good_checkpoint(tiny, reporter, tmp_path):
+  wild = with_stage(
+    tiny, "main", epochs=4, learning_rate=1e25, warmup_epochs=0, schedule="constant"
+  )
+  first = TrainingDivergedError
+  with pytest.raises(first, match=r"stage main, step \d+: the loss is (nan|inf)") as caught:
+    train(wild, tmp_path, reporter)
+  assert caught.value.status == 1
+  # An epoch that is fine, then a rate that is not.
+  calm = dataclasses.replace(wild, logging=dataclasses.replace(wild.logging, keep=1))
+  calm = with_stage(calm, "main", learning_rate=1e-30, schedule="step", step_epochs=(1,))
+  calm = with_stage(calm, "main", step_factor=1e60)
+  with pytest.raises(first):
+    train(calm, tmp_path / "calm", reporter)
+  steps_per_epoch = len(load(calm.dataset).train) // 64
+  kept = finished_step(RunDirectory(tmp_path / "calm").checkpoints_path("main"))
+  assert kept == steps_per_epoch

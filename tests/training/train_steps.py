@@ -1,0 +1,53 @@
+"""Takes six mapped steps of the edge stage and saves what they learned: see test_parallel.py."""
+
+import sys
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from meanet_jax.config_dict import resolve
+from meanet_jax.data.batches import TrainBatches
+from meanet_jax.data.sources import load
+from meanet_jax.models.meanet import BLOCKS
+from meanet_jax.models.zoo import build
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import (
+  ACROSS_DEVICES,
+  AXIS,
+  map_train_step,
+  replicate,
+  shard,
+)
+from meanet_jax.training.stages import EDGE
+from meanet_jax.training.state import create_state, init_variables
+from meanet_jax.training.steps import make_train_step, stage_key
+from tests.experiments import tiny_config
+
+
+def main(path: str) -> None:
+  config = resolve(tiny_config())
+  model = build(config, AXIS)
+  train = load(config.dataset).train
+  batches = TrainBatches(train, train.labels % 5, 0, "edge", 64)
+  tx = make_optimizer(config.stages.edge, 10)
+  variables = init_variables(model, 0, config.dataset.image_shape, BLOCKS)
+  state = replicate(create_state(EDGE, variables, tx))
+  step = make_train_step(model, EDGE, config.stages.edge, config.dataset, tx, ACROSS_DEVICES)
+  traces = 0
+
+  def counted(*args):
+    nonlocal traces
+    traces += 1
+    return step(*args)
+
+  mapped = map_train_step(counted)
+  store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
+  for number in range(6):
+    state, _ = mapped(state, store, shard(batches(number)), key)
+  learned = flatten_dict(jax.device_get(state.learned()), sep="/")
+  np.savez(path, devices=jax.local_device_count(), traces=traces, **learned)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1])
