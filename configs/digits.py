@@ -5,8 +5,8 @@ Hardware  2 CPU cores: about a minute for all stages.
 Measured  see README.md, "What it reaches"; benchmarks/digits_seeds.py makes that table.
 
 The main block is deliberately small, so that hard classes exist: 7 of 10, those it is least
-precise on. Three tenths of the images outside the test split train nothing: hard classes and thresholds are
-chosen on them.
+precise on. Three tenths of the images outside the test split train nothing: hard classes and
+thresholds are chosen on them.
 """
 
 from ml_collections import ConfigDict

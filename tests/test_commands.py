@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 DIGITS = "configs/digits.py"
 
@@ -54,6 +52,7 @@ def test_wrong_flags_and_files(tmp_path: Path):
     (["--config", DIGITS, workdir, "--wrokdir=x"], "wrokdir"),
     (["--config", DIGITS, workdir, "more"], "unexpected argument 'more'"),
     (["--config", DIGITS, f"--workdir={file}"], "cannot be written"),
+    (["--config", DIGITS, f"--workdir={file}/run"], "cannot be written"),
   ]
   for flags, words in cases:
     assert words in one_line_error(command("train.py", *flags)), flags
@@ -70,10 +69,3 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
   env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
   result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}", env=env)
   assert "is 128; accepted: a multiple of the 3 devices" in one_line_error(result)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_without_write_permission(tmp_path: Path):
-  tmp_path.chmod(0o500)
-  result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}")
-  assert "cannot be written" in one_line_error(result)

@@ -150,7 +150,7 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   return entry
 
 
-def _threshold(value: float, used: bool) -> float | None:
+def _threshold(value: np.floating, used: bool) -> float | None:
   return float(value) if used else None
 
 

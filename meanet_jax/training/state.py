@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
 from meanet_jax.data.batches import stage_number
 from meanet_jax.models.meanet import BLOCKS, MEANet
@@ -26,7 +26,7 @@ class TrainState:
   opt_state: the optimiser's. frozen: variables of the blocks that are read but do not learn.
   """
 
-  step: Int[Array, ""]
+  step: Any
   params: PyTree
   batch_stats: PyTree
   opt_state: optax.OptState

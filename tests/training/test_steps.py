@@ -63,7 +63,7 @@ def test_the_step_reduces_the_loss(tiny):
   for _ in range(30):
     state, sums = step(state, batch(0, 10), stage_key(0, "cloud"))
     losses.append(float(sums["loss"] / sums["count"]))
-  assert losses[-1] < 0.7 * losses[0]
+  assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -1,0 +1,139 @@
+"""eval.py on a real finished run: every number in its files, against plain loops over records."""
+
+import csv
+import io
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from meanet_jax.console import Reporter
+from meanet_jax.data.sources import load
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.evaluation.records import load_records
+from meanet_jax.evaluation.systems import block_macs, policies
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.policies import Thresholds, route
+from meanet_jax.runs.directory import RunDirectory, read_json
+
+SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished_run, tmp_path_factory, module_reporter) -> RunDirectory:
+  workdir = tmp_path_factory.mktemp("evaluated") / "run"
+  shutil.copytree(finished_run.path, workdir)
+  evaluate(workdir, module_reporter)
+  return RunDirectory.existing(workdir)
+
+
+@pytest.fixture(scope="module")
+def module_reporter():
+  return Reporter(Console(file=io.StringIO(), width=200))
+
+
+def test_all_files_are_there_and_no_half_written_one(evaluated):
+  assert sorted(p.name for p in evaluated.eval_path.iterdir()) == [
+    "accuracy_vs_energy.png",
+    "accuracy_vs_offload.png",
+    "confusion_matrix.png",
+    "operating_points.csv",
+    "records.npz",
+    "records_validation.npz",
+    "report.html",
+    "summary.json",
+  ]
+  for picture in evaluated.eval_path.glob("*.png"):
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 5000
+
+
+def test_records_cover_both_splits_in_order(evaluated, tiny):
+  dataset = load(tiny.dataset)
+  for file, split in (("records", dataset.test), ("records_validation", dataset.validation)):
+    records = load_records(evaluated.eval_path / f"{file}.npz")
+    np.testing.assert_array_equal(records.label, split.labels)
+
+
+def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
+  summary = read_json(evaluated.eval_path / "summary.json")
+  records = load_records(evaluated.eval_path / "records.npz")
+  n = summary["num_examples"]
+  assert (summary["dataset"], summary["split"], n) == ("digits", "test", 719)
+  assert list(summary["systems"]) == SYSTEMS
+  hard = np.isin(np.arange(10), summary["hard_classes"])
+  macs = block_macs(build(tiny), tiny)
+  for name, policy in policies(tiny).items():
+    entry = summary["systems"][name]
+    limits = [math.nan if t is None else t for t in entry["thresholds"].values()]
+    taken = route(policy, Thresholds(*map(np.float32, limits)), records, hard)
+    correct = [int(p) == int(y) for p, y in zip(taken.prediction, records.label, strict=True)]
+    of_hard = [c for c, y in zip(correct, records.label, strict=True) if hard[y]]
+    of_easy = [c for c, y in zip(correct, records.label, strict=True) if not hard[y]]
+    assert entry["accuracy"] == pytest.approx(sum(correct) / n, abs=1e-12)
+    assert entry["hard_accuracy"] == pytest.approx(sum(of_hard) / len(of_hard), abs=1e-12)
+    assert entry["easy_accuracy"] == pytest.approx(sum(of_easy) / len(of_easy), abs=1e-12)
+    for number, exit in enumerate(("main", "extension", "cloud")):
+      share = sum(int(e) == number for e in taken.exit) / n
+      assert entry["fraction"][exit] == pytest.approx(share, abs=1e-12)
+    main_runs = 0 if name == "cloud_only" else n
+    edge = (main_runs * macs.main + int(taken.ran_extension.sum()) * macs.extension) / n
+    assert entry["macs_edge"] == pytest.approx(edge, rel=1e-12)
+    assert entry["macs_cloud"] == pytest.approx(entry["fraction"]["cloud"] * macs.cloud)
+    assert entry["bytes_up"] == pytest.approx(entry["fraction"]["cloud"] * 64)
+  assert summary["systems"]["edge_only"]["fraction"]["cloud"] == 0
+  assert summary["systems"]["cloud_only"]["fraction"]["cloud"] == 1
+
+
+def test_the_threshold_was_chosen_on_validation(evaluated, tiny):
+  records = load_records(evaluated.eval_path / "records_validation.npz")
+  entry = read_json(evaluated.eval_path / "summary.json")["systems"]["meanet"]
+  offloaded = np.mean(records.main.entropy > np.float32(entry["thresholds"]["main"]))
+  assert offloaded <= tiny.evaluation.max_offload
+  step = math.log(10) / (tiny.evaluation.num_thresholds - 1)
+  lower = np.mean(records.main.entropy > entry["thresholds"]["main"] - 1.01 * step)
+  assert lower > tiny.evaluation.max_offload or lower == offloaded
+
+
+def test_operating_points_hold_the_chosen_point_of_the_summary(evaluated, tiny):
+  with (evaluated.eval_path / "operating_points.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  summary = read_json(evaluated.eval_path / "summary.json")
+  for system in ("main_cloud", "meanet"):
+    points = [row for row in rows if row["system"] == system]
+    assert len(points) == tiny.evaluation.num_thresholds >= 1001
+    (chosen,) = [row for row in points if row["chosen"] == "1"]
+    entry = summary["systems"][system]
+    assert float(chosen["accuracy"]) == pytest.approx(entry["accuracy"])
+    assert float(chosen["threshold_main"]) == pytest.approx(entry["thresholds"]["main"])
+    assert float(chosen["energy_mj"]) == pytest.approx(entry["energy_mj"])
+    shares = [float(row["fraction_cloud"]) for row in points]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == 0
+
+
+def test_the_report_needs_no_network_and_names_every_system(evaluated):
+  page = (evaluated.eval_path / "report.html").read_text()
+  assert "http" not in page
+  assert page.count("data:image/png;base64,") == 3
+  for system in SYSTEMS:
+    assert f"<td>{system}" in page
+
+
+def test_the_terminal_table(evaluated, module_reporter):
+  text = module_reporter.console.file.getvalue()
+  accuracy = json.loads((evaluated.eval_path / "summary.json").read_text())["systems"]["meanet"]
+  (line,) = [line for line in text.splitlines() if "meanet" in line]
+  assert f"{100 * accuracy['accuracy']:.2f}" in line
+
+
+def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  shutil.rmtree(tmp_path / "run" / "checkpoints" / "cloud")
+  with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that train"):
+    evaluate(tmp_path / "run", reporter)
+  assert not (tmp_path / "run" / "eval").exists()

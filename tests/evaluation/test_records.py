@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from meanet_jax.data.sources import Split
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.records import load_records, make_records, save_records
+from meanet_jax.models.meanet import Outputs
+from tests.experiments import random_records
+
+HARD = np.array([1, 3], np.int32)
+
+
+def outputs(rng: np.random.Generator) -> Outputs:
+  return Outputs(*(rng.normal(size=(5, c)).astype(np.float32) for c in (4, 2, 4)))
+
+
+def split() -> Split:
+  return Split(np.zeros((5, 2, 2, 1), np.uint8), np.array([0, 1, 2, 3, 3], np.int32))
+
+
+def test_the_extension_answers_in_original_class_numbers():
+  logits = outputs(np.random.default_rng(0))
+  records = make_records(logits, split(), HARD)
+  np.testing.assert_array_equal(records.main.prediction, logits.main.argmax(-1))
+  np.testing.assert_array_equal(records.extension.prediction, HARD[logits.extension.argmax(-1)])
+  exp = np.exp(logits.main)
+  np.testing.assert_allclose(
+    records.hard_probability, exp[:, HARD].sum(-1) / exp.sum(-1), rtol=1e-5
+  )
+
+
+def test_nan_logits_are_refused_and_counted():
+  logits = outputs(np.random.default_rng(0))
+  logits.extension[2, 1] = np.nan
+  with pytest.raises(UserError, match="exit extension has NaN logits for 1 of 5 images"):
+    make_records(logits, split(), HARD)
+
+
+def test_records_survive_the_disk(tmp_path):
+  records = random_records(np.random.default_rng(0), 20, 6, HARD)
+  save_records(tmp_path / "records.npz", records)
+  loaded = load_records(tmp_path / "records.npz")
+  assert [p.name for p in tmp_path.iterdir()] == ["records.npz"]
+  for ours, theirs in zip(
+    (*loaded[:2], *loaded.main, *loaded.extension, *loaded.cloud),
+    (*records[:2], *records.main, *records.extension, *records.cloud),
+    strict=True,
+  ):
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
