@@ -6,14 +6,12 @@ characteristics of 4G LTE networks", MobiSys 2012: P = alpha_u x uplink rate + b
 
 import dataclasses
 import math
-
-import numpy as np
-from jaxtyping import Shaped
+from typing import Any
 
 from meanet_jax.config import CostConfig, DatasetConfig
 
 # One operating point, or an array of them.
-Number = float | int | Shaped[np.ndarray, "*t"] | Shaped[np.generic, ""]
+Number = Any
 
 # Huang et al. 2012: (alpha_u in mW per Mbit/s, beta in mW).
 RADIOS = {"wifi": (283.17, 132.86), "lte": (438.39, 1288.04), "3g": (868.98, 817.88)}

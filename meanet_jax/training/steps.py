@@ -117,7 +117,7 @@ def cross_entropy(
   return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
 
 
-def exit_logits(outputs: Outputs, exit: Exits) -> Float[Array | np.ndarray, "b c"]:
+def exit_logits(outputs: Outputs, exit: Exits) -> Float[Any, "b c"]:
   """The logits of one exit, which the mask must have asked for."""
   logits = {
     Exits.MAIN: outputs.main,

@@ -3,6 +3,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from meanet_jax.config import StageConfig
@@ -55,7 +56,7 @@ def run(config: StageConfig) -> np.ndarray:
   state = tx.init(params)
   for step in range(6):
     updates, state = tx.update(jnp.asarray(gradients(step), jnp.float32), state, params)
-    params = params + updates
+    params = optax.apply_updates(params, updates)
   return np.asarray(params)
 
 
