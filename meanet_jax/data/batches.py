@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Iterator
 
 import jax.numpy as jnp
@@ -11,13 +10,18 @@ from jaxtyping import Array, Int, UInt8
 
 from meanet_jax.data.sources import Split
 from meanet_jax.errors import UserError
+from meanet_jax.seeds import name_number
 
 Batch = dict[str, Array | np.ndarray]
 
 
-def stage_number(stage: str) -> int:
-  """A stage's name as a number that seeds can be made of; the same in every process."""
-  return zlib.crc32(stage.encode())
+def check_split_size(images: int, batch_size: int, stage: str) -> None:
+  """Refuses a batch that is larger than the images of its stage."""
+  if images < batch_size:
+    raise UserError(
+      f"stages.{stage}.batch_size is {batch_size}; "
+      f"accepted: at most {images}, the stage's number of images"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +41,7 @@ class TrainBatches:
   batch_size: int
 
   def __post_init__(self):
-    if len(self.split) < self.batch_size:
-      raise UserError(
-        f"stages.{self.stage}.batch_size is {self.batch_size}; "
-        f"accepted: at most {len(self.split)}, the stage's number of images"
-      )
+    check_split_size(len(self.split), self.batch_size, self.stage)
 
   @property
   def steps_per_epoch(self) -> int:
@@ -92,5 +92,5 @@ def padded_batches(
 
 @functools.lru_cache(maxsize=2)
 def _permutation(seed: int, stage: str, epoch: int, size: int) -> Int[np.ndarray, " n"]:
-  rng = np.random.default_rng([seed, stage_number(stage), epoch])
+  rng = np.random.default_rng([seed, name_number(stage), epoch])
   return rng.permutation(size).astype(np.int32)

@@ -11,7 +11,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pictures import draw_confusion, draw_tradeoffs
 from meanet_jax.evaluation.records import make_records, save_records
 from meanet_jax.evaluation.report import operating_points_csv, report_html, terminal_table
-from meanet_jax.evaluation.systems import Context, block_macs, curve, policies, summary_entry
+from meanet_jax.evaluation.systems import Context, curve, policies, summary_entry
+from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import confusion_matrix, is_hard
@@ -72,7 +73,7 @@ def _collect(
   config: Config, run: RunDirectory, dataset: Dataset, hard_classes: np.ndarray, reporter: Reporter
 ) -> tuple[Records, Records]:
   model = build(config)
-  variables = replicate(load_variables(config, model, dataset, run))
+  variables = replicate(load_variables(config, model, dataset, run, reporter.say))
   forward = ForwardPass(model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   run.eval_path.mkdir(exist_ok=True)
 

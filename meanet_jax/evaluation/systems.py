@@ -10,12 +10,9 @@ from jaxtyping import Bool, Shaped
 
 from meanet_jax.config import Config
 from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
-from meanet_jax.cost.macs import count_macs
-from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.routing.choose import choose
 from meanet_jax.routing.policies import Policy, Records, Thresholds
 from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
-from meanet_jax.training.state import abstract_variables, by_collection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,23 +91,6 @@ def curve(
   if compares:
     chosen = choose(run(validation), len(validation.label), config.evaluation.max_offload)
   return Curve(policy, grid, run(test), chosen)
-
-
-def block_macs(model: MEANet, config: Config) -> BlockMacs:
-  """Multiply-accumulates of each block for one image, counted on its jaxpr."""
-  image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
-  variables = by_collection(abstract_variables(model, config.dataset.image_shape))
-
-  def count(exits: Exits) -> int:
-    return count_macs(lambda v, x: model.apply(v, x, exits), variables, image)
-
-  features = jax.eval_shape(
-    lambda v, x: model.apply(v, x, method="main_features"), variables, image
-  )
-  extension = count_macs(
-    lambda v, x, f: model.apply(v, x, f, method="extend"), variables, image, features
-  )
-  return BlockMacs(main=count(Exits.MAIN), extension=extension, cloud=count(Exits.CLOUD))
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:

@@ -194,13 +194,31 @@ class MEANet(nn.Module):
   ) -> Float[Array, "b k"]:
     """The extension's logits, from the raw images and main's features."""
     if self.adaptive is not None:
-      adapted = self.adaptive(images, train)
-      features = (
-        jnp.concatenate([features, adapted], axis=-1)
-        if self.join == "concat"
-        else features + adapted
-      )
+      features = self.joined(features, self.adaptive(images, train))
     return self.extension(features, train)
+
+  def joined(
+    self, features: Float[Array, "b h w c"], adapted: Float[Array, "b h w d"]
+  ) -> Float[Array, "b h w e"]:
+    """Main features joined with adaptive features, on channels or by addition."""
+    if self.join == "sum":
+      return features + adapted
+    return jnp.concatenate([features, adapted], axis=-1)
+
+  # Single blocks in evaluation mode, for export and for counting what each costs.
+
+  def classify_on_main(self, images: Float[Array, "b h w c"]) -> Float[Array, "b c2"]:
+    """The main block's logits."""
+    return self.main(images, False)
+
+  def adapt(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+    """The adaptive block's features."""
+    assert self.adaptive is not None
+    return self.adaptive(images, False)
+
+  def classify_joined(self, features: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
+    """The extension block's logits, from joined features."""
+    return self.extension(features, False)
 
   def classify_on_cloud(self, images: Float[Array, "b h w c"]) -> Float[Array, "b c2"]:
     """The cloud model's logits."""

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from meanet_jax.config import DatasetConfig
 from meanet_jax.data.batches import padded_batches
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
+from meanet_jax.models.variables import Variables
 from meanet_jax.training.parallel import map_forward, shard, unshard
-from meanet_jax.training.state import Variables
 from meanet_jax.training.steps import make_forward
 
 

@@ -14,6 +14,7 @@ from meanet_jax.data.batches import TrainBatches
 from meanet_jax.data.sources import Split
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.variables import Variables
 from meanet_jax.runs.checkpoints import StageCheckpoints, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.metrics import MetricsFile
@@ -27,7 +28,7 @@ from meanet_jax.training.parallel import (
   shard,
 )
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.state import TrainState, Variables, create_state
+from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Sums, exit_logits, make_train_step, stage_key
 
 

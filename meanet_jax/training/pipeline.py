@@ -1,6 +1,7 @@
 """The four stages in order: main, hard_classes, edge, cloud."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -9,9 +10,12 @@ from jaxtyping import Int
 
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
+from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.sources import Dataset, Split, load
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits, MEANet
+from meanet_jax.models.pretrained import check_pretrained, initial_variables
+from meanet_jax.models.variables import Variables, abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import (
   class_precision,
@@ -26,12 +30,7 @@ from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import AXIS, check_batch_size, replicate
-from meanet_jax.training.state import (
-  Variables,
-  abstract_variables,
-  create_state,
-  init_variables,
-)
+from meanet_jax.training.state import create_state
 
 
 def train(config: Config, workdir: str | Path, reporter: Reporter) -> None:
@@ -46,6 +45,11 @@ def train(config: Config, workdir: str | Path, reporter: Reporter) -> None:
     check_batch_size(config.stage(name).batch_size, f"stages.{name}.batch_size")
   model = build(config, AXIS)
   dataset = load(config.dataset)
+  for name in ("main", "cloud"):
+    check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  if not RunDirectory(workdir).config_path.exists():
+    # Now, because a directory once made accepts no other configuration.
+    check_pretrained(config, model)
   run = RunDirectory.create(workdir, config)
   pipeline = _Pipeline(config, model, dataset, run, reporter)
   pipeline.gradient_stage(stages.MAIN)
@@ -64,10 +68,13 @@ class _Pipeline:
     self._variables: Variables | None = None
 
   def gradient_stage(self, stage: stages.Stage) -> None:
-    images = stage_images(stage, self._dataset, self._run, self._config)
     settings = self._config.stage(stage.name)
+    if not settings.epochs:
+      self._reporter.say(f"stage {stage.name}: no epochs, pretrained weights are kept")
+      return
+    images = stage_images(stage, self._dataset, self._run, self._config)
     total = settings.epochs * (len(images.train) // settings.batch_size)
-    if total and finished_step(self._run.checkpoints_path(stage.name)) == total:
+    if finished_step(self._run.checkpoints_path(stage.name)) == total:
       self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
       return
     self._reporter.say(
@@ -111,19 +118,22 @@ class _Pipeline:
   def _get_variables(self) -> Variables:
     # Made only when a stage needs them: a finished run is repeated in seconds.
     if self._variables is None:
-      self._variables = load_variables(self._config, self._model, self._dataset, self._run)
+      self._variables = load_variables(
+        self._config, self._model, self._dataset, self._run, self._reporter.say
+      )
     return self._variables
 
 
-def load_variables(config: Config, model: MEANet, dataset: Dataset, run: RunDirectory) -> Variables:
-  """Variables of every block, on the host: of finished stages, and fresh ones for the rest."""
-  shape = config.dataset.image_shape
-  abstract = abstract_variables(model, shape)
+def load_variables(
+  config: Config, model: MEANet, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
+) -> Variables:
+  """Variables of every block, on the host: of finished stages, and initial ones for the rest."""
+  abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
   for stage in (stages.MAIN, stages.EDGE, stages.CLOUD):
     variables |= _finished_variables(stage, config, abstract, dataset, run)
   missing = tuple(block for block in abstract if block not in variables)
-  return jax.device_get(variables | init_variables(model, config.seed, shape, missing))
+  return jax.device_get(variables | initial_variables(config, model, missing, say))
 
 
 def _finished_variables(

@@ -1,21 +1,15 @@
-"""The state of a stage in training, and the initial variables of every block."""
+"""The state of a stage in training."""
 
 from typing import Any
 
 import flax.struct
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Key
 
-from meanet_jax.data.batches import stage_number
-from meanet_jax.models.meanet import BLOCKS, MEANet
+from meanet_jax.models.variables import Variables
 from meanet_jax.training.stages import Stage
 
 PyTree = Any
-# {block: {"params": ..., "batch_stats": ...}}
-Variables = dict[str, dict[str, PyTree]]
 
 
 @flax.struct.dataclass
@@ -59,51 +53,3 @@ def create_state(
     opt_state=tx.init(params),
     frozen={block: value for block, value in variables.items() if block not in trainable},
   )
-
-
-def init_variables(
-  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
-) -> Variables:
-  """Fresh variables of some blocks. Each draws from a key of its own, folded from its name.
-
-  Args:
-    model: any axis name; initialisation crosses no devices.
-    seed: the experiment's.
-    image_shape: height, width, channels.
-    blocks: of the model.
-  """
-
-  def initialise(key: Key[Array, ""], block: str) -> dict[str, PyTree]:
-    # Compiled, the other blocks are dead code.
-    return _block_variables(model.init(key, jnp.zeros((1, *image_shape), jnp.float32)), block)
-
-  keys = {
-    block: jax.random.fold_in(jax.random.key(seed), np.uint32(stage_number(block)))
-    for block in blocks
-  }
-  compiled = jax.jit(initialise, static_argnames="block")
-  return {block: compiled(key, block) for block, key in keys.items()}
-
-
-def abstract_variables(model: MEANet, image_shape: tuple[int, ...]) -> Variables:
-  """Shapes and types of the variables of every block that the model has."""
-  collections = jax.eval_shape(
-    lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape), jnp.float32))
-  )
-  return {
-    block: _block_variables(collections, block)
-    for block in BLOCKS
-    if block in collections["params"]
-  }
-
-
-def _block_variables(collections: PyTree, block: str) -> dict[str, PyTree]:
-  return {name: collections[name].get(block, {}) for name in ("params", "batch_stats")}
-
-
-def by_collection(variables: Variables) -> dict[str, PyTree]:
-  """Variables in the order that `MEANet.apply` takes: collection first, then block."""
-  return {
-    name: {block: value[name] for block, value in variables.items()}
-    for name in ("params", "batch_stats")
-  }

@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
 from meanet_jax.config import DatasetConfig, StageConfig
 from meanet_jax.data.augment import augment, normalise
-from meanet_jax.data.batches import Batch, stage_number
+from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
+from meanet_jax.models.variables import Variables, by_collection
+from meanet_jax.seeds import named_key
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.state import TrainState, Variables, by_collection
+from meanet_jax.training.state import TrainState
 
 PyTree = Any
 Sums = dict[str, Array]
@@ -129,5 +130,5 @@ def exit_logits(outputs: Outputs, exit: Exits) -> Float[Any, "b c"]:
 
 
 def stage_key(seed: int, stage: str) -> Key[Array, ""]:
-  """The key of a stage, folded from (seed, stage)."""
-  return jax.random.fold_in(jax.random.key(seed), np.uint32(stage_number(f"{stage} steps")))
+  """The key of a stage's steps, folded from (seed, stage)."""
+  return named_key(seed, f"{stage} steps")

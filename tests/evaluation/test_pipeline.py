@@ -15,7 +15,8 @@ from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.evaluation.records import load_records
-from meanet_jax.evaluation.systems import block_macs, policies
+from meanet_jax.evaluation.systems import policies
+from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.directory import RunDirectory, read_json

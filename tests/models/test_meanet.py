@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from meanet_jax.config import Config
-from meanet_jax.evaluation.systems import block_macs
+from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import BLOCKS, Exits
+from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.training.state import by_collection, init_variables
 
 JOINS = ("concat", "sum", "none")
 

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from meanet_jax.models.meanet import BLOCKS, Exits
+from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.state import init_variables
 from meanet_jax.training.steps import make_forward
 
 

@@ -76,10 +76,10 @@ def test_another_configuration_is_refused(finished_run, tiny, reporter):
 def test_later_stages_leave_main_bit_identical(finished_run, tiny, reporter, tmp_path):
   dataset = load(tiny.dataset)
   model = build(tiny)
-  after = load_variables(tiny, model, dataset, finished_run)
+  after = load_variables(tiny, model, dataset, finished_run, print)
   # The same main stage again, and nothing after it.
   run = RunDirectory.create(tmp_path, tiny)
-  start = load_variables(tiny, model, dataset, run)
+  start = load_variables(tiny, model, dataset, run, print)
   images = stage_images(stages.MAIN, dataset, run, tiny)
   mapped = build(tiny, "batch")
   alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run, reporter)
@@ -126,8 +126,8 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
   assert finished_step(run.checkpoints_path("main")) is not None
   train(tiny, tmp_path, reporter)
   dataset, model = load(tiny.dataset), build(tiny)
-  expected = flat(load_variables(tiny, model, dataset, finished_run))
-  for name, value in flat(load_variables(tiny, model, dataset, run)).items():
+  expected = flat(load_variables(tiny, model, dataset, finished_run, print))
+  for name, value in flat(load_variables(tiny, model, dataset, run, print)).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
 

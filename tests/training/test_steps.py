@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from meanet_jax.models.meanet import BLOCKS
+from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.state import create_state, init_variables
+from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import cross_entropy, make_train_step, stage_key
 
 

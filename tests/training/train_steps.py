@@ -10,6 +10,7 @@ from meanet_jax.config_dict import resolve
 from meanet_jax.data.batches import TrainBatches
 from meanet_jax.data.sources import load
 from meanet_jax.models.meanet import BLOCKS
+from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (
@@ -20,7 +21,7 @@ from meanet_jax.training.parallel import (
   shard,
 )
 from meanet_jax.training.stages import EDGE
-from meanet_jax.training.state import create_state, init_variables
+from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step, stage_key
 from tests.experiments import tiny_config
 

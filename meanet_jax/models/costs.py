@@ -1,0 +1,111 @@
+"""What a MEANet costs: MACs, flops, parameters and memory, from traces and compilations."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from meanet_jax.config import Config
+from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.cost.macs import count_macs
+from meanet_jax.models.meanet import BLOCKS, Exits, MEANet, Outputs
+from meanet_jax.models.variables import abstract_variables, by_collection
+
+PyTree = Any
+
+
+def block_macs(model: MEANet, config: Config) -> BlockMacs:
+  """Multiply-accumulates of each block for one image, counted on its jaxpr."""
+  macs = {
+    name: count_macs(function, *arguments)
+    for name, (function, arguments) in block_functions(model, config).items()
+  }
+  return BlockMacs(macs["main"], macs.get("adaptive", 0) + macs["extension"], macs["cloud"])
+
+
+def block_functions(
+  model: MEANet, config: Config, batch_size: int = 1
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+  """Per block that the model has: its forward function and abstract arguments for it."""
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  collections = by_collection(abstract)
+  image = jax.ShapeDtypeStruct((batch_size, *config.dataset.image_shape), jnp.float32)
+
+  def part(method: str) -> Callable[..., Any]:
+    return lambda variables, *arguments: model.apply(variables, *arguments, method=method)
+
+  features = jax.eval_shape(part("main_features"), collections, image)
+  functions = {
+    "main": (part("classify_on_main"), (collections, image)),
+    "cloud": (part("classify_on_cloud"), (collections, image)),
+  }
+  joined = features
+  if "adaptive" in abstract:
+    functions["adaptive"] = (part("adapt"), (collections, image))
+    adapted = jax.eval_shape(part("adapt"), collections, image)
+    joined = jax.eval_shape(model.joined, features, adapted)
+  functions["extension"] = (part("classify_joined"), (collections, joined))
+  return {block: functions[block] for block in BLOCKS if block in functions}
+
+
+def compiled_flops(function: Callable[..., Any], *arguments: Any) -> float:
+  """Floating-point operations of a function as XLA counts them once compiled."""
+  return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+
+
+def activation_bytes(
+  model: MEANet, config: Config, exits: Exits, train: tuple[str, ...], batch_size: int
+) -> int:
+  """Bytes of forward values that the backward pass of a training step keeps.
+
+  What `jax.vjp` holds on to and grows with the batch: before XLA fuses or recomputes any of it, so
+  an upper bound that no backend changes. The parameters themselves are not in it.
+
+  Args:
+    model: without a mapped axis.
+    config: the experiment.
+    exits: whose logits enter the loss.
+    train: the blocks that learn.
+    batch_size: images.
+  """
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  collections = by_collection(abstract)
+  learned = {block: tree for block, tree in collections["params"].items() if block in train}
+
+  def pullback(params: PyTree, variables: PyTree, images: PyTree) -> PyTree:
+    def forward(params: PyTree) -> Outputs:
+      merged = {**variables, "params": variables["params"] | params}
+      outputs, _ = model.apply(
+        merged,
+        images,
+        exits,
+        train,
+        mutable=["batch_stats"],
+        rngs={"dropout": jax.random.key(0)},
+      )
+      return outputs
+
+    return jax.vjp(forward, params)[1]
+
+  def kept(size: int) -> int:
+    images = jax.ShapeDtypeStruct((size, *config.dataset.image_shape), jnp.float32)
+    residuals = jax.eval_shape(pullback, learned, collections, images)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
+
+  return kept(2 * batch_size) - kept(batch_size)
+
+
+def count_parameters(variables: PyTree) -> int:
+  """Trainable parameters of a block `{"params", "batch_stats"}`."""
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+
+
+def exported_bytes(variables: PyTree) -> int:
+  """Bytes of a block's float32 weights once batch norm is folded into the convolutions.
+
+  Each norm's scale, mean and variance disappear into its convolution's kernel and one bias.
+  """
+  norms = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["batch_stats"])) // 2
+  return 4 * (count_parameters(variables) - norms)

@@ -1,0 +1,45 @@
+"""What training starts from: pretrained weights where configured, fresh ones elsewhere."""
+
+from collections.abc import Callable
+
+import jax
+
+from meanet_jax.config import Config, NetworkConfig
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.torch_files import read_state_dict
+from meanet_jax.models.torch_weights import load_pretrained
+from meanet_jax.models.variables import Variables, abstract_variables, init_variables
+
+
+def initial_variables(
+  config: Config, model: MEANet, blocks: tuple[str, ...], say: Callable[[str], None]
+) -> Variables:
+  """Variables of some blocks before any stage has trained them.
+
+  Raises:
+    UserError: pretrained weights that are not this network's.
+  """
+  shape = config.dataset.image_shape
+  given = _pretrained(config)
+  fresh = tuple(block for block in blocks if block not in given or given[block].reset_head)
+  variables = jax.device_get(init_variables(model, config.seed, shape, fresh))
+  abstract = abstract_variables(model, shape)
+  for block in blocks:
+    if block in given:
+      path = given[block].pretrained
+      head = variables[block]["params"]["head"]["dense"] if block in fresh else None
+      structure = getattr(model, block).structure
+      variables[block] = load_pretrained(
+        read_state_dict(path), structure, abstract[block], path, head, say
+      )
+  return variables
+
+
+def check_pretrained(config: Config, model: MEANet) -> None:
+  """Refuses pretrained weights that `initial_variables` would refuse."""
+  initial_variables(config, model, tuple(_pretrained(config)), say=lambda _: None)
+
+
+def _pretrained(config: Config) -> dict[str, NetworkConfig]:
+  networks = {"main": config.model.main, "cloud": config.model.cloud}
+  return {name: network for name, network in networks.items() if network.pretrained}

@@ -1,0 +1,166 @@
+"""Pretrained weights: from torchvision's names and layouts to a `Network`'s variables."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from meanet_jax.config import StructureConfig
+from meanet_jax.errors import UserError
+from meanet_jax.models.resnet import BOTTLENECK_EXPANSION
+from meanet_jax.models.torch_files import StateDict
+
+PyTree = Any
+Path = tuple[str, ...]
+_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def load_pretrained(
+  state_dict: StateDict,
+  structure: StructureConfig,
+  abstract: PyTree,
+  source: str,
+  fresh_head: PyTree | None = None,
+  say: Callable[[str], None] = print,
+) -> PyTree:
+  """The variables of a network from a torchvision-style state dict.
+
+  Args:
+    state_dict: arrays by name, such as `layer1.0.conv1.weight` or `features.1.conv.0.0.weight`.
+    structure: the network's, after scaling and splitting.
+    abstract: its variables `{"params", "batch_stats"}`, of which shapes are read.
+    source: the file's path, for messages.
+    fresh_head: the parameters of the last dense layer (`kernel`, `bias`) to use instead of the
+      file's, whose number of classes then does not matter; None takes the file's.
+    say: told once when weights were converted to float32.
+
+  Raises:
+    UserError: an entry that is missing, extra, misshapen, not a number, or not finite.
+  """
+  expected = {path: torch_name(path, structure) for path in flatten_dict(abstract)}
+  # Counts batches in training; an old file has none, and nothing reads it.
+  given = {n: a for n, a in state_dict.items() if not n.endswith(".num_batches_tracked")}
+  _check_names(set(expected.values()), set(given), source)
+  converted = sorted({str(array.dtype) for array in given.values() if array.dtype != np.float32})
+  shapes = flatten_dict(abstract)
+  result = {}
+  for path, name in expected.items():
+    if fresh_head is not None and "dense" in path:
+      result[path] = fresh_head[path[-1]]
+      continue
+    result[path] = _convert(given[name], shapes[path].shape, path, name, source)
+    if "dense" in path and path[-1] == "kernel":
+      result[path] = _flattened_last(result[path], feature_channels(structure))
+  if converted:
+    say(f"weights {source}: converted from {', '.join(converted)} to float32")
+  return unflatten_dict(result)
+
+
+def torch_name(path: Path, structure: StructureConfig) -> str:
+  """The torchvision name of a variable.
+
+  Args:
+    path: of a `Network`'s variables, collection first:
+      `("params", "trunk", "stage1_block1", "conv1", "conv", "kernel")`.
+    structure: decides between ResNet's and MobileNetV2's names.
+  """
+  _, part, *rest = path
+  if "dense" in rest:
+    kind = {"kernel": "weight", "bias": "bias"}[rest[-1]]
+    return ("classifier.1." if structure.block == "inverted" else "fc.") + kind
+  *place, layer, leaf = rest  # layer: `conv` or `norm`
+  kind = "weight" if layer == "conv" else _NORM[leaf]
+  name = _inverted_layer if structure.block == "inverted" else _resnet_layer
+  return f"{name(part, place, layer, structure)}.{kind}"
+
+
+def _resnet_layer(part: str, place: list[str], layer: str, structure: StructureConfig) -> str:
+  is_conv = layer == "conv"
+  if place == ["stem"]:
+    return "conv1" if is_conv else "bn1"
+  if part == "head":  # no torchvision ResNet has one; the name is MobileNetV2's
+    return "final.0" if is_conv else "final.1"
+  block, convolution = place
+  stage, index = _stage_and_block(block)
+  if convolution == "shortcut":
+    inner = "downsample.0" if is_conv else "downsample.1"
+  else:
+    inner = convolution if is_conv else convolution.replace("conv", "bn")
+  return f"layer{stage}.{index - 1}.{inner}"
+
+
+def _inverted_layer(part: str, place: list[str], layer: str, structure: StructureConfig) -> str:
+  number = "0" if layer == "conv" else "1"
+  if place == ["stem"]:
+    return f"features.0.{number}"
+  if part == "head":
+    return f"features.{1 + sum(structure.depths)}.{number}"
+  block, convolution = place
+  stage, index = _stage_and_block(block)
+  feature = sum(structure.depths[: stage - 1]) + index
+  expands = structure.expansions[stage - 1] != 1
+  if convolution == "project":  # bare convolution and norm, not a pair of their own
+    first = 2 if expands else 1
+    return f"features.{feature}.conv.{first if layer == 'conv' else first + 1}"
+  pair = 0 if convolution == "expand" or not expands else 1
+  return f"features.{feature}.conv.{pair}.{number}"
+
+
+def _stage_and_block(name: str) -> tuple[int, int]:
+  stage, block = name.split("_")
+  return int(stage.removeprefix("stage")), int(block.removeprefix("block"))
+
+
+def _check_names(expected: set[str], given: set[str], source: str) -> None:
+  for what, names in (("misses", expected - given), ("has the extra", given - expected)):
+    if names:
+      first = sorted(names)[0]
+      more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+      raise UserError(
+        f"weights {source!r}: the file {what} entry {first!r}{more}; "
+        f"accepted: exactly this network's {len(expected)} entries"
+      )
+
+
+def _convert(
+  array: np.ndarray, shape: tuple[int, ...], path: Path, name: str, source: str
+) -> np.ndarray:
+  if array.dtype.kind not in "fV" and str(array.dtype) != "bfloat16":
+    raise UserError(f"weights {source!r}: {name!r} is {array.dtype}; accepted: floating point")
+  wanted = _torch_shape(shape, path)
+  if array.shape != wanted:
+    hint = " (or reset_head=true for another number of classes)" if "dense" in path else ""
+    raise UserError(
+      f"weights {source!r}: {name!r} has shape {array.shape}; accepted: {wanted}{hint}"
+    )
+  array = array.astype(np.float32)
+  if not np.isfinite(array).all():
+    raise UserError(f"weights {source!r}: {name!r} has values that are not finite; accepted: none")
+  if path[-1] != "kernel":
+    return array
+  if array.ndim == 4:
+    return np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+  return np.ascontiguousarray(array.T)
+
+
+def feature_channels(structure: StructureConfig) -> int:
+  """Channels that the pool in front of the dense layer sees."""
+  if structure.final_width:
+    return structure.final_width
+  expansion = BOTTLENECK_EXPANSION if structure.block == "bottleneck" else 1
+  return structure.widths[-1] * expansion if structure.widths else structure.stem_width
+
+
+def _flattened_last(kernel: np.ndarray, channels: int) -> np.ndarray:
+  """From PyTorch's flattened (channel, row, column) to ours, (row, column, channel)."""
+  side = math.isqrt(len(kernel) // channels)
+  split = kernel.reshape(channels, side, side, -1)
+  return np.ascontiguousarray(split.transpose(1, 2, 0, 3)).reshape(kernel.shape)
+
+
+def _torch_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+  if path[-1] != "kernel":
+    return shape
+  return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]

@@ -1,0 +1,58 @@
+"""Variables by block: fresh, abstract, and in the order that Flax wants."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from meanet_jax.models.meanet import BLOCKS, MEANet
+from meanet_jax.seeds import named_key
+
+PyTree = Any
+# {block: {"params": ..., "batch_stats": ...}}
+Variables = dict[str, dict[str, PyTree]]
+
+
+def init_variables(
+  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
+) -> Variables:
+  """Fresh variables of some blocks. Each draws from a key of its own, folded from its name.
+
+  Args:
+    model: any axis name; initialisation crosses no devices.
+    seed: the experiment's.
+    image_shape: height, width, channels.
+    blocks: of the model.
+  """
+
+  def initialise(key: Key[Array, ""], block: str) -> dict[str, PyTree]:
+    # Compiled, the other blocks are dead code.
+    return _block_variables(model.init(key, jnp.zeros((1, *image_shape), jnp.float32)), block)
+
+  compiled = jax.jit(initialise, static_argnames="block")
+  return {block: compiled(named_key(seed, block), block) for block in blocks}
+
+
+def abstract_variables(model: MEANet, image_shape: tuple[int, ...]) -> Variables:
+  """Shapes and types of the variables of every block that the model has."""
+  collections = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape), jnp.float32))
+  )
+  return {
+    block: _block_variables(collections, block)
+    for block in BLOCKS
+    if block in collections["params"]
+  }
+
+
+def _block_variables(collections: PyTree, block: str) -> dict[str, PyTree]:
+  return {name: collections[name].get(block, {}) for name in ("params", "batch_stats")}
+
+
+def by_collection(variables: Variables) -> dict[str, PyTree]:
+  """Variables in the order that `MEANet.apply` takes: collection first, then block."""
+  return {
+    name: {block: value[name] for block, value in variables.items()}
+    for name in ("params", "batch_stats")
+  }
