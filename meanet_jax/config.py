@@ -127,10 +127,13 @@ class AugmentConfig:
   """Training-time augmentation, drawn per image on the device.
 
   pad_crop: pad so many pixels on each side, then crop back at a random place.
+  random_resized_crop: cut out 8% to 100% of the area at an aspect ratio of 3/4 to 4/3 and resize
+    it to the image's size; the recipe of Szegedy et al. 2015 with torchvision's constants.
   flip: mirror left-right with probability one half.
   """
 
   pad_crop: NonNegative = 0
+  random_resized_crop: bool = False
   flip: bool = False
 
 

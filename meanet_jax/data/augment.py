@@ -4,6 +4,8 @@ Every image draws from a key of its own, folded from the step's key and the imag
 global batch, so that the number of devices changes nothing.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
@@ -38,6 +40,8 @@ def augment(
   keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions)
   if config.pad_crop:
     images = jax.vmap(lambda image, k: _pad_crop(image, k, config.pad_crop))(images, keys)
+  if config.random_resized_crop:
+    images = jax.vmap(_random_resized_crop)(images, keys)
   if config.flip:
     images = jax.vmap(_flip)(images, keys)
   return images
@@ -47,6 +51,39 @@ def _pad_crop(image: UInt8[Array, "h w c"], key: Key[Array, ""], pad: int) -> UI
   padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
   row, column = jax.random.randint(jax.random.fold_in(key, 0), (2,), 0, 2 * pad + 1)
   return jax.lax.dynamic_slice(padded, (row, column, jnp.zeros_like(row)), image.shape)
+
+
+def crop_box(key: Key[Array, ""], height: int, width: int) -> Float[Array, " 4"]:
+  """Top, left, height and width of a random crop, in pixels (whole numbers).
+
+  As torchvision's RandomResizedCrop: area uniform in 8% to 100%, aspect ratio log-uniform in 3/4
+  to 4/3, the first of ten draws that fits, and the whole image if none does.
+  """
+  keys = jax.random.split(key, 4)
+  area = height * width * jax.random.uniform(keys[0], (10,), minval=0.08, maxval=1.0)
+  bound = math.log(4 / 3)
+  ratio = jnp.exp(jax.random.uniform(keys[1], (10,), minval=-bound, maxval=bound))
+  heights, widths = jnp.round(jnp.sqrt(area / ratio)), jnp.round(jnp.sqrt(area * ratio))
+  fits = (heights <= height) & (widths <= width) & (heights >= 1) & (widths >= 1)
+  first = jnp.argmax(fits)
+  any_fits = jnp.any(fits)
+  crop_height = jnp.where(any_fits, heights[first], float(height))
+  crop_width = jnp.where(any_fits, widths[first], float(width))
+  top = jnp.floor(jax.random.uniform(keys[2]) * (height - crop_height + 1))
+  left = jnp.floor(jax.random.uniform(keys[3]) * (width - crop_width + 1))
+  return jnp.stack([top, left, crop_height, crop_width])
+
+
+def _random_resized_crop(
+  image: UInt8[Array, "h w c"], key: Key[Array, ""]
+) -> UInt8[Array, "h w c"]:
+  size = jnp.asarray(image.shape[:2], jnp.float32)
+  box = crop_box(jax.random.fold_in(key, 2), *image.shape[:2])
+  scale = size / box[2:]
+  resized = jax.image.scale_and_translate(
+    image.astype(jnp.float32), image.shape, (0, 1), scale, -box[:2] * scale, "linear"
+  )
+  return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
 
 
 def _flip(image: UInt8[Array, "h w c"], key: Key[Array, ""]) -> UInt8[Array, "h w c"]:

@@ -73,7 +73,8 @@ def read_state_dict(path: str) -> StateDict:
 
 
 def _read_npz(path: Path) -> StateDict:
-  with np.load(path, allow_pickle=False) as arrays:
+  # np.load leaves a damaged file open when it is given a path.
+  with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
     return dict(arrays)
 
 
@@ -125,7 +126,8 @@ def _storages(found: Any, path: Path) -> list[_Storage]:
   for name, value in found.items():
     if not isinstance(name, str) or not isinstance(value, _Tensor):
       raise UserError(
-        f"weights {str(path)!r}: entry {name!r} is a {type(value).__name__}; accepted: tensors alone"
+        f"weights {str(path)!r}: entry {name!r} is a {type(value).__name__}; "
+        "accepted: tensors alone"
       )
   return [tensor.storage for tensor in found.values()]
 

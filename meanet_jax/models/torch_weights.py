@@ -76,7 +76,7 @@ def torch_name(path: Path, structure: StructureConfig) -> str:
   return f"{name(part, place, layer, structure)}.{kind}"
 
 
-def _resnet_layer(part: str, place: list[str], layer: str, structure: StructureConfig) -> str:
+def _resnet_layer(part: str, place: list[str], layer: str, _: StructureConfig) -> str:
   is_conv = layer == "conv"
   if place == ["stem"]:
     return "conv1" if is_conv else "bn1"

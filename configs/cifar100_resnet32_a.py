@@ -1,0 +1,43 @@
+"""MEANet "A" on CIFAR-100: the first two stages of ResNet-32 as main block.
+
+The third stage's place is taken by the extension; the main block's head pools 3x3 with stride 3 and
+flattens 800 features.
+
+Command   python train.py --config configs/cifar100_resnet32_a.py --workdir runs/cifar100_a
+Hardware  one GPU or TPU host; batch sizes are global and split over its devices.
+Recipe    SGD, momentum 0.9, weight decay 1e-4, batch 128, 180 epochs, learning rate 0.1, times 0.2
+          at epochs 60, 120 and 160; pad 4, crop, flip (the authors' code). The same for the cloud,
+          whose recipe is not published.
+Measured  cost alone: python -m meanet_jax.models.summary --config configs/cifar100_resnet32_a.py
+          Accuracy, time and energy of a training run: not measured; CIFAR-100 could not be
+          obtained where this was written.
+"""
+
+from ml_collections import ConfigDict
+
+from meanet_jax.config_dict import default_config
+
+
+def get_config() -> ConfigDict:
+  """The experiment."""
+  config = default_config()
+  config.dataset.name = "cifar100"
+  config.dataset.image_shape = (32, 32, 3)
+  config.dataset.num_classes = 100
+
+  config.model.main.name = "resnet32"
+  config.model.main.split_after = 2
+  config.model.main.head_pool = 3
+  adaptive = config.model.adaptive
+  adaptive.stem, adaptive.stem_width = "conv3", 16
+  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (16, 32), (1, 2)
+  extension = config.model.extension
+  extension.depths, extension.widths, extension.strides = (5,), (64,), (2,)
+  config.model.cloud.name = "resnet101_cifar"
+
+  stages = config.stages
+  for stage in (stages.main, stages.edge, stages.cloud):
+    stage.epochs, stage.batch_size, stage.learning_rate = 180, 128, 0.1
+    stage.schedule, stage.step_epochs, stage.step_factor = "step", (60, 120, 160), 0.2
+    stage.augment.pad_crop, stage.augment.flip = 4, True
+  return config

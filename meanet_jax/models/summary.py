@@ -1,0 +1,108 @@
+"""What a configuration's networks cost, per block.
+
+Command: python -m meanet_jax.models.summary --config configs/cifar100_resnet32_b.py [--json]
+"""
+
+import json
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from meanet_jax import cli
+from meanet_jax.config import Config
+from meanet_jax.cost.macs import count_macs
+from meanet_jax.models.costs import (
+  activation_bytes,
+  block_functions,
+  compiled_flops,
+  count_parameters,
+  exported_bytes,
+)
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
+
+_config = cli.define_config_flag()
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
+
+
+def summarise(config: Config) -> dict[str, Any]:
+  """Per block: parameters, MACs, flops, exported bytes; per training step: activation bytes.
+
+  MACs and flops are of one image; flops are XLA's count for the compiled function on this backend.
+  """
+  model = build(config)
+  variables = abstract_variables(model, config.dataset.image_shape)
+  blocks = {
+    block: {
+      "parameters": count_parameters(variables[block]),
+      "macs": count_macs(function, *arguments),
+      "flops": compiled_flops(function, *arguments),
+      "exported_bytes": exported_bytes(variables[block]),
+    }
+    for block, (function, arguments) in block_functions(model, config).items()
+  }
+  edge = ("adaptive", "extension") if "adaptive" in variables else ("extension",)
+  steps = {
+    "main": (Exits.MAIN, ("main",), config.stages.main.batch_size),
+    "edge": (Exits.EXTENSION, edge, config.stages.edge.batch_size),
+    "whole_edge_network": (
+      Exits.MAIN | Exits.EXTENSION,
+      ("main", *edge),
+      config.stages.edge.batch_size,
+    ),
+    "cloud": (Exits.CLOUD, ("cloud",), config.stages.cloud.batch_size),
+  }
+  return {
+    "dataset": config.dataset.name,
+    "image_shape": list(config.dataset.image_shape),
+    "num_classes": config.dataset.num_classes,
+    "num_hard": config.num_hard,
+    "blocks": blocks,
+    "training": {
+      name: {
+        "batch_size": batch_size,
+        "activation_bytes": activation_bytes(model, config, exits, train, batch_size),
+      }
+      for name, (exits, train, batch_size) in steps.items()
+    },
+  }
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+  """Prints a summary as two tables."""
+  table = Table(title=f"{summary['dataset']}: blocks, per image of {summary['image_shape']}")
+  for title in ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"):
+    table.add_column(title, justify="left" if title == "block" else "right")
+  for block, cost in summary["blocks"].items():
+    table.add_row(
+      block,
+      f"{cost['parameters']:,}",
+      f"{cost['macs'] / 1e6:,.3f}",
+      f"{cost['flops'] / 1e6:,.3f}",
+      f"{cost['exported_bytes'] / 1e3:,.1f}",
+    )
+  console.print(table)
+  table = Table(title="training: forward values kept for the backward pass, before fusion")
+  for title in ("what trains", "batch", "activations [MB]"):
+    table.add_column(title, justify="left" if title == "what trains" else "right")
+  for name, cost in summary["training"].items():
+    table.add_row(
+      name.replace("_", " "), str(cost["batch_size"]), f"{cost['activation_bytes'] / 1e6:,.1f}"
+    )
+  console.print(table)
+
+
+def main() -> None:
+  """Reads the flags and prints."""
+  summary = summarise(_config())
+  if _JSON.value:
+    print(json.dumps(summary, indent=2))
+  else:
+    show(summary, Console())
+
+
+if __name__ == "__main__":
+  cli.run(main)
