@@ -1,0 +1,142 @@
+"""The paper's networks, told apart by numbers: MACs, parameters, and compiled flops."""
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from meanet_jax.config import AugmentConfig, Config
+from meanet_jax.config_dict import resolve
+from meanet_jax.models.costs import (
+  activation_bytes,
+  block_functions,
+  block_macs,
+  compiled_flops,
+)
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.summary import summarise
+from meanet_jax.models.variables import abstract_variables, by_collection
+from meanet_jax.models.zoo import build
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.stages import EDGE
+from meanet_jax.training.state import create_state
+from meanet_jax.training.steps import make_train_step
+
+ROOT = Path(__file__).parent.parent.parent
+PAPER = (
+  "cifar100_resnet32_a",
+  "cifar100_resnet32_b",
+  "imagenet_resnet18_b",
+  "imagenet_mobilenet_v2_b",
+)
+
+
+def paper(name: str) -> Config:
+  return resolve(importlib.import_module(f"configs.{name}").get_config())
+
+
+def test_the_reference_costs_to_three_figures():
+  summary = summarise(paper("cifar100_resnet32_b"))
+  macs = {block: round(cost["macs"] / 1e6, 1) for block, cost in summary["blocks"].items()}
+  assert macs["main"] == 69.1
+  assert macs["adaptive"] == 12.5
+  assert macs["extension"] == 21.8
+  assert summary["blocks"]["main"]["parameters"] == 472_756
+  # Folded: one bias per norm instead of scale and bias.
+  assert summary["blocks"]["main"]["exported_bytes"] < 4 * 472_756
+  for cost in summary["blocks"].values():
+    # XLA counts a multiply and an add, leaves out padding, adds norms and activations.
+    assert 1.6 * cost["macs"] < cost["flops"] < 2.2 * cost["macs"]
+  training = {name: cost["activation_bytes"] for name, cost in summary["training"].items()}
+  assert training["edge"] < 0.5 * training["whole_edge_network"]
+
+
+@pytest.mark.parametrize(
+  ("name", "adaptive", "extension"),
+  [("imagenet_resnet18_b", 0.889e9, 1.066e9), ("imagenet_mobilenet_v2_b", 42e6, 62e6)],
+)
+def test_the_imagenet_costs(name, adaptive, extension):
+  config = paper(name)
+  model = build(config)
+  macs = block_macs(model, config)
+  assert macs.extension == pytest.approx(adaptive + extension, rel=0.005)
+
+
+@pytest.fixture(autouse=True)
+def libraries_promote() -> Iterator[None]:
+  """optax's schedules and Flax's avg_pool mix floats with integers."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_masked_exit_costs_nothing(name):
+  config = paper(name)
+  model = build(config)
+  functions = block_functions(model, config)
+  alone = {block: compiled_flops(*parts[:1], *parts[1]) for block, parts in functions.items()}
+  variables = by_collection(abstract_variables(model, config.dataset.image_shape))
+  image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
+
+  def cost(exits: Exits) -> float:
+    return compiled_flops(lambda v, x: model.apply(v, x, exits), variables, image)
+
+  assert cost(Exits.MAIN) == alone["main"]
+  assert cost(Exits.CLOUD) == alone["cloud"]
+  edge = alone["main"] + alone["adaptive"] + alone["extension"]
+  assert cost(Exits.MAIN | Exits.EXTENSION) == pytest.approx(edge, rel=0.01)
+  assert cost(Exits.EXTENSION) < cost(Exits.MAIN | Exits.EXTENSION)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_edge_stage_has_no_backward_pass_through_main(name):
+  config, batch_size = paper(name), 8
+  model = build(config)
+  settings = config.stages.edge
+  tx = make_optimizer(settings, 10)
+  shape = config.dataset.image_shape
+  state = jax.eval_shape(lambda v: create_state(EDGE, v, tx), abstract_variables(model, shape))
+  batch = {
+    "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
+    "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+    "position": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+  }
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  plain = dataclasses.replace(settings, augment=AugmentConfig())
+  step = compiled_flops(make_train_step(model, EDGE, plain, config.dataset, tx), state, batch, key)
+  forward = {
+    block: compiled_flops(function, *arguments)
+    for block, (function, arguments) in block_functions(model, config, batch_size).items()
+  }
+  assert step <= forward["main"] + 3.1 * (forward["adaptive"] + forward["extension"])
+  assert step >= forward["main"] * 0.9 + 2 * (forward["adaptive"] + forward["extension"])
+
+
+def test_activation_bytes_of_a_layer_by_hand(tiny):
+  """Linear in the batch, and larger for whatever more is trained."""
+  model = build(tiny)
+
+  def kept(*train: str, batch_size: int = 4) -> int:
+    return activation_bytes(model, tiny, Exits.MAIN | Exits.EXTENSION, train, batch_size)
+
+  assert kept("adaptive", "extension", batch_size=8) == 2 * kept("adaptive", "extension")
+  assert kept("extension") < kept("adaptive", "extension") < kept("main", "adaptive", "extension")
+
+
+def test_the_command_prints_json_and_tables():
+  flags = ["--config", "configs/digits.py"]
+  command = [sys.executable, "-m", "meanet_jax.models.summary", *flags]
+  printed = subprocess.run(
+    [*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  summary = json.loads(printed.stdout)
+  assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
+  table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+  assert f"{summary['blocks']['cloud']['parameters']:,}" in table
