@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python eval.py --workdir runs/digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config import AugmentConfig
-from meanet_jax.data.augment import augment, normalise
+from meanet_jax.data.augment import augment, crop_box, normalise
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 3)), jnp.uint8)
 POSITIONS = jnp.arange(64)
@@ -55,3 +55,45 @@ def test_an_image_is_augmented_by_its_place_in_the_global_batch():
   np.testing.assert_array_equal(whole, np.concatenate(shards))
   other = augment(IMAGES, POSITIONS, jax.random.key(6), config)
   assert not np.array_equal(whole, other)
+
+
+def test_crop_boxes_have_torchvisions_distribution():
+  height, width = 60, 90
+  keys = jax.random.split(jax.random.key(0), 2000)
+  boxes = np.asarray(jax.vmap(lambda key: crop_box(key, height, width))(keys))
+  top, left, rows, columns = boxes.T
+  np.testing.assert_array_equal(boxes, np.round(boxes))
+  assert top.min() == left.min() == 0
+  assert np.all(top + rows <= height)
+  assert np.all(left + columns <= width)
+  area, ratio = rows * columns / (height * width), columns / rows
+  assert area.min() > 0.07
+  assert 0.7 < ratio.min() < 0.8
+  assert 1.25 < ratio.max() < 1.4
+  rng, expected = np.random.default_rng(0), []
+  while len(expected) < 2000:  # torchvision's loop; a draw that never fits is rarer than 1e-3 here
+    target = height * width * rng.uniform(0.08, 1)
+    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    h, w = round(np.sqrt(target / aspect)), round(np.sqrt(target * aspect))
+    if 0 < w <= width and 0 < h <= height:
+      expected.append(w * h / (height * width))
+  for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+    assert abs(np.quantile(area, quantile) - np.quantile(expected, quantile)) < 0.03
+
+
+def test_random_resized_crop_keeps_the_picture_in_place():
+  """On a plane of brightness, every crop is a plane whose slope its size explains."""
+  rows, columns = np.mgrid[:32, :32]
+  plane = np.broadcast_to((4 * rows + 2 * columns)[..., None] + 20, (32, 32, 1))
+  images = jnp.asarray(np.repeat(plane[None], 16, axis=0), jnp.uint8)
+  result = augment(images, jnp.arange(16), KEY, AugmentConfig(random_resized_crop=True))
+  assert result.shape == images.shape
+  assert result.dtype == jnp.uint8
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(KEY, jnp.arange(16))
+  for image, key in zip(np.asarray(result, float)[..., 0], keys, strict=True):
+    top, left, height, width = np.asarray(crop_box(jax.random.fold_in(key, 2), 32, 32))
+    y = top + (np.arange(32) + 0.5) * height / 32 - 0.5
+    x = left + (np.arange(32) + 0.5) * width / 32 - 0.5
+    expected = 4 * y[:, None] + 2 * x + 20
+    # Away from the border, where interpolation has both neighbours.
+    np.testing.assert_allclose(image[3:-3, 3:-3], expected[3:-3, 3:-3], atol=0.51)

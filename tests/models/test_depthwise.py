@@ -37,11 +37,11 @@ def test_output_and_both_gradients_are_those_of_the_convolution(stride, size, ke
 
   np.testing.assert_array_equal(ours(x, kernel), reference(x, kernel))
   weights = jnp.asarray(rng.normal(size=reference(x, kernel).shape), jnp.float32)
-  gradients = (
-    jax.grad(lambda x, k: jnp.sum(f(x, k) * weights), argnums=(0, 1))(x, kernel)
-    for f in (ours, reference)
-  )
-  for mine, theirs in zip(*gradients, strict=True):
+
+  def gradients(function):
+    return jax.grad(lambda x, k: jnp.sum(function(x, k) * weights), argnums=(0, 1))(x, kernel)
+
+  for mine, theirs in zip(gradients(ours), gradients(reference), strict=True):
     np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
