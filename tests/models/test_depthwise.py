@@ -52,7 +52,7 @@ def test_the_compiled_kernel_gradient_is_not_a_dense_convolution():
   variables = block.init(jax.random.key(0), x, False)
 
   def loss(params):
-    return jnp.sum(block.apply({**variables, "params": params}, x, False) ** 2)
+    return jnp.sum(jnp.square(block.apply({**variables, "params": params}, x, False)))
 
   flops = jax.jit(jax.grad(loss)).lower(variables["params"]).compile().cost_analysis()["flops"]
   macs = batch * size * size * channels * 9
