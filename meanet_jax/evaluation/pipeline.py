@@ -34,7 +34,7 @@ def evaluate(workdir: str | Path, reporter: Reporter) -> None:
   config = run.config()
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
   for stage in STAGE_NAMES:
-    if config.stage(stage).epochs and finished_step(run.checkpoints_path(stage)) is None:
+    if finished_step(run.checkpoints_path(stage)) is None:
       raise UserError(
         f"workdir {workdir} has not finished stage {stage}; accepted: a run that train.py finished"
       )

@@ -101,6 +101,9 @@ def train_stage(
         elif (number + 1) % config.logging.every_steps == 0:
           log.flush()
         advance(1, log.note)
+    if not total and checkpoints.latest_step() is None:
+      validate(state)
+      checkpoints.save(0, saved(state))  # pretrained weights, kept as they are
   reporter.say(f"stage {stage.name}: {total} steps, {log.note}, validation {validate.note}")
   return jax.device_get(state.learned())
 

@@ -69,9 +69,6 @@ class _Pipeline:
 
   def gradient_stage(self, stage: stages.Stage) -> None:
     settings = self._config.stage(stage.name)
-    if not settings.epochs:
-      self._reporter.say(f"stage {stage.name}: no epochs, pretrained weights are kept")
-      return
     images = stage_images(stage, self._dataset, self._run, self._config)
     total = settings.epochs * (len(images.train) // settings.batch_size)
     if finished_step(self._run.checkpoints_path(stage.name)) == total:

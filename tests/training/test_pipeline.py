@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,6 +20,9 @@ from meanet_jax.training.pipeline import (
   stage_images,
   train,
 )
+from tests.golden import parameter
+
+WEIGHTS = Path(__file__).parent.parent / "data" / "weights" / "zip.pth"
 
 
 def with_stage(config: Config, name: str, **changes) -> Config:
@@ -130,6 +134,37 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
   for name, value in flat(load_variables(tiny, model, dataset, run, print)).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
+
+
+def pretrained(tiny: Config, epochs: int) -> Config:
+  main = dataclasses.replace(tiny.model.main, pretrained=str(WEIGHTS))
+  config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, main=main))
+  return with_stage(config, "main", epochs=epochs, learning_rate=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epochs):
+  config = pretrained(tiny, epochs)
+  train(config, tmp_path, reporter)
+  run = RunDirectory.existing(tmp_path)
+  variables = load_variables(config, build(config), load(config.dataset), run, print)
+  kernel = variables["main"]["params"]["head"]["dense"]["kernel"]
+  given = parameter("fc.weight", (10, 4)).T
+  if epochs:
+    assert not np.array_equal(kernel, given)
+    np.testing.assert_allclose(kernel, given, atol=1e-3)
+  else:
+    np.testing.assert_array_equal(kernel, given)
+  assert read_json(run.hard_classes_path)["num_examples"] > 0
+
+
+def test_wrong_weights_leave_no_directory(tiny, reporter, tmp_path):
+  config = pretrained(tiny, 0)
+  main = dataclasses.replace(config.model.main, pretrained=str(tmp_path / "none.pth"))
+  config = dataclasses.replace(config, model=dataclasses.replace(config.model, main=main))
+  with pytest.raises(UserError, match=r"none\.pth' is no file"):
+    train(config, tmp_path / "run", reporter)
+  assert not (tmp_path / "run").exists()
 
 
 def test_a_diverging_stage_stops_and_keeps_the_last_good_checkpoint(tiny, reporter, tmp_path):
