@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.routing.choose import choose
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, PRESETS, Thresholds, route
 from meanet_jax.routing.scores import scores, uncertainty
 from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
@@ -49,16 +48,3 @@ def test_the_last_point_of_a_grid_offloads_nothing(criterion):
   # A uniform answer, the most uncertain of all, in float32.
   assert uncertainty(criterion, scores(np.zeros((1, 100), np.float32)))[0] <= grid.main[-1]
   assert uncertainty(criterion, scores(np.zeros((1, 50), np.float32)))[0] <= grid.extension[-1]
-
-
-def counts_with_cloud(*cloud: int) -> Counts:
-  values = np.array(cloud)
-  return Counts(*([np.zeros_like(values)] * 4), values, np.zeros_like(values))
-
-
-def test_choose_spends_the_budget_and_no_more():
-  counts = counts_with_cloud(100, 60, 21, 20, 20, 5, 0)
-  assert choose(counts, 100, 0.2) == 4
-  assert choose(counts, 100, 0.205) == 4
-  assert choose(counts, 100, 1.0) == 0
-  assert choose(counts, 100, 0.0) == 6
