@@ -1,17 +1,48 @@
-"""Evaluates a finished run: python eval.py --workdir runs/digits."""
+"""Evaluates finished runs: python eval.py --workdir runs/digits [--max-offload 0.1].
+
+Several --workdir are evaluated where needed and compared: mean and spread over runs.
+"""
+
+import dataclasses
 
 from absl import flags
 
 from meanet_jax import cli
 from meanet_jax.console import Reporter
+from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.routing.choose import Wish
+from meanet_jax.runs.directory import RunDirectory
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a run that train.py finished.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [], "A run that train.py finished; repeatable.")
+_OUTPUT = flags.DEFINE_string("output", "runs/comparison", "Where several runs are compared.")
+_WISH = {
+  name: flags.DEFINE_float(name.replace("_", "-"), None, help, lower_bound=low, upper_bound=high)
+  for name, help, low, high in (
+    ("max_offload", "Largest share of images sent to the cloud.", 0, 1),
+    ("max_energy_mj", "Largest mean energy on the edge per image, in millijoules.", 0, None),
+    ("max_latency_ms", "Largest mean latency per image, in milliseconds.", 0, None),
+    ("min_accuracy", "Smallest accuracy; the fewest offloads that keep it are chosen.", 0, 1),
+    ("price", "Accuracy that one offloaded image has to be worth.", 0, None),
+    ("confidence", "With which the wish holds on new images.", 0.5, 0.999999),
+  )
+}
 
 
 def main() -> None:
   """Reads the flags and evaluates."""
-  evaluate(cli.require(_WORKDIR.value, "workdir", "the directory of a run"), Reporter())
+  reporter = Reporter()
+  if not _WORKDIRS.value:
+    cli.require(None, "workdir", "the directory of a run")
+  wish = Wish(**{name: flag.value for name, flag in _WISH.items()})
+  asked = any(value is not None for value in dataclasses.astuple(wish))
+  alone = len(_WORKDIRS.value) == 1
+  for workdir in _WORKDIRS.value:
+    evaluated = RunDirectory.existing(workdir).eval_path / "summary.json"
+    if alone or asked or not evaluated.exists():
+      evaluate(workdir, reporter, wish if asked else None)
+  if not alone:
+    compare(_WORKDIRS.value, _OUTPUT.value, reporter)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ STEPS, BATCH = 20, 16
 # measure chaos instead of arithmetic.
 RATE = 2e-4
 # Small images: what is compared is arithmetic, not accuracy.
-SIZE = {"conv3": 16, "conv7_pool": 48, "conv3_stride2": 48}
+SIZE = {"conv3": 16, "conv7_pool": 64, "conv3_stride2": 64}
 
 
 def experiment(name: str, dtype: str) -> Config:

@@ -117,9 +117,13 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HardClassesConfig:
-  """count: K, the number of hard classes; unset means C // 2."""
+  """count: K, the number of hard classes; unset means C // 2.
+
+  selection: those of least precision, or as many `random` ones (an ablation), drawn from the seed.
+  """
 
   count: int | None = None
+  selection: Literal["least_precise", "random"] = "least_precise"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +181,8 @@ class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`.
 
   hard_threshold: main's probability mass on hard classes above which `probability` says hard.
+  calibrate: divide each exit's logits by the temperature fitted on validation before any rule
+    looks at them; predictions stay, uncertainties and `most_confident` change.
   """
 
   hard_rule: Literal["argmax", "probability"] = "argmax"
@@ -184,6 +190,7 @@ class RoutingConfig:
   offload_rule: Literal["main", "edge"] = "main"
   criterion: Criterion = "entropy"
   hard_threshold: Fraction = 0.5
+  calibrate: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,12 +199,19 @@ class EvaluationConfig:
 
   batch_size: global; the last batch is padded and masked.
   num_thresholds: points of the threshold sweep.
-  max_offload: the largest share of *validation* images that a chosen threshold may offload.
+  max_offload, max_energy_mj, max_latency_ms, min_accuracy, price, confidence: the wish under which
+    thresholds are chosen on validation, as in `meanet_jax/routing/choose.py`; unset asks nothing.
+    eval.py's flags of these names replace all of it.
   """
 
   batch_size: Positive = 128
   num_thresholds: Annotated[int, Range(2)] = 1001
-  max_offload: Fraction = 0.2
+  max_offload: Fraction | None = 0.2
+  max_energy_mj: NonNegativeFloat | None = None
+  max_latency_ms: NonNegativeFloat | None = None
+  min_accuracy: Fraction | None = None
+  price: NonNegativeFloat | None = None
+  confidence: Annotated[float, Range(0.5, 0.999999)] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,9 +80,13 @@ def _with_placeholders(value: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(item):
       item = _with_placeholders(item)
     elif item is None:
-      item = config_dict.placeholder(get_args(field.type)[0])
+      item = config_dict.placeholder(_plain_type(get_args(field.type)[0]))
     result[field.name] = item
   return result
+
+
+def _plain_type(kind: Any) -> type:
+  return get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
 
 
 def _build(cls: type, source: Any, path: str) -> Any:
@@ -113,7 +117,7 @@ def _check(value: Any, kind: Any, path: str) -> Any:
     checked = _check(value, args[0], path)
     _check_range(checked, args[1], path)
     return checked
-  if origin is types.UnionType:
+  if origin in (types.UnionType, typing.Union):
     return None if value is None else _check(value, args[0], path)
   if origin is typing.Literal:
     if value not in args:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,6 +18,8 @@ COLOURS = {
   "main_only": "#000000",
   "edge_only": "#009E73",
   "cloud_only": "#CC79A7",
+  "random": "#999999",
+  "oracle": "#F0E442",
 }
 
 
@@ -74,6 +76,30 @@ def draw_confusion(
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
   return _save(figure, directory / "confusion_matrix.png")
+
+
+def draw_bands(
+  directory: Path,
+  offloads: Float[np.ndarray, " t"],
+  accuracies: dict[str, Float[np.ndarray, "runs t"]],
+  dataset: str,
+) -> Path:
+  """comparison.png: mean accuracy of several runs, within one standard deviation."""
+  figure, axes = _figure()
+  runs = 0
+  for system, values in accuracies.items():
+    runs = len(values)
+    mean, deviation = 100 * values.mean(axis=0), 100 * values.std(axis=0, ddof=1)
+    axes.plot(100 * offloads, mean, color=COLOURS[system], label=system)
+    axes.fill_between(
+      100 * offloads, mean - deviation, mean + deviation, color=COLOURS[system], alpha=0.2
+    )
+  axes.set_xlabel("images sent to the cloud [%]")
+  axes.set_ylabel("accuracy on the test split [%]")
+  axes.set_title(f"{dataset}: mean and standard deviation of {runs} runs")
+  axes.grid(alpha=0.3)
+  axes.legend()
+  return _save(figure, directory / "comparison.png")
 
 
 def _figure() -> tuple[Figure, Axes]:

@@ -1,6 +1,8 @@
 """From a finished run to its eval/ directory."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,12 +11,14 @@ from meanet_jax.console import Reporter
 from meanet_jax.data.sources import Dataset, Split, load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pictures import draw_confusion, draw_tradeoffs
-from meanet_jax.evaluation.records import make_records, save_records
+from meanet_jax.evaluation.records import Temperatures, make_records, save_records
 from meanet_jax.evaluation.report import operating_points_csv, report_html, terminal_table
-from meanet_jax.evaluation.systems import Context, curve, policies, summary_entry
+from meanet_jax.evaluation.study import calibration, fit_temperatures, study
+from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
-from meanet_jax.models.meanet import Exits
+from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
 from meanet_jax.routing.policies import Records
 from meanet_jax.runs.checkpoints import finished_step
@@ -24,11 +28,16 @@ from meanet_jax.training.parallel import check_batch_size, replicate
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 
 
-def evaluate(workdir: str | Path, reporter: Reporter) -> None:
+def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) -> None:
   """Collects records, chooses thresholds on validation, reports on test; writes `eval/`.
 
+  Args:
+    workdir: a run with all stages finished.
+    reporter: progress, the table, and wishes that cannot be kept.
+    wish: replaces the configuration's.
+
   Raises:
-    UserError: no run in `workdir`, or one with unfinished stages.
+    UserError: no run in `workdir`, one with unfinished stages, or a wish that cannot be tested.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
@@ -40,21 +49,25 @@ def evaluate(workdir: str | Path, reporter: Reporter) -> None:
       )
   dataset = load(config.dataset)
   hard_classes = read_hard_classes(run)
-  validation, test = _collect(config, run, dataset, hard_classes, reporter)
+  validation, test, calibrated = _collect(config, run, dataset, hard_classes, reporter)
 
   reporter.say(f"sweeping {config.evaluation.num_thresholds} thresholds")
   hard = is_hard(hard_classes, config.dataset.num_classes)
-  systems = {
-    name: curve(policy, config, validation, test, hard) for name, policy in policies(config).items()
-  }
-  context = Context.of(config, block_macs(build(config), config), hard, test)
+  macs = block_macs(build(config), config)
+  wish = configured_wish(config) if wish is None else wish
+  systems = evaluate_systems(config, macs, hard, validation, test, wish)
+  context = Context.of(config, macs, hard, test)
   summary = {
     "dataset": config.dataset.name,
     "split": "test",
     "num_examples": context.num_images,
     "num_classes": config.dataset.num_classes,
     "hard_classes": hard_classes.tolist(),
+    "class_names": list(dataset.class_names),
+    "wish": dataclasses.asdict(wish),
     "systems": {name: summary_entry(context, line) for name, line in systems.items()},
+    "calibration": calibrated,
+    "study": study(systems["meanet"].policy, config, validation, test, hard),
   }
   out = run.eval_path
   write_json(out / "summary.json", summary)
@@ -66,24 +79,37 @@ def evaluate(workdir: str | Path, reporter: Reporter) -> None:
   reporter.console.print(terminal_table(summary))
   names = ", ".join(dataset.class_names[c] for c in hard_classes)
   reporter.say(f"hard classes: {names}")
+  for name, line in systems.items():
+    if line.unmet is not None:
+      reporter.say(f"{name}: {line.unmet}")
   reporter.say(f"pictures and tables are in {workdir}/eval")
+
+
+def configured_wish(config: Config) -> Wish:
+  """The wish of a configuration's `evaluation` fields, which bear the wish's names."""
+  names = [field.name for field in dataclasses.fields(Wish)]
+  return Wish(**{name: getattr(config.evaluation, name) for name in names})
 
 
 def _collect(
   config: Config, run: RunDirectory, dataset: Dataset, hard_classes: np.ndarray, reporter: Reporter
-) -> tuple[Records, Records]:
+) -> tuple[Records, Records, dict[str, Any]]:
+  """Records of validation and test, and the calibration of every exit."""
   model = build(config)
   variables = replicate(load_variables(config, model, dataset, run, reporter.say))
   forward = ForwardPass(model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   run.eval_path.mkdir(exist_ok=True)
 
-  def collect(split: Split, name: str, file: str) -> Records:
-    reporter.say(f"collecting records of {len(split)} {name} images")
-    records = make_records(forward(variables, split.images), split, hard_classes)
-    save_records(run.eval_path / file, records)
-    return records
+  def logits(split: Split, name: str) -> Outputs:
+    reporter.say(f"collecting logits of {len(split)} {name} images")
+    return forward(variables, split.images)
 
-  return (
-    collect(dataset.validation, "validation", "records_validation.npz"),
-    collect(dataset.test, "test", "records.npz"),
-  )
+  on_validation = logits(dataset.validation, "validation")
+  on_test = logits(dataset.test, "test")
+  temperatures = fit_temperatures(on_validation, dataset.validation.labels, hard_classes)
+  applied = temperatures if config.routing.calibrate else Temperatures()
+  validation = make_records(on_validation, dataset.validation, hard_classes, applied)
+  test = make_records(on_test, dataset.test, hard_classes, applied)
+  save_records(run.eval_path / "records_validation.npz", validation)
+  save_records(run.eval_path / "records.npz", test)
+  return validation, test, calibration(on_test, dataset.test.labels, hard_classes, temperatures)

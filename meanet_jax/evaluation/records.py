@@ -1,6 +1,7 @@
 """Records: what every exit says about every image of a split, collected once, swept afterwards."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -15,8 +16,27 @@ from meanet_jax.routing.scores import Scores, hard_probability, scores
 EXITS = ("main", "extension", "cloud")
 
 
-def make_records(outputs: Outputs, split: Split, hard_classes: Int[np.ndarray, " k"]) -> Records:
+class Temperatures(NamedTuple):
+  """What each exit's logits are divided by before any rule looks at them."""
+
+  main: float = 1.0
+  extension: float = 1.0
+  cloud: float = 1.0
+
+
+def make_records(
+  outputs: Outputs,
+  split: Split,
+  hard_classes: Int[np.ndarray, " k"],
+  temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
+) -> Records:
   """The records of a split from the logits of all three exits.
+
+  Args:
+    outputs: NumPy logits [n, ...] of every exit.
+    split: the images' labels.
+    hard_classes: the original numbers of the extension's classes.
+    temperatures: positive.
 
   Raises:
     UserError: logits that are NaN.
@@ -30,12 +50,16 @@ def make_records(outputs: Outputs, split: Split, hard_classes: Int[np.ndarray, "
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
+  main, extension, cloud = (
+    (logits / np.float32(temperature)).astype(np.float32)
+    for logits, temperature in zip(outputs, temperatures, strict=True)
+  )
   return Records(
     label=split.labels.astype(np.int32),
-    hard_probability=hard_probability(outputs.main, is_hard(hard_classes, outputs.main.shape[-1])),
-    main=scores(outputs.main),
-    extension=scores(outputs.extension, hard_classes),
-    cloud=scores(outputs.cloud),
+    hard_probability=hard_probability(main, is_hard(hard_classes, main.shape[-1])),
+    main=scores(main),
+    extension=scores(extension, hard_classes),
+    cloud=scores(cloud),
   )
 
 

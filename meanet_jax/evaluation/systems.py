@@ -10,8 +10,9 @@ from jaxtyping import Bool, Shaped
 
 from meanet_jax.config import Config
 from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
-from meanet_jax.routing.choose import choose
-from meanet_jax.routing.policies import Policy, Records, Thresholds
+from meanet_jax.routing.choose import Points, Wish, choose
+from meanet_jax.routing.exact import edge_answers
+from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Records, Thresholds
 from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
 
 
@@ -40,13 +41,15 @@ class Context:
 class Curve:
   """A system's operating points on the test split, and the one chosen on validation.
 
-  thresholds, counts: arrays [t]. chosen: an index into them.
+  thresholds, counts: arrays [t]. chosen: an index into them. unmet: why no threshold kept the wish
+  (`chosen` is then the nearest); None when it is kept or nothing was to be chosen.
   """
 
   policy: Policy
   thresholds: Thresholds
   counts: Counts
   chosen: int
+  unmet: str | None = None
 
 
 def policies(config: Config) -> dict[str, Policy]:
@@ -62,17 +65,35 @@ def policies(config: Config) -> dict[str, Policy]:
   }
 
 
-def curve(
-  policy: Policy,
+def evaluate_systems(
   config: Config,
+  macs: BlockMacs,
+  is_hard: Bool[np.ndarray, " c"],
   validation: Records,
   test: Records,
-  is_hard: Bool[np.ndarray, " c"],
-) -> Curve:
-  """Sweeps a policy over both splits and chooses a threshold on validation.
+  wish: Wish,
+) -> dict[str, Curve]:
+  """Every system of summary.json, thresholds chosen on validation, counts on test.
 
-  A policy that compares no uncertainty has a single operating point.
+  Raises:
+    UserError: a wish that cannot be tested (see `choose`).
   """
+  on_validation = Context.of(config, macs, is_hard, validation)
+  systems = {
+    name: _curve(policy, on_validation, validation, test, wish)
+    for name, policy in policies(config).items()
+  }
+  meanet = systems["meanet"]
+  share = meanet.counts.cloud[meanet.chosen] / len(test.label)
+  systems["random"] = _single(meanet.policy, _random_counts(systems, share))
+  systems["oracle"] = _single(meanet.policy, _oracle_counts(config, test, is_hard, meanet.policy))
+  return systems
+
+
+def _curve(
+  policy: Policy, on_validation: Context, validation: Records, test: Records, wish: Wish
+) -> Curve:
+  config, is_hard = on_validation.config, on_validation.is_hard
   compares = policy.offload_rule in ("main", "edge")
   grid = threshold_grid(
     policy.criterion,
@@ -87,10 +108,60 @@ def curve(
     counts = sweep(policy, jax.tree.map(jnp.asarray, grid), arrays, jnp.asarray(is_hard))
     return Counts(*map(np.asarray, counts))
 
-  chosen = 0
-  if compares:
-    chosen = choose(run(validation), len(validation.label), config.evaluation.max_offload)
-  return Curve(policy, grid, run(test), chosen)
+  if not compares:
+    return Curve(policy, grid, run(test), 0)
+  points = _points(on_validation, policy, run(validation))
+  chosen = choose(points, len(validation.label), wish)
+  return Curve(policy, grid, run(test), chosen.index, chosen.unmet)
+
+
+def _points(context: Context, policy: Policy, counts: Counts) -> Points:
+  values = figures(context, policy, counts)
+  # No image can cost more than one that runs every block and is sent up as well.
+  one = dataclasses.replace(context, num_images=1, num_hard_images=0)
+  everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1))
+  return Points(
+    values["accuracy"],
+    values["fraction"]["cloud"],
+    values["energy_mj"],
+    values["latency_ms"],
+    float(everything["energy_mj"]),
+    float(everything["latency_ms"]),
+  )
+
+
+def _random_counts(systems: dict[str, Curve], share: float) -> Counts:
+  """Expected counts when a share of the images, drawn at random, goes to the cloud."""
+  edge, cloud = systems["edge_only"].counts, systems["cloud_only"].counts
+  mixed = Counts(*((1 - share) * e + share * c for e, c in zip(edge, cloud, strict=True)))
+  if systems["meanet"].policy.offload_rule == "edge":
+    return mixed._replace(ran_extension=edge.ran_extension)
+  return mixed
+
+
+def _oracle_counts(
+  config: Config, test: Records, is_hard: Bool[np.ndarray, " c"], policy: Policy
+) -> Counts:
+  """Counts when exactly those images go to the cloud that the edge gets wrong and it gets right."""
+  stays, _ = edge_answers(policy, test, is_hard, config.routing.hard_threshold)
+  edge_right = stays.prediction == test.label
+  cloud_right = test.cloud.prediction == test.label
+  sent = ~edge_right & cloud_right
+  right, hard = edge_right | sent, is_hard[test.label]
+  masks = (
+    right,
+    right & hard,
+    (stays.exit == MAIN) & ~sent,
+    (stays.exit == EXTENSION) & ~sent,
+    sent,
+    stays.ran_extension,
+  )
+  return Counts(*(np.array([mask.sum()]) for mask in masks))
+
+
+def _single(policy: Policy, counts: Counts) -> Curve:
+  none = np.full(1, np.nan, np.float32)
+  return Curve(policy, Thresholds(none, none, none), counts, 0)
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
@@ -119,7 +190,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   """A system's entry in summary.json, at its chosen operating point."""
   at = system.chosen
-  counts = Counts(*(int(values[at]) for values in system.counts))
+  counts = Counts(*(values[at] for values in system.counts))
   entry = _plain(figures(context, system.policy, counts))
   policy = system.policy
   entry["thresholds"] = {
@@ -127,11 +198,13 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
     "extension": _threshold(system.thresholds.extension[at], policy.offload_rule == "edge"),
     "hard": _threshold(system.thresholds.hard[at], policy.hard_rule == "probability"),
   }
+  if system.unmet is not None:
+    entry["wish_unmet"] = system.unmet
   return entry
 
 
 def _threshold(value: np.floating, used: bool) -> float | None:
-  return float(value) if used else None
+  return float(value) if used and not np.isnan(value) else None
 
 
 def _ratio(part: Shaped[np.ndarray, "*t"] | int, whole: int) -> Any:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import BLOCKS, MEANet
-from meanet_jax.seeds import named_key
 
 PyTree = Any
 # {block: {"params": ..., "batch_stats": ...}}

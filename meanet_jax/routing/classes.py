@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from meanet_jax.errors import UserError
+from meanet_jax.seeds import name_number
 
 
 def confusion_matrix(
@@ -34,6 +35,12 @@ def select_hard_classes(precision: Float[np.ndarray, " c"], count: int) -> Int[n
     raise UserError(f"{count} hard classes asked for; accepted: 1 to {len(precision) - 1}")
   order = np.argsort(np.nan_to_num(precision, nan=-1.0), kind="stable")
   return np.sort(order[:count])
+
+
+def random_classes(seed: int, num_classes: int, count: int) -> Int[np.ndarray, " k"]:
+  """`count` classes drawn at random, in increasing class number, to compare a selection with."""
+  rng = np.random.default_rng([seed, name_number("random hard classes")])
+  return np.sort(rng.choice(num_classes, count, replace=False))
 
 
 def label_map(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Int[np.ndarray, " c"]:

@@ -10,7 +10,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from meanet_jax.errors import UserError
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Policy, Records, Thresholds, route
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  Records,
+  Route,
+  Thresholds,
+  route,
+)
 from meanet_jax.routing.scores import uncertainty
 from meanet_jax.routing.sweep import Counts
 
@@ -54,7 +63,7 @@ def exact_curve(
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  edge, unsure = _edge_only(policy, records, is_hard, hard_threshold)
+  edge, unsure = edge_answers(policy, records, is_hard, hard_threshold)
   order = np.argsort(-unsure, kind="stable")
   ordered = unsure[order]
   # Points between equal uncertainties do not exist: no threshold separates them.
@@ -105,7 +114,7 @@ def pareto_front(
   """
   if policy.offload_rule != "edge":
     raise UserError(f"offload_rule is {policy.offload_rule!r}; accepted: 'edge'")
-  edge, unsure = _edge_only(policy, records, is_hard, hard_threshold)
+  edge, unsure = edge_answers(policy, records, is_hard, hard_threshold)
   gain = (records.cloud.prediction == records.label).astype(np.int32) - (
     edge.prediction == records.label
   )
@@ -134,10 +143,14 @@ def pareto_front(
   )
 
 
-def _edge_only(
+def edge_answers(
   policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], hard_threshold: float
-):
-  """Every image's route if it stays, and the uncertainty that could send it to the cloud."""
+) -> tuple[Route, Float[np.ndarray, " n"]]:
+  """Every image's route if it stays, and the uncertainty that could send it to the cloud.
+
+  Raises:
+    UserError: a policy that compares no uncertainty.
+  """
   if policy.offload_rule not in ("main", "edge"):
     raise UserError(
       f"offload_rule is {policy.offload_rule!r}; accepted: 'main' or 'edge', with thresholds"

@@ -21,6 +21,7 @@ from meanet_jax.routing.classes import (
   class_precision,
   confusion_matrix,
   label_map,
+  random_classes,
   select_hard_classes,
 )
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
@@ -96,7 +97,10 @@ class _Pipeline:
     predictions = np.argmax(outputs.main, axis=-1)
     confusion = confusion_matrix(validation.labels, predictions, config.dataset.num_classes)
     precision = class_precision(confusion)
-    hard = select_hard_classes(precision, config.num_hard)
+    if config.hard_classes.selection == "random":
+      hard = random_classes(config.seed, len(precision), config.num_hard)
+    else:
+      hard = select_hard_classes(precision, config.num_hard)
     names = [self._dataset.class_names[c] for c in hard]
     write_json(
       path,
@@ -110,6 +114,11 @@ class _Pipeline:
         "num_examples": len(validation),
       },
     )
+    for unseen in np.flatnonzero(np.isnan(precision)):
+      self._reporter.say(
+        f"stage hard_classes: class {self._dataset.class_names[unseen]} was never predicted on "
+        "validation; its precision is undefined and counts as the least"
+      )
     self._reporter.say(f"stage hard_classes: {', '.join(names)}")
 
   def _get_variables(self) -> Variables:

@@ -21,7 +21,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.directory import RunDirectory, read_json
 
-SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet"]
+SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
 
 
 @pytest.fixture(scope="module")

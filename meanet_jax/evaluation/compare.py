@@ -1,0 +1,129 @@
+"""Several evaluated runs in one report: mean and spread over runs."""
+
+import csv
+import html
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from meanet_jax.console import Reporter
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.pictures import draw_bands
+from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+
+# Field of a system's entry, title, factor.
+COLUMNS = (
+  ("accuracy", "accuracy [%]", 100),
+  ("hard_accuracy", "hard [%]", 100),
+  ("easy_accuracy", "easy [%]", 100),
+  ("cloud", "cloud [%]", 100),
+  ("macs_edge", "edge kMAC", 1e-3),
+  ("energy_mj", "energy [uJ]", 1e3),
+)
+OFFLOADS = np.linspace(0, 1, 101)
+
+
+def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None:
+  """Writes comparison.json, a picture with bands and comparison.html to `output`.
+
+  Args:
+    workdirs: evaluated runs of one data set, at least two.
+    output: directory, made when missing.
+    reporter: gets the table.
+
+  Raises:
+    UserError: a run without evaluation, or runs of different data sets.
+  """
+  runs = [RunDirectory.existing(workdir) for workdir in workdirs]
+  summaries = [read_json(run.eval_path / "summary.json") for run in runs]
+  for key in ("dataset", "num_classes", "num_examples"):
+    found = {summary[key] for summary in summaries}
+    if len(found) > 1:
+      raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
+  common = [
+    name for name in summaries[0]["systems"] if all(name in s["systems"] for s in summaries)
+  ]
+  entries = {name: [summary["systems"][name] for summary in summaries] for name in common}
+  out = Path(output)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"output {output} cannot be written: {error.strerror}") from error
+  spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
+  write_json(out / "comparison.json", {"runs": workdirs, "systems": spreads})
+  bands = {
+    name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
+    for name in ("main_cloud", "meanet")
+  }
+  picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
+  write_text(out / "comparison.html", _page(spreads, workdirs, picture.name))
+  table = Table(title=f"{len(runs)} runs: mean ± standard deviation")
+  table.add_column("system")
+  for _, title, _ in COLUMNS:
+    table.add_column(title, justify="right")
+  for name, values in spreads.items():
+    table.add_row(name, *_cells(values))
+  reporter.console.print(table)
+  reporter.say(f"comparison is in {output}")
+
+
+def _spreads(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float] | None]]:
+  for field, _, _ in COLUMNS:
+    values = [row["fraction"][field] if field == "cloud" else row[field] for row in rows]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+      yield field, None
+    else:
+      spread = statistics.stdev(known) if len(known) > 1 else 0.0
+      yield field, {"mean": statistics.mean(known), "standard_deviation": spread}
+
+
+def _cells(values: dict[str, dict[str, float] | None]) -> list[str]:
+  cells = []
+  for field, _, factor in COLUMNS:
+    spread = values[field]
+    if spread is None:
+      cells.append("-")
+    else:
+      mean, deviation = factor * spread["mean"], factor * spread["standard_deviation"]
+      cells.append(f"{mean:.2f} ± {deviation:.2f}")
+  return cells
+
+
+def _accuracy_at(path: Path, system: str) -> np.ndarray:
+  """Accuracy of a swept system at the offloads `OFFLOADS`, interpolated between its points."""
+  try:
+    with path.open() as file:
+      points = [row for row in csv.DictReader(file) if row["system"] == system]
+  except OSError as error:
+    raise UserError(f"{path} cannot be read; accepted: a run that eval.py evaluated") from error
+  offload = np.array([float(row["fraction_cloud"]) for row in points])
+  accuracy = np.array([float(row["accuracy"]) for row in points])
+  order = np.argsort(offload, kind="stable")
+  return np.interp(OFFLOADS, offload[order], accuracy[order])
+
+
+def _page(spreads: dict[str, Any], workdirs: list[str], picture: str) -> str:
+  head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
+  body = "".join(
+    f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
+    for name, values in spreads.items()
+  )
+  runs = "".join(f"<li>{html.escape(workdir)}" for workdir in workdirs)
+  return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Comparison of {len(workdirs)} runs</title>
+<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui; margin: 1rem; }}
+div {{ overflow-x: auto; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
+img {{ max-width: 100%; background: white; }}</style>
+<h1>Comparison of {len(workdirs)} runs</h1>
+<p>Mean ± standard deviation over runs, on the test split.</p>
+<div><table><tr><th>system{head}{body}</table></div>
+<img src="{picture}" alt="accuracy against offload, mean and standard deviation">
+<ul>{runs}</ul>
+</html>
+"""

@@ -1,0 +1,179 @@
+"""The paper's study of a trained MEANet: exits, detection of hard classes, errors, entropies."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from jaxtyping import Bool, Float, Int
+
+from meanet_jax.config import Config
+from meanet_jax.evaluation.records import EXITS, Temperatures
+from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.calibration import (
+  expected_calibration_error,
+  failure_auroc,
+  fit_temperature,
+)
+from meanet_jax.routing.classes import label_map
+from meanet_jax.routing.exact import edge_answers
+from meanet_jax.routing.policies import Policy, Records
+from meanet_jax.routing.scores import scores
+
+CRITERIA = ("entropy", "max_prob", "margin")
+
+
+def fit_temperatures(
+  outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: Int[np.ndarray, " k"]
+) -> Temperatures:
+  """Each exit's temperature from validation logits; the extension's on images of hard classes.
+
+  An exit with no image to fit on keeps temperature 1.
+  """
+  to_hard = label_map(hard_classes, outputs.main.shape[-1])[labels]
+  known = to_hard >= 0
+  return Temperatures(
+    main=fit_temperature(outputs.main, labels),
+    extension=fit_temperature(outputs.extension[known], to_hard[known]) if known.any() else 1.0,
+    cloud=fit_temperature(outputs.cloud, labels),
+  )
+
+
+def calibration(
+  outputs: Outputs,
+  labels: Int[np.ndarray, " n"],
+  hard_classes: Int[np.ndarray, " k"],
+  temperatures: Temperatures,
+) -> dict[str, Any]:
+  """Per exit: its temperature, and its expected calibration error without and with it.
+
+  The extension is judged on images of hard classes, which are all that it knows.
+  """
+  known = label_map(hard_classes, outputs.main.shape[-1])[labels] >= 0
+  result = {}
+  for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True):
+    of = known if name == "extension" else np.ones_like(known)
+    classes = hard_classes if name == "extension" else None
+    errors = []
+    for divisor in (1.0, temperature):
+      answer = scores((logits[of] / np.float32(divisor)).astype(np.float32), classes)
+      right = answer.prediction == labels[of]
+      errors.append(expected_calibration_error(answer.max_prob, right))
+    result[name] = {
+      "temperature": temperature,
+      "num_examples": int(of.sum()),
+      "expected_calibration_error": errors[0],
+      "expected_calibration_error_with_temperature": errors[1],
+    }
+  return result
+
+
+def failure_prediction(
+  policy: Policy, config: Config, records: Records, is_hard: Bool[np.ndarray, " c"]
+) -> dict[str, float | None]:
+  """Per criterion: how well the uncertainty that a policy compares foretells a wrong edge answer.
+
+  The area under the ROC curve; None when the edge is never (or always) wrong.
+  """
+  result = {}
+  for criterion in CRITERIA:
+    asked = dataclasses.replace(policy, criterion=criterion)
+    stays, unsure = edge_answers(asked, records, is_hard, config.routing.hard_threshold)
+    result[criterion] = failure_auroc(unsure, stays.prediction != records.label)
+  return result
+
+
+def study(
+  policy: Policy,
+  config: Config,
+  validation: Records,
+  test: Records,
+  is_hard: Bool[np.ndarray, " c"],
+) -> dict[str, Any]:
+  """Figures on the test split, and the threshold of the closed-form fit on validation.
+
+  accuracy: of each exit alone; the extension's on images of hard classes.
+  detection: of "main predicts a hard class" as a test for "the class is hard".
+  main_errors: main's wrong answers by kind, as shares of all images.
+  entropy: of main's right and wrong answers, means and quartiles, in nats.
+  """
+  truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
+  wrong = test.main.prediction != test.label
+  found = int(np.sum(truly_hard & taken_hard))
+  kinds = {
+    "easy_taken_for_hard": ~truly_hard & taken_hard,
+    "hard_taken_for_easy": truly_hard & ~taken_hard,
+    "easy_taken_for_another_easy": ~truly_hard & ~taken_hard & wrong,
+    "hard_taken_for_another_hard": truly_hard & taken_hard & wrong,
+  }
+  return {
+    "accuracy": {
+      "main": _share(~wrong),
+      "extension_on_hard": _share((test.extension.prediction == test.label)[truly_hard]),
+      "cloud": _share(test.cloud.prediction == test.label),
+    },
+    "detection": {
+      "accuracy": _share(truly_hard == taken_hard),
+      "precision": _ratio(found, int(taken_hard.sum())),
+      "recall": _ratio(found, int(truly_hard.sum())),
+    },
+    "main_errors": {name: _share(mask) for name, mask in kinds.items()},
+    "entropy": {
+      "right": _distribution(test.main.entropy[~wrong]),
+      "wrong": _distribution(test.main.entropy[wrong]),
+    },
+    "failure_auroc": failure_prediction(policy, config, test, is_hard),
+    "closed_form_threshold": closed_form_threshold(
+      validation.main.entropy, validation.main.prediction == validation.label
+    ),
+  }
+
+
+def closed_form_threshold(
+  entropy: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]
+) -> dict[str, float] | None:
+  """The authors' threshold: the largest 0.6 (1 - exp(-t / mu_c)) - 0.4 Phi((t - mu_w) / sigma_w).
+
+  Right answers' entropies are taken as exponential with mean mu_c, wrong ones' as normal with mean
+  mu_w and standard deviation sigma_w (the authors' code). None when either kind is missing or the
+  wrong ones do not vary.
+  """
+  if not right.any() or right.all():
+    return None
+  mu_right = float(np.mean(entropy[right], dtype=np.float64))
+  mu_wrong = float(np.mean(entropy[~right], dtype=np.float64))
+  sigma_wrong = float(np.std(entropy[~right], dtype=np.float64))
+  if sigma_wrong == 0 or mu_right == 0:
+    return None
+
+  def gain(t: Any) -> Any:
+    kept = 0.6 * (1 - np.exp(-t / mu_right))
+    return kept - 0.4 * scipy.stats.norm.cdf((t - mu_wrong) / sigma_wrong)
+
+  # One maximum or two: the best point of a grid brackets the largest.
+  grid = np.linspace(0, max(float(entropy.max()), mu_wrong + 4 * sigma_wrong), 1001)
+  best = int(np.argmax(gain(grid)))
+  bracket = (grid[max(best - 1, 0)], grid[min(best + 1, 1000)])
+  found = scipy.optimize.minimize_scalar(lambda t: -gain(t), bounds=bracket, method="bounded")
+  return {
+    "threshold": float(found.x),
+    "mu_right": mu_right,
+    "mu_wrong": mu_wrong,
+    "sigma_wrong": sigma_wrong,
+  }
+
+
+def _share(mask: Bool[np.ndarray, " n"]) -> float | None:
+  return float(mask.mean()) if len(mask) else None
+
+
+def _ratio(part: int, whole: int) -> float | None:
+  return part / whole if whole else None
+
+
+def _distribution(values: Float[np.ndarray, " n"]) -> dict[str, float] | None:
+  if not len(values):
+    return None
+  low, median, high = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
+  return {"mean": float(values.mean()), "quartile_1": low, "median": median, "quartile_3": high}
