@@ -169,11 +169,16 @@ class StageConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StagesConfig:
-  """The stages that learn by gradient."""
+  """The stages that learn by gradient.
+
+  joint: an ablation of MEANet's blockwise training: in stage `edge` the main block learns on, from
+    all images, together with adaptive and extension block, from those of hard classes.
+  """
 
   main: StageConfig = StageConfig()
   edge: StageConfig = StageConfig()
   cloud: StageConfig = StageConfig()
+  joint: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

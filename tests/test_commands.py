@@ -59,6 +59,12 @@ def test_wrong_flags_and_files(tmp_path: Path):
   assert not (tmp_path / "run").exists()
 
 
+def test_wrong_wishes(tmp_path: Path):
+  run = f"--workdir={tmp_path}"
+  assert "--max-offload" in one_line_error(command("eval.py", run, "--max-offload=1.5"))
+  assert "--max-energy-mj" in one_line_error(command("eval.py", run, "--max-energy-mj=much"))
+
+
 def test_eval_without_a_run(tmp_path: Path):
   message = one_line_error(command("eval.py", "--workdir", str(tmp_path / "nowhere")))
   assert "holds no run; accepted: a directory made by train.py" in message

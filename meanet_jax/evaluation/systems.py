@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool
 
 from meanet_jax.config import Config
-from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
 from meanet_jax.routing.choose import Points, Wish, choose
 from meanet_jax.routing.exact import edge_answers
 from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Records, Thresholds
@@ -207,7 +207,7 @@ def _threshold(value: np.floating, used: bool) -> float | None:
   return float(value) if used and not np.isnan(value) else None
 
 
-def _ratio(part: Shaped[np.ndarray, "*t"] | int, whole: int) -> Any:
+def _ratio(part: Number, whole: int) -> Any:
   # A split without a single hard (or easy) image has no such accuracy.
   return part / whole if whole else np.full(np.shape(part), np.nan)
 

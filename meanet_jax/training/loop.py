@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jaxtyping import Int
 
 from meanet_jax.config import Config
 from meanet_jax.console import Reporter
@@ -34,10 +35,14 @@ from meanet_jax.training.steps import Sums, exit_logits, make_train_step, stage_
 
 @dataclasses.dataclass(frozen=True)
 class StageImages:
-  """What one stage learns from and is watched on; labels are the stage's own."""
+  """What one stage learns from and is watched on; labels are those of its watched exit.
+
+  to_hard: the label map for the extension where it learns beside the main block; None elsewhere.
+  """
 
   train: Split
   validation: Split
+  to_hard: Int[np.ndarray, " c"] | None = None
 
 
 def train_stage(
@@ -73,7 +78,7 @@ def train_stage(
     images.train, images.train.labels, config.seed, stage.name, settings.batch_size
   )
   tx = make_optimizer(settings, batches.steps_per_epoch)
-  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, images.to_hard)
   validate = _Validation(stage, config, model, images.validation)
   total = settings.epochs * batches.steps_per_epoch
   every = config.logging.checkpoint_every_epochs * batches.steps_per_epoch
@@ -152,7 +157,7 @@ class _Log:
       return
     count = self._sums["count"]
     values = {
-      "loss": self._sums["loss"] / count,
+      "loss": self._sums["loss"] / self._sums["examples"],
       "accuracy": self._sums["correct"] / count,
       "gradient_norm": self._sums["gradient_norm"],
       "learning_rate": float(self._schedule(self._step - 1)),
@@ -183,8 +188,8 @@ class _Validation:
   """Accuracy of a stage's exit on the validation images that the stage knows."""
 
   def __init__(self, stage: Stage, config: Config, model: MEANet, split: Split):
-    self._forward = ForwardPass(model, stage.exit, config.dataset, config.evaluation.batch_size)
-    self._exit, self._split = stage.exit, split
+    self._forward = ForwardPass(model, stage.watched, config.dataset, config.evaluation.batch_size)
+    self._exit, self._split = stage.watched, split
     self.note = "not run"
 
   def __call__(self, state: TrainState) -> float:

@@ -55,7 +55,7 @@ def train(config: Config, workdir: str | Path, reporter: Reporter) -> None:
   pipeline = _Pipeline(config, model, dataset, run, reporter)
   pipeline.gradient_stage(stages.MAIN)
   pipeline.hard_classes_stage()
-  pipeline.gradient_stage(stages.EDGE)
+  pipeline.gradient_stage(stages.edge_stage(config.stages.joint))
   pipeline.gradient_stage(stages.CLOUD)
   reporter.say(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
 
@@ -136,7 +136,8 @@ def load_variables(
   """Variables of every block, on the host: of finished stages, and initial ones for the rest."""
   abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
-  for stage in (stages.MAIN, stages.EDGE, stages.CLOUD):
+  # In this order: a joint edge stage has gone on learning the main block.
+  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
     variables |= _finished_variables(stage, config, abstract, dataset, run)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, say))
@@ -172,9 +173,11 @@ def stage_images(
   stage: stages.Stage, dataset: Dataset, run: RunDirectory, config: Config
 ) -> StageImages:
   """The images of a stage: all of them, or those of hard classes with labels 0 .. K - 1."""
-  if stage.images == "all":
+  if Exits.EXTENSION not in stage.exits:
     return StageImages(dataset.train, dataset.validation)
   to_hard = label_map(read_hard_classes(run), config.dataset.num_classes)
+  if stage.images == "all":
+    return StageImages(dataset.train, dataset.validation, to_hard)
   return StageImages(
     train=_hard_images(dataset.train, to_hard, "train"),
     validation=_hard_images(dataset.validation, to_hard, "validation"),

@@ -12,16 +12,25 @@ class Stage:
 
   name: as in the configuration and on disk.
   trainable: the blocks that learn and whose batch norm is in training mode.
-  exit: the one exit whose logits enter the loss; nothing else is computed.
+  exits: those whose logits enter the loss, their cross-entropies added; nothing else is computed.
+  watched: the exit among them whose accuracy is logged and validated.
   images: `all`, or those of `hard` classes with labels remapped to 0 .. K - 1.
   """
 
   name: str
   trainable: tuple[str, ...]
-  exit: Exits
+  exits: Exits
+  watched: Exits
   images: Literal["all", "hard"] = "all"
 
 
-MAIN = Stage("main", ("main",), Exits.MAIN)
-EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, images="hard")
-CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD)
+MAIN = Stage("main", ("main",), Exits.MAIN, Exits.MAIN)
+EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION, images="hard")
+# The ablation: every block of the edge learns at once, the extension from hard images alone.
+JOINT = Stage("edge", ("main", "adaptive", "extension"), Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
+CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)
+
+
+def edge_stage(joint: bool) -> Stage:
+  """The stage `edge`: blockwise as published, or joint."""
+  return JOINT if joint else EDGE

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from meanet_jax.config import DatasetConfig, StageConfig
 from meanet_jax.data.augment import augment, normalise
@@ -36,15 +37,36 @@ def make_train_step(
   dataset: DatasetConfig,
   tx: optax.GradientTransformation,
   reduce: Reduce | None = None,
+  to_hard: Int[np.ndarray, " c"] | None = None,
 ) -> TrainStep:
   """The step of a stage: (state, batch, key) -> (state, metric sums).
+
+  Args:
+    model, stage, config, dataset, tx: what learns, and how.
+    reduce: means and sums over the shards of a batch; None for one shard.
+    to_hard: the label map that the extension's labels go through, -1 leaving an image out of its
+      loss; None when the batch holds the extension's own labels.
 
   Returns:
     A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
     `position` int32 [b]) and the stage's key, into which the state's step is folded. The sums are
-    over the global batch: `loss`, `correct`, `count`; and `gradient_norm`, of the mean loss.
+    over the global batch: `loss` (of `examples` images), `correct` (of `count` images that the
+    watched exit knows); and `gradient_norm`, of the mean loss.
   """
   across = reduce or Reduce()
+
+  def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
+    if exit is not Exits.EXTENSION or to_hard is None:
+      return labels
+    return jnp.take(jnp.asarray(to_hard), labels, axis=0)
+
+  def exit_loss(outputs: Outputs, exit: Exits, labels: Int[Array, " b"]) -> Float[Array, ""]:
+    known = exit_labels(exit, labels)
+    weights = (known >= 0).astype(jnp.float32)
+    losses = cross_entropy(exit_logits(outputs, exit), known, config.label_smoothing)
+    # The share over the *global* batch, so that shards with few hard images weigh less.
+    share = across.mean(jnp.mean(weights))
+    return jnp.mean(weights * losses) / jnp.maximum(share, 1e-9)
 
   def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
     step_key = jax.random.fold_in(key, state.step)
@@ -62,14 +84,13 @@ def make_train_step(
       outputs, updates = model.apply(
         variables,
         images,
-        exits=stage.exit,
+        exits=stage.exits,
         train=stage.trainable,
         mutable=["batch_stats"],
         rngs={"dropout": dropout_key},
       )
-      logits = exit_logits(outputs, stage.exit)
-      loss = jnp.mean(cross_entropy(logits, batch["label"], config.label_smoothing))
-      return loss, (updates["batch_stats"], logits)
+      loss = sum((exit_loss(outputs, exit, batch["label"]) for exit in stage.exits), jnp.zeros(()))
+      return loss, (updates["batch_stats"], exit_logits(outputs, stage.watched))
 
     (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
       state.params
@@ -77,11 +98,13 @@ def make_train_step(
     gradients = across.mean(gradients)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     size = batch["label"].shape[0]
+    labels = exit_labels(stage.watched, batch["label"])
     sums = across.sum(
       {
         "loss": loss * size,
-        "correct": jnp.sum(jnp.argmax(logits, -1) == batch["label"], dtype=jnp.float32),
-        "count": jnp.asarray(size, jnp.float32),
+        "examples": jnp.asarray(size, jnp.float32),
+        "correct": jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.float32),
+        "count": jnp.sum(labels >= 0, dtype=jnp.float32),
       }
     )
     new_state = state.replace(

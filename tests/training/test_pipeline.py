@@ -9,6 +9,7 @@ import pytest
 from meanet_jax.config import Config
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
+from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import label_map
 from meanet_jax.runs.checkpoints import finished_step
@@ -156,6 +157,28 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
   else:
     np.testing.assert_array_equal(kernel, given)
   assert read_json(run.hard_classes_path)["num_examples"] > 0
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"stages": {"joint": True}},
+    {"hard_classes": {"selection": "random", "count": 3}},
+    {"model": {"join": "sum"}},
+    {"model": {"join": "none"}},
+  ],
+  ids=str,
+)
+def test_ablations_are_configuration_alone(tiny, reporter, tmp_path, changes):
+  config = tiny
+  for group, fields in changes.items():
+    changed = dataclasses.replace(getattr(config, group), **fields)
+    config = dataclasses.replace(config, **{group: changed})
+  train(config, tmp_path, reporter)
+  evaluate(tmp_path, reporter)
+  summary = read_json(tmp_path / "eval" / "summary.json")
+  assert len(summary["hard_classes"]) == config.num_hard
+  assert 0 < summary["systems"]["meanet"]["accuracy"] < 1
 
 
 def test_wrong_weights_leave_no_directory(tiny, reporter, tmp_path):

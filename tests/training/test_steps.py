@@ -1,10 +1,14 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from meanet_jax.config import AugmentConfig
+from meanet_jax.data.augment import normalise
 from meanet_jax.models.meanet import BLOCKS
-from meanet_jax.models.variables import init_variables
+from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
@@ -32,6 +36,34 @@ def batch(seed: int, classes: int):
 
 def leaves_equal(a, b) -> list[bool]:
   return [bool(np.array_equal(x, y)) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)]
+
+
+def test_the_joint_loss_is_the_sum_of_both_exits_the_extensions_over_hard_images(tiny):
+  model = build(tiny)
+  variables = init_variables(model, 0, tiny.dataset.image_shape, BLOCKS)
+  settings = dataclasses.replace(tiny.stages.edge, augment=AugmentConfig())
+  tx = make_optimizer(settings, 10)
+  state = create_state(stages.JOINT, variables, tx)
+  to_hard = np.array([-1, 0, -1, 1, 2, -1, 3, -1, 4, -1], np.int32)
+  step = make_train_step(model, stages.JOINT, settings, tiny.dataset, tx, to_hard=to_hard)
+  given = batch(0, 10)
+  after, sums = step(state, given, stage_key(0, "edge"))
+  images = normalise(given["image"], tiny.dataset.mean, tiny.dataset.std)
+  train = stages.JOINT.trainable
+  outputs, _ = model.apply(
+    by_collection(variables), images, stages.JOINT.exits, train, mutable=["batch_stats"]
+  )
+  hard = to_hard[np.asarray(given["label"])]
+  rows = [i for i in range(16) if hard[i] >= 0]
+  assert 0 < len(rows) < 16
+  main = cross_entropy(outputs.main, given["label"], 0.0)
+  extension = cross_entropy(outputs.extension[np.array(rows)], jnp.asarray(hard[rows]), 0.0)
+  expected = float(jnp.mean(main) + jnp.mean(extension))
+  assert float(sums["loss"]) / 16 == pytest.approx(expected, rel=1e-5)
+  assert float(sums["count"]) == float(sums["examples"]) == 16
+  now = after.frozen | after.learned()
+  changed = {block for block in BLOCKS if not all(leaves_equal(variables[block], now[block]))}
+  assert changed == {"main", "adaptive", "extension"}
 
 
 @pytest.mark.parametrize("stage", [stages.MAIN, stages.EDGE, stages.CLOUD], ids=lambda s: s.name)

@@ -1,0 +1,46 @@
+import json
+import shutil
+import statistics
+
+import pytest
+
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.compare import compare
+from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.routing.choose import Wish
+from meanet_jax.runs.directory import read_json, write_json
+
+
+@pytest.fixture
+def two_runs(finished_run, tmp_path, reporter) -> list[str]:
+  """The same run, evaluated under two wishes."""
+  for name, share in (("a", 0.1), ("b", 0.4)):
+    shutil.copytree(finished_run.path, tmp_path / name)
+    evaluate(tmp_path / name, reporter, Wish(max_offload=share))
+  return [str(tmp_path / name) for name in ("a", "b")]
+
+
+def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
+  compare(two_runs, tmp_path / "out", reporter)
+  found = read_json(tmp_path / "out" / "comparison.json")
+  assert found["runs"] == two_runs
+  entries = [
+    read_json(tmp_path / name / "eval" / "summary.json")["systems"]["meanet"] for name in ("a", "b")
+  ]
+  accuracies = [entry["accuracy"] for entry in entries]
+  spread = found["systems"]["meanet"]["accuracy"]
+  assert spread["mean"] == pytest.approx(statistics.mean(accuracies))
+  assert spread["standard_deviation"] == pytest.approx(statistics.stdev(accuracies))
+  shares = [entry["fraction"]["cloud"] for entry in entries]
+  assert shares[0] < shares[1]
+  assert found["systems"]["meanet"]["cloud"]["mean"] == pytest.approx(statistics.mean(shares))
+  assert found["systems"]["main_only"]["accuracy"]["standard_deviation"] == 0
+  assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+  page = (tmp_path / "out" / "comparison.html").read_text()
+  assert "meanet" in page
+  assert "http" not in page
+
+  other = json.loads((tmp_path / "b" / "eval" / "summary.json").read_text()) | {"dataset": "x"}
+  write_json(tmp_path / "b" / "eval" / "summary.json", other)
+  with pytest.raises(UserError, match=r"runs differ in dataset: \['digits', 'x'\]"):
+    compare(two_runs, tmp_path / "out", reporter)

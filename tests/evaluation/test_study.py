@@ -1,0 +1,120 @@
+import math
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from meanet_jax.config import Config
+from meanet_jax.data.sources import Split
+from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.study import (
+  calibration,
+  closed_form_threshold,
+  fit_temperatures,
+  study,
+)
+from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.policies import PRESETS
+from tests.experiments import random_records
+
+HARD = np.array([1, 3, 4])
+IS_HARD = np.isin(np.arange(6), HARD)
+
+
+def test_the_study_equals_plain_counts():
+  validation = random_records(np.random.default_rng(0), 80, 6, HARD)
+  test = random_records(np.random.default_rng(1), 120, 6, HARD)
+  result = study(PRESETS["paper"], Config(), validation, test, IS_HARD)
+  pairs = list(zip(test.label.tolist(), test.main.prediction.tolist(), strict=True))
+  hard = set(HARD.tolist())
+  expected = {
+    "easy_taken_for_hard": sum(y not in hard and p in hard for y, p in pairs),
+    "hard_taken_for_easy": sum(y in hard and p not in hard for y, p in pairs),
+    "easy_taken_for_another_easy": sum({y, p}.isdisjoint(hard) and y != p for y, p in pairs),
+    "hard_taken_for_another_hard": sum({y, p} <= hard and y != p for y, p in pairs),
+  }
+  for kind, count in expected.items():
+    assert result["main_errors"][kind] == pytest.approx(count / 120)
+  wrong = sum(y != p for y, p in pairs) / 120
+  assert sum(result["main_errors"].values()) == pytest.approx(wrong)
+  assert result["accuracy"]["main"] == pytest.approx(1 - wrong)
+  detected = [p in hard for _, p in pairs]
+  truly = [y in hard for y, _ in pairs]
+  both = sum(a and b for a, b in zip(detected, truly, strict=True))
+  assert result["detection"]["precision"] == pytest.approx(both / sum(detected))
+  assert result["detection"]["recall"] == pytest.approx(both / sum(truly))
+  extension = [p == y for p, y in zip(test.extension.prediction, test.label, strict=True)]
+  on_hard = [right for right, h in zip(extension, truly, strict=True) if h]
+  assert result["accuracy"]["extension_on_hard"] == pytest.approx(sum(on_hard) / len(on_hard))
+  edge_wrong = [
+    (e if p in hard else p) != y
+    for (y, p), e in zip(pairs, test.extension.prediction.tolist(), strict=True)
+  ]
+  auroc = sklearn.metrics.roc_auc_score(edge_wrong, test.main.entropy)
+  assert result["failure_auroc"]["entropy"] == pytest.approx(auroc)
+  right = np.array([y == p for y, p in pairs])
+  entropy = result["entropy"]
+  assert entropy["right"]["median"] == pytest.approx(np.median(test.main.entropy[right]))
+  assert entropy["wrong"]["mean"] == pytest.approx(test.main.entropy[~right].mean())
+
+
+def test_no_hard_image_in_the_test_split_is_no_accident():
+  records = random_records(np.random.default_rng(1), 60, 6, HARD)
+  easy = np.flatnonzero(~IS_HARD[records.label])
+  test = jax.tree.map(lambda values: values[easy], records)
+  result = study(PRESETS["paper"], Config(), records, test, IS_HARD)
+  assert result["accuracy"]["extension_on_hard"] is None
+  assert result["detection"]["recall"] is None
+
+
+def test_the_closed_form_is_the_best_of_a_fine_grid():
+  rng = np.random.default_rng(0)
+  right = np.arange(3000) < 2500
+  entropy = np.where(right, rng.exponential(0.3, 3000), rng.normal(1.5, 0.4, 3000))
+  entropy = np.maximum(entropy, 0).astype(np.float32)
+  fit = closed_form_threshold(entropy, right)
+  t = np.linspace(0, 6, 2_000_001)
+  gain = 0.6 * (1 - np.exp(-t / fit["mu_right"])) - 0.4 * scipy.stats.norm.cdf(
+    (t - fit["mu_wrong"]) / fit["sigma_wrong"]
+  )
+  assert fit["threshold"] == pytest.approx(t[np.argmax(gain)], abs=1e-4)
+  assert fit["mu_right"] == pytest.approx(0.3, rel=0.05)
+  assert closed_form_threshold(entropy, np.ones(3000, bool)) is None
+  assert closed_form_threshold(entropy, np.zeros(3000, bool)) is None
+
+
+def sharp_outputs(rng: np.random.Generator, labels: np.ndarray) -> Outputs:
+  def logits(classes: np.ndarray) -> np.ndarray:
+    noise = rng.normal(size=(len(labels), len(classes)))
+    return (4 * (noise + 1.5 * (classes == labels[:, None]))).astype(np.float32)
+
+  return Outputs(logits(np.arange(6)), logits(HARD), logits(np.arange(6)))
+
+
+def test_temperatures_calibrate_without_changing_an_answer():
+  rng = np.random.default_rng(0)
+  labels = rng.integers(6, size=4000).astype(np.int32)
+  outputs = sharp_outputs(rng, labels)
+  temperatures = fit_temperatures(outputs, labels, HARD)
+  assert all(1.5 < t < 6 for t in temperatures)
+  errors = calibration(outputs, labels, HARD, temperatures)
+  for exit, found in errors.items():
+    before = found["expected_calibration_error"]
+    assert found["expected_calibration_error_with_temperature"] < 0.3 * before, exit
+  assert errors["extension"]["num_examples"] == np.isin(labels, HARD).sum()
+  split = Split(np.zeros((4000, 1, 1, 1), np.uint8), labels)
+  plain = make_records(outputs, split, HARD.astype(np.int32))
+  cooled = make_records(outputs, split, HARD.astype(np.int32), temperatures)
+  for name in ("main", "extension", "cloud"):
+    before, after = getattr(plain, name), getattr(cooled, name)
+    np.testing.assert_array_equal(before.prediction, after.prediction)
+    assert after.entropy.mean() > before.entropy.mean()
+
+
+def test_an_exit_without_images_keeps_its_temperature():
+  outputs = sharp_outputs(np.random.default_rng(0), np.zeros(50, np.int32))
+  found = fit_temperatures(outputs, np.zeros(50, np.int32), HARD)
+  assert found.extension == Temperatures().extension == 1
+  assert math.isfinite(found.main)
