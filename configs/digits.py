@@ -2,7 +2,7 @@
 
 Command   python train.py --config configs/digits.py --workdir runs/digits
 Hardware  2 CPU cores: about a minute for all stages.
-Measured  see README.md, "What it reaches"; benchmarks/digits_seeds.py makes that table.
+Measured  see README.md, "What it reaches"; benchmarks/seeds.py makes that table.
 
 The main block is deliberately small, so that hard classes exist: 7 of 10, those it is least
 precise on. Three tenths of the images outside the test split train nothing: hard classes and

@@ -1,6 +1,6 @@
-"""Trains and evaluates configs/digits.py for five seeds; writes benchmarks/digits_seeds.md.
+"""Trains and evaluates one configuration for several seeds; writes benchmarks/NAME_seeds.md.
 
-Command: python benchmarks/digits_seeds.py [--config configs/digits.py --seeds 5]
+Command: python benchmarks/seeds.py [--config configs/digits.py --seeds 5]
 """
 
 import statistics
@@ -16,7 +16,8 @@ from meanet_jax.runs.directory import environment, read_json, write_text
 ROOT = Path(__file__).parent.parent
 _CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds 0, 1, ... to train.")
-_SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet")
+_SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle")
+_ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 
 
 def main(_: list[str]) -> None:
@@ -44,14 +45,14 @@ def report(name: str, summaries: list[dict], seconds: list[float]) -> str:
     f"# {name}: {len(summaries)} seeds, test split",
     "",
     "Mean ± standard deviation over seeds, in percent. "
-    f"Made by `python benchmarks/digits_seeds.py --config configs/{name}.py`.",
+    f"Made by `python benchmarks/seeds.py --config configs/{name}.py`.",
     "",
     "| system | accuracy | hard classes | easy classes | to the cloud | edge kMAC | energy [µJ] |",
     "|---|---|---|---|---|---|---|",
   ]
   for system in _SYSTEMS:
     rows = [s[system] for s in summaries]
-    cells = [spread([100 * row[f] for row in rows], 2) for f in ACCURACIES]
+    cells = [spread([100 * row[f] for row in rows], 2) for f in _ACCURACIES]
     cells.append(spread([100 * row["fraction"]["cloud"] for row in rows], 1))
     cells.append(spread([row["macs_edge"] / 1e3 for row in rows], 1))
     cells.append(spread([row["energy_mj"] * 1e3 for row in rows], 2))
@@ -73,9 +74,6 @@ def report(name: str, summaries: list[dict], seconds: list[float]) -> str:
     "",
   ]
   return "\n".join(lines)
-
-
-ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 
 
 def spread(values: list[float], digits: int) -> str:
