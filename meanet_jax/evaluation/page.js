@@ -6,7 +6,8 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   // On a touch screen a finger that moves over a plot scrolls the page.
   const touch = matchMedia("(pointer: coarse)").matches;
-  const config = {displaylogo: false, responsive: true, displayModeBar: touch ? false : "hover"};
+  // Plotly's bar of buttons has some that would leave the page; a double click undoes a zoom.
+  const config = {displayModeBar: false, responsive: true};
   const plots = {
     offload: {column: "fraction_cloud", scale: 100, title: "images sent to the cloud [%]"},
     energy: {column: "energy_mj", scale: 1, title: "edge energy per image [mJ]"},
@@ -23,6 +24,8 @@
       value.toLocaleString("en", {maximumSignificantDigits: 4, notation: "compact"}),
   };
 
+  const written = (form, value) => (value === null ? "-" : forms[form](value));
+
   function layout(x, y) {
     const axis = {
       automargin: true, gridcolor: style("--line"), linecolor: style("--line"), zeroline: false,
@@ -33,7 +36,7 @@
       font: {color: style("--text"), family: "system-ui, sans-serif", size: 12},
       hovermode: "closest",
       legend: {orientation: "h", y: -0.25, yanchor: "top"},
-      margin: {l: 10, r: 10, t: 30, b: 10},
+      margin: {l: 10, r: 10, t: 10, b: 10},
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: {...axis, title: {text: x}},
@@ -43,11 +46,8 @@
 
   function traces({column, scale}) {
     const colours = style("--series").split(",").map((colour) => colour.trim());
-    const names = Object.keys(data.systems);
-    // The last system is the run's own: it has the first colour, whatever baselines there are.
-    names.unshift(names.pop());
     const result = [];
-    names.forEach((name, number) => {
+    Object.keys({...data.curves, ...data.systems}).forEach((name, number) => {
       const color = colours[number % colours.length];
       const system = data.systems[name];
       const curve = data.curves[name];
@@ -59,7 +59,7 @@
         result.push({
           ...common, mode: "lines", line: {color, width: 2},
           x: scaled(curve[column], scale), y: scaled(curve.accuracy, 100),
-          text: curve.threshold_main.map((value) => `<br>threshold ${value}`),
+          text: curve.threshold_main.map((value) => `<br>threshold ${written("number", value)}`),
         });
       }
       result.push({
@@ -88,27 +88,37 @@
     });
     const names = data.classes.map(plain);
     const hard = new Set(data.hard);
+    const colour = style("--series").split(",")[0];
+    const accent = (name) => `<b style="color:${colour}">${name}</b>`;
     const step = Math.ceil(count / 25);
     const tickvals = names.map((_, number) => number).filter((number) => number % step === 0);
     const ticks = {
       tickvals,
-      ticktext: tickvals.map((c) => (hard.has(c) ? `<b>${names[c]}</b>` : names[c])),
+      ticktext: tickvals.map((c) => (hard.has(c) ? accent(names[c]) : names[c])),
       showgrid: false,
     };
     const looks = layout("predicted class", "true class");
     Plotly.react("confusion", [{
-      type: "heatmap", z: shares, text: cells, zmin: 0, zmax: 1, xgap: shown ? 1 : 0,
+      type: "heatmap", z: shares, zmin: 0, zmax: 1, xgap: shown ? 1 : 0,
       ygap: shown ? 1 : 0, showscale: false,
       colorscale: [[0, style("--card")], [1, style("--cell")]],
+      text: shown ? cells.map((row) => row.map((images) => (images ? String(images) : ""))) : null,
       texttemplate: shown ? "%{text}" : "",
-      customdata: cells.map((row, r) => row.map((_, c) => [names[r], names[c]])),
-      hovertemplate: "true %{customdata[0]}<br>predicted %{customdata[1]}" +
-        "<br>%{text} images, %{z:.1%} of the class<extra></extra>",
+      hoverinfo: "none",
     }], {
       ...looks,
       xaxis: {...looks.xaxis, ...ticks, constrain: "domain"},
       yaxis: {...looks.yaxis, ...ticks, autorange: "reversed", scaleanchor: "x"},
     }, config);
+  }
+
+  // Beside the plot, not in Plotly's own label: that needs texts for all of a million cells.
+  function tellCell({points: [{x, y, z}]}) {
+    const [row, column] = [Math.round(y), Math.round(x)];
+    const cell = data.cells.find(([r, c]) => r === row && c === column);
+    document.getElementById("cell").textContent =
+      `true ${data.classes[row]}, predicted ${data.classes[column]}: ` +
+      `${cell ? cell[2] : 0} images, ${forms.percent(z)} % of the class`;
   }
 
   function draw() {
@@ -140,7 +150,7 @@
       const field = output.dataset.field;
       const value = curve[field][at];
       output.dataset.value = String(value);
-      output.textContent = value === null ? "-" : forms[output.dataset.form](value);
+      output.textContent = written(output.dataset.form, value);
       output.closest("div").hidden = data.systems[select.value].unused.includes(field);
     }
     for (const part of document.querySelectorAll("[data-share]")) {
@@ -161,12 +171,12 @@
     showPoint();
   }
 
-  // The run's own system comes last in the file and first in the list.
-  Object.keys(data.curves).reverse().forEach((name) => select.add(new Option(name)));
+  Object.keys(data.curves).forEach((name) => select.add(new Option(name)));
   select.addEventListener("change", toChosen);
   slider.addEventListener("input", showPoint);
   document.getElementById("chosen").addEventListener("click", toChosen);
   if (select.value) toChosen();
   dark.addEventListener("change", draw);
   draw();
+  document.getElementById("confusion").on("plotly_hover", tellCell);
 })();

@@ -36,10 +36,10 @@ FIELDS = (
   ("fraction_main", "end at main", "percent", "%"),
   ("fraction_extension", "end at extension", "percent", "%"),
   ("fraction_cloud", "end in the cloud", "percent", "%"),
-  ("bytes_up", "sent per image", "number", "bytes"),
-  ("energy_mj", "edge energy per image", "number", "mJ"),
-  ("latency_ms", "latency per image", "number", "ms"),
-  ("macs_edge", "edge MACs per image", "count", ""),
+  ("bytes_up", "sent up", "number", "bytes"),
+  ("energy_mj", "edge energy", "number", "mJ"),
+  ("latency_ms", "latency", "number", "ms"),
+  ("macs_edge", "edge compute", "count", "MACs"),
 )
 EXAMPLES_PER_KIND = 8
 KIND_TITLES = {
@@ -83,8 +83,8 @@ def report_page(evaluation: Evaluation) -> str:
     style=_part("page.css"),
     lead=html.escape(
       f"{summary['num_examples']} {summary['split']} images of {summary['num_classes']} classes. "
-      f"Thresholds were chosen on the validation split; every number here is of the "
-      f"{summary['split']} split."
+      f"Thresholds were chosen on the validation split; numbers are of the {summary['split']} "
+      f"split, unless they say otherwise."
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
     fields="".join(map(_field, FIELDS)),
@@ -123,7 +123,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _curves(operating_points: str) -> dict[str, dict[str, list[float | None]]]:
-  """Per system, the columns that the page shows, by name."""
+  """Per swept system, the columns that the page shows, by name; the page opens with the first."""
   curves: dict[str, dict[str, list[float | None]]] = {}
   columns = ("chosen", *(column for column, *_ in FIELDS))
   for row in csv.DictReader(io.StringIO(operating_points)):
@@ -131,7 +131,7 @@ def _curves(operating_points: str) -> dict[str, dict[str, list[float | None]]]:
     for column in columns:
       value = float(row[column] or "nan")
       curve[column].append(None if math.isnan(value) else value)
-  return curves
+  return dict(sorted(curves.items(), key=lambda item: item[0] != "meanet"))
 
 
 def _embedded(value: Any) -> str:
@@ -152,7 +152,7 @@ def _field(field: tuple[str, str, str, str]) -> str:
 def _hard_classes(evaluation: Evaluation) -> str:
   precision, recall = evaluation.hard_classes["precision"], _recall(evaluation.confusion)
   return _table(
-    ("hard class", "precision, validation [%]", f"recall, {evaluation.summary['split']} [%]"),
+    ("hard class", "precision [%]", "recall [%]"),
     (
       (evaluation.class_names[c], _percent(precision[c]), _percent(recall[c]))
       for c in evaluation.hard_classes["classes"]
