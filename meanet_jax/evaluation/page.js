@@ -99,8 +99,10 @@
     };
     const looks = layout("predicted class", "true class");
     Plotly.react("confusion", [{
-      type: "heatmap", z: shares, zmin: 0, zmax: 1, xgap: shown ? 1 : 0,
-      ygap: shown ? 1 : 0, showscale: false,
+      type: "heatmap", z: shares, zmin: 0, zmax: 1,
+      // Cells smaller than a pixel would vanish; smoothed they share it.
+      zsmooth: count > 200 ? "fast" : false,
+      xgap: shown ? 1 : 0, ygap: shown ? 1 : 0, showscale: false,
       colorscale: [[0, style("--card")], [1, style("--cell")]],
       text: shown ? cells.map((row) => row.map((images) => (images ? String(images) : ""))) : null,
       texttemplate: shown ? "%{text}" : "",
