@@ -87,6 +87,11 @@ def report_page(evaluation: Evaluation) -> str:
       f"split, unless they say otherwise."
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
+    unmet="".join(
+      f"<p>{html.escape(name)}: {html.escape(entry['wish_unmet'])}</p>"
+      for name, entry in summary["systems"].items()
+      if "wish_unmet" in entry
+    ),
     fields="".join(map(_field, FIELDS)),
     hard_classes=_hard_classes(evaluation),
     examples="".join(_examples(kind, examples, evaluation) for kind in KIND_TITLES),

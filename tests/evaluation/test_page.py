@@ -337,7 +337,7 @@ def invented(rng: np.random.Generator) -> Evaluation:
       "split": "test",
       "num_examples": 40,
       "num_classes": 6,
-      "systems": {"main_cloud": entry, "meanet": entry},
+      "systems": {"main_cloud": entry, "meanet": entry | {"wish_unmet": "<u>out of reach"}},
     },
     operating_points="\n".join(points) + "\n",
     class_names=NAMES,
@@ -364,6 +364,7 @@ def test_names_cannot_break_the_page():
   assert page.count("</script>") == 3
   assert "<i>invented" not in page
   assert "&lt;i&gt;invented" in page
+  assert "<p>meanet: &lt;u&gt;out of reach</p>" in page
   assert page.count('class="right">right: 40</h4>') == 1
   assert page.count('class="right">right: none</h4>') == 2
   assert page.count('class="wrong">wrong: none</h4>') == 3
