@@ -5,14 +5,27 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 
-.PHONY: demo test lint format requirements clean
+.PHONY: demo test browser lint format requirements clean
 
 demo: $(READY)
 	$(BIN)/python train.py --config configs/digits.py --workdir runs/digits
 	$(BIN)/python eval.py --workdir runs/digits
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest --numprocesses auto
+
+# The tests of report.html open it in Debian's Chromium, which is installed when it is missing and
+# this user may. Without it they are skipped, so that a machine without Debian can run the others.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && exit; \
+	  as_root=; test "$$(id -u)" = 0 || as_root='sudo -n'; \
+	  { command -v apt-get >/dev/null && $$as_root true 2>/dev/null && \
+	    echo 'installing chromium and chromium-driver' && \
+	    $$as_root apt-get update -qq && \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+	      --no-install-recommends chromium chromium-driver >/dev/null; } || \
+	  echo 'note: no chromium and chromedriver here, and they could not be installed;' \
+	    'the tests of report.html in a browser are skipped' >&2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -10,9 +10,10 @@ from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.sources import Dataset, Split, load
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_tradeoffs
 from meanet_jax.evaluation.records import Temperatures, make_records, save_records
-from meanet_jax.evaluation.report import operating_points_csv, report_html, terminal_table
+from meanet_jax.evaluation.report import operating_points_csv, terminal_table
 from meanet_jax.evaluation.study import calibration, fit_temperatures, study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
@@ -22,7 +23,7 @@ from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
 from meanet_jax.routing.policies import Records
 from meanet_jax.runs.checkpoints import finished_step
-from meanet_jax.runs.directory import RunDirectory, write_json, write_text
+from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import check_batch_size, replicate
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
@@ -71,11 +72,25 @@ def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) 
   }
   out = run.eval_path
   write_json(out / "summary.json", summary)
-  write_text(out / "operating_points.csv", operating_points_csv(systems, context))
+  points = operating_points_csv(systems, context)
+  write_text(out / "operating_points.csv", points)
   confusion = confusion_matrix(test.label, test.main.prediction, config.dataset.num_classes)
-  pictures = draw_tradeoffs(out, systems, context)
-  pictures.append(draw_confusion(out, confusion, dataset.class_names, hard_classes))
-  write_text(out / "report.html", report_html(summary, dataset.class_names, pictures))
+  draw_tradeoffs(out, systems, context)
+  draw_confusion(out, confusion, dataset.class_names, hard_classes)
+  page = Evaluation(
+    summary=summary,
+    operating_points=points,
+    class_names=dataset.class_names,
+    hard_classes=read_json(run.hard_classes_path),
+    confusion=confusion,
+    meanet=systems["meanet"],
+    is_hard=hard,
+    records=test,
+    test=dataset.test,
+    config=read_json(run.config_path),
+    environment=read_json(run.path / "environment.json"),
+  )
+  write_text(out / "report.html", report_page(page))
   reporter.console.print(terminal_table(summary))
   names = ", ".join(dataset.class_names[c] for c in hard_classes)
   reporter.say(f"hard classes: {names}")

@@ -1,11 +1,8 @@
-"""What a person reads: the table in the terminal and report.html."""
+"""Tables: the one in the terminal and operating_points.csv."""
 
-import base64
 import csv
-import html
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,41 +61,6 @@ def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:
         writer.writeheader()
       writer.writerow(row)
   return text.getvalue()
-
-
-def report_html(summary: dict[str, Any], class_names: tuple[str, ...], pictures: list[Path]) -> str:
-  """One self-contained page: table, hard classes and pictures."""
-  head = "".join(f"<th>{html.escape(title)}" for title in ("system", *(t for _, t in COLUMNS)))
-  body = "".join(
-    "<tr>" + "".join(f"<td>{html.escape(text)}" for text in row) for row in rows(summary)
-  )
-  names = ", ".join(class_names[c] for c in summary["hard_classes"])
-  images = "".join(
-    f'<img alt="{path.stem}" src="data:image/png;base64,'
-    f'{base64.b64encode(path.read_bytes()).decode()}">'
-    for path in pictures
-  )
-  title = html.escape(f"MEANet on {summary['dataset']}")
-  return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-div {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }}
-th:first-child, td:first-child {{ text-align: left; }}
-img {{ max-width: 100%; background: white; margin: 1rem 0; }}
-</style>
-<h1>{title}</h1>
-<p>{summary["num_examples"]} {summary["split"]} images. Thresholds were chosen on the validation
-split. Hard classes: {html.escape(names)}.</p>
-<div><table><tr>{head}{body}</table></div>
-{images}
-</html>
-"""
 
 
 def _at(values: Any, point: int) -> float:

@@ -129,7 +129,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
   """Writes a text file whole or not at all, and safe from a crash once this returns."""
   partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  with partial.open("w") as file:
+  with partial.open("w", encoding="utf-8") as file:
     file.write(text)
     file.flush()
     os.fsync(file.fileno())
