@@ -51,7 +51,7 @@ def make_records(
   assert outputs.extension is not None
   assert outputs.cloud is not None
   main, extension, cloud = (
-    (logits / np.float32(temperature)).astype(np.float32)
+    (np.asarray(logits) / np.float32(temperature)).astype(np.float32)
     for logits, temperature in zip(outputs, temperatures, strict=True)
   )
   return Records(

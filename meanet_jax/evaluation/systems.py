@@ -112,7 +112,7 @@ def _curve(
     return Curve(policy, grid, run(test), 0)
   points = _points(on_validation, policy, run(validation))
   chosen = choose(points, len(validation.label), wish)
-  return Curve(policy, grid, run(test), chosen.index, chosen.unmet)
+  return Curve(policy, grid, run(test), chosen.point, chosen.unmet)
 
 
 def _points(context: Context, policy: Policy, counts: Counts) -> Points:

@@ -47,9 +47,9 @@ class Points(NamedTuple):
 
 
 class Choice(NamedTuple):
-  """index: of the chosen point, or of the nearest if none keeps the wish; unmet then says why."""
+  """point: the chosen one, or the nearest if none keeps the wish; unmet then says why."""
 
-  index: int
+  point: int
   unmet: str | None
 
 

@@ -38,6 +38,7 @@ def test_an_unreachable_wish_says_so_and_gives_the_nearest_point():
   assert unmet == "no threshold keeps min-accuracy 0.99; the nearest has min-accuracy 0.985"
   index, unmet = choose(POINTS, 1000, Wish(min_accuracy=0.96, max_offload=0.25))
   assert index == 3  # 1% short of accuracy; the point before is 20% over the offloads
+  assert unmet is not None
   assert "max-offload 0.25 and min-accuracy 0.96" in unmet
 
 
@@ -60,7 +61,7 @@ def test_confidence_costs_offloads_and_more_of_it_costs_more():
   offload = np.linspace(1, 0, 101)
   points = Points(np.ones(101), offload, offload, offload, 1.0, 1.0)
   chosen = [
-    offload[choose(points, 500, Wish(max_offload=0.2, confidence=c)).index]
+    offload[choose(points, 500, Wish(max_offload=0.2, confidence=c)).point]
     for c in (0.5, 0.9, 0.99)
   ]
   assert 0.2 >= chosen[0] > chosen[1] > chosen[2] > 0.1
