@@ -83,7 +83,8 @@ def numpy_loop(policy: Policy, thresholds: Thresholds, over: Records) -> None:
     taken = route(policy, Thresholds(*point), over, IS_HARD)
     correct = taken.prediction == over.label
     truly_hard = IS_HARD[over.label]
-    correct.sum(), (correct & truly_hard).sum(), taken.ran_extension.sum()
+    for mask in (correct, correct & truly_hard, taken.ran_extension):
+      mask.sum()
     np.bincount(taken.exit, minlength=3)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -76,6 +76,27 @@ def draw_confusion(
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
   return _save(figure, directory / "confusion_matrix.png")
+
+
+def draw_entropies(
+  directory: Path, entropy: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]
+) -> Path:
+  """entropies.png: the main exit's entropy over its right and over its wrong answers."""
+  figure, axes = _figure()
+  bins = np.linspace(0, max(float(entropy.max()), 1e-6), 41)
+  for name, chosen, colour in (
+    ("right", right, COLOURS["edge_only"]),
+    ("wrong", ~right, COLOURS["meanet"]),
+  ):
+    if chosen.any():
+      weights = np.full(int(chosen.sum()), 100 / chosen.sum())
+      label = f"{name} ({int(chosen.sum())} images)"
+      axes.hist(entropy[chosen], bins, weights=weights, alpha=0.6, color=colour, label=label)
+  axes.set_xlabel("entropy of the main exit [nats]")
+  axes.set_ylabel("share of the answers of that kind [%]")
+  axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
+  axes.legend()
+  return _save(figure, directory / "entropies.png")
 
 
 def draw_bands(

@@ -11,12 +11,12 @@ from meanet_jax.console import Reporter
 from meanet_jax.data.sources import Dataset, Split, load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.page import Evaluation, report_page
-from meanet_jax.evaluation.pictures import draw_confusion, draw_tradeoffs
+from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
 from meanet_jax.evaluation.records import Temperatures, make_records, save_records
-from meanet_jax.evaluation.report import operating_points_csv, terminal_table
+from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
 from meanet_jax.evaluation.study import calibration, fit_temperatures, study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
-from meanet_jax.models.costs import block_macs
+from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
@@ -68,14 +68,17 @@ def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) 
     "wish": dataclasses.asdict(wish),
     "systems": {name: summary_entry(context, line) for name, line in systems.items()},
     "calibration": calibrated,
-    "study": study(systems["meanet"].policy, config, validation, test, hard),
+    "study": study(systems["meanet"].policy, config, validation, test, hard)
+    | {"training_activation_bytes": training_activation_bytes(build(config), config)},
   }
   out = run.eval_path
   write_json(out / "summary.json", summary)
   points = operating_points_csv(systems, context)
   write_text(out / "operating_points.csv", points)
+  write_text(out / "exact_points.csv", exact_points_csv(systems, context, test))
   confusion = confusion_matrix(test.label, test.main.prediction, config.dataset.num_classes)
   draw_tradeoffs(out, systems, context)
+  draw_entropies(out, test.main.entropy, test.main.prediction == test.label)
   draw_confusion(out, confusion, dataset.class_names, hard_classes)
   page = Evaluation(
     summary=summary,

@@ -9,6 +9,8 @@ import numpy as np
 from rich.table import Table
 
 from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.routing.exact import exact_curve, pareto_front
+from meanet_jax.routing.policies import Records
 
 COLUMNS = (
   ("accuracy", "accuracy [%]"),
@@ -60,6 +62,31 @@ def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:
         writer = csv.DictWriter(text, list(row), lineterminator="\n")
         writer.writeheader()
       writer.writerow(row)
+  return text.getvalue()
+
+
+def exact_points_csv(systems: dict[str, Curve], context: Context, records: Records) -> str:
+  """The exact operating points of every swept system on the test split, a line each.
+
+  With `offload_rule` `main` all of them; with `edge` the Pareto front over both thresholds.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  columns = ("system", "threshold_main", "threshold_extension", "correct", "cloud")
+  writer.writerow([*columns, "accuracy", "fraction_cloud"])
+  hard_threshold = context.config.routing.hard_threshold
+  for name, curve in systems.items():
+    if len(curve.counts.correct) == 1:
+      continue
+    if curve.policy.offload_rule == "edge":
+      front = pareto_front(curve.policy, records, context.is_hard, hard_threshold)
+      points = (front.main, front.extension, front.correct, front.cloud)
+    else:
+      exact = exact_curve(curve.policy, records, context.is_hard, hard_threshold)
+      points = (exact.threshold, exact.threshold, exact.counts.correct, exact.counts.cloud)
+    for main, extension, correct, cloud in zip(*(p.tolist() for p in points), strict=True):
+      shares = (correct / context.num_images, cloud / context.num_images)
+      writer.writerow([name, main, extension, correct, cloud, *shares])
   return text.getvalue()
 
 

@@ -97,6 +97,29 @@ def activation_bytes(
   return kept(2 * batch_size) - kept(batch_size)
 
 
+def training_activation_bytes(model: MEANet, config: Config) -> dict[str, int]:
+  """`activation_bytes` at the configured batch sizes, per training step that a MEANet can take.
+
+  `main`, `edge` and `cloud` are the stages; `whole_edge_network` trains all blocks of the edge at
+  once, at the edge stage's batch size, which is what blockwise training saves.
+  """
+  edge = tuple(block for block in ("adaptive", "extension") if getattr(model, block) is not None)
+  steps = {
+    "main": (Exits.MAIN, ("main",), config.stages.main),
+    "edge": (Exits.EXTENSION, edge, config.stages.edge),
+    "whole_edge_network": (
+      Exits.MAIN | Exits.EXTENSION,
+      ("main", *edge),
+      config.stages.edge,
+    ),
+    "cloud": (Exits.CLOUD, ("cloud",), config.stages.cloud),
+  }
+  return {
+    name: activation_bytes(model, config, exits, train, stage.batch_size)
+    for name, (exits, train, stage) in steps.items()
+  }
+
+
 def count_parameters(variables: PyTree) -> int:
   """Trainable parameters of a block `{"params", "batch_stats"}`."""
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))

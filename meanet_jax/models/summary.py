@@ -11,16 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from meanet_jax import cli
-from meanet_jax.config import Config
+from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.models.costs import (
-  activation_bytes,
   block_functions,
   compiled_flops,
   count_parameters,
   exported_bytes,
+  training_activation_bytes,
 )
-from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 
@@ -44,16 +43,8 @@ def summarise(config: Config) -> dict[str, Any]:
     }
     for block, (function, arguments) in block_functions(model, config).items()
   }
-  edge = ("adaptive", "extension") if "adaptive" in variables else ("extension",)
-  steps = {
-    "main": (Exits.MAIN, ("main",), config.stages.main.batch_size),
-    "edge": (Exits.EXTENSION, edge, config.stages.edge.batch_size),
-    "whole_edge_network": (
-      Exits.MAIN | Exits.EXTENSION,
-      ("main", *edge),
-      config.stages.edge.batch_size,
-    ),
-    "cloud": (Exits.CLOUD, ("cloud",), config.stages.cloud.batch_size),
+  batch_sizes = {"whole_edge_network": config.stages.edge.batch_size} | {
+    name: config.stage(name).batch_size for name in STAGE_NAMES
   }
   return {
     "dataset": config.dataset.name,
@@ -62,11 +53,8 @@ def summarise(config: Config) -> dict[str, Any]:
     "num_hard": config.num_hard,
     "blocks": blocks,
     "training": {
-      name: {
-        "batch_size": batch_size,
-        "activation_bytes": activation_bytes(model, config, exits, train, batch_size),
-      }
-      for name, (exits, train, batch_size) in steps.items()
+      name: {"batch_size": batch_sizes[name], "activation_bytes": size}
+      for name, size in training_activation_bytes(model, config).items()
     },
   }
 

@@ -43,6 +43,8 @@ def test_all_files_are_there_and_no_half_written_one(evaluated):
     "accuracy_vs_energy.png",
     "accuracy_vs_offload.png",
     "confusion_matrix.png",
+    "entropies.png",
+    "exact_points.csv",
     "operating_points.csv",
     "records.npz",
     "records_validation.npz",
@@ -126,6 +128,22 @@ def test_the_report_refers_to_no_other_file_and_names_every_system(evaluated):
   assert not re.search(r'<img[^>]*\ssrc="(?!data:image/png;base64,)', page)
   for system in SYSTEMS:
     assert f"<td>{system}</td>" in page
+
+
+def test_exact_points_hold_every_point_of_the_sweep(evaluated):
+  with (evaluated.eval_path / "exact_points.csv").open() as file:
+    exact = {
+      (row["system"], float(row["fraction_cloud"]), float(row["accuracy"]))
+      for row in csv.DictReader(file)
+    }
+  with (evaluated.eval_path / "operating_points.csv").open() as file:
+    swept = {
+      (row["system"], float(row["fraction_cloud"]), float(row["accuracy"]))
+      for row in csv.DictReader(file)
+    }
+  assert {(s, round(f, 6), round(a, 6)) for s, f, a in swept} <= {
+    (s, round(f, 6), round(a, 6)) for s, f, a in exact
+  }
 
 
 def test_the_terminal_table(evaluated, module_reporter):
