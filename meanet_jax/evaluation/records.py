@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from meanet_jax.data.sources import Split
 from meanet_jax.errors import UserError
@@ -42,11 +42,7 @@ def make_records(
     UserError: logits that are NaN.
   """
   for name, logits in zip(EXITS, outputs, strict=True):
-    bad = int(np.isnan(logits).any(axis=-1).sum())
-    if bad:
-      raise UserError(
-        f"exit {name} has NaN logits for {bad} of {len(logits)} images; accepted: none"
-      )
+    refuse_nan(name, logits)
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
@@ -61,6 +57,17 @@ def make_records(
     extension=scores(extension, hard_classes),
     cloud=scores(cloud),
   )
+
+
+def refuse_nan(exit: str, logits: Float[np.ndarray, "n c"]) -> None:
+  """Refuses NaN logits, which every comparison with a threshold would let pass in silence.
+
+  Raises:
+    UserError: naming the exit and how many of its images are affected.
+  """
+  bad = int(np.isnan(logits).any(axis=-1).sum())
+  if bad:
+    raise UserError(f"exit {exit} has NaN logits for {bad} of {len(logits)} images; accepted: none")
 
 
 def save_records(path: Path, records: Records) -> None:

@@ -186,6 +186,13 @@ class MEANet(nn.Module):
     """The main block's features, which its head and the extension share."""
     return self.main.features(images, train)
 
+  def main_exit(
+    self, images: Float[Array, "b h w c"]
+  ) -> tuple[Float[Array, "b k"], Float[Array, "b h2 w2 d"]]:
+    """The main block's logits, and the features that an extension run later needs."""
+    features = self.main_features(images)
+    return self.main.classify(features, False), features
+
   def extend(
     self,
     images: Float[Array, "b h w c"],

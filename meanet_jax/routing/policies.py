@@ -77,6 +77,18 @@ class Route(NamedTuple):
   ran_extension: Bool[Array, " n"]
 
 
+class EdgeAnswer(NamedTuple):
+  """What the edge says by itself, and whether it would rather ask the cloud.
+
+  exit: int32 [n], `MAIN` or `EXTENSION`. prediction: int32 [n], original class numbers. complex:
+  bool [n], whether the offload rule sends the image to the cloud.
+  """
+
+  exit: Int[Array, " n"]
+  prediction: Int[Array, " n"]
+  complex: Bool[Array, " n"]
+
+
 def judged_hard(
   policy: Policy,
   main: Scores,
@@ -101,6 +113,47 @@ def takes_extension(policy: Policy, main: Scores, extension: Scores) -> Bool[Arr
   return extension.max_prob > main.max_prob
 
 
+def offloads_early(policy: Policy, thresholds: Thresholds, main: Scores) -> Bool[Array, " n"]:
+  """Whether the image goes to the cloud before its extension runs, which saves running it."""
+  xp = main.prediction.__array_namespace__()
+  if policy.offload_rule == "main":
+    return uncertainty(policy.criterion, main) > thresholds.main
+  always = policy.offload_rule == "always"
+  return xp.full_like(main.prediction, always, dtype=bool)
+
+
+def edge_answer(
+  policy: Policy,
+  thresholds: Thresholds,
+  main: Scores,
+  extension: Scores,
+  ran_extension: Bool[Array, " n"],
+) -> EdgeAnswer:
+  """The answer of the edge, once the extension has run where it had to.
+
+  Args:
+    policy: static under `jit`.
+    thresholds: scalars.
+    main: n images.
+    extension: n images; any values where `ran_extension` is False, none of them is used.
+    ran_extension: which images the extension saw.
+  """
+  xp = main.prediction.__array_namespace__()
+  at_extension = ran_extension & takes_extension(policy, main, extension)
+  complex = offloads_early(policy, thresholds, main)
+  if policy.offload_rule == "edge":
+    complex = xp.where(
+      at_extension,
+      uncertainty(policy.criterion, extension) > thresholds.extension,
+      uncertainty(policy.criterion, main) > thresholds.main,
+    )
+  return EdgeAnswer(
+    exit=xp.where(at_extension, xp.int32(EXTENSION), xp.int32(MAIN)),
+    prediction=xp.where(at_extension, extension.prediction, main.prediction),
+    complex=complex,
+  )
+
+
 def route(
   policy: Policy, thresholds: Thresholds, records: Records, is_hard: Bool[Array, " c"]
 ) -> Route:
@@ -112,27 +165,13 @@ def route(
     records: n images.
     is_hard: [c], True at hard classes.
   """
-  main, extension = records.main, records.extension
+  main = records.main
   xp = main.prediction.__array_namespace__()
   hard = judged_hard(policy, main, records.hard_probability, is_hard, thresholds.hard)
-  none, every = xp.zeros_like(hard), xp.ones_like(hard)
-
-  too_uncertain_for_main = uncertainty(policy.criterion, main) > thresholds.main
-  # Offloads decided before the extension has run, which therefore save running it.
-  early = {"main": too_uncertain_for_main, "always": every, "edge": none, "never": none}[
-    policy.offload_rule
-  ]
-  ran_extension = hard & ~early
-  at_extension = ran_extension & takes_extension(policy, main, extension)
-  if policy.offload_rule == "edge":
-    too_uncertain_for_extension = uncertainty(policy.criterion, extension) > thresholds.extension
-    offload = xp.where(at_extension, too_uncertain_for_extension, too_uncertain_for_main)
-  else:
-    offload = early
-  edge_prediction = xp.where(at_extension, extension.prediction, main.prediction)
-  edge_exit = xp.where(at_extension, xp.int32(EXTENSION), xp.int32(MAIN))
+  ran_extension = hard & ~offloads_early(policy, thresholds, main)
+  edge = edge_answer(policy, thresholds, main, records.extension, ran_extension)
   return Route(
-    exit=xp.where(offload, xp.int32(CLOUD), edge_exit),
-    prediction=xp.where(offload, records.cloud.prediction, edge_prediction),
+    exit=xp.where(edge.complex, xp.int32(CLOUD), edge.exit),
+    prediction=xp.where(edge.complex, records.cloud.prediction, edge.prediction),
     ran_extension=ran_extension,
   )

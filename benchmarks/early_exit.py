@@ -1,0 +1,246 @@
+"""Early exit in a batch against every edge block on every image; writes benchmarks/early_exit.md.
+
+Command: python benchmarks/early_exit.py [--workdir runs/digits]
+"""
+
+import os
+import runpy
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from meanet_jax import cli
+from meanet_jax.config import Config
+from meanet_jax.config_dict import resolve
+from meanet_jax.data.augment import normalise
+from meanet_jax.data.batches import padded_batches
+from meanet_jax.data.sources import load
+from meanet_jax.evaluation.early_exit import EarlyExit
+from meanet_jax.evaluation.systems import policies
+from meanet_jax.models.meanet import Exits, MEANet
+from meanet_jax.models.variables import Variables, by_collection, init_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, judged_hard
+from meanet_jax.routing.scores import hard_probability, scores
+from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.steps import make_forward
+
+ROOT = Path(__file__).parent.parent
+EDGE = Exits.MAIN | Exits.EXTENSION
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "runs/digits", "A run of configs/digits.py; trained when there is none."
+)
+_RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of everything, interleaved.", lower_bound=5)
+_PASSES = flags.DEFINE_integer("passes", 8, "The digits test split is repeated so many times.")
+_IMAGES = flags.DEFINE_integer("images", 1000, "Made-up images for ResNet-32.")
+
+
+class Case(NamedTuple):
+  """One line of the table: a network, n uint8 images [n, h, w, c] and an operating point."""
+
+  name: str
+  config: Config
+  model: MEANet
+  variables: Variables
+  images: np.ndarray
+  hard_classes: np.ndarray
+  policy: Policy
+  thresholds: Thresholds
+
+
+def digits_case(workdir: str) -> Case:
+  """The trained edge on its test split, at the share that the trained main block judges hard."""
+  if not RunDirectory(workdir).config_path.exists():
+    command = ["train.py", "--config=configs/digits.py", f"--workdir={Path(workdir).absolute()}"]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+  run = RunDirectory.existing(workdir)
+  config = run.config()
+  model, dataset = build(config), load(config.dataset)
+  return Case(
+    "`digits`, trained",
+    config,
+    model,
+    load_variables(config, model, dataset, run, print),
+    np.tile(dataset.test.images, (_PASSES.value, 1, 1, 1)),
+    read_hard_classes(run),
+    policies(config)["edge_only"],
+    Thresholds(np.inf, np.inf, config.routing.hard_threshold),
+  )
+
+
+def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
+  """Fresh weights on noise: the `hard` threshold lies where the wanted share is above it."""
+  config = resolve(runpy.run_path(str(ROOT / "configs/cifar100_resnet32_b.py"))["get_config"]())
+  model = build(config)
+  shape = config.dataset.image_shape
+  variables = init_variables(model, 0, shape, ("main", "adaptive", "extension"))
+  rng = np.random.default_rng(0)
+  images = rng.integers(256, size=(_IMAGES.value, *shape)).astype(np.uint8)
+  hard_classes = np.arange(config.num_hard)
+  forward = jax.jit(make_forward(model, Exits.MAIN, config.dataset))
+  logits = [
+    np.asarray(forward(variables, batch).main)[:real]
+    for batch, real in padded_batches(images, config.evaluation.batch_size)
+  ]
+  hard = is_hard(hard_classes, config.dataset.num_classes)
+  mass = np.sort(hard_probability(np.concatenate(logits), hard))
+  for share in shares:
+    at = round((1 - share) * len(mass))
+    # Midway, so that rounding moves no image across.
+    limit = np.float32((mass[at - 1] + mass[at]) / 2)
+    yield Case(
+      f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
+      config,
+      model,
+      variables,
+      images,
+      hard_classes,
+      Policy(hard_rule="probability", offload_rule="never"),
+      Thresholds(np.inf, np.inf, limit),
+    )
+
+
+def fetched_late(
+  images: np.ndarray, batch_size: int, run: Callable[[np.ndarray], Any]
+) -> Iterator[Any]:
+  """Results of a program on all images, as NumPy, fetched one batch late like `predict` does."""
+  pending: Any = None
+  for batch, real in padded_batches(images, batch_size):
+    started = (run(batch), real)
+    if pending is not None:
+      yield jax.tree.map(lambda x, real=pending[1]: np.asarray(x)[:real], pending[0])
+    pending = started
+  yield jax.tree.map(lambda x: np.asarray(x)[: pending[1]], pending[0])
+
+
+def contenders(case: Case) -> dict[str, Callable[[], Any]]:
+  """What is timed, each over all images: both forms of the edge, and its two parts alone."""
+  dataset, batch_size = case.config.dataset, case.config.evaluation.batch_size
+  variables = jax.device_put(
+    {block: value for block, value in case.variables.items() if block != "cloud"}
+  )
+  everything = jax.jit(make_forward(case.model, EDGE, dataset))
+  main = jax.jit(make_forward(case.model, Exits.MAIN, dataset))
+
+  @jax.jit
+  def extension(variables: Any, images: Any, features: Any) -> Any:
+    images = normalise(images, dataset.mean, dataset.std)
+    return case.model.apply(by_collection(variables), images, features, method="extend")
+
+  first = jax.device_put(next(padded_batches(case.images, batch_size))[0])
+  features = case.model.apply(
+    by_collection(variables), normalise(first, dataset.mean, dataset.std), method="main_features"
+  )
+  hard = is_hard(case.hard_classes, dataset.num_classes)
+
+  def run_everything() -> np.ndarray:
+    predictions = []
+    for logits in fetched_late(case.images, batch_size, lambda x: everything(variables, x)):
+      main_scores = scores(logits.main)
+      mass = hard_probability(logits.main, hard)
+      judged = judged_hard(case.policy, main_scores, mass, hard, case.thresholds.hard)
+      extension_scores = scores(logits.extension, case.hard_classes)
+      edge = edge_answer(case.policy, case.thresholds, main_scores, extension_scores, judged)
+      predictions.append(edge.prediction)
+    return np.concatenate(predictions)
+
+  early_exit = EarlyExit(
+    case.model,
+    case.variables,
+    case.policy,
+    case.thresholds,
+    case.hard_classes,
+    dataset,
+    batch_size,
+  )
+  return {
+    "everything": run_everything,
+    "early": lambda: early_exit.predict(case.images),
+    "main": lambda: list(fetched_late(case.images, batch_size, lambda x: main(variables, x))),
+    "extension": lambda: list(
+      fetched_late(case.images, batch_size, lambda _: extension(variables, first, features))
+    ),
+  }
+
+
+def measure(case: Case) -> str:
+  """The case's line of the table."""
+  functions = contenders(case)
+  expected, answers = functions["everything"](), functions["early"]()  # and everything compiles
+  for name in ("main", "extension"):
+    functions[name]()
+  seconds: dict[str, list[float]] = {name: [] for name in functions}
+  for _ in range(_RUNS.value):
+    for name, function in functions.items():
+      begun = time.perf_counter()
+      function()
+      seconds[name].append(time.perf_counter() - begun)
+  count, share = len(case.images), float(np.mean(answers.ran_extension))
+  middle = {name: statistics.median(values) for name, values in seconds.items()}
+  reached = middle["everything"] / middle["early"]
+  allowed = (middle["main"] + middle["extension"]) / (middle["main"] + share * middle["extension"])
+  each = [a / b for a, b in zip(seconds["everything"], seconds["early"], strict=True)]
+  cells = [
+    case.name,
+    f"{count} / {case.config.evaluation.batch_size}",
+    f"{share:.3f}",
+    f"{1e6 * middle['main'] / count:.1f}",
+    f"{1e6 * middle['extension'] / count:.1f}",
+    f"{count / middle['everything']:.0f}",
+    f"{count / middle['early']:.0f}",
+    f"{reached:.2f} ({min(each):.2f} to {max(each):.2f})",
+    f"{allowed:.2f}",
+    f"**{reached / allowed:.2f}**",
+    f"{int(np.sum(answers.prediction != expected))}",
+  ]
+  return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+  """Measures every case and writes the table."""
+  here = environment()
+  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  lines = [
+    "# Early exit in a batch",
+    "",
+    "`EarlyExit.predict` against main, adaptive and extension block on every image followed by the "
+    f"same rules, without a cloud: medians of {_RUNS.value} interleaved runs over all "
+    "images. Made by `python benchmarks/early_exit.py`.",
+    "",
+    "| network | images / batch | share s that needs the extension | t_main [µs/image] | "
+    "t_ext [µs/image] | everything [images/s] | early exit [images/s] | speed-up (range of runs) | "
+    "allowed | reached / allowed | answers that differ |",
+    "|" + "---|" * 11,
+  ]
+  for case in (digits_case(_WORKDIR.value), *resnet32_cases((0.25, 0.5))):
+    lines.append(measure(case))
+    print(lines[-1], flush=True)
+  lines += [
+    "",
+    "t_main and t_ext (adaptive and extension block) are measured alone in the same rounds, "
+    "without the rules' time on the host. Allowed: (t_main + t_ext) / (t_main + s t_ext). "
+    "The target is 0.9 of it. Digits: the test split, repeated; s is what the trained main block "
+    "judges hard. ResNet-32: fresh weights and noise images, with the hard threshold set so that "
+    "the share is as stated.",
+    "",
+    f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
+    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
+    "script makes about 2; more than that is other programs on the same cores.",
+    f"Versions: Python {here['python']}, {versions}.",
+    "",
+  ]
+  write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+  cli.run(main)
