@@ -17,7 +17,7 @@ from meanet_jax.routing.calibration import (
   fit_temperature,
 )
 from meanet_jax.routing.classes import label_map
-from meanet_jax.routing.exact import edge_answers
+from meanet_jax.routing.exact import kept_on_edge
 from meanet_jax.routing.policies import Policy, Records
 from meanet_jax.routing.scores import scores
 
@@ -79,7 +79,7 @@ def failure_prediction(
   result = {}
   for criterion in CRITERIA:
     asked = dataclasses.replace(policy, criterion=criterion)
-    stays, unsure = edge_answers(asked, records, is_hard, config.routing.hard_threshold)
+    stays, unsure = kept_on_edge(asked, records, is_hard, config.routing.hard_threshold)
     result[criterion] = failure_auroc(unsure, stays.prediction != records.label)
   return result
 

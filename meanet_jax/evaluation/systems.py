@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from meanet_jax.config import Config
 from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
 from meanet_jax.routing.choose import Points, Wish, choose
-from meanet_jax.routing.exact import edge_answers
+from meanet_jax.routing.exact import kept_on_edge
 from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Records, Thresholds
 from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
 
@@ -143,7 +143,7 @@ def _oracle_counts(
   config: Config, test: Records, is_hard: Bool[np.ndarray, " c"], policy: Policy
 ) -> Counts:
   """Counts when exactly those images go to the cloud that the edge gets wrong and it gets right."""
-  stays, _ = edge_answers(policy, test, is_hard, config.routing.hard_threshold)
+  stays, _ = kept_on_edge(policy, test, is_hard, config.routing.hard_threshold)
   edge_right = stays.prediction == test.label
   cloud_right = test.cloud.prediction == test.label
   sent = ~edge_right & cloud_right

@@ -63,7 +63,7 @@ def exact_curve(
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  edge, unsure = edge_answers(policy, records, is_hard, hard_threshold)
+  edge, unsure = kept_on_edge(policy, records, is_hard, hard_threshold)
   order = np.argsort(-unsure, kind="stable")
   ordered = unsure[order]
   # Points between equal uncertainties do not exist: no threshold separates them.
@@ -114,7 +114,7 @@ def pareto_front(
   """
   if policy.offload_rule != "edge":
     raise UserError(f"offload_rule is {policy.offload_rule!r}; accepted: 'edge'")
-  edge, unsure = edge_answers(policy, records, is_hard, hard_threshold)
+  edge, unsure = kept_on_edge(policy, records, is_hard, hard_threshold)
   gain = (records.cloud.prediction == records.label).astype(np.int32) - (
     edge.prediction == records.label
   )
@@ -143,7 +143,7 @@ def pareto_front(
   )
 
 
-def edge_answers(
+def kept_on_edge(
   policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], hard_threshold: float
 ) -> tuple[Route, Float[np.ndarray, " n"]]:
   """Every image's route if it stays, and the uncertainty that could send it to the cloud.
