@@ -10,7 +10,7 @@ from absl import flags
 from meanet_jax import cli
 from meanet_jax.console import Reporter
 from meanet_jax.evaluation.compare import compare
-from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.evaluation.pipeline import configured_wish, evaluate
 from meanet_jax.routing.choose import Wish
 from meanet_jax.runs.directory import RunDirectory
 
@@ -34,13 +34,15 @@ def main() -> None:
   reporter = Reporter()
   if not _WORKDIRS.value:
     cli.require(None, "workdir", "the directory of a run")
-  wish = Wish(**{name: flag.value for name, flag in _WISH.items()})
-  asked = any(value is not None for value in dataclasses.astuple(wish))
+  asked = {name: flag.value for name, flag in _WISH.items() if flag.value is not None}
   alone = len(_WORKDIRS.value) == 1
   for workdir in _WORKDIRS.value:
-    evaluated = RunDirectory.existing(workdir).eval_path / "summary.json"
-    if alone or asked or not evaluated.exists():
-      evaluate(workdir, reporter, wish if asked else None)
+    run = RunDirectory.existing(workdir)
+    wish = Wish(**asked)
+    if set(asked) <= {"confidence"}:  # of the wish that the run was configured with
+      wish = dataclasses.replace(configured_wish(run.config()), **asked)
+    if alone or asked or not (run.eval_path / "summary.json").exists():
+      evaluate(workdir, reporter, wish)
   if not alone:
     compare(_WORKDIRS.value, _OUTPUT.value, reporter)
 

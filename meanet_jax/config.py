@@ -206,7 +206,7 @@ class EvaluationConfig:
   num_thresholds: points of the threshold sweep.
   max_offload, max_energy_mj, max_latency_ms, min_accuracy, price, confidence: the wish under which
     thresholds are chosen on validation, as in `meanet_jax/routing/choose.py`; unset asks nothing.
-    eval.py's flags of these names replace all of it.
+    eval.py's flags of these names replace all of it (`--confidence` alone joins it).
   """
 
   batch_size: Positive = 128

@@ -6,6 +6,9 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.directory import RunDirectory, read_json
 
+ROOT = Path(__file__).parent.parent.parent
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
 
 
@@ -159,3 +163,16 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):
   with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that train"):
     evaluate(tmp_path / "run", reporter)
   assert not (tmp_path / "run" / "eval").exists()
+
+
+def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_run, tmp_path):
+  """eval.py as a user runs it, on a run of its own."""
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  for flags, expected in (
+    (["--confidence=0.9"], {"max_offload": 0.2, "confidence": 0.9}),
+    (["--min-accuracy=0.5", "--max-energy-mj=9"], {"min_accuracy": 0.5, "max_energy_mj": 9.0}),
+  ):
+    command = [sys.executable, "eval.py", f"--workdir={tmp_path / 'run'}", *flags]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    wish = read_json(tmp_path / "run" / "eval" / "summary.json")["wish"]
+    assert {name: value for name, value in wish.items() if value is not None} == expected

@@ -162,10 +162,8 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
 @pytest.mark.parametrize(
   "changes",
   [
-    {"stages": {"joint": True}},
-    {"hard_classes": {"selection": "random", "count": 3}},
-    {"model": {"join": "sum"}},
-    {"model": {"join": "none"}},
+    {"stages": {"joint": True}, "model": {"join": "sum"}},
+    {"hard_classes": {"selection": "random", "count": 3}, "model": {"join": "none"}},
   ],
   ids=str,
 )
