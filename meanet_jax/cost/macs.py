@@ -50,8 +50,8 @@ def _inner_jaxprs(equation: core.JaxprEqn) -> list[core.Jaxpr]:
   found = []
   for value in equation.params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
-      if isinstance(item, core.ClosedJaxpr):
-        found.append(item.jaxpr)
-      elif isinstance(item, core.Jaxpr):
-        found.append(item)
+      # Closed or open, whose classes differ between the supported versions of JAX.
+      inner = getattr(item, "jaxpr", item)
+      if hasattr(inner, "eqns"):
+        found.append(inner)
   return found

@@ -1,0 +1,43 @@
+import json
+import os
+
+import pytest
+
+from meanet_jax.errors import UserError
+from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+
+
+def test_a_new_run_and_the_same_again(tiny, tmp_path):
+  run = RunDirectory.create(tmp_path / "a" / "b", tiny)
+  assert run.config() == tiny
+  assert RunDirectory.create(tmp_path / "a" / "b", tiny).config() == tiny
+  environment = read_json(run.path / "environment.json")
+  assert environment["devices"]
+  assert environment["packages"]["flax"]
+
+
+def test_a_file_in_the_way_is_refused(tiny, tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="cannot be written: File exists"):
+    RunDirectory.create(tmp_path / "file", tiny)
+
+
+def test_a_damaged_configuration_is_refused_not_replaced(tiny, tmp_path):
+  run = RunDirectory.create(tmp_path, tiny)
+  run.config_path.write_text('{"seed": ')
+  with pytest.raises(UserError, match=r"config\.json cannot be read"):
+    RunDirectory.create(tmp_path, tiny)
+  assert run.config_path.read_text() == '{"seed": '
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / "x.json"
+  write_json(path, {"old": 1})
+
+  def full_disk(descriptor):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, "fsync", full_disk)
+  with pytest.raises(OSError, match="No space"):
+    write_json(path, {"new": 2})
+  assert json.loads(path.read_text()) == {"old": 1}
