@@ -25,11 +25,8 @@ class StageCheckpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, tree: PyTree) -> None:
-    """Starts to write a checkpoint of a copy of `tree`; `close` waits for it."""
-    # On CPU an array's host view is its buffer, which the next step's donation overwrites while
-    # the checkpoint is still being written.
-    copy = jax.tree.map(np.array, tree)
-    self._manager.save(step, args=ocp.args.StandardSave(copy))
+    """Starts to write a checkpoint; `close` waits for it."""
+    self._manager.save(step, args=ocp.args.StandardSave(tree))
 
   def restore(self, step: int, like: PyTree) -> PyTree:
     """A checkpoint as NumPy arrays, in the structure, shapes and types of `like`."""
