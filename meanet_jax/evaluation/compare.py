@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
@@ -54,20 +55,41 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
   except OSError as error:
     raise UserError(f"output {output} cannot be written: {error.strerror}") from error
   spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
-  write_json(out / "comparison.json", {"runs": workdirs, "systems": spreads})
   bands = {
     name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
     for name in ("main_cloud", "meanet")
   }
+  at_offload = {
+    name: {
+      "mean": values.mean(axis=0).tolist(),
+      "standard_deviation": values.std(axis=0, ddof=1).tolist(),
+    }
+    for name, values in bands.items()
+  }
+  write_json(
+    out / "comparison.json",
+    {
+      "runs": workdirs,
+      "systems": spreads,
+      "offload": OFFLOADS.tolist(),
+      "accuracy_at_offload": at_offload,
+    },
+  )
   picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
   write_text(out / "comparison.html", _page(spreads, workdirs, picture.name))
   table = Table(title=f"{len(runs)} runs: mean ± standard deviation")
   table.add_column("system")
   for _, title, _ in COLUMNS:
-    table.add_column(title, justify="right")
+    table.add_column(Text(title), justify="right")  # as Text: [uJ] is no markup
   for name, values in spreads.items():
     table.add_row(name, *_cells(values))
   reporter.console.print(table)
+  for percent in (5, 10, 20):
+    accuracies = []
+    for name, spread in at_offload.items():
+      mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
+      accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
+    reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   reporter.say(f"comparison is in {output}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from meanet_jax.evaluation.systems import Context, Curve, figures
 from meanet_jax.routing.exact import exact_curve, pareto_front
@@ -38,7 +39,7 @@ def terminal_table(summary: dict[str, Any]) -> Table:
   table = Table(title=f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images")
   table.add_column("system")
   for _, title in COLUMNS:
-    table.add_column(title, justify="right")
+    table.add_column(Text(title), justify="right")  # as Text: [mJ] is no markup
   for row in rows(summary):
     table.add_row(*row)
   return table

@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from meanet_jax import cli
 from meanet_jax.config import STAGE_NAMES, Config
@@ -63,7 +64,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
   """Prints a summary as two tables."""
   table = Table(title=f"{summary['dataset']}: blocks, per image of {summary['image_shape']}")
   for title in ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"):
-    table.add_column(title, justify="left" if title == "block" else "right")
+    table.add_column(Text(title), justify="left" if title == "block" else "right")
   for block, cost in summary["blocks"].items():
     table.add_row(
       block,
@@ -75,7 +76,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
   console.print(table)
   table = Table(title="training: forward values kept for the backward pass, before fusion")
   for title in ("what trains", "batch", "activations [MB]"):
-    table.add_column(title, justify="left" if title == "what trains" else "right")
+    table.add_column(Text(title), justify="left" if title == "what trains" else "right")
   for name, cost in summary["training"].items():
     table.add_row(
       name.replace("_", " "), str(cost["batch_size"]), f"{cost['activation_bytes'] / 1e6:,.1f}"

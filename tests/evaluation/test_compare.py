@@ -20,6 +20,10 @@ def two_runs(finished_run, tmp_path, reporter) -> list[str]:
   return [str(tmp_path / name) for name in ("a", "b")]
 
 
+def entries_of(tmp_path, system: str) -> float:
+  return read_json(tmp_path / "a" / "eval" / "summary.json")["systems"][system]["accuracy"]
+
+
 def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
   compare(two_runs, tmp_path / "out", reporter)
   found = read_json(tmp_path / "out" / "comparison.json")
@@ -35,6 +39,11 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
   assert shares[0] < shares[1]
   assert found["systems"]["meanet"]["cloud"]["mean"] == pytest.approx(statistics.mean(shares))
   assert found["systems"]["main_only"]["accuracy"]["standard_deviation"] == 0
+  # The two runs have one curve: their accuracy at any offload is the same.
+  at_offload = found["accuracy_at_offload"]["meanet"]
+  assert max(at_offload["standard_deviation"]) == pytest.approx(0, abs=1e-12)
+  assert at_offload["mean"][100] == pytest.approx(entries_of(tmp_path, "cloud_only"))
+  assert at_offload["mean"][0] == pytest.approx(entries_of(tmp_path, "edge_only"))
   assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
   page = (tmp_path / "out" / "comparison.html").read_text()
   assert "meanet" in page

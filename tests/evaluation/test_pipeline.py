@@ -153,6 +153,8 @@ def test_exact_points_hold_every_point_of_the_sweep(evaluated):
 def test_the_terminal_table(evaluated, module_reporter):
   text = module_reporter.console.file.getvalue()
   accuracy = json.loads((evaluated.eval_path / "summary.json").read_text())["systems"]["meanet"]
+  assert "energy [mJ]" in text
+  assert "latency [ms]" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
   assert f"{100 * accuracy['accuracy']:.2f}" in line
 
