@@ -50,5 +50,6 @@ def failure_auroc(unsure: Float[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"]
   negative = len(wrong) - positive
   if not positive or not negative:
     return None
-  ranks = scipy.stats.rankdata(unsure)
+  # In float64: newer SciPy ranks float32 values in float32.
+  ranks = scipy.stats.rankdata(unsure.astype(np.float64))
   return float((ranks[wrong].sum() - positive * (positive + 1) / 2) / (positive * negative))
