@@ -4,6 +4,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
+PREPARE := .venv/prepare-$(VERSION)
 
 .PHONY: demo test browser lint format requirements clean
 
@@ -11,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python train.py --config configs/digits.py --workdir runs/digits
 	$(BIN)/python eval.py --workdir runs/digits
 
-test: lint browser
+test: lint browser $(PREPARE)
 	$(BIN)/python -m pytest --numprocesses auto
 
 # The tests of report.html open it in Debian's Chromium, which is installed when it is missing and
@@ -36,12 +37,14 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins for every supported Python in one file, without the hosts that they came from.
+# Pins for every supported Python in one file, without the hosts that they came from. TensorFlow,
+# which only preparing data sets needs, is in a file of its own.
+COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 requirements:
 	$(PYTHON) -m pip install --quiet uv
-	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --upgrade \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --output-file requirements.txt pyproject.toml
+	$(COMPILE) --extra prepare --upgrade --output-file requirements-prepare.txt pyproject.toml
+	$(COMPILE) --constraint requirements-prepare.txt --output-file requirements.txt pyproject.toml
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +53,11 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# With TensorFlow the tests that prepare data sets are run, not skipped.
+$(PREPARE): requirements-prepare.txt $(READY)
+	$(BIN)/python -m pip install --quiet -r requirements-prepare.txt
 	touch $@
 
 clean:

@@ -14,6 +14,7 @@ from meanet_jax.evaluation.pipeline import configured_wish, evaluate
 from meanet_jax.routing.choose import Wish
 from meanet_jax.runs.directory import RunDirectory
 
+_options = cli.define_read_flags()
 _WORKDIRS = flags.DEFINE_multi_string("workdir", [], "A run that train.py finished; repeatable.")
 _OUTPUT = flags.DEFINE_string("output", "runs/comparison", "Where several runs are compared.")
 _WISH = {
@@ -42,7 +43,7 @@ def main() -> None:
     if set(asked) <= {"confidence"}:  # of the wish that the run was configured with
       wish = dataclasses.replace(configured_wish(run.config()), **asked)
     if alone or asked or not (run.eval_path / "summary.json").exists():
-      evaluate(workdir, reporter, wish)
+      evaluate(workdir, reporter, wish, _options())
   if not alone:
     compare(_WORKDIRS.value, _OUTPUT.value, reporter)
 

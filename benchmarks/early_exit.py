@@ -21,8 +21,8 @@ from meanet_jax import cli
 from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.batches import padded_batches
 from meanet_jax.data.sources import load
+from meanet_jax.data.splits import padded_batches
 from meanet_jax.evaluation.early_exit import EarlyExit
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.meanet import Exits, MEANet

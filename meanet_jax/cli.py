@@ -10,15 +10,23 @@ from ml_collections import ConfigDict, config_flags
 
 from meanet_jax.config import Config
 from meanet_jax.config_dict import check_field_name, resolve
+from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], *arguments: str) -> None:
   """Parses the flags, calls `main` and exits: 0, the error's status, or 2 for a wrong flag.
 
   A `UserError` ends as one line on stderr. Any other exception is a defect and keeps its traceback.
+
+  Args:
+    main: called with the positional arguments.
+    arguments: their names, each of which must be given.
   """
-  app.run(lambda _: _guarded(main), flags_parser=_parse)
+  app.run(
+    lambda argv: _guarded(lambda: main(*argv[1:])),
+    flags_parser=lambda argv: _parse(argv, arguments),
+  )
 
 
 def define_config_flag() -> Callable[[], Config]:
@@ -45,6 +53,18 @@ def define_config_flag() -> Callable[[], Config]:
   return get
 
 
+def define_read_flags() -> Callable[[], ReadOptions]:
+  """Defines `--data_dir` and `--workers`; the result gives their values. Call it inside `run`."""
+  default = ReadOptions()
+  data_dir = flags.DEFINE_string(
+    "data_dir", default.data_dir, "Where prepared data sets lie; TFDS's own default if not given."
+  )
+  workers = flags.DEFINE_integer(
+    "workers", default.workers, "Processes that decode streamed images.", lower_bound=0
+  )
+  return lambda: ReadOptions(data_dir.value, workers.value)
+
+
 def require(value: str | None, flag: str, accepted: str) -> str:
   """The value of a flag that has no default."""
   if not value:
@@ -63,7 +83,7 @@ def _guarded(main: Callable[[], None]) -> None:
     _fail("interrupted; the same command goes on from the last checkpoint", 130)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
   try:
     _check_config_arguments(argv[1:])
     rest = flags.FLAGS(argv)
@@ -75,8 +95,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     named = "" if isinstance(error, flags.Error) or len(lines) > 1 else f"{type(error).__name__}: "
     where = "" if isinstance(error, flags.Error) and len(lines) == 1 else "configuration file: "
     _fail(f"{where}{named}{lines[-1]}", 2)
-  if len(rest) > 1:
-    _fail(f"unexpected argument {rest[1]!r}; accepted: flags only", 2)
+  given = rest[1:]
+  if len(given) > len(arguments):
+    accepted = f"{' '.join(arguments)} and flags" if arguments else "flags only"
+    _fail(f"unexpected argument {given[len(arguments)]!r}; accepted: {accepted}", 2)
+  if len(given) < len(arguments):
+    _fail(f"argument {arguments[len(given)]} is missing; accepted: {' '.join(arguments)}", 2)
   return rest
 
 

@@ -31,13 +31,19 @@ STAGE_NAMES = ("main", "edge", "cloud")
 class DatasetConfig:
   """Which images, how they are split and normalised.
 
-  name: the source; see `meanet_jax/data/sources.py`.
-  image_shape: height, width, channels; the loaded images must have it.
+  name: `digits`, or NAME[/CONFIG][:VERSION] of a TFDS set; see `meanet_jax/data/sources.py`.
+  image_shape: height, width, channels. Sets whose images differ in size are resized to it.
   num_classes: C; the loaded labels must agree.
   mean, std: per channel (or one for all), on images scaled to [0, 1].
-  validation_fraction: share of the training images set aside for hard classes and thresholds.
+  train_split, test_split: TFDS splits or slices of them (`train[:90%]`), without common images.
+  validation_fraction: share of the training images set aside for hard classes and thresholds, drawn
+    with the shares of the classes kept.
   test_fraction: share set aside for testing, for sources without a test split of their own.
   split_seed: fixes the splits; independent of `Config.seed`, so that seeds share a test split.
+  in_memory_mb: 10^6 bytes of pixels up to which a set is decoded once and kept on the devices;
+    larger ones are streamed.
+  undecodable: what a damaged image does: `error` ends with its name, `skip` leaves it out and
+    counts it.
   """
 
   name: str = "digits"
@@ -46,8 +52,12 @@ class DatasetConfig:
   mean: tuple[float, ...] = (0.5,)
   std: Annotated[tuple[float, ...], Range(1e-6)] = (0.5,)
   validation_fraction: Annotated[float, Range(1e-6, 0.9)] = 0.1
+  train_split: str = "train"
+  test_split: str = "test"
   test_fraction: Fraction = 0.0
   split_seed: NonNegative = 0
+  in_memory_mb: NonNegative = 1000
+  undecodable: Literal["error", "skip"] = "error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,13 +142,20 @@ class AugmentConfig:
 
   pad_crop: pad so many pixels on each side, then crop back at a random place.
   random_resized_crop: cut out 8% to 100% of the area at an aspect ratio of 3/4 to 4/3 and resize
-    it to the image's size; the recipe of Szegedy et al. 2015 with torchvision's constants.
+    it to the image's size; the recipe of Szegedy et al. 2015 with torchvision's constants. Streamed
+    images are cut on the host, before they are resized.
   flip: mirror left-right with probability one half.
+  colour_jitter: scale brightness, contrast and saturation by factors uniform in 1 - x to 1 + x, in
+    this order; torchvision's ColorJitter without hue.
+  cutout: blank a square of so many pixels a side with the data set's mean, its centre anywhere in
+    the image; DeVries and Taylor 2017.
   """
 
   pad_crop: NonNegative = 0
   random_resized_crop: bool = False
   flip: bool = False
+  colour_jitter: Fraction = 0.0
+  cutout: NonNegative = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from meanet_jax.config import AugmentConfig
 
@@ -28,14 +28,16 @@ def augment(
   positions: Int[Array, " b"],
   key: Key[Array, ""],
   config: AugmentConfig,
+  mean: tuple[float, ...] = (0.5,),
 ) -> UInt8[Array, "b h w c"]:
-  """Randomly cropped and mirrored images.
+  """Randomly cropped, mirrored, recoloured and blanked images.
 
   Args:
     images: one shard of the batch.
     positions: each image's place in the global batch.
     key: the step's key.
     config: static; a field that is off costs nothing.
+    mean: per channel (or one for all) in [0, 1], what a cutout is filled with.
   """
   keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions)
   if config.pad_crop:
@@ -44,6 +46,11 @@ def augment(
     images = jax.vmap(_random_resized_crop)(images, keys)
   if config.flip:
     images = jax.vmap(_flip)(images, keys)
+  if config.colour_jitter:
+    images = jax.vmap(lambda image, k: _colour_jitter(image, k, config.colour_jitter))(images, keys)
+  if config.cutout:
+    fill = jnp.asarray([round(255 * value) for value in mean], jnp.uint8)
+    images = jax.vmap(lambda image, k: _cutout(image, k, config.cutout, fill))(images, keys)
   return images
 
 
@@ -88,3 +95,50 @@ def _random_resized_crop(
 
 def _flip(image: UInt8[Array, "h w c"], key: Key[Array, ""]) -> UInt8[Array, "h w c"]:
   return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1)), image[:, ::-1], image)
+
+
+# Luma weights of ITU-R BT.601, which Pillow and torchvision convert to grey with.
+GREY = (0.299, 0.587, 0.114)
+
+
+def _colour_jitter(
+  image: UInt8[Array, "h w c"], key: Key[Array, ""], strength: float
+) -> UInt8[Array, "h w c"]:
+  factors = jax.random.uniform(
+    jax.random.fold_in(key, 3), (3,), minval=1 - strength, maxval=1 + strength
+  )
+  pixels = image.astype(jnp.float32)
+  pixels = jnp.clip(pixels * factors[0], 0, 255)
+  pixels = jnp.clip(_blend(pixels, jnp.mean(_grey(pixels)), factors[1]), 0, 255)
+  pixels = jnp.clip(_blend(pixels, _grey(pixels), factors[2]), 0, 255)
+  return jnp.round(pixels).astype(jnp.uint8)
+
+
+def _grey(pixels: Float[Array, "h w c"]) -> Float[Array, "h w 1"]:
+  if pixels.shape[-1] == 1:
+    return pixels
+  return jnp.sum(pixels * jnp.asarray(GREY, jnp.float32), axis=-1, keepdims=True)
+
+
+def _blend(
+  pixels: Float[Array, "h w c"], towards: Float[Array, "..."], factor: Float[Array, ""]
+) -> Float[Array, "h w c"]:
+  return factor * pixels + (1 - factor) * towards
+
+
+def _cutout(
+  image: UInt8[Array, "h w c"], key: Key[Array, ""], size: int, fill: UInt8[Array, " f"]
+) -> UInt8[Array, "h w c"]:
+  height, width, _ = image.shape
+  rows = jax.random.randint(jax.random.fold_in(key, 4), (), 0, height)
+  columns = jax.random.randint(jax.random.fold_in(key, 5), (), 0, width)
+  # The square reaches from size // 2 before the centre to size - 1 pixels further.
+  inside_rows = _within(jnp.arange(height), rows, size)
+  inside_columns = _within(jnp.arange(width), columns, size)
+  inside = inside_rows[:, None, None] & inside_columns[None, :, None]
+  return jnp.where(inside, jnp.broadcast_to(fill, image.shape[-1:]), image)
+
+
+def _within(places: Int[Array, " n"], centre: Int[Array, ""], size: int) -> Bool[Array, " n"]:
+  start = centre - size // 2
+  return (places >= start) & (places < start + size)

@@ -1,18 +1,25 @@
-"""Batches: which images step s sees, and the padded batches of an evaluation."""
+"""Training batches: which images step s sees.
+
+The batch at step s is a function of (seed, stage, s) alone: each epoch goes once through a
+permutation drawn from (seed, stage, epoch), and leaves out its last incomplete batch.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Int
 
-from meanet_jax.data.sources import Split
+from meanet_jax.config import AugmentConfig
+from meanet_jax.data import decode
+from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.data.streaming import StreamedSplit, stream
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 
-Batch = dict[str, Array | np.ndarray]
+Batch = dict[str, Any]  # NumPy or JAX arrays by name
 
 
 def check_split_size(images: int, batch_size: int, stage: str) -> None:
@@ -25,69 +32,114 @@ def check_split_size(images: int, batch_size: int, stage: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainBatches:
-  """Batches of a split held in memory; a batch is image numbers, the images stay on the devices.
+class Order:
+  """Which images make up the batch of each step.
 
-  The batch at step s is a function of (seed, stage, s) alone: each epoch goes once through a
-  permutation drawn from (seed, stage, epoch), and leaves out its last incomplete batch.
-
-  split: the images of the stage. labels: int32 [n], what the stage predicts. batch_size: global.
+  size: of the split. seed, stage: what the permutations are drawn from. batch_size: global.
+  part, parts: the share of every batch that this process reads, a run of neighbouring places.
   """
 
-  split: Split
-  labels: Int[np.ndarray, " n"]
+  size: int
   seed: int
   stage: str
   batch_size: int
+  part: int = 0
+  parts: int = 1
 
   def __post_init__(self):
-    check_split_size(len(self.split), self.batch_size, self.stage)
+    check_split_size(self.size, self.batch_size, self.stage)
 
   @property
   def steps_per_epoch(self) -> int:
     """Complete batches in the split."""
-    return len(self.split) // self.batch_size
+    return self.size // self.batch_size
+
+  def __call__(self, step: int) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """Image numbers, and their places in the global batch; both int32."""
+    epoch, within = divmod(step, self.steps_per_epoch)
+    share = self.batch_size // self.parts
+    places = np.arange(self.part * share, (self.part + 1) * share, dtype=np.int32)
+    order = _permutation(self.seed, self.stage, epoch, self.size)
+    return order[within * self.batch_size + places], places
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayBatches:
+  """Batches of a split in memory: image numbers. The images stay on the devices (`store`)."""
+
+  split: ArraySplit
+  order: Order
+  augment: AugmentConfig
 
   @property
   def store(self) -> Batch:
     """What the devices keep: all images (uint8) and labels (int32) of the stage."""
-    return {
-      "image": self.split.images,
-      "label": self.labels.astype(np.int32),
-    }
+    return {"image": self.split.images, "label": self.split.labels.astype(np.int32)}
 
   def __call__(self, step: int) -> Batch:
-    """Image numbers `index` and places in the batch `position`, both int32 [batch_size]."""
-    epoch, within = divmod(step, self.steps_per_epoch)
-    start = within * self.batch_size
-    index = _permutation(self.seed, self.stage, epoch, len(self.split))
+    """Image numbers `index` and places in the global batch `position`, both int32 [b]."""
+    index, position = self.order(step)
+    return {"index": index, "position": position}
+
+  def stream(self, begin: int, end: int) -> Iterator[Batch]:
+    """The batches of steps `begin` to `end` - 1."""
+    return map(self, range(begin, end))
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedBatches:
+  """Batches of a split on disk: the images themselves, cropped and resized on the host.
+
+  augment: what is left for the device to do; `crop`: whether a random crop is cut here.
+  """
+
+  split: StreamedSplit
+  order: Order
+  augment: AugmentConfig
+  crop: bool
+
+  @property
+  def store(self) -> Batch:
+    """Nothing stays on the devices."""
+    return {}
+
+  def __call__(self, step: int) -> Batch:
+    """`image` uint8 [b, h, w, c], `label` and place in the global batch `position`, int32 [b]."""
+    index, position = self.order(step)
+
+    def pixels(place: int, encoded: bytes) -> np.ndarray:
+      if not self.crop:
+        return decode.centre(encoded, self.split.shape)
+      key = [self.order.seed, name_number(f"{self.order.stage} crops"), step, int(position[place])]
+      return decode.random_crop(encoded, self.split.shape, np.random.default_rng(key))
+
     return {
-      "index": index[start : start + self.batch_size],
-      "position": np.arange(self.batch_size, dtype=np.int32),
+      "image": self.split.records.decoded(self.split.numbers[index], pixels),
+      "label": self.split.labels[index].astype(np.int32),
+      "position": position,
     }
 
-
-def fetch(store: Batch, batch: Batch) -> Batch:
-  """On the device: `image`, `label` and `position` of a batch of image numbers."""
-  return {
-    "image": jnp.take(store["image"], batch["index"], axis=0),
-    "label": jnp.take(store["label"], batch["index"], axis=0),
-    "position": batch["position"],
-  }
+  def stream(self, begin: int, end: int) -> Iterator[Batch]:
+    """The batches of steps `begin` to `end` - 1, made ahead by worker processes."""
+    return stream(self, end, self.split.workers, begin)
 
 
-def padded_batches(
-  images: UInt8[np.ndarray, "n h w c"], batch_size: int
-) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
-  """All images in order, in batches of one size; the last is padded with zeros.
+def training_batches(
+  split: Split, order: Order, augment: AugmentConfig
+) -> ArrayBatches | StreamedBatches:
+  """The batches of a stage's images.
 
-  Yields:
-    A batch and how many of its images are real.
+  Args:
+    split: the images, under the labels that the stage predicts.
+    order: of the split's size.
+    augment: the stage's; the result's `augment` is what of it remains for the device.
   """
-  for start in range(0, len(images), batch_size):
-    batch = images[start : start + batch_size]
-    padding = batch_size - len(batch)
-    yield np.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))), len(batch)
+  if isinstance(split, ArraySplit):
+    return ArrayBatches(split, order, augment)
+  assert isinstance(split, StreamedSplit)
+  # Cut from the whole image on the host; the device would cut from what a first crop left.
+  on_device = dataclasses.replace(augment, random_resized_crop=False)
+  return StreamedBatches(split, order, on_device, augment.random_resized_crop)
 
 
 @functools.lru_cache(maxsize=2)

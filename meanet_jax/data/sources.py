@@ -1,50 +1,42 @@
 """Sources: from a data set's name to its three splits."""
 
-import dataclasses
-
 import numpy as np
 import sklearn.datasets
 import sklearn.model_selection
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from meanet_jax.config import DatasetConfig
-from meanet_jax.config_dict import nearest
+from meanet_jax.console import Reporter
+from meanet_jax.data import prepared
+from meanet_jax.data.memory import read_into_memory
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.prepared import PreparedSet, find_prepared
+from meanet_jax.data.splits import ArraySplit, Dataset, Split
+from meanet_jax.data.streaming import open_stream
 from meanet_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-  """Images [n, h, w, c] and their labels [n] in original class numbers."""
-
-  images: UInt8[np.ndarray, "n h w c"]
-  labels: Int[np.ndarray, " n"]
-
-  def __len__(self) -> int:
-    return len(self.labels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-  """Three disjoint splits. `validation` trains nothing and is not the test split."""
-
-  name: str
-  class_names: tuple[str, ...]
-  train: Split
-  validation: Split
-  test: Split
-
-
-def load(config: DatasetConfig) -> Dataset:
+def load(
+  config: DatasetConfig, options: ReadOptions | None = None, reporter: Reporter | None = None
+) -> Dataset:
   """The data set of a configuration, split by its `split_seed`.
 
+  Args:
+    config: which set. `digits` comes with scikit-learn; any other name is TFDS's.
+    options: where prepared sets lie.
+    reporter: told of reading that takes a while.
+
   Raises:
-    UserError: an unknown name, or images and classes other than the configuration declares.
+    UserError: a set that is unknown, not prepared or damaged, splits that are empty or overlap, and
+      images or classes other than the configuration declares.
   """
-  sources = {"digits": _digits}
-  if config.name not in sources:
-    raise UserError(f"dataset.name is {config.name!r}; {nearest(config.name, sources)}")
-  dataset = sources[config.name](config)
-  _check(dataset, config)
+  options, reporter = options or ReadOptions(), reporter or Reporter()
+  dataset = _digits(config) if config.name == "digits" else _prepared(config, options, reporter)
+  if len(dataset.class_names) != config.num_classes:
+    raise UserError(
+      f"dataset.num_classes is {config.num_classes}; "
+      f"accepted: {len(dataset.class_names)}, as {dataset.name} has"
+    )
   return dataset
 
 
@@ -53,38 +45,74 @@ def _digits(config: DatasetConfig) -> Dataset:
   bunch = sklearn.datasets.load_digits()
   images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
   labels = bunch.target.astype(np.int32)
+  _check_shape(config, images.shape[1:], "digits")
   if config.test_fraction == 0:
     raise UserError("dataset.test_fraction is 0; accepted: above 0, digits has no test split")
-  rest, test = _stratified(Split(images, labels), config.test_fraction, config.split_seed)
-  train, validation = _stratified(rest, config.validation_fraction, config.split_seed)
-  return Dataset("digits", tuple(map(str, bunch.target_names)), train, validation, test)
-
-
-def _stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-  """Two parts, the second with `fraction` of the images, class shares kept."""
-  try:
-    first, second = sklearn.model_selection.train_test_split(
-      np.arange(len(split)), test_size=fraction, random_state=seed, stratify=split.labels
-    )
-  except ValueError as error:
-    raise UserError(
-      f"a share of {fraction} of {len(split)} images cannot be set aside: {error}"
-    ) from error
-  first, second = np.sort(first), np.sort(second)
-  return (
-    Split(split.images[first], split.labels[first]),
-    Split(split.images[second], split.labels[second]),
+  kept, test = _set_aside(labels, config.test_fraction, config.split_seed)
+  rest = ArraySplit(images[kept], labels[kept])
+  train, validation = _train_and_validation(rest, config)
+  return Dataset(
+    name="digits",
+    class_names=tuple(map(str, bunch.target_names)),
+    train=train,
+    validation=validation,
+    test=ArraySplit(images[test], labels[test]),
   )
 
 
-def _check(dataset: Dataset, config: DatasetConfig) -> None:
-  shape = dataset.train.images.shape[1:]
-  if shape != config.image_shape:
+def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -> Dataset:
+  found = find_prepared(config, options.data_dir)
+  if config.test_fraction:
     raise UserError(
-      f"dataset.image_shape is {config.image_shape}; accepted: {shape}, as {dataset.name} has it"
+      f"dataset.test_fraction is {config.test_fraction}; accepted: 0, {found.name} is split by "
+      "dataset.train_split and dataset.test_split"
     )
-  if len(dataset.class_names) != config.num_classes:
+  _check_shape(config, found.shape, str(found.name))
+  prepared.check_disjoint(found, config.train_split, config.test_split)
+  read = read_into_memory if fits_in_memory(config, found) else open_stream
+  rest, skipped_train = read(found, config.train_split, config, options, reporter)
+  test, skipped_test = read(found, config.test_split, config, options, reporter)
+  train, validation = _train_and_validation(rest, config)
+  return Dataset(
+    name=str(found.name),
+    class_names=found.class_names,
+    train=train,
+    validation=validation,
+    test=test,
+    skipped={"train": skipped_train, "test": skipped_test},
+  )
+
+
+def fits_in_memory(config: DatasetConfig, found: PreparedSet) -> bool:
+  """Whether the pixels of both splits are at most `in_memory_mb` MB (10^6 bytes)."""
+  splits = found.builder.info.splits
+  images = sum(splits[name].num_examples for name in (config.train_split, config.test_split))
+  return images * int(np.prod(config.image_shape)) <= config.in_memory_mb * 1e6
+
+
+def _train_and_validation(rest: Split, config: DatasetConfig) -> tuple[Split, Split]:
+  train, validation = _set_aside(rest.labels, config.validation_fraction, config.split_seed)
+  return rest.select(train, rest.labels[train]), rest.select(validation, rest.labels[validation])
+
+
+def _set_aside(
+  labels: Int[np.ndarray, " n"], fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+  """Numbers of two parts in order, the second with `fraction` of the images, class shares kept."""
+  try:
+    first, second = sklearn.model_selection.train_test_split(
+      np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels
+    )
+  except ValueError as error:
     raise UserError(
-      f"dataset.num_classes is {config.num_classes}; "
-      f"accepted: {len(dataset.class_names)}, as {dataset.name} has"
+      f"a share of {fraction} of {len(labels)} images cannot be set aside: {error}"
+    ) from error
+  return np.sort(first), np.sort(second)
+
+
+def _check_shape(config: DatasetConfig, shape: tuple[int | None, ...], name: str) -> None:
+  fits = all(found in (None, asked) for found, asked in zip(shape, config.image_shape, strict=True))
+  if not fits:
+    raise UserError(
+      f"dataset.image_shape is {config.image_shape}; accepted: {shape}, as {name} has"
     )

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Int, UInt8
 
 from meanet_jax.config import DatasetConfig
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.batches import padded_batches
+from meanet_jax.data.splits import padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pool import Pool
 from meanet_jax.evaluation.records import refuse_nan

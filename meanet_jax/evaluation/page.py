@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from plotly.offline import get_plotlyjs
 
-from meanet_jax.data.sources import Split
+from meanet_jax.data.splits import Split
 from meanet_jax.evaluation.examples import Examples, data_uri, pick, route_chosen
 from meanet_jax.evaluation.report import COLUMNS, rows
 from meanet_jax.evaluation.systems import Curve
@@ -187,8 +187,9 @@ def _examples(kind: str, examples: list[Examples], evaluation: Evaluation) -> st
 
 def _figure(evaluation: Evaluation, number: int, label: int, prediction: int) -> str:
   true, said = (html.escape(evaluation.class_names[c]) for c in (label, prediction))
+  source = data_uri(evaluation.test.images_at([number])[0])
   return (
-    f'<figure><img src="{data_uri(evaluation.test.images[number])}" alt="image {number}: {true}">'
+    f'<figure><img src="{source}" alt="image {number}: {true}">'
     f"<figcaption><span>true <b>{true}</b></span>"
     f"<span>predicted <b>{said}</b></span></figcaption></figure>"
   )

@@ -8,7 +8,9 @@ import numpy as np
 
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
-from meanet_jax.data.sources import Dataset, Split, load
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
@@ -29,13 +31,19 @@ from meanet_jax.training.parallel import check_batch_size, replicate
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 
 
-def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) -> None:
+def evaluate(
+  workdir: str | Path,
+  reporter: Reporter,
+  wish: Wish | None = None,
+  options: ReadOptions | None = None,
+) -> None:
   """Collects records, chooses thresholds on validation, reports on test; writes `eval/`.
 
   Args:
     workdir: a run with all stages finished.
     reporter: progress, the table, and wishes that cannot be kept.
     wish: replaces the configuration's.
+    options: where and how data are read.
 
   Raises:
     UserError: no run in `workdir`, one with unfinished stages, or a wish that cannot be tested.
@@ -48,7 +56,8 @@ def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) 
       raise UserError(
         f"workdir {workdir} has not finished stage {stage}; accepted: a run that train.py finished"
       )
-  dataset = load(config.dataset)
+  dataset = load(config.dataset, options, reporter)
+  run.record_data(dataset.describe())
   hard_classes = read_hard_classes(run)
   validation, test, calibrated = _collect(config, run, dataset, hard_classes, reporter)
 
@@ -59,9 +68,10 @@ def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) 
   systems = evaluate_systems(config, macs, hard, validation, test, wish)
   context = Context.of(config, macs, hard, test)
   summary = {
-    "dataset": config.dataset.name,
+    "dataset": dataset.name,
     "split": "test",
     "num_examples": context.num_images,
+    "skipped_images": dataset.skipped,
     "num_classes": config.dataset.num_classes,
     "hard_classes": hard_classes.tolist(),
     "class_names": list(dataset.class_names),
@@ -120,7 +130,7 @@ def _collect(
 
   def logits(split: Split, name: str) -> Outputs:
     reporter.say(f"collecting logits of {len(split)} {name} images")
-    return forward(variables, split.images)
+    return forward(variables, split)
 
   on_validation = logits(dataset.validation, "validation")
   on_test = logits(dataset.test, "test")

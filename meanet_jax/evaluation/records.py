@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from meanet_jax.data.sources import Split
+from meanet_jax.data.splits import Split
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.classes import is_hard

@@ -65,10 +65,32 @@ class RunDirectory:
       raise UserError(f"workdir {path} holds no run; accepted: a directory made by train.py")
     return run
 
+  def record_data(self, data: dict[str, Any]) -> None:
+    """Writes down what the run learns from, or compares it with what was written down.
+
+    Raises:
+      UserError: the run was begun on other data.
+    """
+    if not self.data_path.exists():
+      write_json(self.data_path, data)
+      return
+    begun = read_json(self.data_path)
+    if begun != data:
+      changed = ", ".join(name for name in data if begun.get(name) != data[name])
+      raise UserError(
+        f"workdir {self.path} holds a run on {begun['name']}, and {data['name']} differs from what "
+        f"was read then in {changed} (see {self.data_path.name}); accepted: the same data"
+      )
+
   @property
   def config_path(self) -> Path:
     """The resolved configuration; a directory without it is not a run."""
     return self.path / "config.json"
+
+  @property
+  def data_path(self) -> Path:
+    """Sizes and label checksums of the splits."""
+    return self.path / "data.json"
 
   @property
   def hard_classes_path(self) -> Path:

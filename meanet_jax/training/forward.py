@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from meanet_jax.config import DatasetConfig
-from meanet_jax.data.batches import padded_batches
+from meanet_jax.data.splits import Split
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.training.parallel import map_forward, shard, unshard
@@ -21,16 +20,16 @@ class ForwardPass:
     self._mapped = map_forward(make_forward(model, exits, dataset))
     self._batch_size = batch_size
 
-  def __call__(self, variables: Variables, images: UInt8[np.ndarray, "n h w c"]) -> Outputs:
+  def __call__(self, variables: Variables, split: Split) -> Outputs:
     """NumPy logits [n, ...] per exit, None outside the mask; n is any number of at least 1.
 
     Args:
       variables: replicated, of at least the blocks that the mask needs.
-      images: n images, in any number of batches.
+      split: n images, in any number of batches.
     """
     pending: Any = None
     parts = []
-    for batch, real in padded_batches(images, self._batch_size):
+    for batch, real in split.batches(self._batch_size):
       outputs = self._mapped(variables, shard(batch))
       if pending is not None:  # fetched one batch late, so that the devices never wait
         parts.append(_real(*pending))

@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from meanet_jax.config import Config
 from meanet_jax.console import Reporter
-from meanet_jax.data.batches import TrainBatches
-from meanet_jax.data.sources import Split
+from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
@@ -23,10 +23,10 @@ from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
 from meanet_jax.training.parallel import (
   ACROSS_DEVICES,
+  ahead,
   check_batch_size,
   map_train_step,
   replicate,
-  shard,
 )
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, create_state
@@ -74,26 +74,26 @@ def train_stage(
   """
   settings = config.stage(stage.name)
   check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size")
-  batches = TrainBatches(
-    images.train, images.train.labels, config.seed, stage.name, settings.batch_size
-  )
-  tx = make_optimizer(settings, batches.steps_per_epoch)
+  order = Order(len(images.train), config.seed, stage.name, settings.batch_size)
+  batches = training_batches(images.train, order, settings.augment)
+  settings = dataclasses.replace(settings, augment=batches.augment)
+  tx = make_optimizer(settings, order.steps_per_epoch)
   step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, images.to_hard)
   validate = _Validation(stage, config, model, images.validation)
-  total = settings.epochs * batches.steps_per_epoch
-  every = config.logging.checkpoint_every_epochs * batches.steps_per_epoch
+  total = settings.epochs * order.steps_per_epoch
+  every = config.logging.checkpoint_every_epochs * order.steps_per_epoch
   with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
     state, begin = _start(create_state(stage, variables, tx), checkpoints)
     metrics = MetricsFile(run.metrics_path)
     metrics.rewind(stage.name, begin)
-    schedule = make_schedule(settings, batches.steps_per_epoch)
-    log = _Log(stage.name, batches.steps_per_epoch, metrics, schedule)
+    schedule = make_schedule(settings, order.steps_per_epoch)
+    log = _Log(stage.name, order.steps_per_epoch, metrics, schedule)
     state = replicate(state)
     store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
     mapped = map_train_step(step)
     with reporter.progress(f"stage {stage.name}", total, begin) as advance:
-      for number in range(begin, total):
-        state, sums = mapped(state, store, shard(batches(number)), key)
+      for number, batch in enumerate(ahead(batches.stream(begin, total)), begin):
+        state, sums = mapped(state, store, batch, key)
         log.add(number + 1, sums)
         last = number + 1 == total
         if last or (number + 1) % every == 0:
@@ -193,7 +193,7 @@ class _Validation:
     self.note = "not run"
 
   def __call__(self, state: TrainState) -> float:
-    outputs = self._forward(state.frozen | state.learned(), self._split.images)
+    outputs = self._forward(state.frozen | state.learned(), self._split)
     predictions = np.argmax(exit_logits(outputs, self._exit), axis=-1)
     accuracy = float(np.mean(predictions == self._split.labels))
     self.note = f"{accuracy:.4f}"

@@ -4,14 +4,15 @@ State and images have no device axis (`in_axes=None`): every device holds all of
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from meanet_jax.data.batches import fetch
+from meanet_jax.data.batches import Batch
 from meanet_jax.errors import UserError
 from meanet_jax.training.steps import Reduce, TrainStep
 
@@ -43,8 +44,38 @@ def shard(batch: PyTree) -> PyTree:
   return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+  """The sharded batches on the devices, each put there while the one before it is worked on."""
+  mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+  sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+  waiting = None
+  for batch in batches:
+    on_devices = jax.device_put(shard(batch), sharding)
+    if waiting is not None:
+      yield waiting
+    waiting = on_devices
+  if waiting is not None:
+    yield waiting
+
+
+def fetch(store: Batch, batch: Batch) -> Batch:
+  """On the device: `image`, `label` and `position` of a batch.
+
+  Args:
+    store: `image` and `label` of a whole split in memory; empty when batches bring their own.
+    batch: image numbers `index` into the store, or `image` and `label` themselves; `position`.
+  """
+  if not store:
+    return batch
+  return {
+    "image": jnp.take(store["image"], batch["index"], axis=0),
+    "label": jnp.take(store["label"], batch["index"], axis=0),
+    "position": batch["position"],
+  }
+
+
 def map_train_step(step: TrainStep) -> Callable[..., Any]:
-  """(state, store, sharded image numbers, key) -> (state, sums); the state's buffers are reused."""
+  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused."""
 
   def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
     return step(state, fetch(store, batch), key)

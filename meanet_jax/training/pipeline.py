@@ -1,6 +1,5 @@
 """The four stages in order: main, hard_classes, edge, cloud."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from jaxtyping import Int
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import check_split_size
-from meanet_jax.data.sources import Dataset, Split, load
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import check_pretrained, initial_variables
@@ -34,24 +35,33 @@ from meanet_jax.training.parallel import AXIS, check_batch_size, replicate
 from meanet_jax.training.state import create_state
 
 
-def train(config: Config, workdir: str | Path, reporter: Reporter) -> None:
+def train(
+  config: Config, workdir: str | Path, reporter: Reporter, options: ReadOptions | None = None
+) -> None:
   """Runs the stages that `workdir` has not finished.
 
+  Args:
+    config: the experiment.
+    workdir: made when missing.
+    reporter: progress.
+    options: where and how data are read.
+
   Raises:
-    UserError: a configuration that cannot be run, or a workdir of another one.
+    UserError: a configuration that cannot be run, or a workdir of another one or on other data.
     TrainingDivergedError: a loss that is not finite.
   """
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
   for name in STAGE_NAMES:
     check_batch_size(config.stage(name).batch_size, f"stages.{name}.batch_size")
   model = build(config, AXIS)
-  dataset = load(config.dataset)
+  dataset = load(config.dataset, options, reporter)
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
   if not RunDirectory(workdir).config_path.exists():
     # Now, because a directory once made accepts no other configuration.
     check_pretrained(config, model)
   run = RunDirectory.create(workdir, config)
+  run.record_data(dataset.describe())
   pipeline = _Pipeline(config, model, dataset, run, reporter)
   pipeline.gradient_stage(stages.MAIN)
   pipeline.hard_classes_stage()
@@ -92,7 +102,7 @@ class _Pipeline:
       return
     config, validation = self._config, self._dataset.validation
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
-    outputs = forward(replicate(self._get_variables()), validation.images)
+    outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
     predictions = np.argmax(outputs.main, axis=-1)
     confusion = confusion_matrix(validation.labels, predictions, config.dataset.num_classes)
@@ -189,4 +199,4 @@ def _hard_images(split: Split, to_hard: Int[np.ndarray, " c"], name: str) -> Spl
   chosen = np.flatnonzero(labels >= 0)
   if not len(chosen):
     raise UserError(f"the {name} split has no image of a hard class; accepted: at least 1")
-  return dataclasses.replace(split, images=split.images[chosen], labels=labels[chosen])
+  return split.select(chosen, labels[chosen])

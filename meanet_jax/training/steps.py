@@ -70,7 +70,7 @@ def make_train_step(
 
   def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
     step_key = jax.random.fold_in(key, state.step)
-    images = augment(batch["image"], batch["position"], step_key, config.augment)
+    images = augment(batch["image"], batch["position"], step_key, config.augment, dataset.mean)
     images = normalise(images, dataset.mean, dataset.std)
     # Each shard drops other features: its key holds the place of its first image.
     dropout_key = jax.random.fold_in(jax.random.fold_in(step_key, 1), batch["position"][0])

@@ -3,23 +3,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanet_jax.data.batches import TrainBatches, fetch, padded_batches
-from meanet_jax.data.sources import Split
+from meanet_jax.config import AugmentConfig
+from meanet_jax.data.batches import ArrayBatches, Order, training_batches
+from meanet_jax.data.splits import ArraySplit, padded_batches
 from meanet_jax.errors import UserError
+from meanet_jax.training.parallel import fetch
 
 
-def numbered(size: int) -> Split:
+def numbered(size: int) -> ArraySplit:
   images = np.arange(size, dtype=np.uint8).reshape(-1, 1, 1, 1)
-  return Split(images, np.arange(size, dtype=np.int32))
+  return ArraySplit(images, np.arange(size, dtype=np.int32))
 
 
-def batches(size=23, batch_size=5, seed=0, stage="main") -> TrainBatches:
-  return TrainBatches(numbered(size), np.arange(size), seed, stage, batch_size)
+def batches(size=23, batch_size=5, seed=0, stage="main") -> ArrayBatches:
+  order = Order(size, seed, stage, batch_size)
+  made = training_batches(numbered(size), order, AugmentConfig())
+  assert isinstance(made, ArrayBatches)
+  return made
 
 
 def test_an_epoch_shows_no_image_twice_and_the_next_is_in_another_order():
   train = batches()
-  assert train.steps_per_epoch == 4
+  assert train.order.steps_per_epoch == 4
   epochs = [[train(epoch * 4 + s)["index"] for s in range(4)] for epoch in range(30)]
   for epoch in epochs:
     assert len(set(np.concatenate(epoch).tolist())) == 20

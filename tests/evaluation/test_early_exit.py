@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from meanet_jax.config import DatasetConfig
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.sources import Split, load
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.early_exit import Answers, EarlyExit
 from meanet_jax.evaluation.pool import bucket_sizes
@@ -88,18 +89,19 @@ class Finished:
     first = np.sort(first)[: max(SIZES)]
     self.images = dataset.test.images[first]
     self.forward = ForwardPass(self.model, Exits.ALL, tiny.dataset, 32)
-    logits = self.forward(replicate(self.variables), self.images)
+    split = ArraySplit(self.images, dataset.test.labels[first])
+    logits = self.forward(replicate(self.variables), split)
     assert logits.main is not None
     # Any classes can be called hard. These split the images about evenly, however little was
     # learned: the class that main predicts most often, and those it predicts least often.
     order = np.argsort(np.bincount(np.argmax(logits.main, -1), minlength=tiny.dataset.num_classes))
     self.hard_classes = np.sort([order[-1], *order[: tiny.num_hard - 1]])
     self.is_hard = is_hard(self.hard_classes, tiny.dataset.num_classes)
-    split = Split(self.images, dataset.test.labels[first])
     self.records = make_records(logits, split, self.hard_classes)
 
   def cloud(self, images: np.ndarray) -> np.ndarray:
-    logits = self.forward(replicate(self.variables), images).cloud
+    unknown = ArraySplit(images, np.zeros(len(images), np.int32))
+    logits = self.forward(replicate(self.variables), unknown).cloud
     assert logits is not None
     return np.argmax(logits, axis=-1)
 

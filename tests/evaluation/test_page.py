@@ -19,7 +19,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
 from meanet_jax.console import Reporter
-from meanet_jax.data.sources import Split
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.evaluation.examples import LARGEST_SIDE, data_uri, pick
 from meanet_jax.evaluation.page import EXAMPLES_PER_KIND, FIELDS, Evaluation, report_page
 from meanet_jax.evaluation.pipeline import evaluate
@@ -351,7 +351,7 @@ def invented(rng: np.random.Generator) -> Evaluation:
     ),
     is_hard=np.isin(np.arange(6), hard),
     records=records,
-    test=Split(images, records.label),
+    test=ArraySplit(images, records.label),
     config={"a": {"b": [1, 2]}, "c": "</td><script>boom()</script>"},
     environment={"python": "3", "packages": {"<x>": "1"}},
   )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meanet_jax.data.sources import Split
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import load_records, make_records, save_records
 from meanet_jax.models.meanet import Outputs
@@ -14,8 +14,8 @@ def outputs(rng: np.random.Generator) -> Outputs:
   return Outputs(*(rng.normal(size=(5, c)).astype(np.float32) for c in (4, 2, 4)))
 
 
-def split() -> Split:
-  return Split(np.zeros((5, 2, 2, 1), np.uint8), np.array([0, 1, 2, 3, 3], np.int32))
+def split() -> ArraySplit:
+  return ArraySplit(np.zeros((5, 2, 2, 1), np.uint8), np.array([0, 1, 2, 3, 3], np.int32))
 
 
 def test_the_extension_answers_in_original_class_numbers():

@@ -7,7 +7,7 @@ import scipy.stats
 import sklearn.metrics
 
 from meanet_jax.config import Config
-from meanet_jax.data.sources import Split
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.evaluation.records import Temperatures, make_records
 from meanet_jax.evaluation.study import (
   calibration,
@@ -104,7 +104,7 @@ def test_temperatures_calibrate_without_changing_an_answer():
     before = found["expected_calibration_error"]
     assert found["expected_calibration_error_with_temperature"] < 0.3 * before, exit
   assert errors["extension"]["num_examples"] == np.isin(labels, HARD).sum()
-  split = Split(np.zeros((4000, 1, 1, 1), np.uint8), labels)
+  split = ArraySplit(np.zeros((4000, 1, 1, 1), np.uint8), labels)
   plain = make_records(outputs, split, HARD.astype(np.int32))
   cooled = make_records(outputs, split, HARD.astype(np.int32), temperatures)
   for name in ("main", "extension", "cloud"):

@@ -112,19 +112,18 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
     pass
 
   def stop(step: int):
-    original = loop.shard
+    original = loop.ahead
 
-    def sharded(batch):
-      nonlocal step
-      step -= 1
-      if step < 0:
-        raise StopError
-      return original(batch)
+    def stopping(batches):
+      for number, batch in enumerate(original(batches)):
+        if number == step:
+          raise StopError
+        yield batch
 
-    return sharded
+    return stopping
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop, "shard", stop(13))  # past the first epoch's checkpoint, mid-interval
+    patch.setattr(loop, "ahead", stop(13))  # past the first epoch's checkpoint, mid-interval
     with pytest.raises(StopError):
       train(tiny, tmp_path, reporter)
   run = RunDirectory.existing(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from meanet_jax.config_dict import resolve
-from meanet_jax.data.batches import TrainBatches
+from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
@@ -16,9 +16,9 @@ from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (
   ACROSS_DEVICES,
   AXIS,
+  ahead,
   map_train_step,
   replicate,
-  shard,
 )
 from meanet_jax.training.stages import EDGE
 from meanet_jax.training.state import create_state
@@ -30,7 +30,8 @@ def main(path: str) -> None:
   config = resolve(tiny_config())
   model = build(config, AXIS)
   train = load(config.dataset).train
-  batches = TrainBatches(train, train.labels % 5, 0, "edge", 64)
+  train = train.select(np.arange(len(train)), train.labels % 5)
+  batches = training_batches(train, Order(len(train), 0, "edge", 64), config.stages.edge.augment)
   tx = make_optimizer(config.stages.edge, 10)
   variables = init_variables(model, 0, config.dataset.image_shape, BLOCKS)
   state = replicate(create_state(EDGE, variables, tx))
@@ -44,8 +45,8 @@ def main(path: str) -> None:
 
   mapped = map_train_step(counted)
   store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
-  for number in range(6):
-    state, _ = mapped(state, store, shard(batches(number)), key)
+  for batch in ahead(batches.stream(0, 6)):
+    state, _ = mapped(state, store, batch, key)
   learned = flatten_dict(jax.device_get(state.learned()), sep="/")
   np.savez(path, devices=jax.local_device_count(), traces=traces, **learned)
 

@@ -1,0 +1,47 @@
+"""MEANet on Fashion-MNIST: 70,000 grey images of clothes, 28x28, ten classes.
+
+Prepare   python -m meanet_jax.data.prepare fashion_mnist --data_dir DIR
+          (README.md, "Data sets": also from Debian's package, without a network)
+Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data_dir DIR
+Hardware  2 CPU cores: see benchmarks/fashion_mnist.md for the time of every stage.
+Measured  benchmarks/fashion_mnist.md: three seeds, all systems, and a static network that costs as
+          much as the edge on average.
+"""
+
+from ml_collections import ConfigDict
+
+from meanet_jax.config_dict import default_config
+
+
+def get_config() -> ConfigDict:
+  """The experiment."""
+  config = default_config()
+  config.dataset.name = "fashion_mnist"
+  config.dataset.image_shape = (28, 28, 1)
+  config.dataset.num_classes = 10
+  config.dataset.validation_fraction = 0.1
+  config.hard_classes.count = 5
+  config.evaluation.max_offload = 0.1
+  config.evaluation.batch_size = 500
+
+  main = config.model.main.structure
+  main.stem, main.stem_width = "conv3_stride2", 8
+  main.depths, main.widths, main.strides = (1, 1), (16, 32), (2, 2)
+  adaptive = config.model.adaptive
+  adaptive.stem, adaptive.stem_width = "conv3_stride2", 16
+  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (16, 32), (2, 2)
+  extension = config.model.extension
+  extension.depths, extension.widths, extension.strides = (2,), (64,), (1,)
+  cloud = config.model.cloud.structure
+  cloud.stem, cloud.stem_width = "conv3", 16
+  cloud.depths, cloud.widths, cloud.strides = (2, 2, 2), (32, 64, 128), (2, 2, 2)
+
+  stages = config.stages
+  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 30, 40, 12
+  for stage in (stages.main, stages.edge, stages.cloud):
+    stage.batch_size, stage.learning_rate = 128, 0.1
+    stage.weight_decay = 5e-4
+    stage.schedule, stage.warmup_epochs = "cosine", 1
+    stage.augment.pad_crop, stage.augment.flip = 2, True
+  config.logging.checkpoint_every_epochs = 1
+  return config

@@ -1,0 +1,89 @@
+"""The index of a streamed split: every label, and which images cannot be decoded.
+
+A set too large for memory is read once from end to end, and what was found is kept beside it.
+"""
+
+import concurrent.futures
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.console import Reporter
+from meanet_jax.data import decode
+from meanet_jax.data.prepared import PreparedSet, check_labels, read_examples
+
+CHUNK = 512
+
+
+class Index(NamedTuple):
+  """labels: int32 [n]. undecodable: numbers of images that are damaged, increasing."""
+
+  labels: Int[np.ndarray, " n"]
+  undecodable: Int[np.ndarray, " m"]
+
+
+def split_index(found: PreparedSet, split: str, reporter: Reporter) -> Index:
+  """The index of a split, from the file beside the set or from the set itself.
+
+  Raises:
+    UserError: damaged record files, or a label that is no class number.
+  """
+  path = Path(found.builder.data_dir, f".meanet_jax.{_file_name(split)}.index.npz")
+  count = sum(stop - start for _, start, stop in found.files(split))
+  index = _load(path, count)
+  if index is None:
+    index = _build(found, split, reporter)
+    check_labels(index.labels, found, split)
+    _save(path, index, reporter)
+  return index
+
+
+def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
+  examples = found.encoded(split)
+  labels = np.empty(len(examples), np.int32)
+  bad: list[int] = []
+
+  def read(number: int, example: dict[str, Any]) -> None:
+    labels[number] = example[found.label]
+    try:
+      decode.decode(example[found.image], found.shape[2])
+    except decode.UndecodableImageError:
+      bad.append(number)
+
+  with (
+    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    reporter.progress(f"indexing {found.name} {split}, once", len(labels)) as advance,
+  ):
+    for start in range(0, len(labels), CHUNK):
+      numbers = range(start, min(start + CHUNK, len(labels)))
+      for _ in pool.map(read, numbers, read_examples(examples, numbers, found, split)):
+        pass
+      advance(len(numbers), "")
+  return Index(labels, np.array(sorted(bad), np.int64))
+
+
+def _load(path: Path, count: int) -> Index | None:
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      index = Index(arrays["labels"], arrays["undecodable"])
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    return None  # none yet, or damaged: it is made anew
+  return index if len(index.labels) == count else None
+
+
+def _save(path: Path, index: Index, reporter: Reporter) -> None:
+  partial = path.with_name(f"{path.name}.{os.getpid()}.partial.npz")
+  try:
+    np.savez(partial, allow_pickle=False, **index._asdict())
+    partial.replace(path)
+  except OSError as error:
+    partial.unlink(missing_ok=True)
+    reporter.say(f"the index cannot be kept in {path.parent} ({error.strerror}); it is made anew")
+
+
+def _file_name(split: str) -> str:
+  return "".join(c if c.isalnum() else f"-{ord(c):x}-" for c in split)

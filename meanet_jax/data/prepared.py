@@ -1,0 +1,253 @@
+"""Prepared TFDS image-classification sets: found, checked and described without TensorFlow."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from meanet_jax.config import DatasetConfig
+from meanet_jax.errors import UserError
+
+
+class SetName(NamedTuple):
+  """The parts of `NAME[/CONFIG][:VERSION]`, TFDS's way of naming a set."""
+
+  name: str
+  config: str | None
+  version: str | None
+
+  def __str__(self) -> str:
+    config = f"/{self.config}" if self.config else ""
+    return f"{self.name}{config}" + (f":{self.version}" if self.version else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedSet:
+  """A set on disk.
+
+  name: with its version. image, label: the keys of the two features. file_name: the key of a text
+  feature that names an example, where there is one. shape: height, width (None where images
+  differ) and channels.
+  """
+
+  name: SetName
+  builder: Any
+  image: str
+  label: str
+  file_name: str | None
+  class_names: tuple[str, ...]
+  shape: tuple[int | None, int | None, int]
+
+  def encoded(self, split: str) -> Sequence[dict[str, Any]]:
+    """The examples of a split with their images still encoded, by number.
+
+    Raises:
+      UserError: a split that the set does not have, or one without examples.
+    """
+    self.files(split)
+    still = {self.image: tfds.decode.SkipDecoding()}
+    return self.builder.as_data_source(split=split, decoders=still)
+
+  def files(self, split: str) -> list[tuple[str, int, int]]:
+    """The record files of a split, each with its first example and the one after its last.
+
+    Raises:
+      UserError: see `encoded`.
+    """
+    try:
+      found = self.builder.info.splits[split].file_instructions
+    except (ValueError, KeyError, AssertionError) as error:
+      raise UserError(
+        f"{self.name} has no split {split!r}; accepted: {', '.join(self.builder.info.splits)}, "
+        "or a slice of one like train[:90%]"
+      ) from error
+    if not sum(file.take for file in found):
+      raise UserError(f"split {split!r} of {self.name} is empty; accepted: at least 1 image")
+    return [(file.filename, file.skip, file.skip + file.take) for file in found]
+
+  def example_name(self, split: str, number: int, example: dict[str, Any]) -> str:
+    """How an example is named to a person."""
+    file_name = f" ({example[self.file_name].decode()})" if self.file_name else ""
+    return f"image {number} of {self.name} {split}{file_name}"
+
+
+def parse_name(text: str) -> SetName:
+  """The parts of `NAME[/CONFIG][:VERSION]`.
+
+  Raises:
+    UserError: a text of another form.
+  """
+  match = re.fullmatch(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?", text)
+  if match is None:
+    raise UserError(f"dataset.name is {text!r}; accepted: digits, or NAME[/CONFIG][:VERSION]")
+  return SetName(*match.groups())
+
+
+def default_data_dir() -> str:
+  """Where TFDS keeps prepared sets unless told otherwise."""
+  return str(tfds.core.constants.DATA_DIR)
+
+
+def stock_builder(name: SetName) -> Any:
+  """The class that the installed TFDS prepares a set with, or None if it has none."""
+  try:
+    return tfds.builder_cls(name.name)
+  except tfds.core.DatasetNotFoundError:
+    return None
+
+
+def with_stock_parts(name: SetName) -> SetName:
+  """The name with TFDS's default configuration and version where it has none of its own.
+
+  Raises:
+    UserError: a configuration that the set does not have.
+  """
+  stock = stock_builder(name)
+  if stock is None:
+    return name
+  configs = {config.name: config for config in stock.BUILDER_CONFIGS}
+  if name.config is not None and name.config not in configs:
+    raise UserError(
+      f"dataset.name {name} names no configuration of {name.name}; "
+      f"accepted: {', '.join(configs) or 'no configuration'}"
+    )
+  default = stock.DEFAULT_BUILDER_CONFIG_NAME or next(iter(configs), None)
+  chosen = name.config or default
+  version = (configs[chosen].version if chosen else None) or stock.VERSION
+  return SetName(name.name, chosen, name.version or str(version))
+
+
+def set_path(name: SetName, data_dir: str | Path) -> Path:
+  """The directory of a set, whose version is known, under `data_dir`."""
+  assert name.version is not None
+  return Path(data_dir, name.name, name.config or "", name.version)
+
+
+def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
+  """The set that a configuration names, of the version it or the installed TFDS names.
+
+  Raises:
+    UserError: a set that is missing, of another version, in another file format than array_record,
+      or without one image and one class label per example.
+  """
+  root = Path(data_dir or default_data_dir()).absolute()
+  name = with_stock_parts(parse_name(config.name))
+  found = _versions(name, root)
+  if name.version is None:  # a set that the installed TFDS knows nothing of: the newest there is
+    if not found:
+      known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+      close = difflib.get_close_matches(name.name, known, n=1)
+      hint = f"did you mean {close[0]!r}? " if close else ""
+      raise UserError(
+        f"dataset.name is {str(name)!r}; {hint}accepted: digits, a set of tensorflow-datasets "
+        f"{tfds.__version__}, or one prepared in {root}"
+      )
+    name = name._replace(version=found[-1])
+  command = f"python -m meanet_jax.data.prepare {name} --data_dir {root}"
+  if name.version not in found:
+    others = f", only version {', '.join(found)}" if found else ""
+    raise UserError(f"dataset {name} is not in {root}{others}; prepare it with: {command}")
+  try:
+    builder = tfds.builder_from_directory(set_path(name, root))
+  except Exception as error:  # whatever reading damaged metadata raises
+    raise UserError(
+      f"the metadata of dataset {name} in {root} cannot be read: {' '.join(str(error).split())}; "
+      f"prepare it again with: {command} --replace"
+    ) from error
+  formats = {builder.info.file_format, *(builder.info.alternative_file_formats or ())}
+  if tfds.core.FileFormat.ARRAY_RECORD not in formats:
+    names = ", ".join(sorted(form.value for form in formats if form))
+    raise UserError(
+      f"dataset {name} in {root} is in file format {names}; accepted: array_record; "
+      f"prepare it with: {command} --replace"
+    )
+  return _described(name, builder)
+
+
+def _described(name: SetName, builder: Any) -> PreparedSet:
+  features = builder.info.features
+  kinds = {
+    kind: [key for key, feature in features.items() if type(feature) is kind]
+    for kind in (tfds.features.Image, tfds.features.ClassLabel)
+  }
+  supervised = builder.info.supervised_keys
+  chosen = []
+  for place, (kind, keys) in enumerate(kinds.items()):
+    if supervised and supervised[place] in keys:
+      chosen.append(supervised[place])
+    elif len(keys) == 1:
+      chosen.append(keys[0])
+    else:
+      raise UserError(
+        f"dataset {name} has {len(keys)} features of type {kind.__name__} "
+        f"({', '.join(keys) or 'none'}); accepted: image classification, one image and one label"
+      )
+  image, label = chosen
+  text = [k for k, f in features.items() if isinstance(f, tfds.features.Text)]
+  named = next(
+    (key for key in ("file_name", "filename", "image/filename", "id") if key in text), None
+  )
+  shape = features[image].shape
+  names = features[label].names or [str(c) for c in range(features[label].num_classes)]
+  return PreparedSet(name, builder, image, label, named, tuple(names), shape)
+
+
+def _versions(name: SetName, root: Path) -> list[str]:
+  parent = root / name.name / (name.config or "")
+  found = [path.parent.name for path in parent.glob("*/dataset_info.json")]
+  return sorted((v for v in found if re.fullmatch(r"\d+\.\d+\.\d+", v)), key=_version_key)
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+  return tuple(int(part) for part in version.split("."))
+
+
+def check_labels(labels: np.ndarray, prepared: PreparedSet, split: str) -> None:
+  """Refuses labels that are no class number.
+
+  Raises:
+    UserError: naming the first image concerned.
+  """
+  wrong = np.flatnonzero((labels < 0) | (labels >= len(prepared.class_names)))
+  if len(wrong):
+    raise UserError(
+      f"image {wrong[0]} of {prepared.name} {split} has label {labels[wrong[0]]}; "
+      f"accepted: 0 to {len(prepared.class_names) - 1}"
+    )
+
+
+def read_examples(
+  examples: Any, numbers: Sequence[int], prepared: PreparedSet, split: str
+) -> list[dict[str, Any]]:
+  """The encoded examples of these numbers.
+
+  Raises:
+    UserError: record files that are damaged.
+  """
+  try:
+    return examples.__getitems__(list(numbers))
+  except Exception as error:  # array_record and protobuf raise what they happen to
+    raise UserError(
+      f"the records of {prepared.name} {split} in {prepared.builder.data_dir} are damaged: "
+      f"{' '.join(str(error).split())[:200]}; prepare the set again"
+    ) from error
+
+
+def check_disjoint(prepared: PreparedSet, first: str, second: str) -> None:
+  """Refuses two splits (or slices) that share an example.
+
+  Raises:
+    UserError: they do, or one does not exist.
+  """
+  for name, start, end in prepared.files(first):
+    for other, begin, stop in prepared.files(second):
+      if name == other and max(start, begin) < min(end, stop):
+        raise UserError(
+          f"splits {first!r} and {second!r} of {prepared.name} share images; "
+          "accepted: disjoint ones"
+        )

@@ -1,0 +1,113 @@
+"""Splits: images with their labels, whether they lie in memory or are read when they are needed."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+Numbers = Sequence[int] | Int[np.ndarray, " m"]
+
+
+@runtime_checkable
+class Split(Protocol):
+  """Images [n, h, w, c] uint8 in a fixed order, and their labels int32 [n]."""
+
+  @property
+  def labels(self) -> Int[np.ndarray, " n"]:
+    """Original class numbers, or what `select` put in their place."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "Split":
+    """The images of these numbers, in this order, under these labels."""
+    ...
+
+  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
+    """The images of these numbers, as an evaluation sees them."""
+    ...
+
+  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+    """All images in order as an evaluation sees them, in batches of one size.
+
+    Yields:
+      A batch, the last padded with zeros, and how many of its images are real.
+    """
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySplit:
+  """Images that lie in memory."""
+
+  images: UInt8[np.ndarray, "n h w c"]
+  labels: Int[np.ndarray, " n"]
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "ArraySplit":
+    """See `Split`."""
+    return ArraySplit(self.images[chosen], labels)
+
+  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
+    """See `Split`."""
+    return self.images[np.asarray(numbers)]
+
+  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+    """See `Split`."""
+    return padded_batches(self.images, batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Three disjoint splits. `validation` trains nothing and is not the test split.
+
+  name: with its version, where it has one. class_names: by class number. skipped: images left out
+  as undecodable, per split that was read (`validation` is part of `train` then).
+  """
+
+  name: str
+  class_names: tuple[str, ...]
+  train: Split
+  validation: Split
+  test: Split
+  skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+
+  def describe(self) -> dict[str, Any]:
+    """What a run records of its data: sizes, and a sha256 of each split's labels in order."""
+    splits = {"train": self.train, "validation": self.validation, "test": self.test}
+    return {
+      "name": self.name,
+      "splits": {
+        name: {
+          "num_examples": len(split),
+          "labels_sha256": hashlib.sha256(split.labels.astype("<i4").tobytes()).hexdigest(),
+        }
+        for name, split in splits.items()
+      },
+      "skipped": self.skipped,
+    }
+
+
+def padded_batches(
+  images: UInt8[np.ndarray, "n h w c"], batch_size: int
+) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+  """All images in order, in batches of one size; the last is padded with zeros.
+
+  Yields:
+    A batch and how many of its images are real.
+  """
+  for start in range(0, len(images), batch_size):
+    yield padded(images[start : start + batch_size], batch_size)
+
+
+def padded(
+  images: UInt8[np.ndarray, "m h w c"], batch_size: int
+) -> tuple[UInt8[np.ndarray, "b h w c"], int]:
+  """The images followed by zeros, and how many of them are real."""
+  padding = batch_size - len(images)
+  return np.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0))), len(images)

@@ -1,0 +1,151 @@
+"""Splits that are read from disk as they are needed: records, JPEG decoding and resizing in Grain.
+
+This module knows no JAX, so that worker processes start fast and leave devices alone.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain.python as grain
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from meanet_jax.config import DatasetConfig
+from meanet_jax.console import Reporter
+from meanet_jax.data import decode
+from meanet_jax.data.index import split_index
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.prepared import PreparedSet, read_examples
+from meanet_jax.data.splits import Numbers, padded
+from meanet_jax.errors import UserError
+
+BATCHES_PER_WORKER = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+  """The encoded images of one split of a prepared set, and how to name them."""
+
+  found: PreparedSet
+  split: str
+  examples: Any
+
+  def decoded(
+    self, numbers: Numbers, to_pixels: Callable[[int, bytes], UInt8[np.ndarray, "h w c"]]
+  ) -> UInt8[np.ndarray, "m h w c"]:
+    """The pixels that `to_pixels` makes of each image, given its place among `numbers`.
+
+    Raises:
+      UserError: damaged records, or an image that cannot be decoded, by name.
+    """
+    numbers = [int(number) for number in numbers]
+    images = []
+    examples = read_examples(self.examples, numbers, self.found, self.split)
+    for place, (number, example) in enumerate(zip(numbers, examples, strict=True)):
+      try:
+        images.append(to_pixels(place, example[self.found.image]))
+      except decode.UndecodableImageError as error:
+        name = self.found.example_name(self.split, number, example)
+        raise UserError(f"{name} cannot be decoded: {error}") from error
+    return np.stack(images)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedSplit:
+  """Images of a prepared set, read and decoded when they are needed.
+
+  numbers: which images of the records, in order. labels: theirs. shape: of decoded images.
+  """
+
+  records: Records
+  numbers: Int[np.ndarray, " n"]
+  labels: Int[np.ndarray, " n"]
+  shape: tuple[int, ...]
+  workers: int
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "StreamedSplit":
+    """See `Split`."""
+    return dataclasses.replace(self, numbers=self.numbers[chosen], labels=labels)
+
+  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
+    """See `Split`."""
+    return self.records.decoded(
+      self.numbers[np.asarray(numbers)], lambda _, encoded: decode.centre(encoded, self.shape)
+    )
+
+  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+    """See `Split`."""
+    starts = range(0, len(self), batch_size)
+    parts = stream(_EvaluationBatch(self, batch_size), len(starts), self.workers)
+    for images in parts:
+      yield padded(images, batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvaluationBatch:
+  split: StreamedSplit
+  batch_size: int
+
+  def __call__(self, number: int) -> UInt8[np.ndarray, "m h w c"]:
+    start = number * self.batch_size
+    return self.split.images_at(range(start, min(start + self.batch_size, len(self.split))))
+
+
+def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0) -> Iterator[Any]:
+  """`make(begin)` to `make(count - 1)` in order, made ahead of their use by worker processes.
+
+  Args:
+    make: can be pickled; gives arrays.
+    count: one more than the last number.
+    workers: processes; 0 makes everything in a thread of this one.
+    begin: the first number.
+
+  Raises:
+    UserError: as `make` raised it in a worker.
+  """
+  numbers = grain.MapDataset.range(begin, count).map(make)
+  if not workers:
+    yield from numbers.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    return
+  ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+  options = grain.MultiprocessingOptions(
+    num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER
+  )
+  yield from numbers.to_iter_dataset(ahead).mp_prefetch(options)
+
+
+def open_stream(
+  found: PreparedSet,
+  name: str,
+  config: DatasetConfig,
+  options: ReadOptions,
+  reporter: Reporter,
+) -> tuple[StreamedSplit, int]:
+  """A split of a prepared set, and how many of its images are left out as undecodable.
+
+  Args:
+    found: the set.
+    name: the split, or a slice of one.
+    config: image shape, and what becomes of undecodable images.
+    options: worker processes.
+    reporter: progress of the index, where there is none yet.
+
+  Raises:
+    UserError: a damaged record file, a label that is no class, or an undecodable image.
+  """
+  index = split_index(found, name, reporter)
+  records = Records(found, name, found.encoded(name))
+  bad = index.undecodable
+  if len(bad) and config.undecodable == "error":
+    records.decoded(bad[:1], lambda _, encoded: decode.centre(encoded, config.image_shape))
+  kept = np.setdiff1d(np.arange(len(index.labels)), bad)
+  if not len(kept):
+    raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")
+  split = StreamedSplit(
+    records, kept, index.labels[kept], tuple(config.image_shape), options.workers
+  )
+  return split, len(bad)
