@@ -1,0 +1,199 @@
+"""Trains Fashion-MNIST for three seeds, a static network beside each; writes fashion_mnist.md.
+
+Command: python benchmarks/fashion_mnist.py --data_dir DIR [--seeds 3]
+"""
+
+import dataclasses
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from meanet_jax.config import Config
+from meanet_jax.console import Reporter
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.evaluation.records import load_records
+from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.models.costs import block_macs
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.pretrained import initial_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.choose import Wish
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.training import stages
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.loop import StageImages, train_stage
+from meanet_jax.training.parallel import AXIS, replicate
+from meanet_jax.training.pipeline import read_hard_classes
+
+ROOT = Path(__file__).parent.parent
+CONFIG = "configs/fashion_mnist.py"
+OFFLOADS = (0.05, 0.1, 0.2)
+ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where fashion_mnist lies prepared.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... to train.", lower_bound=2)
+
+
+def train(seed: int) -> tuple[RunDirectory, float]:
+  """The finished and evaluated run of a seed, and the seconds that this took."""
+  workdir = ROOT / "runs" / "seeds" / f"fashion_mnist-{seed}"
+  data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+  begun = time.monotonic()
+  for command in (
+    ["train.py", f"--config={CONFIG}", f"--config.seed={seed}", f"--workdir={workdir}", *data],
+    ["eval.py", f"--workdir={workdir}", *data],
+  ):
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+  return RunDirectory.existing(workdir), time.monotonic() - begun
+
+
+def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
+  """The entries of summary.json, those with a threshold at every offload wish of `OFFLOADS`."""
+  config = run.config()
+  hard = is_hard(read_hard_classes(run), config.dataset.num_classes)
+  macs = block_macs(build(config), config)
+  validation, test = (
+    load_records(run.eval_path / name) for name in ("records_validation.npz", "records.npz")
+  )
+  context = Context.of(config, macs, hard, test)
+  rows: dict[str, dict[str, Any]] = {}
+  for offload in OFFLOADS:
+    wish = Wish(max_offload=offload)
+    for name, system in evaluate_systems(config, macs, hard, validation, test, wish).items():
+      asked = f", at most {offload:.0%}" if name in ("main_cloud", "meanet") else ""
+      if asked or name in ("main_only", "edge_only", "cloud_only"):
+        rows[f"`{name}`{asked}"] = summary_entry(context, system)
+  return rows
+
+
+def static_config(config: Config, macs: float) -> Config:
+  """An ordinary network without exits, of the width that comes closest to `macs` per image.
+
+  Its schedule shows as many images as the stages main and edge do together, each edge epoch having
+  the share of the images that K hard of C classes have.
+  """
+  share = config.num_hard / config.dataset.num_classes
+  epochs = config.stages.main.epochs + round(share * config.stages.edge.epochs)
+  main = dataclasses.replace(config.stages.main, epochs=epochs)
+
+  def sized(width: int) -> Config:
+    trunk = config.model.main.structure
+    trunk = dataclasses.replace(trunk, stem_width=width, widths=(2 * width, 4 * width))
+    network = dataclasses.replace(config.model.main, structure=trunk)
+    return dataclasses.replace(
+      config,
+      model=dataclasses.replace(config.model, main=network),
+      stages=dataclasses.replace(config.stages, main=main),
+    )
+
+  def distance(width: int) -> float:
+    made = sized(width)
+    return abs(block_macs(build(made), made).main - macs)
+
+  return sized(min(range(4, 40), key=distance))
+
+
+def static(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, float]:
+  """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
+  hard = is_hard(read_hard_classes(run), config.dataset.num_classes)
+  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value), reporter)
+  beside = RunDirectory.create(f"{run.path}-static", config)
+  model = build(config, AXIS)
+  variables = jax.device_get(initial_variables(config, model, ("main",), reporter.say))
+  images = StageImages(dataset.train, dataset.validation)
+  learned = train_stage(stages.MAIN, config, model, variables, images, beside, reporter)
+  forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
+  logits = forward(replicate(learned), dataset.test).main
+  assert logits is not None
+  right = np.argmax(logits, -1) == dataset.test.labels
+  is_hard_image = hard[dataset.test.labels]
+  return {
+    "accuracy": float(right.mean()),
+    "hard_accuracy": float(right[is_hard_image].mean()),
+    "easy_accuracy": float(right[~is_hard_image].mean()),
+    "macs_edge": block_macs(build(config), config).main,
+  }
+
+
+def main(_: list[str]) -> None:
+  """Trains what is missing under runs/, then writes the table."""
+  reporter = Reporter()
+  runs = [train(seed) for seed in range(_SEEDS.value)]
+  tables = [systems(run) for run, _ in runs]
+  average = statistics.mean(table["`edge_only`"]["macs_edge"] for table in tables)
+  for (run, _), table in zip(runs, tables, strict=True):
+    config = static_config(run.config(), average)
+    cost = table["`main_only`"]
+    found = static(config, run, reporter)
+    table["static network"] = {
+      **found,
+      "fraction": {"cloud": 0.0},
+      # Arithmetic alone, as the other edge systems' without an upload.
+      "energy_mj": found["macs_edge"] * cost["energy_mj"] / cost["macs_edge"],
+    }
+  text = report(tables, [seconds for _, seconds in runs], runs[0][0].config())
+  write_text(ROOT / "benchmarks" / "fashion_mnist.md", text)
+  print(text)
+
+
+def report(tables: list[dict[str, dict[str, Any]]], seconds: list[float], config: Config) -> str:
+  """The table as Markdown."""
+  stage = config.stages
+  lines = [
+    f"# Fashion-MNIST: {len(tables)} seeds, test split of 10,000 images",
+    "",
+    "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are chosen "
+    "on validation for the share in the row's name. Made by `python benchmarks/fashion_mnist.py`.",
+    "",
+    "| system | accuracy | hard classes | easy classes | to the cloud | edge MMAC | energy [µJ] |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  order = ["`main_only`", "`edge_only`", "static network", "`cloud_only`"]
+  order += [name for name in tables[0] if name not in order]
+  for name in order:
+    rows = [table[name] for table in tables]
+    cells = [spread([100 * row[field] for row in rows], 2) for field in ACCURACIES]
+    cells.append(spread([100 * row["fraction"]["cloud"] for row in rows], 1))
+    cells.append(spread([row["macs_edge"] / 1e6 for row in rows], 3))
+    cells.append(spread([row["energy_mj"] * 1e3 for row in rows], 1))
+    lines.append(f"| {name} | {' | '.join(cells)} |")
+  gain = [
+    100 * (table["`edge_only`"]["accuracy"] - table["static network"]["accuracy"])
+    for table in tables
+  ]
+  worth = "worth it" if min(gain) > 0 else "not worth it" if max(gain) < 0 else "not decided"
+  here = environment()
+  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  lines += [
+    "",
+    "The static network is a main block alone, as wide as makes its MACs those of `edge_only`'s "
+    f"average, trained on as many images as the stages main ({stage.main.epochs} epochs) and edge "
+    f"({stage.edge.epochs} epochs of the images of hard classes) together.",
+    f"`edge_only` above the static network: {spread(gain, 2)} points "
+    f"({', '.join(f'{value:+.2f}' for value in gain)}): "
+    f"without a cloud, early exit is {worth} here.",
+    f"Training and evaluation took {spread([s / 60 for s in seconds], 1)} minutes a seed, "
+    "compilation included.",
+    "",
+    f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
+    f"Versions: Python {here['python']}, {versions}.",
+    "",
+  ]
+  return "\n".join(lines)
+
+
+def spread(values: list[float], digits: int) -> str:
+  """Mean ± standard deviation."""
+  return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+if __name__ == "__main__":
+  app.run(main)
