@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 Shape = tuple[int, ...]  # height, width, channels
-Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels
+Box = tuple[float | int, ...]  # left, upper, right, lower, in pixels
 
 MODES = {1: "L", 3: "RGB"}
 # The share of the short side that an evaluation sees: 224 of 256, as torchvision's references.

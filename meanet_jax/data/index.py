@@ -68,7 +68,7 @@ def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
 
 def _load(path: Path, count: int) -> Index | None:
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       index = Index(arrays["labels"], arrays["undecodable"])
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     return None  # none yet, or damaged: it is made anew

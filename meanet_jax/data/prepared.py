@@ -43,8 +43,8 @@ class PreparedSet:
   class_names: tuple[str, ...]
   shape: tuple[int | None, int | None, int]
 
-  def encoded(self, split: str) -> Sequence[dict[str, Any]]:
-    """The examples of a split with their images still encoded, by number.
+  def encoded(self, split: str) -> Any:
+    """The examples of a split with their images still encoded, for `read_examples`.
 
     Raises:
       UserError: a split that the set does not have, or one without examples.
@@ -172,7 +172,7 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
 def _described(name: SetName, builder: Any) -> PreparedSet:
   features = builder.info.features
   kinds = {
-    kind: [key for key, feature in features.items() if type(feature) is kind]
+    kind: sorted(key for key, feature in features.items() if type(feature) is kind)
     for kind in (tfds.features.Image, tfds.features.ClassLabel)
   }
   supervised = builder.info.supervised_keys

@@ -9,6 +9,7 @@ from typing import Any
 
 import grain.python as grain
 import numpy as np
+from absl import flags
 from jaxtyping import Int, UInt8
 
 from meanet_jax.config import DatasetConfig
@@ -111,6 +112,8 @@ def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0)
   if not workers:
     yield from numbers.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     return
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only a command has parsed
   ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
   options = grain.MultiprocessingOptions(
     num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER

@@ -1,0 +1,239 @@
+"""Prepared sets, in memory and streamed; all of it without TensorFlow."""
+
+import dataclasses
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meanet_jax.config import AugmentConfig, DatasetConfig
+from meanet_jax.data.batches import Order, StreamedBatches, training_batches
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import ArraySplit
+from meanet_jax.data.streaming import StreamedSplit
+from meanet_jax.errors import UserError
+from tests.data.sets import encoded, picture, write_set
+
+ROOT = Path(__file__).parents[2]
+CONFIG = DatasetConfig(
+  name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25, in_memory_mb=0
+)
+STREAMED, IN_MEMORY = 0, 1000
+
+
+def examples(count: int, first: int = 0) -> list[tuple[bytes, int]]:
+  """Images of several sizes, classes in turn."""
+  return [(encoded(picture(i, (20 + i % 5, 30))), i % 2) for i in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory) -> ReadOptions:
+  root = tmp_path_factory.mktemp("sets")
+  write_set(root, "pets", {"train": examples(40), "test": examples(9, 100)}, shards=2)
+  return ReadOptions(str(root), workers=0)
+
+
+def central(image: bytes) -> np.ndarray:
+  """What an evaluation sees, by plain Pillow: resize by 7/8 of the short side's inverse, crop."""
+  with Image.open(io.BytesIO(image)) as opened:
+    whole = opened.convert("RGB")
+  side = 224 / 256 * min(whole.size)
+  left, upper = (whole.width - side) / 2, (whole.height - side) / 2
+  box = (left, upper, left + side, upper + side)
+  return np.asarray(whole.resize((16, 16), Image.Resampling.BILINEAR, box=box))
+
+
+@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
+def test_a_set_is_read_whole_and_split_disjointly(pets, megabytes, reporter):
+  dataset = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets, reporter)
+  assert isinstance(dataset.train, StreamedSplit if megabytes == STREAMED else ArraySplit)
+  assert dataset.name == "pets:1.0.0"
+  assert dataset.class_names == ("cat", "dog")
+  assert dataset.skipped == {"train": 0, "test": 0}
+  expected = np.stack([central(image) for image, _ in examples(9, 100)])
+  np.testing.assert_array_equal(dataset.test.images_at(range(9)), expected)
+  np.testing.assert_array_equal(dataset.test.labels, np.arange(9) % 2)
+  # Every training image is in train or validation, once, with its label and class shares kept.
+  known = {central(image).tobytes(): label for image, label in examples(40)}
+  seen = []
+  for split, size in ((dataset.train, 30), (dataset.validation, 10)):
+    assert len(split) == size
+    assert abs(np.mean(split.labels) - 0.5) < 0.01
+    for image, label in zip(split.images_at(range(size)), split.labels, strict=True):
+      assert known[image.tobytes()] == label
+      seen.append(image.tobytes())
+  assert len(set(seen)) == 40
+
+
+@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
+def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabytes, reporter):
+  test = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets, reporter).test
+  batches = list(test.batches(4))
+  assert [real for _, real in batches] == [4, 4, 1]
+  together = np.concatenate([batch[:real] for batch, real in batches])
+  np.testing.assert_array_equal(together, test.images_at(range(9)))
+  assert not batches[-1][0][1:].any()
+
+
+def streamed(options: ReadOptions, reporter, part: int = 0, parts: int = 1) -> StreamedBatches:
+  train = load(CONFIG, options, reporter).train
+  augment = AugmentConfig(random_resized_crop=True, flip=True)
+  made = training_batches(train, Order(len(train), 3, "main", 6, part, parts), augment)
+  assert isinstance(made, StreamedBatches)
+  return made
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_streamed_batch_depends_on_no_number_of_workers(pets, workers, reporter):
+  expected = streamed(pets, reporter)
+  found = streamed(dataclasses.replace(pets, workers=workers), reporter)
+  assert found.augment == AugmentConfig(flip=True)  # the crop is cut on the host
+  for step, batch in enumerate(found.stream(4, 11), 4):
+    again = expected(step)
+    assert batch.keys() == again.keys()
+    for name, value in again.items():
+      np.testing.assert_array_equal(batch[name], value, err_msg=f"{name} at step {step}")
+
+
+def test_processes_share_a_batch_between_them(pets, reporter):
+  whole = streamed(pets, reporter)(7)
+  parts = [streamed(pets, reporter, part, 3)(7) for part in range(3)]
+  for name, value in whole.items():
+    np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+
+
+def test_crops_are_drawn_anew_at_every_step_and_place(pets, reporter):
+  batches = streamed(pets, reporter)
+  index, _ = batches.order(0)
+  first = batches(0)["image"]
+  epoch = batches.order.steps_per_epoch
+  for later in range(epoch, 3 * epoch):
+    for place in np.flatnonzero(np.isin(batches.order(later)[0], index)):
+      again = batches(later)["image"][place]
+      assert not any(np.array_equal(again, image) for image in first)
+
+
+def test_selected_images_keep_their_new_labels(pets, reporter):
+  train = load(CONFIG, pets, reporter).train
+  chosen = np.array([5, 2, 2])
+  part = train.select(chosen, np.array([7, 8, 9], np.int32))
+  np.testing.assert_array_equal(part.images_at([0, 1, 2]), train.images_at(chosen))
+  assert part.labels.tolist() == [7, 8, 9]
+
+
+def test_grey_and_cmyk_images_become_rgb(tmp_path, reporter):
+  grey = encoded(picture(0, (16, 16), "L"))
+  cmyk = encoded(picture(1, (16, 16)), mode="CMYK")
+  plain = encoded(picture(1, (16, 16)))
+  write_set(tmp_path, "pets", {"train": examples(8), "test": [(grey, 0), (cmyk, 1), (plain, 1)]})
+  for megabytes in (STREAMED, IN_MEMORY):
+    config = dataclasses.replace(CONFIG, in_memory_mb=megabytes)
+    images = load(config, ReadOptions(str(tmp_path), 0), reporter).test.images_at(range(3))
+    assert np.all(images[0] == images[0][..., :1])
+    # JPEG keeps CMYK and RGB with losses of their own.
+    assert np.abs(images[1].astype(int) - images[2]).mean() < 8
+
+
+def test_images_of_one_size_are_taken_as_they_are(tmp_path, reporter):
+  pixels = [picture(i, (16, 16), "L")[..., None] for i in range(12)]
+  made = [(encoded(p.squeeze(-1), "PNG"), i % 2) for i, p in enumerate(pixels)]
+  write_set(tmp_path, "pets", {"train": made, "test": made[:4]}, shape=(16, 16, 1), version="2.1.0")
+  config = dataclasses.replace(
+    CONFIG,
+    name="pets:2.1.0",
+    image_shape=(16, 16, 1),
+    in_memory_mb=IN_MEMORY,
+    test_split="test[1:]",
+  )
+  dataset = load(config, ReadOptions(str(tmp_path)), reporter)
+  np.testing.assert_array_equal(dataset.test.images_at([0, 1, 2]), pixels[1:4])
+  assert dataset.name == "pets:2.1.0"
+
+
+def damaged() -> list[tuple[bytes, int]]:
+  made = examples(16)
+  made[3] = (made[3][0][:400], 1)
+  made[8] = (b"no image at all", 0)
+  return made
+
+
+@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
+def test_damaged_images_are_named_or_left_out_and_counted(tmp_path, megabytes, reporter):
+  write_set(tmp_path, "pets", {"train": damaged(), "test": examples(4)})
+  options = ReadOptions(str(tmp_path), 0)
+  config = dataclasses.replace(CONFIG, in_memory_mb=megabytes)
+  with pytest.raises(UserError, match=r"image 3 of pets:1.0.0 train \(train_3.img\) cannot be"):
+    load(config, options, reporter)
+  dataset = load(dataclasses.replace(config, undecodable="skip"), options, reporter)
+  assert dataset.skipped == {"train": 2, "test": 0}
+  assert len(dataset.train) + len(dataset.validation) == 14
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_damaged_since_its_set_was_indexed_is_named(tmp_path, workers, reporter):
+  path = write_set(tmp_path, "pets", {"train": examples(16), "test": examples(4)})
+  options = ReadOptions(str(tmp_path), workers)
+  load(CONFIG, options, reporter)
+  kept = {file.name: file.read_bytes() for file in path.glob(".*.npz")}
+  assert len(kept) == 2
+  for file in path.iterdir():
+    file.unlink()
+  path.rmdir()
+  write_set(tmp_path, "pets", {"train": damaged(), "test": examples(4)})
+  for name, contents in kept.items():
+    (path / name).write_bytes(contents)
+  train = load(CONFIG, options, reporter).train
+  with pytest.raises(UserError, match=r"\(train_\d+.img\) cannot be decoded"):
+    list(train.batches(16))
+
+
+def test_the_index_is_made_once_and_anew_when_it_is_damaged(tmp_path, reporter):
+  path = write_set(tmp_path, "pets", {"train": examples(16), "test": examples(4)})
+  options = ReadOptions(str(tmp_path), 0)
+  load(CONFIG, options, reporter)
+  index = next(path.glob(".*train*.npz"))
+  made = index.stat().st_mtime_ns
+  load(CONFIG, options, reporter)
+  assert index.stat().st_mtime_ns == made
+  index.write_bytes(index.read_bytes()[:50])
+  labels = load(CONFIG, options, reporter).train.labels
+  assert index.stat().st_mtime_ns > made
+  np.testing.assert_array_equal(np.sort(labels), np.sort(np.arange(12) % 2))
+
+
+WITHOUT_TENSORFLOW = """
+import importlib.machinery, sys
+found = importlib.machinery.PathFinder.find_spec
+def hidden(cls, name, path=None, target=None):
+  return None if name.partition(".")[0] == "tensorflow" else found(name, path, target)
+importlib.machinery.PathFinder.find_spec = classmethod(hidden)
+from meanet_jax.config_dict import resolve
+from meanet_jax.console import Reporter
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.training.pipeline import train
+from tests.experiments import tiny_config
+fields = tiny_config()
+fields.dataset.update(name="pets", image_shape=(16, 16, 3), num_classes=2, test_fraction=0.0)
+fields.dataset.update(validation_fraction=0.25, in_memory_mb=int(sys.argv[3]))
+for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
+  stage.batch_size, stage.epochs = 10, 1
+fields.stages.edge.augment.random_resized_crop = True
+options = ReadOptions(sys.argv[1], 0)
+train(resolve(fields), sys.argv[2], Reporter(), options)
+evaluate(sys.argv[2], Reporter(), options=options)
+assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
+def test_training_and_evaluation_need_no_tensorflow(pets, megabytes, tmp_path):
+  command = [sys.executable, "-c", WITHOUT_TENSORFLOW, pets.data_dir, str(tmp_path), str(megabytes)]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert '"skipped_images": {' in (tmp_path / "eval" / "summary.json").read_text()
