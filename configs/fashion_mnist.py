@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
   cloud.depths, cloud.widths, cloud.strides = (2, 2, 2), (32, 64, 128), (2, 2, 2)
 
   stages = config.stages
-  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 30, 40, 12
+  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 30, 40, 8
   for stage in (stages.main, stages.edge, stages.cloud):
     stage.batch_size, stage.learning_rate = 128, 0.1
     stage.weight_decay = 5e-4

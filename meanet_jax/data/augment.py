@@ -117,7 +117,8 @@ def _colour_jitter(
 def _grey(pixels: Float[Array, "h w c"]) -> Float[Array, "h w 1"]:
   if pixels.shape[-1] == 1:
     return pixels
-  return jnp.sum(pixels * jnp.asarray(GREY, jnp.float32), axis=-1, keepdims=True)
+  weights = jnp.asarray(GREY, jnp.float32).reshape(1, 1, -1)
+  return jnp.sum(pixels * weights, axis=-1, keepdims=True)
 
 
 def _blend(

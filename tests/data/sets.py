@@ -1,6 +1,7 @@
 """Small prepared sets in TFDS's own layout, written without TensorFlow."""
 
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def write_set(
   described = []
   for split, examples in splits.items():
     bounds = np.linspace(0, len(examples), shards + 1).astype(int)
-    for shard, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for shard, (start, stop) in enumerate(itertools.pairwise(bounds)):
       path = directory / f"{name}-{split}.{file_format}-{shard:05d}-of-{shards:05d}"
       writer = ArrayRecordWriter(str(path), "group_size:1")
       for number in range(start, stop):

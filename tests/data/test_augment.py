@@ -1,6 +1,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
 
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data.augment import augment, crop_box, normalise
@@ -97,3 +99,49 @@ def test_random_resized_crop_keeps_the_picture_in_place():
     expected = 4 * y[:, None] + 2 * x + 20
     # Away from the border, where interpolation has both neighbours.
     np.testing.assert_allclose(image[3:-3, 3:-3], expected[3:-3, 3:-3], atol=0.51)
+
+
+def test_colour_jitter_is_pillows_brightness_contrast_and_saturation():
+  result = np.asarray(augment(IMAGES, POSITIONS, KEY, AugmentConfig(colour_jitter=0.4)))
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(KEY, POSITIONS)
+  drawn = []
+  for image, original, key in zip(result, np.asarray(IMAGES), keys, strict=True):
+    factors = jax.random.uniform(jax.random.fold_in(key, 3), (3,), minval=0.6, maxval=1.4)
+    expected = Image.fromarray(original)
+    for enhance, factor in zip(
+      (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
+    ):
+      expected = enhance(expected).enhance(float(factor))
+    # Pillow rounds after each of the three.
+    np.testing.assert_allclose(image.astype(int), np.asarray(expected).astype(int), atol=3)
+    drawn.append(np.asarray(factors))
+  assert np.std(drawn, axis=0).min() > 0.15  # uniform over a width of 0.8: 0.23
+
+
+def test_colour_jitter_leaves_a_grey_image_grey():
+  grey = jnp.repeat(IMAGES[..., :1], 3, axis=-1)
+  result = np.asarray(augment(grey, POSITIONS, KEY, AugmentConfig(colour_jitter=0.4)))
+  assert np.ptp(result.astype(int), axis=-1).max() <= 1
+  single = np.asarray(augment(IMAGES[..., :1], POSITIONS, KEY, AugmentConfig(colour_jitter=0.4)))
+  np.testing.assert_allclose(single.astype(int), result[..., :1].astype(int), atol=1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 20])
+def test_cutout_blanks_one_square_with_the_mean(size):
+  images = jnp.where(IMAGES == 51, jnp.uint8(52), IMAGES)  # 51 is the first channel's mean
+  config = AugmentConfig(cutout=size)
+  result = np.asarray(augment(images, POSITIONS, KEY, config, (0.2, 0.5, 0.0)))
+  corners = set()
+  for image, original in zip(result, np.asarray(images), strict=True):
+    rows, columns = np.nonzero(image[..., 0] == 51)
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    expected = original.copy()
+    expected[top:bottom, left:right] = (51, 128, 0)
+    np.testing.assert_array_equal(image, expected)
+    for start, stop in ((top, bottom), (left, right)):
+      # A whole side, or what the image's border left of it: at least the half with the centre.
+      assert stop - start == min(size, 6) or (
+        (start == 0 or stop == 6) and size // 2 <= stop - start < size
+      )
+    corners.add((top, left))
+  assert len(corners) > 15 or size == 20

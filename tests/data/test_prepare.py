@@ -1,0 +1,228 @@
+"""TFDS's own builders prepare small archives of the genuine layout, in processes of their own."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanet_jax.config import DatasetConfig
+from meanet_jax.data import prepare
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.errors import UserError
+from tests.data import archives
+
+ROOT = Path(__file__).parents[2]
+needs_tensorflow = pytest.mark.skipif(
+  importlib.util.find_spec("tensorflow") is None, reason="TensorFlow (extra prepare) is missing"
+)
+CIFAR = DatasetConfig(
+  name="cifar100", image_shape=(32, 32, 3), num_classes=100, validation_fraction=0.5
+)
+
+
+def start(name: str, data_dir: Path, *flags: str) -> subprocess.Popen:
+  command = [
+    sys.executable,
+    "-m",
+    "meanet_jax.data.prepare",
+    name,
+    f"--data_dir={data_dir}",
+    *flags,
+  ]
+  return subprocess.Popen(
+    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+
+
+def run(name: str, data_dir: Path, *flags: str) -> tuple[int, str]:
+  process = start(name, data_dir, *flags)
+  output, errors = process.communicate()
+  lines = [line for line in errors.splitlines() if line.startswith("error:")]
+  return process.returncode, "".join(lines) or output
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+  """The archive's directory, its test images, and where the set was prepared from it."""
+  original, data = tmp_path_factory.mktemp("archives"), tmp_path_factory.mktemp("data")
+  images = archives.cifar100(original, train=400, test=30)
+  flags = [f"--archives={original}", *archives.checksums(original)]
+  assert run("cifar100", data, *flags)[0] == 0
+  return original, images, data
+
+
+@needs_tensorflow
+def test_cifar100_is_prepared_and_read(cifar, reporter):
+  _, images, data = cifar
+  dataset = load(CIFAR, ReadOptions(str(data)), reporter)
+  assert len(dataset.train) + len(dataset.validation) == 400
+  assert dataset.class_names[:2] == ("class0", "class1")
+  # TFDS shuffles: as a set, and every image with its own label.
+  found = {
+    image.tobytes(): label
+    for image, label in zip(dataset.test.images_at(range(30)), dataset.test.labels, strict=True)
+  }
+  assert found == {image.tobytes(): label for label, image in enumerate(images)}
+  assert sorted(path.name for path in data.iterdir()) == ["cifar100"]
+  # Once more does nothing, needs no archives, and says so.
+  status, output = run("cifar100", data)
+  assert (status, "is already in" in output) == (0, True)
+
+
+TRAIN = """
+import sys
+from meanet_jax.config_dict import resolve
+from meanet_jax.console import Reporter
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.training.pipeline import train
+from tests.experiments import tiny_config
+fields = tiny_config()
+name, data_dir, workdir, size, classes, batch, test_split = sys.argv[1:]
+fields.dataset.update(name=name, image_shape=(int(size), int(size), 3), num_classes=int(classes))
+fields.dataset.update(test_fraction=0.0, validation_fraction=0.25, in_memory_mb=0)
+fields.dataset.test_split = test_split
+fields.hard_classes.count = int(classes) - 1
+for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
+  stage.batch_size, stage.epochs = int(batch), 1
+  stage.augment.random_resized_crop, stage.augment.pad_crop = True, 0
+train(resolve(fields), workdir, Reporter(), ReadOptions(data_dir, 0))
+"""
+
+
+def trained_steps(workdir: Path, *arguments: str) -> str:
+  command = [sys.executable, "-c", TRAIN, *arguments]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert (workdir / "data.json").is_file()
+  return done.stdout
+
+
+@needs_tensorflow
+def test_two_steps_are_trained_from_a_prepared_set(cifar, tmp_path):
+  data = str(cifar[2])
+  said = trained_steps(tmp_path, "cifar100", data, str(tmp_path), "32", "100", "140", "test")
+  assert "stage main: 2 steps" in said
+  assert "stage edge: 2 steps" in said
+
+
+@needs_tensorflow
+def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
+  original = tmp_path / "tars"
+  original.mkdir()
+  archives.imagenet(original)
+  data = tmp_path / "data"
+  status, said = run("imagenet2012", data, f"--archives={original}")
+  assert status == 2
+  assert "--accept-checksum" in said
+  flags = [f"--archives={original}", *archives.checksums(original)]
+  status, said = run("imagenet2012", data, *flags)
+  assert (status, "24 train, 6 validation" in said) == (0, True), said
+  config = DatasetConfig(
+    name="imagenet2012",
+    image_shape=(16, 16, 3),
+    num_classes=1000,
+    test_split="validation",
+    validation_fraction=0.25,
+  )
+  dataset = load(config, ReadOptions(str(data)), reporter)
+  assert [dataset.class_names[c] for c in np.unique(dataset.train.labels)] == list(archives.SYNSETS)
+  arguments = ("imagenet2012", str(data), str(tmp_path / "run"), "16", "1000", "9", "validation")
+  assert "stage main: 2 steps" in trained_steps(tmp_path / "run", *arguments)
+  # A tar that is missing would be a split that is missing.
+  (original / "ILSVRC2012_img_val.tar").unlink()
+  status, said = run("imagenet2012", data, *flags, "--replace")
+  assert (status, "ILSVRC2012_img_val.tar is missing" in said) == (2, True)
+  assert load(config, ReadOptions(str(data)), reporter).name == dataset.name
+
+
+@needs_tensorflow
+def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tmp_path, reporter):
+  original, data = tmp_path / "idx", tmp_path / "data"
+  original.mkdir()
+  archives.fashion_mnist(original)
+  flags = [f"--archives={original}", *archives.checksums(original)]
+  process = start("fashion_mnist", data, *flags)
+  for stream in (process.stdout, process.stderr):
+    assert stream is not None
+    os.set_blocking(stream.fileno(), False)
+  while not list(data.glob(f"{prepare.PARTIAL}*/fashion_mnist/*incomplete*/*")):
+    assert process.poll() is None
+    time.sleep(0.05)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert list(data.glob(f"{prepare.PARTIAL}*"))
+  config = DatasetConfig(name="fashion_mnist", image_shape=(28, 28, 1))
+  with pytest.raises(UserError, match=r"fashion_mnist:3\.0\.1 is not in"):
+    load(config, ReadOptions(str(data)), reporter)
+  status, said = run("fashion_mnist", data, *flags)
+  assert (status, "60000 train, 10000 test" in said) == (0, True), said
+  assert [path.name for path in data.iterdir()] == ["fashion_mnist"]
+  dataset = load(config, ReadOptions(str(data)), reporter)
+  values = dataset.train.images_at(range(len(dataset.train))).max(axis=(1, 2, 3))
+  assert {1, 20, 49} <= set(values.tolist()) | set(
+    dataset.validation.images_at(range(len(dataset.validation))).max(axis=(1, 2, 3)).tolist()
+  )
+
+
+@needs_tensorflow
+def test_archives_that_are_altered_missing_or_truncated_are_refused(cifar, tmp_path):
+  original, _, _ = cifar
+  status, said = run("cifar100", tmp_path, f"--archives={original}")
+  digest = archives.checksums(original)[0].removeprefix("--accept-checksum=")
+  assert status == 2
+  assert f"cifar-100-binary.tar.gz has sha256 {digest}, TFDS recorded 58a81ae1" in said
+  assert said.endswith(f"these with --accept-checksum {digest}")
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  status, said = run("cifar100", tmp_path, f"--archives={empty}")
+  assert (status, "cifar-100-binary.tar.gz is missing" in said) == (2, True)
+  cut = tmp_path / "cut"
+  cut.mkdir()
+  whole = (original / "cifar-100-binary.tar.gz").read_bytes()
+  (cut / "cifar-100-binary.tar.gz").write_bytes(whole[: len(whole) // 2])
+  status, said = run("cifar100", tmp_path, f"--archives={cut}", *archives.checksums(cut))
+  assert (status, "cifar100:3.0.2 was not prepared: " in said) == (2, True)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "empty"]
+
+
+@pytest.mark.parametrize(
+  ("name", "flags", "words"),
+  [
+    ("nonsense", [], "nonsense is not known to tensorflow-datasets"),
+    ("imagenet2012", [], "flag --archives is missing; imagenet2012:5.1.0 cannot be downloaded: "),
+    ("cifar100", ["--archives=nowhere"], "nowhere'; accepted: a directory"),
+  ],
+)
+def test_refusals_before_anything_is_read(tmp_path, name, flags, words):
+  if importlib.util.find_spec("tensorflow") is None and name != "nonsense":
+    words = "needs TensorFlow, which is not installed"
+  status, said = run(name, tmp_path / "data", *flags)
+  assert (status, words in said) == (2, True), said
+  assert not (tmp_path / "data").exists()
+
+
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path):
+  small = tmp_path / "small"
+  small.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
+  if subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip("this user cannot mount a small file system")
+  name = prepare.parse_name("pets")
+
+  def fill() -> None:
+    with prepare._one_line(name, small), prepare._work_directory(small) as work:
+      (work / "records").write_bytes(b"0" * (1 << 20))
+
+  try:
+    with pytest.raises(UserError, match=r"small is full, pets was not prepared; accepted: free"):
+      fill()
+    assert not list(small.iterdir())
+  finally:
+    subprocess.run(["umount", str(small)], check=True)
