@@ -24,6 +24,9 @@ def get_config() -> ConfigDict:
   config.dataset.name = "imagenet2012"
   config.dataset.image_shape = (224, 224, 3)
   config.dataset.num_classes = 1000
+  # The public validation images test; validation is carved from the training images.
+  config.dataset.test_split = "validation"
+  config.dataset.validation_fraction = 0.02
   config.dataset.mean, config.dataset.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
   config.model.main.name = "resnet18"

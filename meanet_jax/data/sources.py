@@ -72,6 +72,9 @@ def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -
   read = read_into_memory if fits_in_memory(config, found) else open_stream
   rest, skipped_train = read(found, config.train_split, config, options, reporter)
   test, skipped_test = read(found, config.test_split, config, options, reporter)
+  for name, count in ((config.train_split, skipped_train), (config.test_split, skipped_test)):
+    if count:
+      reporter.say(f"{found.name} {name}: {count} images cannot be decoded and are left out")
   train, validation = _train_and_validation(rest, config)
   return Dataset(
     name=str(found.name),

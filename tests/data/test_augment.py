@@ -112,8 +112,9 @@ def test_colour_jitter_is_pillows_brightness_contrast_and_saturation():
       (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
     ):
       expected = enhance(expected).enhance(float(factor))
-    # Pillow rounds after each of the three.
-    np.testing.assert_allclose(image.astype(int), np.asarray(expected).astype(int), atol=3)
+    # Pillow cuts off fractions after each of the three, and the later ones enlarge that.
+    np.testing.assert_allclose(image.astype(int), np.asarray(expected).astype(int), atol=4)
+    assert abs(image.astype(int) - np.asarray(expected).astype(int)).mean() < 2
     drawn.append(np.asarray(factors))
   assert np.std(drawn, axis=0).min() > 0.15  # uniform over a width of 0.8: 0.23
 

@@ -1,0 +1,281 @@
+"""Times both ways in which images reach a training step; writes benchmarks/input_pipeline.md.
+
+Command: python -m benchmarks.input_pipeline
+"""
+
+import dataclasses
+import io
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from configs import cifar100_resnet32_b, imagenet_resnet18_b
+from meanet_jax.config import AugmentConfig, Config
+from meanet_jax.config_dict import resolve
+from meanet_jax.console import Reporter
+from meanet_jax.data.augment import augment
+from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import ArraySplit
+from meanet_jax.models.variables import init_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.training import stages
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import (
+  ACROSS_DEVICES,
+  AXIS,
+  ahead,
+  fetch,
+  map_train_step,
+  replicate,
+)
+from meanet_jax.training.state import create_state
+from meanet_jax.training.steps import make_train_step, stage_key
+from tests.data.sets import write_set
+
+REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
+IN_MEMORY_IMAGES, JPEGS, STREAM_BATCH = 45_000, 384, 32
+QUALITY = 90  # gives about the 110 kB that ImageNet's images have on average
+WORKERS = os.cpu_count() or 1
+
+
+def seconds(work: Callable[[], Any]) -> float:
+  """How long `work` and the devices take over it."""
+  begun = time.perf_counter()
+  jax.block_until_ready(work())
+  return time.perf_counter() - begun
+
+
+def main(_: list[str]) -> None:
+  """Measures both paths and writes the page."""
+  here = environment()
+  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  lines = [
+    "# Input",
+    "",
+    f"Medians of {REPEATS.value} measurements, the kinds in turn. "
+    "Made by `python -m benchmarks.input_pipeline`.",
+    "",
+    *in_memory(),
+    "",
+    *streaming(),
+    "",
+    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
+    f"Versions: Python {here['python']}, {versions}.",
+    "",
+  ]
+  text = "\n".join(lines)
+  write_text(Path(__file__).with_suffix(".md"), text)
+  print(text)
+
+
+def in_memory() -> list[str]:
+  """CIFAR-100's size and ResNet-32's step: with input, and on one batch that never changes."""
+  config = resolve(cifar100_resnet32_b.get_config())
+  rng = np.random.default_rng(0)
+  size = (IN_MEMORY_IMAGES, *config.dataset.image_shape)
+  labels = rng.integers(config.dataset.num_classes, size=size[0]).astype(np.int32)
+  split = ArraySplit(rng.integers(256, size=size, dtype=np.uint8), labels)
+  settings = config.stages.main
+  batches = training_batches(
+    split, Order(len(split), 0, "main", settings.batch_size), settings.augment
+  )
+  mapped, state, key = _step(config, stages.MAIN, batches.augment)
+  bare, bare_state, _ = _step(config, stages.MAIN, AugmentConfig())
+  store = replicate(batches.store)
+  still = fetch({k: jnp.asarray(v) for k, v in batches.store.items()}, batches(0))
+  still = jax.tree.map(lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:]), still)
+  stream = ahead(batches.stream(0, 10**6))
+  states = {"with": state, "without": bare_state}
+
+  def with_input() -> Any:
+    states["with"], sums = mapped(states["with"], store, next(stream), key)
+    return sums
+
+  def without_input() -> Any:
+    states["without"], sums = bare(states["without"], {}, still, key)
+    return sums
+
+  @jax.jit
+  def alone(store: Any, batch: Any) -> Any:
+    found = fetch(store, batch)
+    return augment(found["image"], found["position"], jax.random.key(0), settings.augment)
+
+  resident = jax.device_put(batches.store)
+  source = split.images[: settings.batch_size]
+  work = {
+    "with": with_input,
+    "without": without_input,
+    "alone": lambda: alone(resident, batches(0)),
+    "memcpy": lambda: source.copy(),
+  }
+  times = _medians(work)
+  cost = times["with"] / times["without"] - 1
+  batch = settings.batch_size
+  return [
+    "## In memory",
+    "",
+    f"{IN_MEMORY_IMAGES:,} images of 32x32x3 on the device, batch {batch}; ResNet-32's main stage. "
+    "Input is image numbers to the device, gathering, pad-crop and flip.",
+    "",
+    "| what | ms a batch | images/s |",
+    "|---|---|---|",
+    _row("training step on a batch that lies still", times["without"], batch),
+    _row("training step with input", times["with"], batch),
+    _row("input alone", times["alone"], batch),
+    _row("limit: memcpy of the batch's pixels", times["memcpy"], batch),
+    "",
+    f"Input costs {100 * cost:+.1f}% of a step (to reach: at most 3%).",
+  ]
+
+
+def streaming() -> list[str]:
+  """JPEGs of ImageNet's usual size, through record files, decoding, cropping and transport."""
+  config = resolve(imagenet_resnet18_b.get_config())
+  with tempfile.TemporaryDirectory() as root:
+    jpegs = [_jpeg(i) for i in range(JPEGS)]
+    made = [(jpeg, i % 10) for i, jpeg in enumerate(jpegs)]
+    names = [str(c) for c in range(10)]
+    write_set(Path(root), "photographs", {"train": made, "test": made[:32]}, classes=names)
+    dataset = dataclasses.replace(
+      config.dataset,
+      name="photographs",
+      num_classes=10,
+      test_split="test",
+      in_memory_mb=0,
+      validation_fraction=0.1,
+    )
+    train = load(dataset, ReadOptions(root, WORKERS), Reporter()).train
+    order = Order(len(train), 0, "edge", STREAM_BATCH)
+    batches = training_batches(train, order, config.stages.edge.augment)
+    stream = batches.stream(0, 10**6)
+    for _ in range(4 * WORKERS):
+      next(stream)  # workers have started, and their buffers are in a steady state
+    # The limit's processes hold the JPEGs already: it is decoding and nothing else.
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(WORKERS, initializer=_hold, initargs=(jpegs,)) as pool:
+      pool.map(_decode, range(4 * WORKERS))
+      rounds = 8
+
+      def streamed() -> None:
+        for _ in range(rounds):
+          next(stream)
+
+      def pillow() -> None:
+        for _ in pool.imap_unordered(_decode, range(rounds * STREAM_BATCH), STREAM_BATCH // 4):
+          pass
+
+      times = _medians({"stream": streamed, "pillow": pillow})
+    _close(stream)
+  images = rounds * STREAM_BATCH
+  reached = times["pillow"] / times["stream"]
+  step = _edge_step(config)
+  return [
+    "## Streaming",
+    "",
+    f"{JPEGS} made-up JPEGs of 500x375 pixels and {statistics.mean(map(len, jpegs)) / 1e3:.0f} kB, "
+    f"random crops resized to 224x224, batches of {STREAM_BATCH}, {WORKERS} worker processes. The "
+    "limit is Pillow decoding the same JPEGs in as many processes, keeping nothing.",
+    "",
+    "| what | images/s |",
+    "|---|---|",
+    f"| records, decoding, cropping, transport | {images / times['stream']:,.0f} |",
+    f"| limit: Pillow decoding alone | {images / times['pillow']:,.0f} |",
+    f"| demand: ResNet-18's edge stage on this machine, alone | {STREAM_BATCH / step:,.1f} |",
+    "",
+    f"Streaming reaches {reached:.2f} of the limit (to reach: 0.85).",
+  ]
+
+
+def _step(config: Config, stage: stages.Stage, augment: AugmentConfig) -> tuple[Any, Any, Any]:
+  """The mapped step of a stage, its first state, and its key."""
+  settings = dataclasses.replace(config.stage(stage.name), augment=augment)
+  model = build(config, AXIS)
+  tx = make_optimizer(settings, 1000)
+  blocks = ("main", "adaptive", "extension")
+  variables = init_variables(model, 0, config.dataset.image_shape, blocks)
+  state = replicate(create_state(stage, variables, tx))
+  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+  return map_train_step(step), state, replicate(stage_key(0, stage.name))
+
+
+def _edge_step(config: Config) -> float:
+  """Seconds of one edge step on images that lie still."""
+  mapped, state, key = _step(config, stages.EDGE, AugmentConfig(flip=True))
+  shape = (jax.local_device_count(), STREAM_BATCH // jax.local_device_count())
+  batch = {
+    "image": jnp.zeros((*shape, *config.dataset.image_shape), jnp.uint8),
+    "label": jnp.zeros(shape, jnp.int32),
+    "position": jnp.arange(STREAM_BATCH, dtype=jnp.int32).reshape(shape),
+  }
+  held = [state]
+
+  def step() -> Any:
+    held[0], sums = mapped(held[0], {}, batch, key)
+    return sums
+
+  return _medians({"step": step})["step"]
+
+
+def _medians(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
+  """Median seconds of each, measured in turn, after one call that compiles."""
+  for call in work.values():
+    seconds(call)
+  times = [{name: seconds(call) for name, call in work.items()} for _ in range(REPEATS.value)]
+  return {name: statistics.median(row[name] for row in times) for name in work}
+
+
+def _jpeg(number: int) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(_photograph(number)).save(buffer, "JPEG", quality=QUALITY)
+  return buffer.getvalue()
+
+
+def _photograph(number: int) -> np.ndarray:
+  """Noise of every scale, as photographs have it, 375x500x3."""
+  rng = np.random.default_rng(number)
+  total = np.zeros((375, 500, 3), np.float32)
+  for side in (3, 6, 12, 24, 48, 96, 192):
+    small = rng.integers(256, size=(side, side, 3), dtype=np.uint8)
+    large = Image.fromarray(small).resize((500, 375), Image.Resampling.BICUBIC)
+    total += (np.asarray(large, np.float32) - 127.5) * (3 / side) ** 0.1
+  return np.clip(total * 0.8 + 127.5, 0, 255).astype(np.uint8)
+
+
+_held: list[bytes] = []  # of one of the limit's processes
+
+
+def _hold(jpegs: list[bytes]) -> None:
+  _held.extend(jpegs)
+
+
+def _decode(number: int) -> int:
+  with Image.open(io.BytesIO(_held[number % len(_held)])) as image:
+    return np.asarray(image.convert("RGB")).shape[0]
+
+
+def _close(stream: Iterator[Any]) -> None:
+  close = getattr(stream, "close", None)
+  if close:
+    close()
+
+
+def _row(what: str, time: float, batch: int) -> str:
+  return f"| {what} | {1e3 * time:,.3f} | {batch / time:,.0f} |"
+
+
+if __name__ == "__main__":
+  app.run(main)
