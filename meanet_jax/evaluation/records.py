@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from meanet_jax.data.sources import Split
-from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import Scores, hard_probability, scores
+from meanet_jax.routing.scores import Scores, hard_probability, refuse_nan, scores
 
 EXITS = ("main", "extension", "cloud")
 
@@ -39,7 +38,7 @@ def make_records(
     temperatures: positive.
 
   Raises:
-    UserError: logits that are NaN.
+    UserError: logits that are NaN or infinite.
   """
   for name, logits in zip(EXITS, outputs, strict=True):
     refuse_nan(name, logits)
@@ -57,17 +56,6 @@ def make_records(
     extension=scores(extension, hard_classes),
     cloud=scores(cloud),
   )
-
-
-def refuse_nan(exit: str, logits: Float[np.ndarray, "n c"]) -> None:
-  """Refuses NaN logits, which every comparison with a threshold would let pass in silence.
-
-  Raises:
-    UserError: naming the exit and how many of its images are affected.
-  """
-  bad = int(np.isnan(logits).any(axis=-1).sum())
-  if bad:
-    raise UserError(f"exit {exit} has NaN logits for {bad} of {len(logits)} images; accepted: none")
 
 
 def save_records(path: Path, records: Records) -> None:

@@ -32,7 +32,9 @@ def test_the_extension_answers_in_original_class_numbers():
 def test_nan_logits_are_refused_and_counted():
   logits = outputs(np.random.default_rng(0))
   logits.extension[2, 1] = np.nan
-  with pytest.raises(UserError, match="exit extension has NaN logits for 1 of 5 images"):
+  with pytest.raises(
+    UserError, match="exit extension has NaN or infinite logits for 1 of 5 images"
+  ):
     make_records(logits, split(), HARD)
 
 
