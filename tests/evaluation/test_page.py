@@ -26,8 +26,8 @@ from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.evaluation.records import load_records
 from meanet_jax.evaluation.systems import Curve
 from meanet_jax.routing.classes import confusion_matrix
+from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Policy, Route, Thresholds
-from meanet_jax.routing.sweep import Counts
 from meanet_jax.runs.directory import read_json
 from tests.experiments import random_records
 
