@@ -2,43 +2,46 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
-from meanet_jax.data.sources import Dataset, Split, load
+from meanet_jax.data.sources import load
+from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
-from meanet_jax.evaluation.records import Temperatures, make_records, save_records
 from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
-from meanet_jax.evaluation.study import calibration, fit_temperatures, study
+from meanet_jax.evaluation.study import study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs, training_activation_bytes
-from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
-from meanet_jax.routing.policies import Records
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
-from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.parallel import check_batch_size, replicate
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.parallel import check_batch_size
+from meanet_jax.training.pipeline import read_hard_classes
 
 
-def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) -> None:
+def evaluate(
+  workdir: str | Path, reporter: Reporter, wish: Wish | None = None, reuse_records: bool = False
+) -> None:
   """Collects records, chooses thresholds on validation, reports on test; writes `eval/`.
 
   Args:
     workdir: a run with all stages finished.
     reporter: progress, the table, and wishes that cannot be kept.
     wish: replaces the configuration's.
+    reuse_records: read the records of an earlier evaluation instead of running the networks.
 
   Raises:
-    UserError: no run in `workdir`, one with unfinished stages, or a wish that cannot be tested.
+    UserError: no run in `workdir`, one with unfinished stages, a wish that cannot be tested, or
+      records that cannot be reused.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
@@ -50,13 +53,18 @@ def evaluate(workdir: str | Path, reporter: Reporter, wish: Wish | None = None) 
       )
   dataset = load(config.dataset)
   hard_classes = read_hard_classes(run)
-  validation, test, calibrated = _collect(config, run, dataset, hard_classes, reporter)
+  wish = configured_wish(config) if wish is None else wish
+  chooses = threshold_images(config, wish, dataset.validation.labels)
+  validation, test, calibrated = collect(
+    config, run, dataset, hard_classes, reporter, reuse_records
+  )
 
   reporter.say(f"sweeping {config.evaluation.num_thresholds} thresholds")
   hard = is_hard(hard_classes, config.dataset.num_classes)
   macs = block_macs(build(config), config)
-  wish = configured_wish(config) if wish is None else wish
-  systems = evaluate_systems(config, macs, hard, validation, test, wish)
+  reporter.say(f"choosing thresholds on {chooses.sum()} of {len(chooses)} validation images")
+  choosing = jax.tree.map(lambda values: values[chooses], validation)
+  systems = evaluate_systems(config, macs, hard, choosing, test, wish)
   context = Context.of(config, macs, hard, test)
   summary = {
     "dataset": config.dataset.name,
@@ -109,25 +117,27 @@ def configured_wish(config: Config) -> Wish:
   return Wish(**{name: getattr(config.evaluation, name) for name in names})
 
 
-def _collect(
-  config: Config, run: RunDirectory, dataset: Dataset, hard_classes: np.ndarray, reporter: Reporter
-) -> tuple[Records, Records, dict[str, Any]]:
-  """Records of validation and test, and the calibration of every exit."""
-  model = build(config)
-  variables = replicate(load_variables(config, model, dataset, run, reporter.say))
-  forward = ForwardPass(model, Exits.ALL, config.dataset, config.evaluation.batch_size)
-  run.eval_path.mkdir(exist_ok=True)
+def threshold_images(
+  config: Config, wish: Wish, labels: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+  """The validation images on which thresholds are chosen.
 
-  def logits(split: Split, name: str) -> Outputs:
-    reporter.say(f"collecting logits of {len(split)} {name} images")
-    return forward(variables, split.images)
+  All of them or, under a confidence, those that chose nothing else.
 
-  on_validation = logits(dataset.validation, "validation")
-  on_test = logits(dataset.test, "test")
-  temperatures = fit_temperatures(on_validation, dataset.validation.labels, hard_classes)
-  applied = temperatures if config.routing.calibrate else Temperatures()
-  validation = make_records(on_validation, dataset.validation, hard_classes, applied)
-  test = make_records(on_test, dataset.test, hard_classes, applied)
-  save_records(run.eval_path / "records_validation.npz", validation)
-  save_records(run.eval_path / "records.npz", test)
-  return validation, test, calibration(on_test, dataset.test.labels, hard_classes, temperatures)
+  Args:
+    config: the run's.
+    wish: under which thresholds are chosen.
+    labels: of the validation split.
+
+  Raises:
+    UserError: a confidence, and a run that kept no such images.
+  """
+  if wish.confidence is None:
+    return np.ones(len(labels), bool)
+  fraction = config.evaluation.calibration_fraction
+  if not fraction:
+    raise UserError(
+      f"confidence {wish.confidence:g} needs validation images that chose nothing else, and "
+      "evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
+    )
+  return calibration_part(labels, fraction, config.dataset.split_seed)

@@ -1,6 +1,5 @@
 """Records: what every exit says about every image of a split, collected once, swept afterwards."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from meanet_jax.data.sources import Split
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import Scores, hard_probability, refuse_nan, scores
+from meanet_jax.routing.scores import hard_probability, refuse_nan, scores
 
 EXITS = ("main", "extension", "cloud")
 
@@ -56,24 +55,3 @@ def make_records(
     extension=scores(extension, hard_classes),
     cloud=scores(cloud),
   )
-
-
-def save_records(path: Path, records: Records) -> None:
-  """Writes records as an npz file, whole or not at all, with entries named `EXIT_SCORE`."""
-  arrays = {"label": records.label, "hard_probability": records.hard_probability}
-  for name in EXITS:
-    exit_scores: Scores = getattr(records, name)
-    arrays |= {f"{name}_{field}": value for field, value in exit_scores._asdict().items()}
-  partial = path.with_name(f".{path.stem}.partial.npz")
-  np.savez(partial, allow_pickle=False, **arrays)
-  partial.replace(path)
-
-
-def load_records(path: Path) -> Records:
-  """Reads what `save_records` wrote."""
-  with np.load(path, allow_pickle=False) as arrays:
-    exits = {
-      name: Scores(**{field: arrays[f"{name}_{field}"] for field in Scores._fields})
-      for name in EXITS
-    }
-    return Records(arrays["label"], arrays["hard_probability"], **exits)

@@ -4,8 +4,15 @@
 sequence testing: operating points are tested in an order fixed beforehand, from the one that is
 safest for a wish, each at level delta, until the first that cannot be told to be safe. All those
 before it are safe at once with probability 1 - delta over the draw of the calibration images, for
-any distribution, provided that they are independent draws from it and chose nothing else about the
-policy. Several wishes share delta evenly (union bound).
+any distribution. Several wishes share delta evenly (union bound).
+
+What this asks of the calibration images: they are independent draws from that distribution, and
+they chose nothing else about the policy - no hard classes, no temperature, no grid. They are a part
+of the validation split of their own, therefore (`data/validation.py`). Drawn class by class in
+proportion to the classes' shares they serve as well: the count of violations is then a sum of
+independent trials of unequal rates, whose lower tail below its mean is no heavier than the
+binomial's (Hoeffding 1956, "On the distribution of the number of successes in independent trials"),
+and Hoeffding's and Bentkus' inequalities do not ask for equal rates.
 """
 
 import math
@@ -19,6 +26,8 @@ def binomial_p_value(
   violations: Int[np.ndarray, " t"], num_images: int, limit: float
 ) -> Float[np.ndarray, " t"]:
   """P-value of "the rate is above `limit`", exact: P(Binomial(n, limit) <= violations)."""
+  if limit >= 1:
+    return np.zeros(len(violations))
   return scipy.stats.binom.cdf(violations, num_images, limit)
 
 

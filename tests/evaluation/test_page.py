@@ -23,7 +23,7 @@ from meanet_jax.data.sources import Split
 from meanet_jax.evaluation.examples import LARGEST_SIDE, data_uri, pick
 from meanet_jax.evaluation.page import EXAMPLES_PER_KIND, FIELDS, Evaluation, report_page
 from meanet_jax.evaluation.pipeline import evaluate
-from meanet_jax.evaluation.records import load_records
+from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import Curve
 from meanet_jax.routing.classes import confusion_matrix
 from meanet_jax.routing.counts import Counts
@@ -201,7 +201,7 @@ def test_the_slider_moves_by_key(run_path, browser):
 def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(run_path, browser):
   emulate(browser)
   visit(browser, run_path / "eval" / "report.html")
-  records = load_records(run_path / "eval" / "records.npz")
+  records = load_records(run_path / "eval" / "records.npz", None).records
   confusion = confusion_matrix(records.label, records.main.prediction, 10)
   plot = browser.find_element("css selector", "#confusion .nsewdrag")
   side = plot.rect["width"]

@@ -18,7 +18,7 @@ from meanet_jax.console import Reporter
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
-from meanet_jax.evaluation.records import load_records
+from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
@@ -63,13 +63,13 @@ def test_all_files_are_there_and_no_half_written_one(evaluated):
 def test_records_cover_both_splits_in_order(evaluated, tiny):
   dataset = load(tiny.dataset)
   for file, split in (("records", dataset.test), ("records_validation", dataset.validation)):
-    records = load_records(evaluated.eval_path / f"{file}.npz")
+    records = load_records(evaluated.eval_path / f"{file}.npz", None).records
     np.testing.assert_array_equal(records.label, split.labels)
 
 
 def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   summary = read_json(evaluated.eval_path / "summary.json")
-  records = load_records(evaluated.eval_path / "records.npz")
+  records = load_records(evaluated.eval_path / "records.npz", None).records
   n = summary["num_examples"]
   assert (summary["dataset"], summary["split"], n) == ("digits", "test", 719)
   assert list(summary["systems"]) == SYSTEMS
@@ -98,7 +98,7 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
 
 
 def test_the_threshold_was_chosen_on_validation(evaluated, tiny):
-  records = load_records(evaluated.eval_path / "records_validation.npz")
+  records = load_records(evaluated.eval_path / "records_validation.npz", None).records
   entry = read_json(evaluated.eval_path / "summary.json")["systems"]["meanet"]
   offloaded = np.mean(records.main.entropy > np.float32(entry["thresholds"]["main"]))
   assert offloaded <= tiny.evaluation.max_offload

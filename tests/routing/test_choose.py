@@ -53,7 +53,7 @@ def test_too_few_images_are_counted():
     choose(POINTS, 100, wish)
   assert images_needed(0.01, 0.05) == 299
   assert 0.99**299 <= 0.05 < 0.99**298
-  with pytest.raises(UserError, match="a rate of 0"):
+  with pytest.raises(UserError, match="no number of images can show max-offload 0"):
     choose(POINTS, 100, Wish(max_offload=0.0, confidence=0.9))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.data.sources import load
+from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
@@ -47,7 +48,12 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
   hard = read_json(finished_run.hard_classes_path)
   confusion = np.array(hard["confusion_matrix"])
   dataset = load(tiny.dataset)
-  assert confusion.sum() == hard["num_examples"] == len(dataset.validation)
+  part = calibration_part(dataset.validation.labels, 0.4, tiny.dataset.split_seed)
+  assert confusion.sum() == hard["num_examples"] == (~part).sum() < 0.65 * len(part)
+  # Its rows are the true classes of the images that select, and of no others.
+  np.testing.assert_array_equal(
+    confusion.sum(axis=1), np.bincount(dataset.validation.labels[~part], minlength=10)
+  )
   predicted = confusion.sum(axis=0)
   for c, precision in enumerate(hard["precision"]):
     if predicted[c]:
