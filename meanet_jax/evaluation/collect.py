@@ -105,9 +105,8 @@ def _records(
 ) -> dict[str, RecordsFile]:
   labels = splits["validation"].labels
   # A temperature is a choice too: images that carry a guarantee take no part in it.
-  fits = ~calibration_part(
-    labels, config.evaluation.calibration_fraction, config.dataset.split_seed
-  )
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  fits = ~calibration_part(len(labels), fraction, seed)
   on_validation = jax.tree.map(lambda values: values[fits], logits["validation"])
   temperatures = fit_temperatures(on_validation, labels[fits], hard_classes)
   applied = temperatures if config.routing.calibrate else Temperatures()

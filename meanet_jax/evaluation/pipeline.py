@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
@@ -54,7 +54,7 @@ def evaluate(
   dataset = load(config.dataset)
   hard_classes = read_hard_classes(run)
   wish = configured_wish(config) if wish is None else wish
-  chooses = threshold_images(config, wish, dataset.validation.labels)
+  chooses = threshold_images(config, wish, len(dataset.validation))
   validation, test, calibrated = collect(
     config, run, dataset, hard_classes, reporter, reuse_records
   )
@@ -117,9 +117,7 @@ def configured_wish(config: Config) -> Wish:
   return Wish(**{name: getattr(config.evaluation, name) for name in names})
 
 
-def threshold_images(
-  config: Config, wish: Wish, labels: Int[np.ndarray, " n"]
-) -> Bool[np.ndarray, " n"]:
+def threshold_images(config: Config, wish: Wish, num_images: int) -> Bool[np.ndarray, " n"]:
   """The validation images on which thresholds are chosen.
 
   All of them or, under a confidence, those that chose nothing else.
@@ -127,17 +125,17 @@ def threshold_images(
   Args:
     config: the run's.
     wish: under which thresholds are chosen.
-    labels: of the validation split.
+    num_images: n, of the validation split.
 
   Raises:
     UserError: a confidence, and a run that kept no such images.
   """
   if wish.confidence is None:
-    return np.ones(len(labels), bool)
+    return np.ones(num_images, bool)
   fraction = config.evaluation.calibration_fraction
   if not fraction:
     raise UserError(
       f"confidence {wish.confidence:g} needs validation images that chose nothing else, and "
       "evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
     )
-  return calibration_part(labels, fraction, config.dataset.split_seed)
+  return calibration_part(num_images, fraction, config.dataset.split_seed)

@@ -8,11 +8,9 @@ any distribution. Several wishes share delta evenly (union bound).
 
 What this asks of the calibration images: they are independent draws from that distribution, and
 they chose nothing else about the policy - no hard classes, no temperature, no grid. They are a part
-of the validation split of their own, therefore (`data/validation.py`). Drawn class by class in
-proportion to the classes' shares they serve as well: the count of violations is then a sum of
-independent trials of unequal rates, whose lower tail below its mean is no heavier than the
-binomial's (Hoeffding 1956, "On the distribution of the number of successes in independent trials"),
-and Hoeffding's and Bentkus' inequalities do not ask for equal rates.
+of the validation split of their own, therefore, drawn at random (`data/validation.py`). Of a
+validation split that was itself drawn class by class they are not quite independent of the rest;
+tests/routing/test_coverage.py measures that the confidence holds there too.
 """
 
 import math

@@ -98,7 +98,7 @@ class _Pipeline:
     assert outputs.main is not None
     refuse_nan("main", outputs.main)
     fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-    selects = ~calibration_part(validation.labels, fraction, seed)
+    selects = ~calibration_part(len(validation), fraction, seed)
     predictions = np.argmax(outputs.main, axis=-1)[selects]
     labels = validation.labels[selects]
     confusion = confusion_matrix(labels, predictions, config.dataset.num_classes)

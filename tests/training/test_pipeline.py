@@ -48,7 +48,7 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
   hard = read_json(finished_run.hard_classes_path)
   confusion = np.array(hard["confusion_matrix"])
   dataset = load(tiny.dataset)
-  part = calibration_part(dataset.validation.labels, 0.4, tiny.dataset.split_seed)
+  part = calibration_part(len(dataset.validation), 0.4, tiny.dataset.split_seed)
   assert confusion.sum() == hard["num_examples"] == (~part).sum() < 0.65 * len(part)
   # Its rows are the true classes of the images that select, and of no others.
   np.testing.assert_array_equal(
