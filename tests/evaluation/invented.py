@@ -1,0 +1,60 @@
+"""A made-up evaluation that is awkward to show."""
+
+import itertools
+
+import numpy as np
+
+from meanet_jax.data.sources import Split
+from meanet_jax.evaluation.page import FIELDS, Evaluation
+from meanet_jax.evaluation.systems import Curve
+from meanet_jax.routing.classes import confusion_matrix
+from meanet_jax.routing.counts import Counts
+from meanet_jax.routing.policies import Policy, Thresholds
+from tests.experiments import random_records
+
+NAMES = ("</script><script>boom()</script>", "<b>&amp;", '"quoted"', "naïve ☃", "$title", "%{x}")
+
+
+def invented(rng: np.random.Generator) -> Evaluation:
+  """Colour images larger than shown, names like attacks, no wrong image, an absent figure."""
+  hard = np.array([1, 3], np.int32)
+  records = random_records(rng, 40, 6, hard)
+  right = records.main._replace(prediction=records.label)
+  records = records._replace(main=right)
+  images = rng.integers(0, 256, (40, 200, 150, 3)).astype(np.uint8)
+  one = np.zeros(1, np.float32)
+  columns = [column for column, *_ in FIELDS]
+  points = ["system,chosen," + ",".join(columns)]
+  for system, count in itertools.product(("main_cloud", "meanet"), range(3)):
+    values = ["nan" if c == "hard_accuracy" else str(0.25 * count) for c in columns]
+    points.append(f"{system},{int(count == 1)}," + ",".join(values))
+  entry = dict.fromkeys(columns, 0.25) | {
+    "hard_accuracy": None,
+    "macs_cloud": 0.0,
+    "fraction": dict.fromkeys(("main", "extension", "cloud"), 0.25),
+    "thresholds": {"main": 0.25, "extension": None, "hard": None},
+  }
+  return Evaluation(
+    summary={
+      "dataset": "<i>invented",
+      "split": "test",
+      "num_examples": 40,
+      "num_classes": 6,
+      "systems": {"main_cloud": entry, "meanet": entry | {"wish_unmet": "<u>out of reach"}},
+    },
+    operating_points="\n".join(points) + "\n",
+    class_names=NAMES,
+    hard_classes={"classes": [1, 3], "precision": [0.5, None, 0.5, 0.5, 0.5, 0.5]},
+    confusion=confusion_matrix(records.label, records.main.prediction, 6),
+    meanet=Curve(
+      Policy(hard_rule="never", offload_rule="never"),
+      Thresholds(one, one, one),
+      Counts(*(np.zeros(1, np.int32),) * 6),
+      0,
+    ),
+    is_hard=np.isin(np.arange(6), hard),
+    records=records,
+    test=Split(images, records.label),
+    config={"a": {"b": [1, 2]}, "c": "</td><script>boom()</script>"},
+    environment={"python": "3", "packages": {"<x>": "1"}},
+  )
