@@ -10,9 +10,8 @@ def calibration_part(num_images: int, fraction: float, seed: int) -> Bool[np.nda
   """The validation images that are kept away from hard-class selection and temperature fit.
 
   A threshold with a guarantee is chosen on them alone. They are drawn without a look at their
-  labels. Class shares kept alike in both parts would tie the parts to each other: a class that is
-  rare in the one by chance, and looks imprecise for it, would be rare in the other as well
-  (tests/routing/test_coverage.py).
+  labels: class shares kept alike in both parts would tie the parts to each other. A class that is
+  rare in the one by chance, and looks imprecise for it, would be rare in the other as well.
 
   Args:
     num_images: n, of the validation split.
