@@ -13,6 +13,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.examples import route_chosen
 from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
 from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
@@ -66,6 +67,8 @@ def evaluate(
   choosing = jax.tree.map(lambda values: values[chooses], validation)
   systems = evaluate_systems(config, macs, hard, choosing, test, wish)
   context = Context.of(config, macs, hard, test)
+  meanet = systems["meanet"]
+  taken = route_chosen(meanet, test, hard)
   summary = {
     "dataset": config.dataset.name,
     "split": "test",
@@ -76,7 +79,7 @@ def evaluate(
     "wish": dataclasses.asdict(wish),
     "systems": {name: summary_entry(context, line) for name, line in systems.items()},
     "calibration": calibrated,
-    "study": study(systems["meanet"].policy, config, validation, test, hard)
+    "study": study(meanet.policy, config, validation, test, hard, taken)
     | {"training_activation_bytes": training_activation_bytes(build(config), config)},
   }
   out = run.eval_path
@@ -94,9 +97,7 @@ def evaluate(
     class_names=dataset.class_names,
     hard_classes=read_json(run.hard_classes_path),
     confusion=confusion,
-    meanet=systems["meanet"],
-    is_hard=hard,
-    records=test,
+    taken=taken,
     test=dataset.test,
     config=read_json(run.config_path),
     environment=read_json(run.path / "environment.json"),

@@ -6,10 +6,8 @@ import numpy as np
 
 from meanet_jax.data.sources import Split
 from meanet_jax.evaluation.page import FIELDS, Evaluation
-from meanet_jax.evaluation.systems import Curve
 from meanet_jax.routing.classes import confusion_matrix
-from meanet_jax.routing.counts import Counts
-from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.policies import MAIN, Route
 from tests.experiments import random_records
 
 NAMES = ("</script><script>boom()</script>", "<b>&amp;", '"quoted"', "naïve ☃", "$title", "%{x}")
@@ -22,7 +20,6 @@ def invented(rng: np.random.Generator) -> Evaluation:
   right = records.main._replace(prediction=records.label)
   records = records._replace(main=right)
   images = rng.integers(0, 256, (40, 200, 150, 3)).astype(np.uint8)
-  one = np.zeros(1, np.float32)
   columns = [column for column, *_ in FIELDS]
   points = ["system,chosen," + ",".join(columns)]
   for system, count in itertools.product(("main_cloud", "meanet"), range(3)):
@@ -40,20 +37,14 @@ def invented(rng: np.random.Generator) -> Evaluation:
       "split": "test",
       "num_examples": 40,
       "num_classes": 6,
+      "wish": {"confidence": 0.95},
       "systems": {"main_cloud": entry, "meanet": entry | {"wish_unmet": "<u>out of reach"}},
     },
     operating_points="\n".join(points) + "\n",
     class_names=NAMES,
     hard_classes={"classes": [1, 3], "precision": [0.5, None, 0.5, 0.5, 0.5, 0.5]},
     confusion=confusion_matrix(records.label, records.main.prediction, 6),
-    meanet=Curve(
-      Policy(hard_rule="never", offload_rule="never"),
-      Thresholds(one, one, one),
-      Counts(*(np.zeros(1, np.int32),) * 6),
-      0,
-    ),
-    is_hard=np.isin(np.arange(6), hard),
-    records=records,
+    taken=Route(np.full(40, MAIN, np.int32), records.label, np.zeros(40, bool)),
     test=Split(images, records.label),
     config={"a": {"b": [1, 2]}, "c": "</td><script>boom()</script>"},
     environment={"python": "3", "packages": {"<x>": "1"}},

@@ -12,6 +12,8 @@ def test_names_cannot_break_the_page():
   page = report_page(evaluation)
   assert "<script>boom" not in page
   assert page.count("</script>") == 3
+  assert "on validation images that chose nothing else" in page
+  assert "with probability 0.95 (Learn then Test)" in page
   assert "<i>invented" not in page
   assert "&lt;i&gt;invented" in page
   assert "<p>meanet: &lt;u&gt;out of reach</p>" in page

@@ -1,6 +1,7 @@
 """eval.py on a real finished run: every number in its files, against plain loops over records."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,13 +16,14 @@ import pytest
 from rich.console import Console
 
 from meanet_jax.console import Reporter
-from meanet_jax.data.sources import load
+from meanet_jax.data.sources import Split, load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.directory import RunDirectory, read_json
 
@@ -157,6 +159,39 @@ def test_the_terminal_table(evaluated, module_reporter):
   assert "latency [ms]" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
   assert f"{100 * accuracy['accuracy']:.2f}" in line
+
+
+def test_a_test_split_without_hard_images_and_exits_without_any(
+  finished_run, tmp_path, reporter, monkeypatch
+):
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  run = RunDirectory.existing(tmp_path / "run")
+  hard = read_json(run.hard_classes_path)["classes"]
+  dataset = load(run.config().dataset)
+  easy = np.flatnonzero(~np.isin(dataset.test.labels, hard))
+  test = Split(dataset.test.images[easy], dataset.test.labels[easy])
+  monkeypatch.setattr(
+    "meanet_jax.evaluation.pipeline.load", lambda _: dataclasses.replace(dataset, test=test)
+  )
+  evaluate(run.path, reporter, Wish(max_offload=0.0))
+  summary = read_json(run.eval_path / "summary.json")
+  assert summary["num_examples"] == len(easy)
+  for entry in summary["systems"].values():
+    assert entry["hard_accuracy"] is None
+    assert entry["easy_accuracy"] == pytest.approx(entry["accuracy"])
+  assert summary["systems"]["main_only"]["fraction"]["extension"] == 0
+  study, calibration = summary["study"], summary["calibration"]
+  assert study["exits"]["cloud"] == {"num_examples": 0, "accuracy": None}
+  assert study["accuracy"]["extension_on_hard"] is None
+  assert study["detection"]["recall"] is None
+  assert study["detection"]["precision"] == 0
+  assert calibration["extension"]["expected_calibration_error"] is None
+  with (run.eval_path / "operating_points.csv").open() as file:
+    assert {row["hard_accuracy"] for row in csv.DictReader(file)} == {"nan"}
+  page = (run.eval_path / "report.html").read_text(encoding="utf-8")
+  assert page.count(">right: none</h4>") + page.count(">wrong: none</h4>") >= 2
+  rows = [line for line in reporter.console.file.getvalue().splitlines() if "meanet" in line]
+  assert " - " in rows[0]
 
 
 def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):

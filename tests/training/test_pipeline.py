@@ -162,14 +162,24 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
     np.testing.assert_allclose(kernel, given, atol=1e-3)
   else:
     np.testing.assert_array_equal(kernel, given)
-  assert read_json(run.hard_classes_path)["num_examples"] > 0
+  hard = read_json(run.hard_classes_path)
+  # A barely trained main block: classes that it never predicts are said, and are hard first.
+  never = hard["never_predicted"]
+  assert len(never) >= config.num_hard
+  assert set(hard["classes"]) <= set(never)
+  said = reporter.console.file.getvalue()
+  for c in range(10):
+    line = f"class {c} was never predicted on validation; its precision is undefined and counts as"
+    assert (line in said) == (c in never)
+    assert (hard["precision"][c] is None) == (c in never)
 
 
 @pytest.mark.parametrize(
   "changes",
   [
     {"stages": {"joint": True}, "model": {"join": "sum"}},
-    {"hard_classes": {"selection": "random", "count": 3}, "model": {"join": "none"}},
+    {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
+    {"hard_classes": {"count": 9}, "routing": {"offload_rule": "edge", "calibrate": True}},
   ],
   ids=str,
 )
