@@ -60,10 +60,12 @@ def evaluate(
     config, run, dataset, hard_classes, reporter, reuse_records
   )
 
-  reporter.say(f"sweeping {config.evaluation.num_thresholds} thresholds")
+  reporter.say(
+    f"sweeping {config.evaluation.num_thresholds} thresholds, to choose on "
+    f"{chooses.sum()} of {len(chooses)} validation images"
+  )
   hard = is_hard(hard_classes, config.dataset.num_classes)
   macs = block_macs(build(config), config)
-  reporter.say(f"choosing thresholds on {chooses.sum()} of {len(chooses)} validation images")
   choosing = jax.tree.map(lambda values: values[chooses], validation)
   systems = evaluate_systems(config, macs, hard, choosing, test, wish)
   context = Context.of(config, macs, hard, test)

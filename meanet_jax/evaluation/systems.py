@@ -86,7 +86,8 @@ def evaluate_systems(
     for name, policy in policies(config).items()
   }
   meanet, hard_threshold = systems["meanet"], config.routing.hard_threshold
-  random = Random(meanet.policy, rate=meanet.counts.cloud[meanet.chosen] / len(test.label))
+  rate = float(meanet.counts.cloud[meanet.chosen] / len(test.label))
+  random = Random(meanet.policy, rate)
   oracle = Oracle(meanet.policy).route(test, is_hard, hard_threshold)
   at_random = random.expected_counts(test, is_hard, hard_threshold)
   systems["random"] = _single(meanet.policy, at_random)

@@ -10,7 +10,8 @@ What this asks of the calibration images: they are independent draws from that d
 they chose nothing else about the policy - no hard classes, no temperature, no grid. They are a part
 of the validation split of their own, therefore, drawn at random (`data/validation.py`). Of a
 validation split that was itself drawn class by class they are not quite independent of the rest;
-tests/routing/test_coverage.py measures that the confidence holds there too.
+tests/routing/test_coverage.py measures that the confidence holds there too. The confidence is that
+of one system under one wish, stated beforehand: of many that were tried, the best one has less.
 """
 
 import math
