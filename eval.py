@@ -17,6 +17,9 @@ from meanet_jax.runs.directory import RunDirectory
 _options = cli.define_read_flags()
 _WORKDIRS = flags.DEFINE_multi_string("workdir", [], "A run that train.py finished; repeatable.")
 _OUTPUT = flags.DEFINE_string("output", "runs/comparison", "Where several runs are compared.")
+_REUSE = flags.DEFINE_boolean(
+  "reuse_records", False, "Read the records of an earlier evaluation; run no network."
+)
 _WISH = {
   name: flags.DEFINE_float(name.replace("_", "-"), None, help, lower_bound=low, upper_bound=high)
   for name, help, low, high in (
@@ -42,8 +45,9 @@ def main() -> None:
     wish = Wish(**asked)
     if set(asked) <= {"confidence"}:  # of the wish that the run was configured with
       wish = dataclasses.replace(configured_wish(run.config()), **asked)
-    if alone or asked or not (run.eval_path / "summary.json").exists():
-      evaluate(workdir, reporter, wish, _options())
+    done = (run.eval_path / "summary.json").exists()
+    if alone or asked or _REUSE.value or not done:
+      evaluate(workdir, reporter, wish, _REUSE.value, _options())
   if not alone:
     compare(_WORKDIRS.value, _OUTPUT.value, reporter)
 

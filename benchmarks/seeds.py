@@ -3,6 +3,7 @@
 Command: python benchmarks/seeds.py [--config configs/digits.py --seeds 5]
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def report(name: str, summaries: list[dict], seconds: list[float]) -> str:
     f"`edge_only` above `main_only`: {spread(gain, 2)} points ({each(gain)}).",
     f"`meanet` above `cloud_only`: {spread(gap, 2)} points ({each(gap)}), "
     f"with at most {most:.1f}% of any seed's test images sent to the cloud.",
-    f"Training and evaluation took {spread(seconds, 0)} s a seed, compilation included.",
+    f"Training and evaluation took {spread(seconds, 0)} s a seed, compilation included, "
+    f"with a load average of {os.getloadavg()[2]:.1f} over the last 15 minutes.",
     "",
     f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",

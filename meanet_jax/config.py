@@ -221,6 +221,9 @@ class EvaluationConfig:
 
   batch_size: global; the last batch is padded and masked.
   num_thresholds: points of the threshold sweep.
+  calibration_fraction: share of the validation images that select no hard class and fit no
+    temperature. With `confidence`, thresholds are chosen on them alone, because a guarantee needs
+    images that chose nothing else; without it, on the whole validation split.
   max_offload, max_energy_mj, max_latency_ms, min_accuracy, price, confidence: the wish under which
     thresholds are chosen on validation, as in `meanet_jax/routing/choose.py`; unset asks nothing.
     eval.py's flags of these names replace all of it (`--confidence` alone joins it).
@@ -228,6 +231,7 @@ class EvaluationConfig:
 
   batch_size: Positive = 128
   num_thresholds: Annotated[int, Range(2)] = 1001
+  calibration_fraction: Annotated[float, Range(0, 0.9)] = 0.0
   max_offload: Fraction | None = 0.2
   max_energy_mj: NonNegativeFloat | None = None
   max_latency_ms: NonNegativeFloat | None = None
@@ -317,6 +321,11 @@ def validate(config: Config) -> None:
   for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
     if len(values) not in (1, channels):
       raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
+  if config.evaluation.confidence is not None and not config.evaluation.calibration_fraction:
+    raise UserError(
+      "evaluation.calibration_fraction is 0; accepted: above 0 with evaluation.confidence, "
+      "which needs validation images that chose nothing else"
+    )
   for name in STAGE_NAMES:
     _validate_stage(config, name)
 

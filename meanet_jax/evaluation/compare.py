@@ -1,5 +1,6 @@
 """Several evaluated runs in one report: mean and spread over runs."""
 
+import base64
 import csv
 import html
 import statistics
@@ -37,9 +38,13 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     reporter: gets the table.
 
   Raises:
-    UserError: a run without evaluation, or runs of different data sets.
+    UserError: a run without evaluation, one that is given twice, or runs of different data sets.
   """
   runs = [RunDirectory.existing(workdir) for workdir in workdirs]
+  places = [run.path.resolve() for run in runs]
+  for workdir, place in zip(workdirs, places, strict=True):
+    if places.count(place) > 1:
+      raise UserError(f"workdir {workdir} is given twice; accepted: different runs")
   summaries = [read_json(run.eval_path / "summary.json") for run in runs]
   for key in ("dataset", "num_classes", "num_examples"):
     found = {summary[key] for summary in summaries}
@@ -76,7 +81,8 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     },
   )
   picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
-  write_text(out / "comparison.html", _page(spreads, workdirs, picture.name))
+  wishes = [_wish(summary["wish"]) for summary in summaries]
+  write_text(out / "comparison.html", _page(spreads, dict(zip(workdirs, wishes)), picture))
   table = Table(title=f"{len(runs)} runs: mean ± standard deviation")
   table.add_column("system")
   for _, title, _ in COLUMNS:
@@ -90,6 +96,8 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
     reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
+  if len(set(wishes)) > 1:
+    reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
   reporter.say(f"comparison is in {output}")
 
 
@@ -129,23 +137,30 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
   return np.interp(OFFLOADS, offload[order], accuracy[order])
 
 
-def _page(spreads: dict[str, Any], workdirs: list[str], picture: str) -> str:
+def _wish(wish: dict[str, float | None]) -> str:
+  return ", ".join(f"{name} {value:g}" for name, value in wish.items() if value is not None)
+
+
+def _page(spreads: dict[str, Any], wishes: dict[str, str], picture: Path) -> str:
   head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
   body = "".join(
     f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
     for name, values in spreads.items()
   )
-  runs = "".join(f"<li>{html.escape(workdir)}" for workdir in workdirs)
+  runs = "".join(f"<li>{html.escape(f'{run}: {wish}')}" for run, wish in wishes.items())
+  image = base64.b64encode(picture.read_bytes()).decode()
   return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Comparison of {len(workdirs)} runs</title>
+<title>Comparison of {len(wishes)} runs</title>
 <style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui; margin: 1rem; }}
 div {{ overflow-x: auto; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
 img {{ max-width: 100%; background: white; }}</style>
-<h1>Comparison of {len(workdirs)} runs</h1>
-<p>Mean ± standard deviation over runs, on the test split.</p>
+<h1>Comparison of {len(wishes)} runs</h1>
+<p>Mean ± standard deviation over runs, on the test split, at the operating points chosen on
+validation.</p>
 <div><table><tr><th>system{head}{body}</table></div>
-<img src="{picture}" alt="accuracy against offload, mean and standard deviation">
+<img src="data:image/png;base64,{image}" alt="accuracy against offload: mean and spread">
+<p>Runs, and the wishes under which their thresholds were chosen:</p>
 <ul>{runs}</ul>
 </html>
 """

@@ -12,7 +12,6 @@ from meanet_jax.data.augment import normalise
 from meanet_jax.data.splits import padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pool import Pool
-from meanet_jax.evaluation.records import refuse_nan
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables, by_collection
 from meanet_jax.routing.classes import is_hard
@@ -24,7 +23,7 @@ from meanet_jax.routing.policies import (
   judged_hard,
   offloads_early,
 )
-from meanet_jax.routing.scores import Scores, hard_probability, scores
+from meanet_jax.routing.scores import Scores, hard_probability, refuse_nan, scores
 
 PyTree = Any
 Cloud = Callable[[UInt8[np.ndarray, "m h w c"]], Int[np.ndarray, " m"]]
@@ -119,7 +118,8 @@ class EarlyExit:
     """An answer for every image, in input order; n is any number.
 
     Raises:
-      UserError: images of another shape, NaN logits, or a cloud that answers in another shape.
+      UserError: images of another shape, NaN or infinite logits, or a cloud that answers in
+        another shape.
     """
     if images.shape[1:] != self._image_shape:
       raise UserError(f"images are {images.shape[1:]}; accepted: {self._image_shape}")

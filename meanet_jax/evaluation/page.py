@@ -16,14 +16,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from plotly.offline import get_plotlyjs
 
 from meanet_jax.data.splits import Split
-from meanet_jax.evaluation.examples import Examples, data_uri, pick, route_chosen
+from meanet_jax.evaluation.examples import Examples, data_uri, pick
 from meanet_jax.evaluation.report import COLUMNS, rows
-from meanet_jax.evaluation.systems import Curve
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.policies import Route
 
 # Columns of operating_points.csv that the slider moves, and how page.js writes their numbers.
 FIELDS = (
@@ -56,8 +55,7 @@ class Evaluation:
   summary, hard_classes, config, environment: contents of the JSON files of these names.
   operating_points: text of operating_points.csv, so that the page has its very numbers.
   confusion: of the main block on the test split, true classes in rows.
-  meanet: the system whose routes at its chosen operating point give the example images.
-  records, test: of the test split, in one order.
+  taken: where MEANet sends the images of `test` at its chosen operating point.
   """
 
   summary: dict[str, Any]
@@ -65,9 +63,7 @@ class Evaluation:
   class_names: tuple[str, ...]
   hard_classes: dict[str, Any]
   confusion: Int[np.ndarray, "c c"]
-  meanet: Curve
-  is_hard: Bool[np.ndarray, " c"]
-  records: Records
+  taken: Route
   test: Split
   config: dict[str, Any]
   environment: dict[str, Any]
@@ -76,15 +72,14 @@ class Evaluation:
 def report_page(evaluation: Evaluation) -> str:
   """The text of report.html."""
   summary = evaluation.summary
-  taken = route_chosen(evaluation.meanet, evaluation.records, evaluation.is_hard)
-  examples = pick(taken, evaluation.records.label, EXAMPLES_PER_KIND)
+  examples = pick(evaluation.taken, evaluation.test.labels, EXAMPLES_PER_KIND)
   return string.Template(_part("page.html")).substitute(
     title=html.escape(f"MEANet on {summary['dataset']}"),
     style=_part("page.css"),
     lead=html.escape(
       f"{summary['num_examples']} {summary['split']} images of {summary['num_classes']} classes. "
-      f"Thresholds were chosen on the validation split; numbers are of the {summary['split']} "
-      f"split, unless they say otherwise."
+      f"Thresholds were chosen on {_chosen_on(summary['wish']['confidence'])}; numbers are of "
+      f"the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
     unmet="".join(
@@ -101,6 +96,20 @@ def report_page(evaluation: Evaluation) -> str:
     plotly=get_plotlyjs(),
     script=_part("page.js"),
   )
+
+
+def _chosen_on(confidence: float | None) -> str:
+  if confidence is None:
+    return "the validation split"
+  return (
+    "validation images that chose nothing else, so that a wish that a system keeps holds for it on "
+    f"new images with probability {confidence:g} (Learn then Test)"
+  )
+
+
+def _skipped(summary: dict[str, Any]) -> str:
+  counts = [f"{count} of {split}" for split, count in summary["skipped_images"].items() if count]
+  return f" Images that cannot be decoded were left out: {', '.join(counts)}." if counts else ""
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:

@@ -2,39 +2,39 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Bool
 
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
-from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.examples import route_chosen
 from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
-from meanet_jax.evaluation.records import Temperatures, make_records, save_records
 from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
-from meanet_jax.evaluation.study import calibration, fit_temperatures, study
+from meanet_jax.evaluation.study import study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs, training_activation_bytes
-from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
-from meanet_jax.routing.policies import Records
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
-from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.parallel import check_batch_size, replicate
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.parallel import check_batch_size
+from meanet_jax.training.pipeline import read_hard_classes
 
 
 def evaluate(
   workdir: str | Path,
   reporter: Reporter,
   wish: Wish | None = None,
+  reuse_records: bool = False,
   options: ReadOptions | None = None,
 ) -> None:
   """Collects records, chooses thresholds on validation, reports on test; writes `eval/`.
@@ -43,10 +43,12 @@ def evaluate(
     workdir: a run with all stages finished.
     reporter: progress, the table, and wishes that cannot be kept.
     wish: replaces the configuration's.
+    reuse_records: read the records of an earlier evaluation instead of running the networks.
     options: where and how data are read.
 
   Raises:
-    UserError: no run in `workdir`, one with unfinished stages, or a wish that cannot be tested.
+    UserError: no run in `workdir`, one with unfinished stages, a wish that cannot be tested, or
+      records that cannot be reused.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
@@ -59,14 +61,23 @@ def evaluate(
   dataset = load(config.dataset, options, reporter)
   run.record_data(dataset.describe())
   hard_classes = read_hard_classes(run)
-  validation, test, calibrated = _collect(config, run, dataset, hard_classes, reporter)
+  wish = configured_wish(config) if wish is None else wish
+  chooses = threshold_images(config, wish, len(dataset.validation))
+  validation, test, calibrated = collect(
+    config, run, dataset, hard_classes, reporter, reuse_records
+  )
 
-  reporter.say(f"sweeping {config.evaluation.num_thresholds} thresholds")
+  reporter.say(
+    f"sweeping {config.evaluation.num_thresholds} thresholds, to choose on "
+    f"{chooses.sum()} of {len(chooses)} validation images"
+  )
   hard = is_hard(hard_classes, config.dataset.num_classes)
   macs = block_macs(build(config), config)
-  wish = configured_wish(config) if wish is None else wish
-  systems = evaluate_systems(config, macs, hard, validation, test, wish)
+  choosing = jax.tree.map(lambda values: values[chooses], validation)
+  systems = evaluate_systems(config, macs, hard, choosing, test, wish)
   context = Context.of(config, macs, hard, test)
+  meanet = systems["meanet"]
+  taken = route_chosen(meanet, test, hard)
   summary = {
     "dataset": dataset.name,
     "split": "test",
@@ -78,7 +89,7 @@ def evaluate(
     "wish": dataclasses.asdict(wish),
     "systems": {name: summary_entry(context, line) for name, line in systems.items()},
     "calibration": calibrated,
-    "study": study(systems["meanet"].policy, config, validation, test, hard)
+    "study": study(meanet.policy, config, validation, test, hard, taken)
     | {"training_activation_bytes": training_activation_bytes(build(config), config)},
   }
   out = run.eval_path
@@ -96,9 +107,7 @@ def evaluate(
     class_names=dataset.class_names,
     hard_classes=read_json(run.hard_classes_path),
     confusion=confusion,
-    meanet=systems["meanet"],
-    is_hard=hard,
-    records=test,
+    taken=taken,
     test=dataset.test,
     config=read_json(run.config_path),
     environment=read_json(run.path / "environment.json"),
@@ -119,25 +128,25 @@ def configured_wish(config: Config) -> Wish:
   return Wish(**{name: getattr(config.evaluation, name) for name in names})
 
 
-def _collect(
-  config: Config, run: RunDirectory, dataset: Dataset, hard_classes: np.ndarray, reporter: Reporter
-) -> tuple[Records, Records, dict[str, Any]]:
-  """Records of validation and test, and the calibration of every exit."""
-  model = build(config)
-  variables = replicate(load_variables(config, model, dataset, run, reporter.say))
-  forward = ForwardPass(model, Exits.ALL, config.dataset, config.evaluation.batch_size)
-  run.eval_path.mkdir(exist_ok=True)
+def threshold_images(config: Config, wish: Wish, num_images: int) -> Bool[np.ndarray, " n"]:
+  """The validation images on which thresholds are chosen.
 
-  def logits(split: Split, name: str) -> Outputs:
-    reporter.say(f"collecting logits of {len(split)} {name} images")
-    return forward(variables, split)
+  All of them or, under a confidence, those that chose nothing else.
 
-  on_validation = logits(dataset.validation, "validation")
-  on_test = logits(dataset.test, "test")
-  temperatures = fit_temperatures(on_validation, dataset.validation.labels, hard_classes)
-  applied = temperatures if config.routing.calibrate else Temperatures()
-  validation = make_records(on_validation, dataset.validation, hard_classes, applied)
-  test = make_records(on_test, dataset.test, hard_classes, applied)
-  save_records(run.eval_path / "records_validation.npz", validation)
-  save_records(run.eval_path / "records.npz", test)
-  return validation, test, calibration(on_test, dataset.test.labels, hard_classes, temperatures)
+  Args:
+    config: the run's.
+    wish: under which thresholds are chosen.
+    num_images: n, of the validation split.
+
+  Raises:
+    UserError: a confidence, and a run that kept no such images.
+  """
+  if wish.confidence is None:
+    return np.ones(num_images, bool)
+  fraction = config.evaluation.calibration_fraction
+  if not fraction:
+    raise UserError(
+      f"confidence {wish.confidence:g} needs validation images that chose nothing else, and "
+      "evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
+    )
+  return calibration_part(num_images, fraction, config.dataset.split_seed)

@@ -1,17 +1,15 @@
 """Records: what every exit says about every image of a split, collected once, swept afterwards."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from meanet_jax.data.splits import Split
-from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import Scores, hard_probability, scores
+from meanet_jax.routing.scores import hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")
 
@@ -33,16 +31,11 @@ def make_records(
   """The records of a split from the logits of all three exits.
 
   Args:
-    outputs: NumPy logits [n, ...] of every exit.
+    outputs: finite NumPy logits [n, ...] of every exit.
     split: the images' labels.
     hard_classes: the original numbers of the extension's classes.
     temperatures: positive.
-
-  Raises:
-    UserError: logits that are NaN.
   """
-  for name, logits in zip(EXITS, outputs, strict=True):
-    refuse_nan(name, logits)
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
@@ -57,35 +50,3 @@ def make_records(
     extension=scores(extension, hard_classes),
     cloud=scores(cloud),
   )
-
-
-def refuse_nan(exit: str, logits: Float[np.ndarray, "n c"]) -> None:
-  """Refuses NaN logits, which every comparison with a threshold would let pass in silence.
-
-  Raises:
-    UserError: naming the exit and how many of its images are affected.
-  """
-  bad = int(np.isnan(logits).any(axis=-1).sum())
-  if bad:
-    raise UserError(f"exit {exit} has NaN logits for {bad} of {len(logits)} images; accepted: none")
-
-
-def save_records(path: Path, records: Records) -> None:
-  """Writes records as an npz file, whole or not at all, with entries named `EXIT_SCORE`."""
-  arrays = {"label": records.label, "hard_probability": records.hard_probability}
-  for name in EXITS:
-    exit_scores: Scores = getattr(records, name)
-    arrays |= {f"{name}_{field}": value for field, value in exit_scores._asdict().items()}
-  partial = path.with_name(f".{path.stem}.partial.npz")
-  np.savez(partial, allow_pickle=False, **arrays)
-  partial.replace(path)
-
-
-def load_records(path: Path) -> Records:
-  """Reads what `save_records` wrote."""
-  with np.load(path, allow_pickle=False) as arrays:
-    exits = {
-      name: Scores(**{field: arrays[f"{name}_{field}"] for field in Scores._fields})
-      for name in EXITS
-    }
-    return Records(arrays["label"], arrays["hard_probability"], **exits)

@@ -18,7 +18,15 @@ from meanet_jax.routing.calibration import (
 )
 from meanet_jax.routing.classes import label_map
 from meanet_jax.routing.exact import kept_on_edge
-from meanet_jax.routing.policies import Policy, Records
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  Records,
+  Route,
+  judged_hard,
+)
 from meanet_jax.routing.scores import scores
 
 CRITERIA = ("entropy", "max_prob", "margin")
@@ -59,7 +67,8 @@ def calibration(
     for divisor in (1.0, temperature):
       answer = scores((logits[of] / np.float32(divisor)).astype(np.float32), classes)
       right = answer.prediction == labels[of]
-      errors.append(expected_calibration_error(answer.max_prob, right))
+      # Without an image there is no error, not one of 0.
+      errors.append(expected_calibration_error(answer.max_prob, right) if of.any() else None)
     result[name] = {
       "temperature": temperature,
       "num_examples": int(of.sum()),
@@ -90,17 +99,31 @@ def study(
   validation: Records,
   test: Records,
   is_hard: Bool[np.ndarray, " c"],
+  taken: Route,
 ) -> dict[str, Any]:
   """Figures on the test split, and the threshold of the closed-form fit on validation.
 
   accuracy: of each exit alone; the extension's on images of hard classes.
-  detection: of "main predicts a hard class" as a test for "the class is hard".
+  exits: of the images that end there in `taken`: how many, and the share of right answers (None at
+    an exit where no image ends).
+  detection: of "the policy judges the image hard" as a test for "its class is hard"; precision is
+    that of the answer "hard", easy_precision that of "easy".
   main_errors: main's wrong answers by kind, as shares of all images.
   entropy: of main's right and wrong answers, means and quartiles, in nats.
+
+  Args:
+    policy: MEANet's.
+    config: the experiment.
+    validation, test: records of the splits.
+    is_hard: [c].
+    taken: where the test images end at MEANet's chosen operating point.
   """
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label
-  found = int(np.sum(truly_hard & taken_hard))
+  judged = judged_hard(
+    policy, test.main, test.hard_probability, is_hard, config.routing.hard_threshold
+  )
+  right = taken.prediction == test.label
   kinds = {
     "easy_taken_for_hard": ~truly_hard & taken_hard,
     "hard_taken_for_easy": truly_hard & ~taken_hard,
@@ -113,10 +136,15 @@ def study(
       "extension_on_hard": _share((test.extension.prediction == test.label)[truly_hard]),
       "cloud": _share(test.cloud.prediction == test.label),
     },
+    "exits": {
+      name: {"num_examples": int(of.sum()), "accuracy": _share(right[of])}
+      for name, of in zip(EXITS, (taken.exit == exit for exit in (MAIN, EXTENSION, CLOUD)))
+    },
     "detection": {
-      "accuracy": _share(truly_hard == taken_hard),
-      "precision": _ratio(found, int(taken_hard.sum())),
-      "recall": _ratio(found, int(truly_hard.sum())),
+      "accuracy": _share(truly_hard == judged),
+      "precision": _share(truly_hard[judged]),
+      "easy_precision": _share(~truly_hard[~judged]),
+      "recall": _share(judged[truly_hard]),
     },
     "main_errors": {name: _share(mask) for name, mask in kinds.items()},
     "entropy": {
@@ -166,10 +194,6 @@ def closed_form_threshold(
 
 def _share(mask: Bool[np.ndarray, " n"]) -> float | None:
   return float(mask.mean()) if len(mask) else None
-
-
-def _ratio(part: int, whole: int) -> float | None:
-  return part / whole if whole else None
 
 
 def _distribution(values: Float[np.ndarray, " n"]) -> dict[str, float] | None:

@@ -10,10 +10,11 @@ from jaxtyping import Bool
 
 from meanet_jax.config import Config
 from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
+from meanet_jax.routing.baselines import Oracle, Random, policy_baselines
 from meanet_jax.routing.choose import Points, Wish, choose
-from meanet_jax.routing.exact import kept_on_edge
-from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Records, Thresholds
-from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
+from meanet_jax.routing.counts import Counts, count
+from meanet_jax.routing.policies import Policy, Records, Thresholds
+from meanet_jax.routing.sweep import sweep, threshold_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +54,10 @@ class Curve:
 
 
 def policies(config: Config) -> dict[str, Policy]:
-  """The systems of summary.json by name, baselines first."""
+  """The systems of summary.json that are policies by name, baselines first."""
   routing = config.routing
   meanet = Policy(routing.hard_rule, routing.edge_rule, routing.offload_rule, routing.criterion)
-  return {
-    "main_only": dataclasses.replace(meanet, hard_rule="never", offload_rule="never"),
-    "edge_only": dataclasses.replace(meanet, offload_rule="never"),
-    "cloud_only": dataclasses.replace(meanet, hard_rule="never", offload_rule="always"),
-    "main_cloud": dataclasses.replace(meanet, hard_rule="never", offload_rule="main"),
-    "meanet": meanet,
-  }
+  return policy_baselines(meanet) | {"meanet": meanet}
 
 
 def evaluate_systems(
@@ -75,6 +70,13 @@ def evaluate_systems(
 ) -> dict[str, Curve]:
   """Every system of summary.json, thresholds chosen on validation, counts on test.
 
+  Args:
+    config, macs: what images cost, and the rules.
+    is_hard: [c].
+    validation: what thresholds are chosen on; with a confidence, images that chose nothing else.
+    test: what every figure is of.
+    wish: under which thresholds are chosen.
+
   Raises:
     UserError: a wish that cannot be tested (see `choose`).
   """
@@ -83,10 +85,13 @@ def evaluate_systems(
     name: _curve(policy, on_validation, validation, test, wish)
     for name, policy in policies(config).items()
   }
-  meanet = systems["meanet"]
-  share = meanet.counts.cloud[meanet.chosen] / len(test.label)
-  systems["random"] = _single(meanet.policy, _random_counts(systems, share))
-  systems["oracle"] = _single(meanet.policy, _oracle_counts(config, test, is_hard, meanet.policy))
+  meanet, hard_threshold = systems["meanet"], config.routing.hard_threshold
+  rate = float(meanet.counts.cloud[meanet.chosen] / len(test.label))
+  random = Random(meanet.policy, rate)
+  oracle = Oracle(meanet.policy).route(test, is_hard, hard_threshold)
+  at_random = random.expected_counts(test, is_hard, hard_threshold)
+  systems["random"] = _single(meanet.policy, at_random)
+  systems["oracle"] = _single(meanet.policy, count(oracle, test, is_hard))
   return systems
 
 
@@ -130,38 +135,10 @@ def _points(context: Context, policy: Policy, counts: Counts) -> Points:
   )
 
 
-def _random_counts(systems: dict[str, Curve], share: float) -> Counts:
-  """Expected counts when a share of the images, drawn at random, goes to the cloud."""
-  edge, cloud = systems["edge_only"].counts, systems["cloud_only"].counts
-  mixed = Counts(*((1 - share) * e + share * c for e, c in zip(edge, cloud, strict=True)))
-  if systems["meanet"].policy.offload_rule == "edge":
-    return mixed._replace(ran_extension=edge.ran_extension)
-  return mixed
-
-
-def _oracle_counts(
-  config: Config, test: Records, is_hard: Bool[np.ndarray, " c"], policy: Policy
-) -> Counts:
-  """Counts when exactly those images go to the cloud that the edge gets wrong and it gets right."""
-  stays, _ = kept_on_edge(policy, test, is_hard, config.routing.hard_threshold)
-  edge_right = stays.prediction == test.label
-  cloud_right = test.cloud.prediction == test.label
-  sent = ~edge_right & cloud_right
-  right, hard = edge_right | sent, is_hard[test.label]
-  masks = (
-    right,
-    right & hard,
-    (stays.exit == MAIN) & ~sent,
-    (stays.exit == EXTENSION) & ~sent,
-    sent,
-    stays.ran_extension,
-  )
-  return Counts(*(np.array([mask.sum()]) for mask in masks))
-
-
-def _single(policy: Policy, counts: Counts) -> Curve:
+def _single(meanet: Policy, counts: Counts) -> Curve:
+  """One operating point without thresholds, of a system whose edge is `meanet`'s."""
   none = np.full(1, np.nan, np.float32)
-  return Curve(policy, Thresholds(none, none, none), counts, 0)
+  return Curve(meanet, Thresholds(none, none, none), Counts(*map(np.atleast_1d, counts)), 0)
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:

@@ -62,16 +62,21 @@ def choose(points: Points, num_images: int, wish: Wish) -> Choice:
   share a threshold offloads is known from few images, which of two is more accurate is not.
 
   Args:
-    points: on the validation split.
-    num_images: of that split.
-    wish: at least one limit or a price.
+    points: on validation images; with a confidence, on such that chose nothing else.
+    num_images: of those.
+    wish: at least one limit or a price; with a confidence, at least one limit.
 
   Raises:
-    UserError: an empty wish, or too few images for the confidence asked for.
+    UserError: an empty wish, a confidence in no limit, or too few images for the confidence.
   """
   limits = _limits(points, wish)
   if not limits and wish.price is None:
     raise UserError("no wish was given; accepted: a limit on offload, energy, latency or accuracy")
+  if not limits and wish.confidence is not None:
+    raise UserError(
+      f"confidence {wish.confidence:g} was asked with a price alone, which promises nothing; "
+      "accepted: with a limit on offload, energy, latency or accuracy"
+    )
   delta = None if wish.confidence is None else (1 - wish.confidence) / max(len(limits), 1)
   kept = np.ones(len(points.accuracy), bool)
   for limit in limits:
@@ -92,13 +97,16 @@ def choose(points: Points, num_images: int, wish: Wish) -> Choice:
 
 @dataclasses.dataclass(frozen=True)
 class _Limit:
-  """One limit on one quantity of every point; `worst` is the most that a single image can have."""
+  """One limit on one quantity of every point.
+
+  worst: the most that a single image can have; None for shares of images.
+  """
 
   name: str
   value: Any
   bound: float
   is_minimum: bool
-  worst: float
+  worst: float | None
 
   def kept(self) -> Bool[np.ndarray, " t"]:
     return self.value >= self.bound if self.is_minimum else self.value <= self.bound
@@ -113,22 +121,22 @@ class _Limit:
     count = len(self.value)
     # Safest first: few offloads for a budget, many for accuracy.
     order = np.arange(count) if self.is_minimum else np.arange(count)[::-1]
-    if self.worst == 1:
-      rate = 1 - self.value if self.is_minimum else self.value
-      limit = 1 - self.bound if self.is_minimum else self.bound
-      _check_images(self.name, limit, num_images, delta)
-      violations = np.rint(rate * num_images).astype(int)
+    worst = 1.0 if self.worst is None else self.worst
+    mean = (1 - self.value if self.is_minimum else self.value) / worst
+    limit = (1 - self.bound if self.is_minimum else self.bound) / worst
+    _check_images(f"{self.name} {self.bound:g}", limit, num_images, delta)
+    if self.worst is None:
+      violations = np.rint(mean * num_images).astype(int)
       return fixed_sequence(binomial_p_value(violations, num_images, limit), order, delta)
-    mean = self.value / self.worst
-    return fixed_sequence(bounded_p_value(mean, num_images, self.bound / self.worst), order, delta)
+    return fixed_sequence(bounded_p_value(mean, num_images, limit), order, delta)
 
 
 def _limits(points: Points, wish: Wish) -> list[_Limit]:
   candidates = (
-    ("max-offload", points.offload, wish.max_offload, False, 1.0),
+    ("max-offload", points.offload, wish.max_offload, False, None),
     ("max-energy-mj", points.energy_mj, wish.max_energy_mj, False, points.worst_energy_mj),
     ("max-latency-ms", points.latency_ms, wish.max_latency_ms, False, points.worst_latency_ms),
-    ("min-accuracy", points.accuracy, wish.min_accuracy, True, 1.0),
+    ("min-accuracy", points.accuracy, wish.min_accuracy, True, None),
   )
   return [
     _Limit(name, value, bound, minimum, worst)
@@ -139,10 +147,10 @@ def _limits(points: Points, wish: Wish) -> list[_Limit]:
 
 def _check_images(name: str, limit: float, num_images: int, delta: float) -> None:
   if limit <= 0:
-    raise UserError(f"{name}: no number of images can show a rate of 0; accepted: a looser limit")
+    raise UserError(f"no number of images can show {name}; accepted: a looser limit")
   needed = images_needed(limit, delta)
   if num_images < needed:
     raise UserError(
-      f"the validation split has {num_images} images, too few to show {name} with this "
-      f"confidence; accepted: at least {needed}"
+      f"the calibration part of the validation split has {num_images} images, too few to show "
+      f"{name} with this confidence; accepted: at least {needed}"
     )

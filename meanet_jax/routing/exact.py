@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from meanet_jax.errors import UserError
+from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
@@ -21,7 +22,6 @@ from meanet_jax.routing.policies import (
   route,
 )
 from meanet_jax.routing.scores import uncertainty
-from meanet_jax.routing.sweep import Counts
 
 Mask = Bool[np.ndarray, " n"]
 

@@ -4,8 +4,14 @@
 sequence testing: operating points are tested in an order fixed beforehand, from the one that is
 safest for a wish, each at level delta, until the first that cannot be told to be safe. All those
 before it are safe at once with probability 1 - delta over the draw of the calibration images, for
-any distribution, provided that they are independent draws from it and chose nothing else about the
-policy. Several wishes share delta evenly (union bound).
+any distribution. Several wishes share delta evenly (union bound).
+
+What this asks of the calibration images: they are independent draws from that distribution, and
+they chose nothing else about the policy - no hard classes, no temperature, no grid. They are a part
+of the validation split of their own, therefore, drawn at random (`data/validation.py`). Of a
+validation split that was itself drawn class by class they are not quite independent of the rest;
+tests/routing/test_coverage.py measures that the confidence holds there too. The confidence is that
+of one system under one wish, stated beforehand: of many that were tried, the best one has less.
 """
 
 import math
@@ -19,6 +25,8 @@ def binomial_p_value(
   violations: Int[np.ndarray, " t"], num_images: int, limit: float
 ) -> Float[np.ndarray, " t"]:
   """P-value of "the rate is above `limit`", exact: P(Binomial(n, limit) <= violations)."""
+  if limit >= 1:
+    return np.zeros(len(violations))
   return scipy.stats.binom.cdf(violations, num_images, limit)
 
 

@@ -3,9 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from meanet_jax.config import Criterion
+from meanet_jax.errors import UserError
 
 Array = Any  # a NumPy or JAX array
 
@@ -23,6 +25,21 @@ class Scores(NamedTuple):
   max_prob: Float[Array, "*n"]
   entropy: Float[Array, "*n"]
   margin: Float[Array, "*n"]
+
+
+def refuse_nan(exit: str, logits: Float[np.ndarray, "n c"]) -> None:
+  """Refuses logits that are no finite numbers.
+
+  Their uncertainty is NaN, and every comparison with a threshold lets that pass in silence.
+
+  Raises:
+    UserError: naming the exit and how many of its images are affected.
+  """
+  bad = int((~np.isfinite(logits)).any(axis=-1).sum())
+  if bad:
+    raise UserError(
+      f"exit {exit} has NaN or infinite logits for {bad} of {len(logits)} images; accepted: none"
+    )
 
 
 def softmax(logits: Float[Array, "*n c"]) -> Float[Array, "*n c"]:

@@ -1,60 +1,15 @@
 """Every operating point of a policy over a grid of thresholds, counted in one compiled call."""
 
 import functools
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from meanet_jax.config import Criterion
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  Policy,
-  Records,
-  Thresholds,
-  route,
-)
+from meanet_jax.routing.counts import Counts, count
+from meanet_jax.routing.policies import Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import largest_uncertainty
-
-
-class Counts(NamedTuple):
-  """Images per outcome, int32, one entry per operating point.
-
-  correct: answered correctly; hard_correct: the same among images whose true class is hard.
-  main, extension, cloud: ended there. ran_extension: adaptive and extension block ran.
-  """
-
-  correct: Int[Array, "*t"]
-  hard_correct: Int[Array, "*t"]
-  main: Int[Array, "*t"]
-  extension: Int[Array, "*t"]
-  cloud: Int[Array, "*t"]
-  ran_extension: Int[Array, "*t"]
-
-
-def count(
-  policy: Policy, thresholds: Thresholds, records: Records, is_hard: Bool[Array, " c"]
-) -> Counts:
-  """The outcomes of one operating point; `policy` is static under `jit`."""
-  taken = route(policy, thresholds, records, is_hard)
-  correct = taken.prediction == records.label
-  truly_hard = is_hard[records.label]
-
-  def total(mask: Bool[Array, " n"]) -> Int[Array, ""]:
-    return jnp.sum(mask, dtype=jnp.int32)
-
-  return Counts(
-    correct=total(correct),
-    hard_correct=total(correct & truly_hard),
-    main=total(taken.exit == MAIN),
-    extension=total(taken.exit == EXTENSION),
-    cloud=total(taken.exit == CLOUD),
-    ran_extension=total(taken.ran_extension),
-  )
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "chunk"))
@@ -65,7 +20,7 @@ def sweep(
   is_hard: Bool[Array, " c"],
   chunk: int = 8,
 ) -> Counts:
-  """The outcomes at every point of a grid.
+  """The outcomes at every point of a grid, int32.
 
   Args:
     policy: the rules.
@@ -76,7 +31,7 @@ def sweep(
       faster, because they stay in the cache (benchmarks/sweep.py).
   """
   return jax.lax.map(
-    lambda point: count(policy, Thresholds(*point), records, is_hard),
+    lambda point: count(route(policy, Thresholds(*point), records, is_hard), records, is_hard),
     tuple(thresholds),
     batch_size=chunk,
   )

@@ -13,6 +13,7 @@ from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import check_pretrained, initial_variables
@@ -25,6 +26,7 @@ from meanet_jax.routing.classes import (
   random_classes,
   select_hard_classes,
 )
+from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.training import stages
@@ -104,8 +106,12 @@ class _Pipeline:
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    predictions = np.argmax(outputs.main, axis=-1)
-    confusion = confusion_matrix(validation.labels, predictions, config.dataset.num_classes)
+    refuse_nan("main", outputs.main)
+    fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+    selects = ~calibration_part(len(validation), fraction, seed)
+    predictions = np.argmax(outputs.main, axis=-1)[selects]
+    labels = validation.labels[selects]
+    confusion = confusion_matrix(labels, predictions, config.dataset.num_classes)
     precision = class_precision(confusion)
     if config.hard_classes.selection == "random":
       hard = random_classes(config.seed, len(precision), config.num_hard)
@@ -121,7 +127,7 @@ class _Pipeline:
         "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
         "confusion_matrix": confusion.tolist(),
         "split": "validation",
-        "num_examples": len(validation),
+        "num_examples": len(labels),
       },
     )
     for unseen in np.flatnonzero(np.isnan(precision)):

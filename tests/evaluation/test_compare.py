@@ -1,4 +1,6 @@
+import base64
 import json
+import re
 import shutil
 import statistics
 
@@ -48,6 +50,16 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
   page = (tmp_path / "out" / "comparison.html").read_text()
   assert "meanet" in page
   assert "http" not in page
+  # One file: the picture is in it.
+  (image,) = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+  assert base64.b64decode(image) == (tmp_path / "out" / "comparison.png").read_bytes()
+  for workdir, share in zip(two_runs, (0.1, 0.4), strict=True):
+    assert f"<li>{workdir}: max_offload {share}" in page
+  said = reporter.console.file.getvalue()
+  assert "under different wishes: max_offload 0.1; max_offload 0.4" in said
+
+  with pytest.raises(UserError, match="is given twice; accepted: different runs"):
+    compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out", reporter)
 
   other = json.loads((tmp_path / "b" / "eval" / "summary.json").read_text()) | {"dataset": "x"}
   write_json(tmp_path / "b" / "eval" / "summary.json", other)

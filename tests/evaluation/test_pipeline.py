@@ -1,6 +1,7 @@
 """eval.py on a real finished run: every number in its files, against plain loops over records."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -16,12 +17,14 @@ from rich.console import Console
 
 from meanet_jax.console import Reporter
 from meanet_jax.data.sources import load
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
-from meanet_jax.evaluation.records import load_records
+from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.directory import RunDirectory, read_json
 
@@ -63,13 +66,13 @@ def test_all_files_are_there_and_no_half_written_one(evaluated):
 def test_records_cover_both_splits_in_order(evaluated, tiny):
   dataset = load(tiny.dataset)
   for file, split in (("records", dataset.test), ("records_validation", dataset.validation)):
-    records = load_records(evaluated.eval_path / f"{file}.npz")
+    records = load_records(evaluated.eval_path / f"{file}.npz", None).records
     np.testing.assert_array_equal(records.label, split.labels)
 
 
 def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   summary = read_json(evaluated.eval_path / "summary.json")
-  records = load_records(evaluated.eval_path / "records.npz")
+  records = load_records(evaluated.eval_path / "records.npz", None).records
   n = summary["num_examples"]
   assert (summary["dataset"], summary["split"], n) == ("digits", "test", 719)
   assert list(summary["systems"]) == SYSTEMS
@@ -98,7 +101,7 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
 
 
 def test_the_threshold_was_chosen_on_validation(evaluated, tiny):
-  records = load_records(evaluated.eval_path / "records_validation.npz")
+  records = load_records(evaluated.eval_path / "records_validation.npz", None).records
   entry = read_json(evaluated.eval_path / "summary.json")["systems"]["meanet"]
   offloaded = np.mean(records.main.entropy > np.float32(entry["thresholds"]["main"]))
   assert offloaded <= tiny.evaluation.max_offload
@@ -157,6 +160,39 @@ def test_the_terminal_table(evaluated, module_reporter):
   assert "latency [ms]" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
   assert f"{100 * accuracy['accuracy']:.2f}" in line
+
+
+def test_a_test_split_without_hard_images_and_exits_without_any(
+  finished_run, tmp_path, reporter, monkeypatch
+):
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  run = RunDirectory.existing(tmp_path / "run")
+  hard = read_json(run.hard_classes_path)["classes"]
+  dataset = load(run.config().dataset)
+  easy = np.flatnonzero(~np.isin(dataset.test.labels, hard))
+  test = ArraySplit(dataset.test.images[easy], dataset.test.labels[easy])
+  monkeypatch.setattr(
+    "meanet_jax.evaluation.pipeline.load", lambda _: dataclasses.replace(dataset, test=test)
+  )
+  evaluate(run.path, reporter, Wish(max_offload=0.0))
+  summary = read_json(run.eval_path / "summary.json")
+  assert summary["num_examples"] == len(easy)
+  for entry in summary["systems"].values():
+    assert entry["hard_accuracy"] is None
+    assert entry["easy_accuracy"] == pytest.approx(entry["accuracy"])
+  assert summary["systems"]["main_only"]["fraction"]["extension"] == 0
+  study, calibration = summary["study"], summary["calibration"]
+  assert study["exits"]["cloud"] == {"num_examples": 0, "accuracy": None}
+  assert study["accuracy"]["extension_on_hard"] is None
+  assert study["detection"]["recall"] is None
+  assert study["detection"]["precision"] == 0
+  assert calibration["extension"]["expected_calibration_error"] is None
+  with (run.eval_path / "operating_points.csv").open() as file:
+    assert {row["hard_accuracy"] for row in csv.DictReader(file)} == {"nan"}
+  page = (run.eval_path / "report.html").read_text(encoding="utf-8")
+  assert page.count(">right: none</h4>") + page.count(">wrong: none</h4>") >= 2
+  rows = [line for line in reporter.console.file.getvalue().splitlines() if "meanet" in line]
+  assert " - " in rows[0]
 
 
 def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):

@@ -1,11 +1,8 @@
 import numpy as np
-import pytest
 
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import load_records, make_records, save_records
+from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Outputs
-from tests.experiments import random_records
 
 HARD = np.array([1, 3], np.int32)
 
@@ -27,24 +24,3 @@ def test_the_extension_answers_in_original_class_numbers():
   np.testing.assert_allclose(
     records.hard_probability, exp[:, HARD].sum(-1) / exp.sum(-1), rtol=1e-5
   )
-
-
-def test_nan_logits_are_refused_and_counted():
-  logits = outputs(np.random.default_rng(0))
-  logits.extension[2, 1] = np.nan
-  with pytest.raises(UserError, match="exit extension has NaN logits for 1 of 5 images"):
-    make_records(logits, split(), HARD)
-
-
-def test_records_survive_the_disk(tmp_path):
-  records = random_records(np.random.default_rng(0), 20, 6, HARD)
-  save_records(tmp_path / "records.npz", records)
-  loaded = load_records(tmp_path / "records.npz")
-  assert [p.name for p in tmp_path.iterdir()] == ["records.npz"]
-  for ours, theirs in zip(
-    (*loaded[:2], *loaded.main, *loaded.extension, *loaded.cloud),
-    (*records[:2], *records.main, *records.extension, *records.cloud),
-    strict=True,
-  ):
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_array_equal(ours, theirs)

@@ -16,17 +16,19 @@ from meanet_jax.evaluation.study import (
   study,
 )
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.policies import PRESETS
+from meanet_jax.routing.policies import PRESETS, Thresholds, route
 from tests.experiments import random_records
 
 HARD = np.array([1, 3, 4])
 IS_HARD = np.isin(np.arange(6), HARD)
+AT = Thresholds(np.float32(0.8), np.float32(0.8), np.float32(0.5))
 
 
 def test_the_study_equals_plain_counts():
   validation = random_records(np.random.default_rng(0), 80, 6, HARD)
   test = random_records(np.random.default_rng(1), 120, 6, HARD)
-  result = study(PRESETS["paper"], Config(), validation, test, IS_HARD)
+  taken = route(PRESETS["paper"], AT, test, IS_HARD)
+  result = study(PRESETS["paper"], Config(), validation, test, IS_HARD, taken)
   pairs = list(zip(test.label.tolist(), test.main.prediction.tolist(), strict=True))
   hard = set(HARD.tolist())
   expected = {
@@ -45,6 +47,14 @@ def test_the_study_equals_plain_counts():
   both = sum(a and b for a, b in zip(detected, truly, strict=True))
   assert result["detection"]["precision"] == pytest.approx(both / sum(detected))
   assert result["detection"]["recall"] == pytest.approx(both / sum(truly))
+  neither = sum(not (a or b) for a, b in zip(detected, truly, strict=True))
+  assert result["detection"]["easy_precision"] == pytest.approx(neither / (120 - sum(detected)))
+  assert result["detection"]["accuracy"] == pytest.approx((both + neither) / 120)
+  for number, exit in enumerate(("main", "extension", "cloud")):
+    ended = [i for i in range(120) if taken.exit[i] == number]
+    right = [taken.prediction[i] == test.label[i] for i in ended]
+    assert result["exits"][exit]["num_examples"] == len(ended) > 0
+    assert result["exits"][exit]["accuracy"] == pytest.approx(sum(right) / len(ended))
   extension = [p == y for p, y in zip(test.extension.prediction, test.label, strict=True)]
   on_hard = [right for right, h in zip(extension, truly, strict=True) if h]
   assert result["accuracy"]["extension_on_hard"] == pytest.approx(sum(on_hard) / len(on_hard))
@@ -60,11 +70,27 @@ def test_the_study_equals_plain_counts():
   assert entropy["wrong"]["mean"] == pytest.approx(test.main.entropy[~right].mean())
 
 
+def test_detection_is_that_of_the_policy():
+  test = random_records(np.random.default_rng(1), 120, 6, HARD)
+  taken = route(PRESETS["abstract"], AT, test, IS_HARD)
+  result = study(PRESETS["abstract"], Config(), test, test, IS_HARD, taken)["detection"]
+  judged = [p > 0.5 for p in test.hard_probability]
+  assert judged != [int(p) in HARD for p in test.main.prediction]
+  right = [int(y) in HARD for y, j in zip(test.label, judged, strict=True) if j]
+  assert result["precision"] == pytest.approx(sum(right) / len(right))
+
+
 def test_no_hard_image_in_the_test_split_is_no_accident():
   records = random_records(np.random.default_rng(1), 60, 6, HARD)
   easy = np.flatnonzero(~IS_HARD[records.label])
   test = jax.tree.map(lambda values: values[easy], records)
-  result = study(PRESETS["paper"], Config(), records, test, IS_HARD)
+  # Nor is an exit where no image ends: this threshold sends every image away.
+  taken = route(PRESETS["paper"], AT._replace(main=np.float32(-1)), test, IS_HARD)
+  result = study(PRESETS["paper"], Config(), records, test, IS_HARD, taken)
+  for exit in ("main", "extension"):
+    assert result["exits"][exit] == {"num_examples": 0, "accuracy": None}
+  cloud = (test.cloud.prediction == test.label).mean()
+  assert result["exits"]["cloud"] == {"num_examples": len(easy), "accuracy": pytest.approx(cloud)}
   assert result["accuracy"]["extension_on_hard"] is None
   assert result["detection"]["recall"] is None
 
@@ -118,3 +144,7 @@ def test_an_exit_without_images_keeps_its_temperature():
   found = fit_temperatures(outputs, np.zeros(50, np.int32), HARD)
   assert found.extension == Temperatures().extension == 1
   assert math.isfinite(found.main)
+  errors = calibration(outputs, np.zeros(50, np.int32), HARD, found)
+  assert errors["extension"]["num_examples"] == 0
+  assert errors["extension"]["expected_calibration_error"] is None
+  assert 0 <= errors["main"]["expected_calibration_error"] <= 1

@@ -53,8 +53,33 @@ def test_too_few_images_are_counted():
     choose(POINTS, 100, wish)
   assert images_needed(0.01, 0.05) == 299
   assert 0.99**299 <= 0.05 < 0.99**298
-  with pytest.raises(UserError, match="a rate of 0"):
+  with pytest.raises(UserError, match="no number of images can show max-offload 0"):
     choose(POINTS, 100, Wish(max_offload=0.0, confidence=0.9))
+
+
+def test_too_few_images_are_counted_for_means_too():
+  # A hundredth of the 10 mJ that one image can cost: no fewer images can show it.
+  with pytest.raises(UserError, match=r"show max-energy-mj 0\.1 .* accepted: at least 299"):
+    choose(POINTS, 298, Wish(max_energy_mj=0.1, confidence=0.95))
+  assert choose(POINTS, 299, Wish(max_energy_mj=0.1, confidence=0.95)).unmet is not None
+
+
+def test_a_price_promises_nothing():
+  with pytest.raises(UserError, match=r"confidence 0\.9 was asked with a price alone"):
+    choose(POINTS, 1000, Wish(price=0.1, confidence=0.9))
+  assert choose(POINTS, 1000, Wish(price=0.1, max_offload=0.5, confidence=0.9)).unmet is None
+
+
+def test_a_limit_that_nothing_can_exceed_holds_everywhere():
+  assert choose(POINTS, 10, Wish(max_offload=1.0, confidence=0.99)) == (0, None)
+
+
+def test_a_mean_is_no_share_even_if_its_largest_value_is_1():
+  """Mean 0.1 of 60 values up to 1 does not show 0.2 at 0.95; 6 of 60 events would."""
+  one = np.array([0.1])
+  points = Points(one, one, one, one, 1.0, 1.0)
+  assert choose(points, 60, Wish(max_offload=0.2, confidence=0.95)).unmet is None
+  assert choose(points, 60, Wish(max_energy_mj=0.2, confidence=0.95)).unmet is not None
 
 
 def test_confidence_costs_offloads_and_more_of_it_costs_more():

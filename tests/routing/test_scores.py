@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from meanet_jax.errors import UserError
 from meanet_jax.routing.scores import (
   hard_probability,
   largest_uncertainty,
+  refuse_nan,
   scores,
   uncertainty,
 )
@@ -49,3 +51,13 @@ def test_numpy_and_jax_agree():
   for ours, theirs in zip(scores(logits), scores(jnp.asarray(logits)), strict=True):
     assert isinstance(ours, np.ndarray)
     np.testing.assert_allclose(ours, np.asarray(theirs), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_are_refused_and_counted(bad):
+  logits = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+  refuse_nan("extension", logits)
+  logits[2, 1] = logits[2, 2] = logits[4, 0] = bad
+  message = "exit extension has NaN or infinite logits for 2 of 5 images; accepted: none"
+  with pytest.raises(UserError, match=message):
+    refuse_nan("extension", logits)

@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, PRESETS, Thresholds, route
 from meanet_jax.routing.scores import scores, uncertainty
-from meanet_jax.routing.sweep import Counts, sweep, threshold_grid
+from meanet_jax.routing.sweep import sweep, threshold_grid
 from tests.experiments import random_records
 
 HARD = np.array([1, 2, 5])

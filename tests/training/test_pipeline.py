@@ -8,6 +8,7 @@ import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.data.sources import load
+from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
@@ -47,7 +48,12 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
   hard = read_json(finished_run.hard_classes_path)
   confusion = np.array(hard["confusion_matrix"])
   dataset = load(tiny.dataset)
-  assert confusion.sum() == hard["num_examples"] == len(dataset.validation)
+  part = calibration_part(len(dataset.validation), 0.4, tiny.dataset.split_seed)
+  assert confusion.sum() == hard["num_examples"] == (~part).sum() < 0.65 * len(part)
+  # Its rows are the true classes of the images that select, and of no others.
+  np.testing.assert_array_equal(
+    confusion.sum(axis=1), np.bincount(dataset.validation.labels[~part], minlength=10)
+  )
   predicted = confusion.sum(axis=0)
   for c, precision in enumerate(hard["precision"]):
     if predicted[c]:
@@ -155,14 +161,24 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
     np.testing.assert_allclose(kernel, given, atol=1e-3)
   else:
     np.testing.assert_array_equal(kernel, given)
-  assert read_json(run.hard_classes_path)["num_examples"] > 0
+  hard = read_json(run.hard_classes_path)
+  # A barely trained main block: classes that it never predicts are said, and are hard first.
+  never = hard["never_predicted"]
+  assert len(never) >= config.num_hard
+  assert set(hard["classes"]) <= set(never)
+  said = reporter.console.file.getvalue()
+  for c in range(10):
+    line = f"class {c} was never predicted on validation; its precision is undefined and counts as"
+    assert (line in said) == (c in never)
+    assert (hard["precision"][c] is None) == (c in never)
 
 
 @pytest.mark.parametrize(
   "changes",
   [
     {"stages": {"joint": True}, "model": {"join": "sum"}},
-    {"hard_classes": {"selection": "random", "count": 3}, "model": {"join": "none"}},
+    {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
+    {"hard_classes": {"count": 9}, "routing": {"offload_rule": "edge", "calibrate": True}},
   ],
   ids=str,
 )

@@ -1,0 +1,149 @@
+"""Records on disk: whole, of the right run, or refused in a line."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from meanet_jax.config import Config
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.records_file import (
+  RecordsFile,
+  fingerprint,
+  load_records,
+  save_records,
+)
+from tests.experiments import random_records
+
+HARD = np.array([1, 3], np.int32)
+FILE = RecordsFile(
+  random_records(np.random.default_rng(0), 20, 6, HARD),
+  "test-0123abcd",
+  {"main": {"temperature": 1 / 3, "num_examples": 20, "error": None}},
+)
+
+
+def test_records_survive_the_disk(tmp_path):
+  path = tmp_path / "records.npz"
+  save_records(path, FILE)
+  assert [p.name for p in tmp_path.iterdir()] == ["records.npz"]
+  for wanted in ("test-0123abcd", None):
+    loaded = load_records(path, wanted)
+    assert loaded[1:] == FILE[1:]
+    for ours, theirs in zip(
+      jax.tree.leaves(loaded.records), jax.tree.leaves(FILE.records), strict=True
+    ):
+      assert ours.dtype == theirs.dtype
+      np.testing.assert_array_equal(ours, theirs)
+
+
+def refused(path) -> str:
+  with pytest.raises(UserError) as caught:
+    load_records(path, "test-0123abcd")
+  message = str(caught.value)
+  assert str(path) in message
+  assert "accepted: " in message
+  return message
+
+
+def test_records_of_another_run_are_refused(tmp_path):
+  save_records(tmp_path / "records.npz", FILE._replace(fingerprint="test-98765432"))
+  message = refused(tmp_path / "records.npz")
+  assert "holds records of another run or split, test-98765432...; accepted: test-0123abcd" in (
+    message
+  )
+
+
+def test_what_is_no_records_file_is_refused(tmp_path):
+  path = tmp_path / "records.npz"
+  assert "do not exist" in refused(path)
+  for content in (b"", b"not an archive", b"PK\x03\x04" + bytes(100)):
+    path.write_bytes(content)
+    assert "it is no npz archive, or a truncated one" in refused(path)
+  with path.open("wb") as file:
+    np.save(file, np.zeros(3))
+  assert "it is no npz archive" in refused(path)
+  np.savez(path, weights=np.zeros(3))
+  assert "entry label is missing" in refused(path)
+  save_records(path, FILE)
+  with np.load(path) as archive:
+    entries = dict(archive)
+  np.savez(path, **{name: array for name, array in entries.items() if name != "fingerprint"})
+  assert "entry fingerprint is missing" in refused(path)  # as earlier versions wrote it
+  np.savez(path, **entries | {"main_entropy": entries["main_entropy"][:-1]})
+  assert "entry main_entropy is float32 (19,)" in refused(path)
+  np.savez(path, **entries | {"cloud_prediction": entries["cloud_prediction"].astype(np.float32)})
+  assert "entry cloud_prediction is float32 (20,)" in refused(path)
+  path.unlink()
+  path.mkdir()
+  assert "do not exist" in refused(path)
+
+
+def test_no_truncated_or_damaged_file_passes(tmp_path):
+  path = tmp_path / "records.npz"
+  save_records(path, FILE)
+  whole = path.read_bytes()
+  for length in range(0, len(whole), 37):
+    path.write_bytes(whole[:length])
+    refused(path)
+  # A flipped bit is found, or lies where nothing is kept (names' times, padding).
+  leaves = jax.tree.leaves(FILE.records)
+  found = 0
+  for place in range(0, len(whole), 23):
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+    try:
+      loaded = load_records(path, "test-0123abcd")
+    except UserError:
+      found += 1
+    else:
+      assert loaded.calibration == FILE.calibration
+      for ours, theirs in zip(jax.tree.leaves(loaded.records), leaves, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+  assert found > 0.5 * len(whole) / 23
+
+
+def changed(config: Config, group: str, **fields) -> Config:
+  return dataclasses.replace(
+    config, **{group: dataclasses.replace(getattr(config, group), **fields)}
+  )
+
+
+def test_a_fingerprint_knows_what_records_follow_from_and_nothing_else():
+  config = Config()
+  hard = np.array([1, 3], np.int32)
+  variables = {
+    "main": {"params": {"kernel": np.arange(6, dtype=np.float32)}, "batch_stats": {}},
+    "cloud": {"params": {"kernel": np.ones(3, np.float32)}, "batch_stats": {"mean": np.zeros(2)}},
+  }
+  labels = {"validation": np.array([0, 1, 2], np.int32), "test": np.array([3, 1], np.int32)}
+  base = fingerprint(config, hard, variables, labels)
+  assert len(base) == 64
+  for same in (
+    changed(config, "evaluation", max_offload=0.5, num_thresholds=7, batch_size=3),
+    changed(config, "routing", hard_rule="probability", criterion="margin"),
+    changed(config, "cost", uplink_mbps=1.0),
+  ):
+    assert fingerprint(same, hard, variables, labels) == base
+  trained_further = jax.tree.map(np.copy, variables)
+  trained_further["cloud"]["batch_stats"]["mean"][1] = np.nextafter(0, 1)
+  moved = {"cloud": variables["main"], "main": variables["cloud"]}
+  reshaped = jax.tree.map(np.copy, variables)
+  reshaped["main"]["params"]["kernel"] = reshaped["main"]["params"]["kernel"].reshape(2, 3)
+  others = [
+    fingerprint(changed(config, "routing", calibrate=True), hard, variables, labels),
+    fingerprint(changed(config, "evaluation", calibration_fraction=0.1), hard, variables, labels),
+    fingerprint(changed(config, "dataset", split_seed=1), hard, variables, labels),
+    fingerprint(changed(config, "model", join="sum"), hard, variables, labels),
+    fingerprint(config, np.array([1, 2], np.int32), variables, labels),
+    fingerprint(config, hard, trained_further, labels),
+    fingerprint(config, hard, moved, labels),
+    fingerprint(config, hard, reshaped, labels),
+    fingerprint(config, hard, variables, labels | {"test": labels["test"][::-1]}),
+    fingerprint(
+      config, hard, variables, {"validation": labels["test"], "test": labels["validation"]}
+    ),
+  ]
+  for one, other in itertools.combinations([base, *others], 2):
+    assert one != other
