@@ -39,7 +39,7 @@ format: $(READY)
 # Pins for every supported Python in one file, without the hosts that they came from.
 requirements:
 	$(PYTHON) -m pip install --quiet uv
-	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --upgrade \
+	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --output-file requirements.txt pyproject.toml
 

@@ -41,8 +41,15 @@ def test_the_blocker_blocks():
 
 @pytest.mark.parametrize(
   "module",
-  ["config", "errors", "seeds", "annotations", "routing.policies", "routing.scores"]
-  + ["routing.classes"],
+  [
+    "config",
+    "errors",
+    "seeds",
+    "annotations",
+    "routing.policies",
+    "routing.scores",
+    "routing.classes",
+  ],
 )
 def test_imports_with_numpy_alone(module):
   run_without_packages(f"import meanet_jax.{module}")

@@ -1,0 +1,226 @@
+"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX.
+
+Command: python -m meanet_jax.runtime.edge --model DIR image.png ...
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from meanet_jax.annotations import UInt8
+from meanet_jax.errors import UserError
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  Thresholds,
+  judged_hard,
+  offloads_early,
+  offloads_late,
+  takes_extension,
+)
+from meanet_jax.routing.scores import Scores
+from meanet_jax.runtime import manifest as manifests
+
+# A raw image [h, w, c] to its class, in original class numbers.
+Cloud = Callable[[np.ndarray], int]
+_SCORES = Scores._fields
+
+
+class Answer(NamedTuple):
+  """What became of one image.
+
+  prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
+  `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
+  it has the edge's answer all the same. main: the main exit's scores, scalars. extension: the
+  extension's, None when it did not run. hard_probability: main's probability mass on hard classes.
+  seconds: spent on the image; with a batch, on all images of its batch together.
+  """
+
+  prediction: int
+  exit: int
+  complex: bool
+  main: Scores
+  extension: Scores | None
+  hard_probability: float
+  seconds: float
+
+  @property
+  def scores(self) -> Scores:
+    """Those of the exit that the edge's answer comes from."""
+    return self.main if self.exit == MAIN or self.extension is None else self.extension
+
+
+class EdgeClassifier:
+  """An exported edge at one operating point.
+
+  The `extension` signature is called only for an image that the policy of edge.json judges hard.
+  The rules are the functions of `routing/policies.py`, on NumPy scalars.
+  """
+
+  def __init__(
+    self,
+    directory: str | Path,
+    *,
+    policy: Policy | None = None,
+    thresholds: Thresholds | None = None,
+    cloud: Cloud | None = None,
+    skip: bool = True,
+    num_threads: int = 1,
+  ):
+    """Reads and checks the files.
+
+    Args:
+      directory: what `python -m meanet_jax.export` wrote.
+      policy, thresholds: instead of those of edge.json.
+      cloud: asked about complex images. With it, an image that goes to the cloud before its
+        extension has run never runs it; without it the edge answers every image.
+      skip: False calls the extension for every image, for measuring what skipping saves.
+      num_threads: of the interpreter.
+
+    Raises:
+      UserError: files that are missing, damaged, or do not belong together; thresholds that the
+        policy needs and has not.
+    """
+    self.manifest = manifests.read_manifest(directory)
+    self._policy = self.manifest.policy if policy is None else policy
+    self._thresholds = self.manifest.thresholds if thresholds is None else thresholds
+    missing = manifests.missing_thresholds(self._policy, self._thresholds)
+    if missing:
+      raise UserError(f"threshold {missing[0]} is not given; accepted: a number for {self._policy}")
+    self._cloud, self._skip = cloud, skip
+    self._is_hard = is_hard(
+      np.asarray(self.manifest.hard_classes, np.int32), len(self.manifest.class_names)
+    )
+    data = manifests.read_model(directory, manifests.EDGE, self.manifest)
+    path = Path(directory) / manifests.EDGE
+    try:
+      interpreter = Interpreter(model_content=data, num_threads=num_threads)
+      self._main = interpreter.get_signature_runner("main")
+      self._extension = interpreter.get_signature_runner("extension")
+    except (ValueError, RuntimeError) as error:
+      raise UserError(
+        f"{path} cannot be run: {error}; accepted: signatures main and extension"
+      ) from error
+    self._check_input(path)
+
+  def classify(self, images: UInt8[np.ndarray, "n h w c"]) -> list[Answer]:
+    """An answer for every image, in their order; n is any number.
+
+    Raises:
+      UserError: images of another shape or type.
+    """
+    self._check_images(images)
+    answers: list[Answer] = []
+    for start in range(0, len(images), self.manifest.batch_size):
+      answers += self._classify_batch(images[start : start + self.manifest.batch_size])
+    return answers
+
+  def outputs(self, images: UInt8[np.ndarray, "n h w c"]) -> dict[str, dict[str, np.ndarray]]:
+    """Everything that both signatures give, on every image: arrays [n, ...] by signature and name.
+
+    Raises:
+      UserError: images of another shape or type, or none.
+    """
+    self._check_images(images)
+    if not len(images):
+      raise UserError("no images were given; accepted: at least 1")
+    parts: dict[str, list[dict[str, np.ndarray]]] = {"main": [], "extension": []}
+    for batch, real in self.batches(images):
+      main = self._main(image=batch)
+      extension = self._extension(image=batch, features=main["features"])
+      for name, outputs in (("main", main), ("extension", extension)):
+        parts[name].append({key: value[:real] for key, value in outputs.items()})
+    return {
+      name: {key: np.concatenate([part[key] for part in of]) for key in of[0]}
+      for name, of in parts.items()
+    }
+
+  def batches(self, images: UInt8[np.ndarray, "n h w c"]) -> Iterator[tuple[np.ndarray, int]]:
+    """Images as the signatures take them: padded to whole batches, and how many are real."""
+    for start in range(0, len(images), self.manifest.batch_size):
+      batch = images[start : start + self.manifest.batch_size]
+      yield self._padded(batch), len(batch)
+
+  def _classify_batch(self, images: UInt8[np.ndarray, "n h w c"]) -> list[Answer]:
+    begun = time.perf_counter()
+    policy, thresholds = self._policy, self._thresholds
+    padded = self._padded(images)
+    outputs = self._main(image=padded)
+    mains, masses, needed = [], outputs["hard_probability"], []
+    for row in range(len(images)):
+      main = Scores(*[outputs[name][row] for name in _SCORES])
+      hard = judged_hard(policy, main, masses[row], self._is_hard, thresholds.hard)
+      if self._cloud is not None and hard:
+        hard = ~offloads_early(policy, thresholds, main)
+      mains.append(main)
+      needed.append(hard)
+    extended = None
+    if True in needed or not self._skip:
+      extended = self._extension(image=padded, features=outputs["features"])
+    decided = []
+    for row, (main, ran) in enumerate(zip(mains, needed, strict=True)):
+      # Without a run the rules look at no value of the extension, so main's may stand there.
+      extension = Scores(*[extended[name][row] for name in _SCORES]) if ran else main
+      at_extension = takes_extension(policy, main, extension, ran)
+      complex = offloads_late(policy, thresholds, main, extension, at_extension)
+      decided.append((at_extension, complex, extension if ran else None))
+    seconds = time.perf_counter() - begun
+    return [
+      self._answer(images[row], mains[row], float(masses[row]), *decided[row], seconds)
+      for row in range(len(images))
+    ]
+
+  def _answer(
+    self,
+    image: np.ndarray,
+    main: Scores,
+    mass: float,
+    at_extension: Any,
+    complex: Any,
+    extension: Scores | None,
+    seconds: float,
+  ) -> Answer:
+    exit, taken = (EXTENSION, extension) if at_extension else (MAIN, main)
+    prediction = taken.prediction
+    if complex and self._cloud is not None:
+      begun = time.perf_counter()
+      exit, prediction = CLOUD, self._cloud(image)
+      seconds += time.perf_counter() - begun
+    return Answer(int(prediction), exit, bool(complex), main, extension, mass, seconds)
+
+  def _padded(self, images: np.ndarray) -> np.ndarray:
+    missing = self.manifest.batch_size - len(images)
+    if missing:
+      images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    return images if self.manifest.image_dtype == "uint8" else images.astype(np.float32)
+
+  def _check_images(self, images: np.ndarray) -> None:
+    shape = self.manifest.image_shape
+    if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
+      accepted = ", ".join(map(str, shape))
+      raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
+
+  def _check_input(self, path: Path) -> None:
+    expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
+    for runner in (self._main, self._extension):
+      image = runner.get_input_details()["image"]
+      found = (image["shape"].tolist(), np.dtype(image["dtype"]).name)
+      if found != expected:
+        raise UserError(
+          f"{path} takes images {found[1]} {found[0]}; "
+          f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
+        )
+
+
+if __name__ == "__main__":
+  from meanet_jax.runtime.command import main  # which imports this module
+
+  sys.exit(main(sys.argv[1:]))
