@@ -1,6 +1,6 @@
 """Untrained exports of every configuration, and a fresh process without JAX."""
 
-import dataclasses
+import math
 import runpy
 import subprocess
 import sys
@@ -13,7 +13,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from meanet_jax.config_dict import resolve
-from meanet_jax.export.source import Source, untrained
+from meanet_jax.export.source import Source, without_dataset
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
 
 ROOT = Path(__file__).parent.parent
 # Refuses to import anything but the standard library, NumPy, this package and what is named.
@@ -42,20 +44,25 @@ def python_without_packages(
 
 
 def configured(name: str) -> Source:
-  """An untrained source whose batch norms do something, as those of a trained network do."""
-  source = untrained(resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]()))
+  """A configuration's networks with made-up weights, whose batch norms do something.
+
+  Drawn with NumPy, because Flax's initialisers take long to compile.
+  """
+  config = resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
   rng = np.random.default_rng(0)
 
-  def moved(path: Any, leaf: np.ndarray) -> np.ndarray:
+  def drawn(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     name = path[-1].key
     if name in ("scale", "var"):
-      return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
-    if name in ("mean", "bias"):
-      return rng.normal(0, 0.3, leaf.shape).astype(np.float32)
-    return leaf
+      values = rng.uniform(0.5, 1.5, leaf.shape)
+    elif name in ("mean", "bias"):
+      values = rng.normal(0, 0.3, leaf.shape)
+    else:
+      values = rng.normal(0, math.sqrt(2 / math.prod(leaf.shape[:-1])), leaf.shape)
+    return values.astype(np.float32)
 
-  variables = jax.tree_util.tree_map_with_path(moved, jax.device_get(source.variables))
-  return dataclasses.replace(source, variables=variables)
+  abstract = abstract_variables(build(config), config.dataset.image_shape)
+  return without_dataset(config, jax.tree_util.tree_map_with_path(drawn, abstract))
 
 
 def runner(model: bytes, signature: str) -> Callable[..., dict[str, np.ndarray]]:

@@ -48,7 +48,10 @@ def main() -> None:
   from meanet_jax.export.verify import verify
 
   reporter = Reporter()
-  source = from_run(_WORKDIR.value, reporter.say) if _WORKDIR.value else untrained(_config())
+  if _WORKDIR.value:
+    source = from_run(_WORKDIR.value, reporter.say)
+  else:
+    source = untrained(_config(), _CLOUD.value)
   options = Options(_QUANTIZE.value, _BATCH.value, _INPUT.value, _CLOUD.value)
   export(source, out, options, reporter.say)
   if _VERIFY.value:

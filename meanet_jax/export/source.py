@@ -97,26 +97,35 @@ def from_run(workdir: str | Path, say: Callable[[str], None]) -> Source:
   )
 
 
-def untrained(config: Config) -> Source:
+def untrained(config: Config, cloud: bool) -> Source:
   """A configuration's networks with initial weights: of the size and speed of trained ones.
+
+  Args:
+    config: the experiment.
+    cloud: whether the cloud model is wanted; its initialisation takes the longest.
+  """
+  model = build(_in_float32(config))
+  shape = config.dataset.image_shape
+  present = abstract_variables(model, shape)
+  blocks = tuple(block for block in BLOCKS if block in present and (cloud or block != "cloud"))
+  return without_dataset(config, init_variables(model, config.seed, shape, blocks))
+
+
+def without_dataset(config: Config, variables: Variables) -> Source:
+  """A configuration's networks with given weights.
 
   There is no evaluation to choose thresholds, so the policy never offloads. Classes are named by
   their numbers, and the first K are the hard ones.
   """
   config = _in_float32(config)
-  model = build(config)
-  shape = config.dataset.image_shape
-  present = abstract_variables(model, shape)
-  blocks = tuple(block for block in BLOCKS if block in present)
-  policy = dataclasses.replace(policies(config)["meanet"], offload_rule="never")
   nan = np.float32(np.nan)
   return Source(
     config=config,
-    model=model,
-    variables=init_variables(model, config.seed, shape, blocks),
+    model=build(config),
+    variables=variables,
     hard_classes=np.arange(config.num_hard, dtype=np.int32),
     class_names=tuple(map(str, range(config.dataset.num_classes))),
-    policy=policy,
+    policy=dataclasses.replace(policies(config)["meanet"], offload_rule="never"),
     thresholds=Thresholds(nan, nan, np.float32(config.routing.hard_threshold)),
     temperatures=Temperatures(),
     dataset=None,
