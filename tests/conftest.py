@@ -17,7 +17,6 @@ from meanet_jax.config import Config  # noqa: E402
 from meanet_jax.config_dict import resolve  # noqa: E402
 from meanet_jax.console import Reporter  # noqa: E402
 from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
-from meanet_jax.export.pipeline import Options, export  # noqa: E402
 from meanet_jax.export.source import Source, from_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
@@ -64,6 +63,9 @@ def source(evaluated_run: Path) -> Source:
 @pytest.fixture(scope="session")
 def exported(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
   """A float32 export of `evaluated_run`, with its cloud. Tests read it; none writes to it."""
+  # Here, because few tests need the converter and the quantiser, which take a second to import.
+  from meanet_jax.export.pipeline import Options, export
+
   directory = tmp_path_factory.mktemp("exported")
   export(source, directory, Options(cloud=True), lambda _: None)
   return directory

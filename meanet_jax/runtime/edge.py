@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from meanet_jax.annotations import UInt8
 from meanet_jax.errors import UserError
@@ -29,6 +29,8 @@ from meanet_jax.routing.policies import (
 from meanet_jax.routing.scores import Scores
 from meanet_jax.runtime import manifest as manifests
 
+# A signature: arrays by name to arrays by name.
+Run = Callable[..., dict[str, np.ndarray]]
 # A raw image [h, w, c] to its class, in original class numbers.
 Cloud = Callable[[np.ndarray], int]
 
@@ -104,16 +106,16 @@ class EdgeClassifier:
     path = Path(directory) / manifests.EDGE
     try:
       interpreter = Interpreter(model_content=data, num_threads=num_threads)
-      self._main = interpreter.get_signature_runner("main")
-      self._extension = interpreter.get_signature_runner("extension")
+      runners = [interpreter.get_signature_runner(name) for name in ("main", "extension")]
     except (ValueError, RuntimeError) as error:
       raise UserError(
         f"{path} cannot be run: {error}; accepted: signatures main and extension"
       ) from error
-    self._check_input(path)
+    self._check_input(path, runners)
+    self._main, self._extension = runners
 
-  def classify(self, images: UInt8[np.ndarray, "n h w c"]) -> list[Answer]:
-    """An answer for every image, in their order; n is any number.
+  def classify(self, images: np.ndarray) -> list[Answer]:
+    """An answer for every image, in their order: uint8 [n, h, w, c], n is any number.
 
     Raises:
       UserError: images of another shape or type.
@@ -124,8 +126,11 @@ class EdgeClassifier:
       answers += self._classify_batch(images[start : start + self._batch_size])
     return answers
 
-  def outputs(self, images: UInt8[np.ndarray, "n h w c"]) -> dict[str, dict[str, np.ndarray]]:
-    """Everything that both signatures give, on every image: arrays [n, ...] by signature and name.
+  def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Everything that both signatures give, on every image of uint8 [n, h, w, c].
+
+    Returns:
+      Arrays [n, ...], by signature and name.
 
     Raises:
       UserError: images of another shape or type, or none.
@@ -143,6 +148,11 @@ class EdgeClassifier:
       name: {key: np.concatenate([part[key] for part in of]) for key in of[0]}
       for name, of in parts.items()
     }
+
+  @property
+  def signatures(self) -> tuple[Run, Run]:
+    """`main` and `extension` themselves: arguments by name in, outputs by name out."""
+    return self._main, self._extension
 
   def batches(self, images: UInt8[np.ndarray, "n h w c"]) -> Iterator[tuple[np.ndarray, int]]:
     """Images as the signatures take them: padded to whole batches, and how many are real."""
@@ -199,9 +209,9 @@ class EdgeClassifier:
       accepted = ", ".join(map(str, shape))
       raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
 
-  def _check_input(self, path: Path) -> None:
+  def _check_input(self, path: Path, runners: list[SignatureRunner]) -> None:
     expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
-    for runner in (self._main, self._extension):
+    for runner in runners:
       image = runner.get_input_details()["image"]
       found = (image["shape"].tolist(), np.dtype(image["dtype"]).name)
       if found != expected:

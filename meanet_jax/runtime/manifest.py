@@ -122,15 +122,14 @@ def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
 
 
 def _parse(source: Mapping[str, Any]) -> Manifest:
-  policy = Policy(**source["policy"])
   for name, kind in typing.get_type_hints(Policy).items():
-    _one_of(getattr(policy, name), typing.get_args(kind), f"policy.{name}")
+    _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
   height, width, channels = source["image_shape"]
   manifest = Manifest(
     dataset=source["dataset"],
     class_names=tuple(map(str, source["class_names"])),
     hard_classes=tuple(map(int, source["hard_classes"])),
-    policy=policy,
+    policy=Policy(**source["policy"]),
     thresholds=Thresholds(**{n: _threshold(v, n) for n, v in source["thresholds"].items()}),
     temperatures={name: float(value) for name, value in source["temperatures"].items()},
     image_shape=(int(height), int(width), int(channels)),
@@ -138,7 +137,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     batch_size=int(source["batch_size"]),
     quantize=source["quantize"],
     weights=source["weights"],
-    files={name: _file(entry) for name, entry in source["files"].items()},
+    files={EDGE: _file(source["files"][EDGE])}
+    | {name: _file(entry) for name, entry in source["files"].items()},
     versions=dict(source["versions"]),
   )
   classes = len(manifest.class_names)
@@ -161,7 +161,7 @@ def missing_thresholds(policy: Policy, thresholds: Thresholds) -> list[str]:
   return [name for name, is_used in used.items() if is_used and np.isnan(getattr(thresholds, name))]
 
 
-def _threshold(value: float | None, name: str) -> np.float32:
+def _threshold(value: Any, name: str) -> np.float32:
   if value is not None and not isinstance(value, int | float):
     raise ValueError(f"thresholds.{name} is {value!r}")
   # float32, as in the records that it was chosen on.

@@ -25,6 +25,7 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, route
 from meanet_jax.runs.directory import read_json
+from meanet_jax.runtime.edge import EdgeClassifier
 from tests.exports import configured
 
 POLICIES = [
@@ -113,7 +114,8 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
   def logits(width: int) -> np.ndarray:
     return (rng.normal(size=(count, width)) * scale).astype(np.float32)
 
-  outputs = Outputs(logits(classes), logits(3), logits(classes))
+  known = logits(classes), logits(3)
+  outputs = Outputs(*known, logits(classes))
   records = make_records(outputs, split, hard_classes, temperatures)
   middle = float(np.median(records.main.entropy)) if policy.criterion == "entropy" else 0.5
   # Many images at the threshold itself: the median of what it is compared with.
@@ -123,15 +125,10 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
   before = route(policy, thresholds, records, hard)
   turned = np.zeros(count, bool)
   for _ in range(30):
-    moved = Outputs(
-      *(
-        value
-        + rng.choice([-1, 1], size=value.shape).astype(np.float32)
-        * np.float32(LOGIT_TOLERANCE * np.ptp(value))
-        for value in outputs
-      )
-    )
-    moved = moved._replace(cloud=outputs.cloud)
+    signs = [rng.choice([-1, 1], size=logits.shape).astype(np.float32) for logits in known]
+    steps = [np.float32(LOGIT_TOLERANCE * np.ptp(logits)) for logits in known]
+    main, extension = (x + s * d for x, s, d in zip(known, signs, steps, strict=True))
+    moved = Outputs(main, extension, outputs.cloud)
     after = route(policy, thresholds, make_records(moved, split, hard_classes, temperatures), hard)
     turned |= (before.exit != after.exit) | (before.prediction != after.prediction)
   assert turned.any()
@@ -140,8 +137,6 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
 def test_records_of_the_evaluation_hold_the_same_scores(source, exported, evaluated_run):
   """Beside the logits: what the rules look at, as eval.py kept it."""
-  from meanet_jax.runtime.edge import EdgeClassifier
-
   records = load_records(evaluated_run / "eval/records.npz")
   outputs = EdgeClassifier(exported).outputs(source.dataset.test.images)
   for name, of in (("main", records.main), ("extension", records.extension)):
