@@ -183,4 +183,5 @@ def route(
 
 
 def _everywhere(value: bool, main: Scores) -> Bool[Array, "*n"]:
-  return main.prediction.__array_namespace__().full_like(main.prediction, value, dtype=bool)
+  # A number and itself: scalars of older NumPy have no namespace with a `full_like`.
+  return main.prediction == main.prediction if value else main.prediction != main.prediction
