@@ -21,6 +21,9 @@ Samples = dict[str, list[dict[str, np.ndarray]]]
 
 _Operation = qtyping.TFLOperationName
 _WEIGHTED = (_Operation.CONV_2D, _Operation.DEPTHWISE_CONV_2D, _Operation.FULLY_CONNECTED)
+# LiteRT has no fast kernel for a depthwise convolution whose activations are quantised on the fly:
+# MobileNetV2 would take ten times as long, to save the few bytes of its depthwise kernels.
+_DYNAMIC = (_Operation.CONV_2D, _Operation.FULLY_CONNECTED)
 # What stands between convolutions; quantised with them, so that activations stay in 8 bits.
 _BETWEEN = (
   _Operation.ADD,
@@ -37,10 +40,10 @@ def quantized(model: bytes, quantize: Quantize, samples: Samples | None = None) 
   """A TF Lite file in smaller numbers.
 
   `float16` stores weights in half precision and computes in float32. `dynamic_int8` stores them in
-  8 bits per channel and quantises activations on the fly. `int8` computes everything between the
-  normalised image and the pooled features in 8 bits, with ranges that hold every value seen in
-  calibration; its dense heads are as in `dynamic_int8`, so that logits are not rounded to 256
-  values.
+  8 bits per channel, those of depthwise convolutions excepted, and quantises activations on the
+  fly. `int8` computes everything between the normalised image and the pooled features in 8 bits,
+  with ranges that hold every value seen in calibration; its dense heads are as in `dynamic_int8`,
+  so that logits are not rounded to 256 values.
 
   Args:
     model: float32.
@@ -109,7 +112,7 @@ def _recipe(quantize: Quantize) -> recipe_manager.RecipeManager:
   static = (*_WEIGHTED[:2], *_BETWEEN) if quantize == "int8" else ()
   for operation in static:
     recipe.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
-  for operation in _WEIGHTED:
+  for operation in _DYNAMIC:
     if operation not in static:
       recipe.add_dynamic_config(".*", operation, num_bits=8)
   return recipe

@@ -40,23 +40,20 @@ class Answer(NamedTuple):
 
   prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
   `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
-  it has the edge's answer all the same. main: the main exit's scores, scalars. extension: the
-  extension's, None when it did not run. hard_probability: main's probability mass on hard classes.
+  it has the edge's answer all the same. scores: of the exit at which the edge answers (or would
+  have, for an image that went to the cloud), NumPy scalars. main, extension: of both exits; None
+  for an extension that did not run. hard_probability: main's probability mass on hard classes.
   seconds: from taking the image (or its batch) up to its answer.
   """
 
   prediction: int
   exit: int
   complex: bool
+  scores: Scores
   main: Scores
   extension: Scores | None
-  hard_probability: float
+  hard_probability: np.float32
   seconds: float
-
-  @property
-  def scores(self) -> Scores:
-    """Those of the exit that the edge's answer comes from."""
-    return self.main if self.exit == MAIN or self.extension is None else self.extension
 
 
 class EdgeClassifier:
@@ -188,14 +185,20 @@ class EdgeClassifier:
     policy = self._policy
     at_extension = takes_extension(policy, main, extension, ran)
     complex = offloads_late(policy, self._thresholds, main, extension, at_extension)
-    exit, prediction = MAIN, main.prediction
-    if at_extension:
-      exit, prediction = EXTENSION, extension.prediction
+    exit, scores = (EXTENSION, extension) if at_extension else (MAIN, main)
+    prediction = scores.prediction
     if complex and self._cloud is not None:
       exit, prediction = CLOUD, self._cloud(image)
-    seconds = time.perf_counter() - begun
-    ran_extension = extension if ran else None
-    return Answer(int(prediction), exit, bool(complex), main, ran_extension, mass, seconds)
+    return Answer(
+      int(prediction),
+      exit,
+      bool(complex),
+      scores,
+      main,
+      extension if ran else None,
+      mass,
+      time.perf_counter() - begun,
+    )
 
   def _padded(self, images: np.ndarray) -> np.ndarray:
     missing = self._batch_size - len(images)
