@@ -39,7 +39,7 @@ format: $(READY)
 
 # Pins for every supported Python in one file, without the hosts that they came from. TensorFlow,
 # which only preparing data sets needs, is in a file of its own.
-COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev \
+COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 requirements:
 	$(PYTHON) -m pip install --quiet uv

@@ -14,3 +14,9 @@ class TrainingDivergedError(UserError):
   """A loss that is not finite. The command ends with status 1; earlier checkpoints stay."""
 
   status = 1
+
+
+class VerificationError(UserError):
+  """An exported file that does not do what JAX does. The command ends with status 1."""
+
+  status = 1

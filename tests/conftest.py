@@ -6,6 +6,7 @@ from jaxtyping import install_import_hook
 install_import_hook("meanet_jax", "beartype.beartype")
 
 import io  # noqa: E402
+import shutil  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import jax  # noqa: E402
@@ -15,6 +16,8 @@ from rich.console import Console  # noqa: E402
 from meanet_jax.config import Config  # noqa: E402
 from meanet_jax.config_dict import resolve  # noqa: E402
 from meanet_jax.console import Reporter  # noqa: E402
+from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
+from meanet_jax.export.source import Source, from_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
@@ -40,3 +43,29 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: Config) -> RunD
   workdir: Path = tmp_path_factory.mktemp("finished")
   train(tiny, workdir, Reporter(Console(file=io.StringIO())))
   return RunDirectory.existing(workdir)
+
+
+@pytest.fixture(scope="session")
+def evaluated_run(finished_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """The workdir of `finished_run` after eval.py. Tests read it; none writes to it."""
+  workdir = tmp_path_factory.mktemp("evaluated_run") / "run"
+  shutil.copytree(finished_run.path, workdir)
+  evaluate(workdir, Reporter(Console(file=io.StringIO())))
+  return workdir
+
+
+@pytest.fixture(scope="session")
+def source(evaluated_run: Path) -> Source:
+  """What `evaluated_run` exports."""
+  return from_run(evaluated_run, lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def exported(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A float32 export of `evaluated_run`, with its cloud. Tests read it; none writes to it."""
+  # Here, because few tests need the converter and the quantiser, which take a second to import.
+  from meanet_jax.export.pipeline import Options, export
+
+  directory = tmp_path_factory.mktemp("exported")
+  export(source, directory, Options(cloud=True), lambda _: None)
+  return directory

@@ -14,9 +14,11 @@ from meanet_jax.config import AugmentConfig
 
 
 def normalise(
-  images: UInt8[Array, "*b h w c"], mean: tuple[float, ...], std: tuple[float, ...]
+  images: UInt8[Array, "*b h w c"] | Float[Array, "*b h w c"],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
 ) -> Float[Array, "*b h w c"]:
-  """(image / 255 - mean) / std per channel, in float32."""
+  """(image / 255 - mean) / std per channel, in float32, of pixels 0 .. 255 in either type."""
   scale = 1 / (255 * jnp.asarray(std, jnp.float32))
   offset = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
   ones = (1,) * (images.ndim - 1)

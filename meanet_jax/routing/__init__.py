@@ -1,5 +1,6 @@
 """The rules that decide where an image ends: pure functions of arrays.
 
 The same functions run on NumPy arrays (tables, the edge runtime) and on JAX arrays (sweeps under
-`vmap` and `jit`): each asks its arguments for their own array namespace.
+`vmap` and `jit`): each asks its arguments for their own array namespace. What a device needs,
+`policies.py`, `scores.py` and `classes.py`, imports NumPy and nothing else from outside.
 """

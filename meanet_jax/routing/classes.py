@@ -1,8 +1,8 @@
 """Hard classes: which they are, and the maps between original and hard-class numbers."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
+from meanet_jax.annotations import Bool, Float, Int
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 

@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-from jaxtyping import Bool, Float, Int, Shaped
-
+from meanet_jax.annotations import Bool, Float, Int, Shaped
 from meanet_jax.config import Criterion
 from meanet_jax.routing.scores import Scores, uncertainty
 
@@ -84,42 +83,55 @@ class EdgeAnswer(NamedTuple):
   bool [n], whether the offload rule sends the image to the cloud.
   """
 
-  exit: Int[Array, " n"]
-  prediction: Int[Array, " n"]
-  complex: Bool[Array, " n"]
+  exit: Int[Array, "*n"]
+  prediction: Int[Array, "*n"]
+  complex: Bool[Array, "*n"]
 
 
 def judged_hard(
   policy: Policy,
   main: Scores,
-  hard_probability: Float[Array, " n"],
+  hard_probability: Float[Array, "*n"],
   is_hard: Bool[Array, " c"],
   threshold: Shaped[Array, ""] | float,
-) -> Bool[Array, " n"]:
+) -> Bool[Array, "*n"]:
   """Whether main's answer says that an image needs the extension."""
-  xp = main.prediction.__array_namespace__()
   if policy.hard_rule == "never":
-    return xp.zeros_like(main.prediction, dtype=bool)
+    return _everywhere(False, main)
   if policy.hard_rule == "argmax":
-    return xp.take(is_hard, main.prediction, axis=0)
+    return is_hard[main.prediction]
   return hard_probability > threshold
 
 
-def takes_extension(policy: Policy, main: Scores, extension: Scores) -> Bool[Array, " n"]:
-  """For images whose extension ran: whether its answer is the edge's."""
-  xp = main.prediction.__array_namespace__()
+def takes_extension(
+  policy: Policy, main: Scores, extension: Scores, ran_extension: Bool[Array, "*n"]
+) -> Bool[Array, "*n"]:
+  """Whether the extension's answer is the edge's; never where the extension did not run."""
   if policy.edge_rule == "extension":
-    return xp.ones_like(main.prediction, dtype=bool)
-  return extension.max_prob > main.max_prob
+    return ran_extension
+  return ran_extension & (extension.max_prob > main.max_prob)
 
 
-def offloads_early(policy: Policy, thresholds: Thresholds, main: Scores) -> Bool[Array, " n"]:
+def offloads_early(policy: Policy, thresholds: Thresholds, main: Scores) -> Bool[Array, "*n"]:
   """Whether the image goes to the cloud before its extension runs, which saves running it."""
-  xp = main.prediction.__array_namespace__()
   if policy.offload_rule == "main":
     return uncertainty(policy.criterion, main) > thresholds.main
-  always = policy.offload_rule == "always"
-  return xp.full_like(main.prediction, always, dtype=bool)
+  return _everywhere(policy.offload_rule == "always", main)
+
+
+def offloads_late(
+  policy: Policy,
+  thresholds: Thresholds,
+  main: Scores,
+  extension: Scores,
+  at_extension: Bool[Array, "*n"],
+) -> Bool[Array, "*n"]:
+  """Whether the image goes to the cloud, once it is known at which exit the edge answers it."""
+  if policy.offload_rule != "edge":
+    return offloads_early(policy, thresholds, main)
+  after_main = uncertainty(policy.criterion, main) > thresholds.main
+  after_extension = uncertainty(policy.criterion, extension) > thresholds.extension
+  return (at_extension & after_extension) | (~at_extension & after_main)
 
 
 def edge_answer(
@@ -127,30 +139,23 @@ def edge_answer(
   thresholds: Thresholds,
   main: Scores,
   extension: Scores,
-  ran_extension: Bool[Array, " n"],
+  ran_extension: Bool[Array, "*n"],
 ) -> EdgeAnswer:
   """The answer of the edge, once the extension has run where it had to.
 
   Args:
     policy: static under `jit`.
     thresholds: scalars.
-    main: n images.
+    main: n images (or one, as scalars).
     extension: n images; any values where `ran_extension` is False, none of them is used.
     ran_extension: which images the extension saw.
   """
   xp = main.prediction.__array_namespace__()
-  at_extension = ran_extension & takes_extension(policy, main, extension)
-  complex = offloads_early(policy, thresholds, main)
-  if policy.offload_rule == "edge":
-    complex = xp.where(
-      at_extension,
-      uncertainty(policy.criterion, extension) > thresholds.extension,
-      uncertainty(policy.criterion, main) > thresholds.main,
-    )
+  at_extension = takes_extension(policy, main, extension, ran_extension)
   return EdgeAnswer(
     exit=xp.where(at_extension, xp.int32(EXTENSION), xp.int32(MAIN)),
     prediction=xp.where(at_extension, extension.prediction, main.prediction),
-    complex=complex,
+    complex=offloads_late(policy, thresholds, main, extension, at_extension),
   )
 
 
@@ -175,3 +180,8 @@ def route(
     prediction=xp.where(edge.complex, records.cloud.prediction, edge.prediction),
     ran_extension=ran_extension,
   )
+
+
+def _everywhere(value: bool, main: Scores) -> Bool[Array, "*n"]:
+  # A number and itself: scalars of older NumPy have no namespace with a `full_like`.
+  return main.prediction == main.prediction if value else main.prediction != main.prediction

@@ -4,8 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
 
+from meanet_jax.annotations import Bool, Float, Int, Shaped
 from meanet_jax.config import Criterion
 from meanet_jax.errors import UserError
 
@@ -59,18 +59,27 @@ def scores(logits: Float[Array, "*n c"], classes: Int[Array, " c"] | None = None
   xp = logits.__array_namespace__()
   probabilities = softmax(logits)
   index = xp.argmax(logits, axis=-1).astype(xp.int32)
-  top = xp.sort(probabilities, axis=-1)[..., -2:]
+  top = xp.max(probabilities, axis=-1)
   shifted = logits - xp.max(logits, axis=-1, keepdims=True)
   # log(sum exp) - mean logit: stays exact where a probability underflows to 0.
   log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1))
   entropy = log_sum - xp.sum(probabilities * shifted, axis=-1)
   return Scores(
     prediction=index if classes is None else xp.take(classes, index, axis=0).astype(xp.int32),
-    max_prob=top[..., -1],
+    max_prob=top,
     entropy=xp.maximum(entropy, xp.zeros_like(entropy)),
     # An exit that knows a single class is never in doubt between two.
-    margin=top[..., -1] - top[..., -2] if logits.shape[-1] > 1 else xp.ones_like(top[..., -1]),
+    margin=top - _second(probabilities, index) if logits.shape[-1] > 1 else xp.ones_like(top),
   )
+
+
+def _second(probabilities: Float[Array, "*n c"], first: Int[Array, "*n"]) -> Float[Array, "*n"]:
+  """The largest probability elsewhere than at `first`. Without a sort, which TF Lite has not."""
+  xp = probabilities.__array_namespace__()
+  size = probabilities.shape[-1]
+  numbers = xp.reshape(xp.arange(size, dtype=xp.int32), (1,) * first.ndim + (size,))
+  elsewhere = numbers != first[..., None]
+  return xp.max(xp.where(elsewhere, probabilities, xp.zeros_like(probabilities)), axis=-1)
 
 
 def hard_probability(

@@ -150,9 +150,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
   """Writes a text file whole or not at all, and safe from a crash once this returns."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+  """Writes a file whole or not at all, and safe from a crash once this returns."""
   partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  with partial.open("w", encoding="utf-8") as file:
-    file.write(text)
+  with partial.open("wb") as file:
+    file.write(data)
     file.flush()
     os.fsync(file.fileno())
   partial.replace(path)

@@ -1,0 +1,232 @@
+"""Early exit per image on a device's runtime; writes benchmarks/edge_latency.md.
+
+Command: python benchmarks/edge_latency.py [--workdir runs/digits] [--workdir runs/another]
+"""
+
+import os
+import runpy
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from meanet_jax import cli
+from meanet_jax.config_dict import resolve
+from meanet_jax.export.pipeline import Options, export
+from meanet_jax.export.signatures import edge_signatures
+from meanet_jax.export.source import Source, from_run, untrained
+from meanet_jax.export.versions import PINNED, check_versions
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.policies import (
+  Policy,
+  Thresholds,
+  judged_hard,
+  offloads_early,
+  offloads_late,
+  takes_extension,
+)
+from meanet_jax.routing.scores import Scores
+from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runtime.edge import EdgeClassifier
+
+ROOT = Path(__file__).parent.parent
+_read_options = cli.define_read_flags()
+_WORKDIRS = flags.DEFINE_multi_string(
+  "workdir", ["runs/digits"], "A run, on its test split; runs/digits is made when it is missing."
+)
+_RUNS = flags.DEFINE_integer("runs", 15, "Timed passes of everything, in turn.", lower_bound=5)
+_IMAGES = flags.DEFINE_integer("images", 100, "Made-up images for ResNet-32, each on its own.")
+
+
+class Case(NamedTuple):
+  """One line of the table: what is exported, n uint8 images [n, h, w, c], an operating point."""
+
+  name: str
+  source: Source
+  images: np.ndarray
+  policy: Policy
+  thresholds: Thresholds
+
+
+def run_case(workdir: str) -> Case:
+  """A trained edge at the operating point of its evaluation, on its test split."""
+  if workdir == "runs/digits" and not (ROOT / workdir / "eval/summary.json").exists():
+    for command in (
+      ["train.py", "--config=configs/digits.py", f"--workdir={workdir}"],
+      ["eval.py", f"--workdir={workdir}"],
+    ):
+      subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+  source = from_run(RunDirectory(workdir).path, print, _read_options())
+  assert source.dataset is not None
+  name = f"`{source.config.dataset.name}`, trained"
+  return Case(name, source, source.dataset.test.images, source.policy, source.thresholds)
+
+
+def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]:
+  """Initial weights on noise: the `hard` threshold lies where the wanted share is above it."""
+  config = resolve(runpy.run_path(str(ROOT / "configs/cifar100_resnet32_b.py"))["get_config"]())
+  source = untrained(config, cloud=False)
+  images = np.random.default_rng(0).integers(256, size=(_IMAGES.value, *config.dataset.image_shape))
+  images = images.astype(np.uint8)
+  export(source, directory, Options(), print)
+  mass = np.sort(EdgeClassifier(directory).outputs(images)["main"]["hard_probability"])
+  for share in shares:
+    at = round((1 - share) * len(mass))
+    limit = np.float32((mass[at - 1] + mass[at]) / 2)  # midway: rounding moves no image across
+    yield Case(
+      f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
+      source,
+      images,
+      Policy(hard_rule="probability", offload_rule="never"),
+      Thresholds(np.float32(np.nan), np.float32(np.nan), limit),
+    )
+
+
+def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
+  """The same in jitted JAX, image by image: with early exit, and both blocks in one program."""
+  main, extension = (s.function for s in edge_signatures(case.source, 1, "uint8"))
+  run_main, run_extension = jax.jit(main), jax.jit(extension)
+
+  @jax.jit
+  def run_both(image: Any) -> Any:
+    first = main(image)
+    return first, extension(image, first["features"])
+
+  hard = is_hard(case.source.hard_classes, case.source.config.dataset.num_classes)
+  policy, thresholds = case.policy, case.thresholds
+
+  def scalars(outputs: Any) -> Scores:
+    return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields))
+
+  def decide(image: np.ndarray, both: bool) -> Any:
+    first, second = run_both(image) if both else (run_main(image), None)
+    scores, mass = scalars(first), np.asarray(first["hard_probability"])[0]
+    needed = judged_hard(policy, scores, mass, hard, thresholds.hard)
+    needed &= ~offloads_early(policy, thresholds, scores)
+    of_extension = scores
+    if needed or both:
+      of_extension = scalars(second or run_extension(image, first["features"]))
+    taken = takes_extension(policy, scores, of_extension, needed)
+    complex = offloads_late(policy, thresholds, scores, of_extension, taken)
+    return (of_extension if taken else scores).prediction, complex
+
+  rows = range(len(case.images))
+  return (
+    lambda: [decide(case.images[row : row + 1], False) for row in rows],
+    lambda: [decide(case.images[row : row + 1], True) for row in rows],
+  )
+
+
+def contenders(case: Case, directory: Path) -> dict[str, Callable[[], Any]]:
+  """What is timed, each over all images, one by one: both forms of the edge, its parts, JAX."""
+  # Complex images leave for a cloud that costs nothing here: what is timed is the edge.
+  options = {"policy": case.policy, "thresholds": case.thresholds, "cloud": lambda _: 0}
+  early = EdgeClassifier(directory, **options)
+  always = EdgeClassifier(directory, skip=False, **options)
+  images = [case.images[row : row + 1] for row in range(len(case.images))]
+  features = [early.outputs(image)["main"]["features"] for image in images]
+  main, extension = early.signatures
+  jax_early, jax_always = jax_edge(case)
+  return {
+    "always": lambda: always.classify(case.images),
+    "early": lambda: early.classify(case.images),
+    "main": lambda: [main(image=image) for image in images],
+    "extension": lambda: [
+      extension(image=image, features=of) for image, of in zip(images, features, strict=True)
+    ],
+    "jax_early": jax_early,
+    "jax_always": jax_always,
+  }
+
+
+def measure(case: Case) -> str:
+  """The case's line of the table."""
+  with tempfile.TemporaryDirectory() as directory:
+    export(case.source, directory, Options(), print)
+    functions = contenders(case, Path(directory))
+    for function in functions.values():
+      function()  # compiles, and fills caches
+    answers = functions["early"]()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(_RUNS.value):
+      for name, function in functions.items():
+        begun = time.perf_counter()
+        function()
+        seconds[name].append(time.perf_counter() - begun)
+  count = len(case.images)
+  share = sum(answer.extension is not None for answer in answers) / count
+  middle = {name: statistics.median(values) / count for name, values in seconds.items()}
+  reached = middle["always"] / middle["early"]
+  allowed = (middle["main"] + middle["extension"]) / (middle["main"] + share * middle["extension"])
+  each = [a / b for a, b in zip(seconds["always"], seconds["early"], strict=True)]
+  cells = [
+    case.name,
+    str(count),
+    f"{share:.3f}",
+    *(f"{1e6 * middle[name]:.1f}" for name in ("main", "extension", "always", "early")),
+    f"{reached:.2f} ({min(each):.2f} to {max(each):.2f})",
+    f"{allowed:.2f}",
+    f"**{reached / allowed:.2f}**",
+    f"{1e6 * middle['jax_always']:.1f}",
+    f"{1e6 * middle['jax_early']:.1f}",
+    f"{middle['jax_early'] / middle['early']:.1f}",
+  ]
+  return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+  """Measures every case and writes the table."""
+  check_versions()
+  if hasattr(os, "sched_setaffinity"):  # JAX too gets one core
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+  here = environment()
+  versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
+  lines = [
+    "# Early exit on the edge runtime",
+    "",
+    "`EdgeClassifier` on float32 exports, LiteRT with one thread, batch 1, image by image: medians "
+    f"of {_RUNS.value} interleaved passes over all images, in microseconds per image. Made by "
+    "`python benchmarks/edge_latency.py`.",
+    "",
+    "| network | images | share s that needs the extension | t_main | t_ext | both always | "
+    "early exit | speed-up (range of passes) | allowed | reached / allowed | JAX, both always | "
+    "JAX, early exit | JAX / LiteRT, early exit |",
+    "|" + "---|" * 13,
+  ]
+  with tempfile.TemporaryDirectory() as directory:
+    cases = [
+      *(run_case(workdir) for workdir in _WORKDIRS.value),
+      *resnet32_cases((0.25, 0.5), Path(directory)),
+    ]
+  for case in cases:
+    lines.append(measure(case))
+    print(lines[-1], flush=True)
+  lines += [
+    "",
+    "t_main and t_ext (adaptive and extension block) are calls of the two signatures alone in the "
+    "same passes, without the rules' time on the host. Allowed: (t_main + t_ext) / "
+    "(t_main + s t_ext). The target is 0.95 of it. Both always runs the same rules after both "
+    "signatures. Trained runs are at their evaluation's operating point; an image that goes to "
+    "the cloud costs what the edge does before that. ResNet-32: initial weights and noise images, "
+    "with the hard threshold set so that the share is as stated. JAX: the same functions jitted, "
+    "one call per image, the same rules; the whole process is bound to one core.",
+    "",
+    f"Hardware: one core of {os.cpu_count()}; {here['platform']}.",
+    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
+    "script makes about 1; more than that is other programs on the same cores.",
+    f"Versions: Python {here['python']}, {versions}.",
+    "",
+  ]
+  write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,118 @@
+"""Size, latency and accuracy of every quantisation; prints the table of docs/export.md.
+
+Command: python benchmarks/quantisation.py [--workdir runs/digits] [--workdir runs/another]
+"""
+
+import os
+import runpy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from absl import flags
+
+from meanet_jax import cli
+from meanet_jax.config_dict import resolve
+from meanet_jax.export.pipeline import Options, export
+from meanet_jax.export.quantize import Quantize
+from meanet_jax.export.source import Source, from_run, untrained
+from meanet_jax.export.verify import compare
+from meanet_jax.export.versions import PINNED, check_versions
+from meanet_jax.runs.directory import environment
+from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.runtime.manifest import EDGE
+
+ROOT = Path(__file__).parent.parent
+UNTRAINED = (
+  "cifar100_resnet32_a",
+  "cifar100_resnet32_b",
+  "imagenet_resnet18_b",
+  "imagenet_mobilenet_v2_b",
+)
+_read_options = cli.define_read_flags()
+_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
+_PASSES = flags.DEFINE_integer("passes", 9, "Timed passes over the images.", lower_bound=5)
+_IMAGES = flags.DEFINE_integer("images", 20, "Images that each pass times, one by one.")
+
+
+def milliseconds(call: Callable[[], Any], images: int) -> float:
+  """Per image, the median of the passes."""
+  call()
+  seconds = []
+  for _ in range(_PASSES.value):
+    begun = time.perf_counter()
+    call()
+    seconds.append(time.perf_counter() - begun)
+  return 1e3 * statistics.median(seconds) / images
+
+
+def accuracies(source: Source, directory: str, edge: EdgeClassifier) -> tuple[str, str, str]:
+  """Of the edge's own answers; with the cloud's; and decisions that are float32 JAX's. Percent."""
+  if source.dataset is None:
+    return "-", "-", "-"
+  test = source.dataset.test
+  answers = np.array([answer.prediction for answer in edge.classify(test.images)])
+  found = compare(source, directory, test)
+  shares = (
+    np.mean(answers == test.labels),
+    np.mean(found.predictions[1] == found.labels),
+    np.mean(~found.differs),
+  )
+  alone, with_cloud, same = (f"{100 * share:.2f}" for share in shares)
+  return alone, with_cloud, same
+
+
+def row(name: str, source: Source, quantize: Quantize) -> str:
+  """One line of the table."""
+  shape = source.config.dataset.image_shape
+  images = np.random.default_rng(0).integers(256, size=(_IMAGES.value, *shape)).astype(np.uint8)
+  if source.dataset is not None:
+    images = source.dataset.test.images[: _IMAGES.value]
+  with tempfile.TemporaryDirectory() as directory:
+    manifest = export(source, directory, Options(quantize), lambda _: None)
+    edge = EdgeClassifier(directory)
+    main, extension = edge.signatures
+    single = [image[None] for image in images]
+    features = [main(image=image)["features"] for image in single]
+    pairs = list(zip(single, features, strict=True))
+    cells = [
+      name,
+      quantize,
+      f"{manifest.files[EDGE].bytes / 1e3:,.0f}",
+      f"{milliseconds(lambda: [main(image=image) for image in single], len(single)):.3f}",
+      f"{milliseconds(lambda: [extension(image=i, features=f) for i, f in pairs], len(pairs)):.3f}",
+      *accuracies(source, directory, edge),
+    ]
+  return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+  """Measures and prints."""
+  check_versions()
+  here = environment()
+  print(
+    "| network | quantisation | edge.tflite [kB] | main [ms] | extension [ms] | accuracy, edge "
+    "alone [%] | with the cloud [%] | decisions of float32 JAX [%] |"
+  )
+  print("|" + "---|" * 8)
+  for workdir in _WORKDIRS.value:
+    source = from_run(workdir, lambda _: None, _read_options())
+    for quantize in get_args(Quantize):
+      print(row(f"`{source.config.dataset.name}`, trained", source, quantize), flush=True)
+  for name in UNTRAINED:
+    config = resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
+    source = untrained(config, cloud=False)
+    for quantize in get_args(Quantize):
+      print(row(f"`{name}`, untrained", source, quantize), flush=True)
+  versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
+  print(f"\nHardware: {os.cpu_count()} cores, of which LiteRT uses one; {here['platform']}.")
+  print(f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.")
+  print(f"Versions: Python {here['python']}, {versions}.")
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,1 @@
+"""What runs on a device: NumPy and LiteRT, no JAX."""

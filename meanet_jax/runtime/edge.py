@@ -1,0 +1,237 @@
+"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX.
+
+Command: python -m meanet_jax.runtime.edge --model DIR image.png ...
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+
+from meanet_jax.annotations import UInt8
+from meanet_jax.errors import UserError
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  Thresholds,
+  judged_hard,
+  offloads_early,
+  offloads_late,
+  takes_extension,
+)
+from meanet_jax.routing.scores import Scores
+from meanet_jax.runtime import manifest as manifests
+
+# A signature: arrays by name to arrays by name.
+Run = Callable[..., dict[str, np.ndarray]]
+# A raw image [h, w, c] to its class, in original class numbers.
+Cloud = Callable[[np.ndarray], int]
+
+
+class Answer(NamedTuple):
+  """What became of one image.
+
+  prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
+  `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
+  it has the edge's answer all the same. scores: of the exit at which the edge answers (or would
+  have, for an image that went to the cloud), NumPy scalars. main, extension: of both exits; None
+  for an extension that did not run. hard_probability: main's probability mass on hard classes.
+  seconds: from taking the image (or its batch) up to its answer.
+  """
+
+  prediction: int
+  exit: int
+  complex: bool
+  scores: Scores
+  main: Scores
+  extension: Scores | None
+  hard_probability: np.float32
+  seconds: float
+
+
+class EdgeClassifier:
+  """An exported edge at one operating point.
+
+  The `extension` signature is called only for an image that the policy of edge.json judges hard.
+  The rules are the functions of `routing/policies.py`, on NumPy scalars.
+  """
+
+  def __init__(
+    self,
+    directory: str | Path,
+    *,
+    policy: Policy | None = None,
+    thresholds: Thresholds | None = None,
+    cloud: Cloud | None = None,
+    skip: bool = True,
+    num_threads: int = 1,
+  ):
+    """Reads and checks the files.
+
+    Args:
+      directory: what `python -m meanet_jax.export` wrote.
+      policy, thresholds: instead of those of edge.json.
+      cloud: asked about complex images. With it, an image that goes to the cloud before its
+        extension has run never runs it; without it the edge answers every image.
+      skip: False calls the extension for every image, for measuring what skipping saves.
+      num_threads: of the interpreter.
+
+    Raises:
+      UserError: files that are missing, damaged, or do not belong together; thresholds that the
+        policy needs and has not.
+    """
+    self.manifest = manifests.read_manifest(directory)
+    self._policy = self.manifest.policy if policy is None else policy
+    self._thresholds = self.manifest.thresholds if thresholds is None else thresholds
+    missing = manifests.missing_thresholds(self._policy, self._thresholds)
+    if missing:
+      raise UserError(f"threshold {missing[0]} is not given; accepted: a number for {self._policy}")
+    self._cloud, self._skip = cloud, skip
+    self._batch_size = self.manifest.batch_size
+    self._image_dtype = np.dtype(self.manifest.image_dtype)
+    self._is_hard = is_hard(
+      np.asarray(self.manifest.hard_classes, np.int32), len(self.manifest.class_names)
+    )
+    data = manifests.read_model(directory, manifests.EDGE, self.manifest)
+    path = Path(directory) / manifests.EDGE
+    try:
+      interpreter = Interpreter(model_content=data, num_threads=num_threads)
+      runners = [interpreter.get_signature_runner(name) for name in ("main", "extension")]
+    except (ValueError, RuntimeError) as error:
+      raise UserError(
+        f"{path} cannot be run: {error}; accepted: signatures main and extension"
+      ) from error
+    self._check_input(path, runners)
+    self._main, self._extension = runners
+
+  def classify(self, images: np.ndarray) -> list[Answer]:
+    """An answer for every image, in their order: uint8 [n, h, w, c], n is any number.
+
+    Raises:
+      UserError: images of another shape or type.
+    """
+    self._check_images(images)
+    answers: list[Answer] = []
+    for start in range(0, len(images), self._batch_size):
+      answers += self._classify_batch(images[start : start + self._batch_size])
+    return answers
+
+  def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Everything that both signatures give, on every image of uint8 [n, h, w, c].
+
+    Returns:
+      Arrays [n, ...], by signature and name.
+
+    Raises:
+      UserError: images of another shape or type, or none.
+    """
+    self._check_images(images)
+    if not len(images):
+      raise UserError("no images were given; accepted: at least 1")
+    parts: dict[str, list[dict[str, np.ndarray]]] = {"main": [], "extension": []}
+    for batch, real in self.batches(images):
+      main = self._main(image=batch)
+      extension = self._extension(image=batch, features=main["features"])
+      for name, outputs in (("main", main), ("extension", extension)):
+        parts[name].append({key: value[:real] for key, value in outputs.items()})
+    return {
+      name: {key: np.concatenate([part[key] for part in of]) for key in of[0]}
+      for name, of in parts.items()
+    }
+
+  @property
+  def signatures(self) -> tuple[Run, Run]:
+    """`main` and `extension` themselves: arguments by name in, outputs by name out."""
+    return self._main, self._extension
+
+  def batches(self, images: UInt8[np.ndarray, "n h w c"]) -> Iterator[tuple[np.ndarray, int]]:
+    """Images as the signatures take them: padded to whole batches, and how many are real."""
+    for start in range(0, len(images), self._batch_size):
+      batch = images[start : start + self._batch_size]
+      yield self._padded(batch), len(batch)
+
+  def _classify_batch(self, images: UInt8[np.ndarray, "n h w c"]) -> list[Answer]:
+    begun = time.perf_counter()
+    batch = self._padded(images)
+    outputs = self._main(image=batch)
+    rows = range(len(images))
+    mains, masses = _scores(outputs, rows), outputs["hard_probability"]
+    ran = [self._needs_extension(mains[row], masses[row]) for row in rows]
+    extensions = mains  # the rules look at no value of an extension that did not run
+    if True in ran or not self._skip:
+      extended = self._extension(image=batch, features=outputs["features"])
+      extensions = _scores(extended, rows)
+    return [
+      self._answer(begun, images[row], mains[row], masses[row], extensions[row], ran[row])
+      for row in rows
+    ]
+
+  def _needs_extension(self, main: Scores, mass: Any) -> Any:
+    hard = judged_hard(self._policy, main, mass, self._is_hard, self._thresholds.hard)
+    if self._cloud is None or not hard:
+      return hard
+    return ~offloads_early(self._policy, self._thresholds, main)
+
+  def _answer(
+    self, begun: float, image: np.ndarray, main: Scores, mass: Any, extension: Scores, ran: Any
+  ) -> Answer:
+    policy = self._policy
+    at_extension = takes_extension(policy, main, extension, ran)
+    complex = offloads_late(policy, self._thresholds, main, extension, at_extension)
+    exit, scores = (EXTENSION, extension) if at_extension else (MAIN, main)
+    prediction = scores.prediction
+    if complex and self._cloud is not None:
+      exit, prediction = CLOUD, self._cloud(image)
+    return Answer(
+      int(prediction),
+      exit,
+      bool(complex),
+      scores,
+      main,
+      extension if ran else None,
+      mass,
+      time.perf_counter() - begun,
+    )
+
+  def _padded(self, images: np.ndarray) -> np.ndarray:
+    missing = self._batch_size - len(images)
+    if missing:
+      images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    return images.astype(self._image_dtype, copy=False)
+
+  def _check_images(self, images: np.ndarray) -> None:
+    shape = self.manifest.image_shape
+    if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
+      accepted = ", ".join(map(str, shape))
+      raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
+
+  def _check_input(self, path: Path, runners: list[SignatureRunner]) -> None:
+    expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
+    for runner in runners:
+      image = runner.get_input_details()["image"]
+      found = (image["shape"].tolist(), np.dtype(image["dtype"]).name)
+      if found != expected:
+        raise UserError(
+          f"{path} takes images {found[1]} {found[0]}; "
+          f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
+        )
+
+
+def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:
+  """A signature's scores, image by image, as NumPy scalars: on one number faster than arrays."""
+  prediction, max_prob = outputs["prediction"], outputs["max_prob"]
+  entropy, margin = outputs["entropy"], outputs["margin"]
+  return [Scores(prediction[row], max_prob[row], entropy[row], margin[row]) for row in rows]
+
+
+if __name__ == "__main__":
+  from meanet_jax.runtime.command import main  # which imports this module
+
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""From an image file to the pixels that an exported edge takes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from meanet_jax.annotations import UInt8
+from meanet_jax.errors import UserError
+
+try:
+  from PIL import Image, ImageOps
+except ModuleNotFoundError as error:  # a device that is handed pixels needs no image decoder
+  if error.name != "PIL":
+    raise
+  Image = ImageOps = None
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+  """An image file as uint8 [h, w, c].
+
+  It is turned upright as its EXIF says, converted to grey (ITU-R 601-2 luma) or to RGB (an alpha
+  channel is dropped), and resized to the network's height and width with Pillow's bilinear filter,
+  which averages when it shrinks. The aspect ratio is not kept: crop beforehand what matters.
+
+  Args:
+    path: of the file.
+    shape: height, width, channels (1 or 3).
+
+  Raises:
+    UserError: a file that is missing or no image, another number of channels, or no Pillow.
+  """
+  height, width, channels = shape
+  if channels not in _MODES:
+    raise UserError(f"the network takes {channels} channels; accepted from image files: 1 or 3")
+  if Image is None or ImageOps is None:
+    raise UserError(
+      "Pillow is not installed, and image files need it; accepted: pip install pillow"
+    )
+  try:
+    with Image.open(path) as file:
+      image = ImageOps.exif_transpose(file).convert(_MODES[channels])
+  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    raise UserError(f"image {path} cannot be read: {error}; accepted: an image file") from error
+  if image.size != (width, height):
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+  return np.asarray(image, np.uint8).reshape(shape)

@@ -1,0 +1,179 @@
+"""edge.json: what a device has to know beside the networks, and the files that it belongs to."""
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meanet_jax.errors import UserError
+from meanet_jax.routing.policies import Policy, Thresholds
+
+FORMAT = 1
+MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
+_ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+  """macs: multiply-accumulates per image. bytes: of the constants that its operations read."""
+
+  macs: int
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A tflite file: its SHA-256 in hex, its length, and its signatures by name."""
+
+  sha256: str
+  bytes: int
+  signatures: dict[str, Signature]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """The contents of edge.json, field by field.
+
+  dataset: the configuration's name for it. class_names: C names. hard_classes: K original class
+  numbers, increasing. policy, thresholds: the operating point; a threshold that the policy does not
+  look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
+  logits by before they compute scores. image_shape: height, width, channels. image_dtype: `uint8`,
+  or `float32` for the same values 0 .. 255. batch_size: images per call of a signature. quantize:
+  `none`, `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
+  configuration alone. files: by name. versions: of the packages that made them.
+  """
+
+  dataset: str
+  class_names: tuple[str, ...]
+  hard_classes: tuple[int, ...]
+  policy: Policy
+  thresholds: Thresholds
+  temperatures: dict[str, float]
+  image_shape: tuple[int, int, int]
+  image_dtype: str
+  batch_size: int
+  quantize: str
+  weights: str
+  files: dict[str, File]
+  versions: dict[str, str | None]
+
+  def to_json(self) -> dict[str, Any]:
+    """What edge.json holds."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    fields["policy"] = dataclasses.asdict(self.policy)
+    fields["thresholds"] = {
+      name: None if np.isnan(value) else float(value)
+      for name, value in self.thresholds._asdict().items()
+    }
+    fields["files"] = {name: dataclasses.asdict(file) for name, file in self.files.items()}
+    return {"format": FORMAT} | fields
+
+
+def file_entry(data: bytes, signatures: dict[str, Signature]) -> File:
+  """The entry of a tflite file."""
+  return File(hashlib.sha256(data).hexdigest(), len(data), signatures)
+
+
+def read_manifest(directory: str | Path) -> Manifest:
+  """Reads and checks a directory's edge.json.
+
+  Raises:
+    UserError: it is missing, no JSON, of another format, or a field is missing or wrong.
+  """
+  path = Path(directory) / MANIFEST
+  try:
+    source = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
+  if not isinstance(source, dict) or source.get("format") != FORMAT:
+    found = source.get("format") if isinstance(source, dict) else source
+    raise UserError(f"{path} has format {found!r}; accepted: {FORMAT}")
+  try:
+    return _parse(source)
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
+    what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+    raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
+
+
+def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
+  """The bytes of a tflite file, which are those that edge.json was written for.
+
+  Raises:
+    UserError: the file is missing, or its SHA-256 is another.
+  """
+  path = Path(directory) / name
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {error.strerror}; {_ACCEPTED}") from error
+  found = hashlib.sha256(data).hexdigest()
+  expected = manifest.files[name].sha256
+  if found != expected:
+    raise UserError(
+      f"{path} does not match {MANIFEST}: its SHA-256 is {found[:12]}...; accepted: "
+      f"{expected[:12]}..., {manifest.files[name].bytes} bytes (found {len(data)}); export it again"
+    )
+  return data
+
+
+def _parse(source: Mapping[str, Any]) -> Manifest:
+  for name, kind in typing.get_type_hints(Policy).items():
+    _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
+  height, width, channels = source["image_shape"]
+  manifest = Manifest(
+    dataset=source["dataset"],
+    class_names=tuple(map(str, source["class_names"])),
+    hard_classes=tuple(map(int, source["hard_classes"])),
+    policy=Policy(**source["policy"]),
+    thresholds=Thresholds(**{n: _threshold(v, n) for n, v in source["thresholds"].items()}),
+    temperatures={name: float(value) for name, value in source["temperatures"].items()},
+    image_shape=(int(height), int(width), int(channels)),
+    image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
+    batch_size=int(source["batch_size"]),
+    quantize=source["quantize"],
+    weights=source["weights"],
+    files={EDGE: _file(source["files"][EDGE])}
+    | {name: _file(entry) for name, entry in source["files"].items()},
+    versions=dict(source["versions"]),
+  )
+  classes = len(manifest.class_names)
+  wrong = [c for c in manifest.hard_classes if not 0 <= c < classes]
+  if wrong or not manifest.hard_classes:
+    raise ValueError(f"hard_classes is {list(manifest.hard_classes)} with {classes} classes")
+  missing = missing_thresholds(manifest.policy, manifest.thresholds)
+  if missing:
+    raise ValueError(f"thresholds.{missing[0]} is null, and the policy compares with it")
+  return manifest
+
+
+def missing_thresholds(policy: Policy, thresholds: Thresholds) -> list[str]:
+  """Names of the thresholds that a policy compares with and that are NaN."""
+  used = {
+    "main": policy.offload_rule in ("main", "edge"),
+    "extension": policy.offload_rule == "edge",
+    "hard": policy.hard_rule == "probability",
+  }
+  return [name for name, is_used in used.items() if is_used and np.isnan(getattr(thresholds, name))]
+
+
+def _threshold(value: Any, name: str) -> np.float32:
+  if value is not None and not isinstance(value, int | float):
+    raise ValueError(f"thresholds.{name} is {value!r}")
+  # float32, as in the records that it was chosen on.
+  return np.float32(np.nan if value is None else value)
+
+
+def _file(entry: Mapping[str, Any]) -> File:
+  signatures = {name: Signature(**values) for name, values in entry["signatures"].items()}
+  return File(str(entry["sha256"]), int(entry["bytes"]), signatures)
+
+
+def _one_of(value: Any, accepted: tuple[Any, ...], name: str) -> Any:
+  if value not in accepted:
+    raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
+  return value
