@@ -6,7 +6,7 @@ permutation drawn from (seed, stage, epoch), and leaves out its last incomplete 
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ class StreamedBatches:
       "position": position,
     }
 
-  def stream(self, begin: int, end: int) -> Iterator[Batch]:
+  def stream(self, begin: int, end: int) -> Generator[Batch]:
     """The batches of steps `begin` to `end` - 1, made ahead by worker processes."""
     return stream(self, end, self.split.workers, begin)
 

@@ -4,7 +4,7 @@ This module knows no JAX, so that worker processes start fast and leave devices 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import grain.python as grain
@@ -96,7 +96,7 @@ class _EvaluationBatch:
     return self.split.images_at(range(start, min(start + self.batch_size, len(self.split))))
 
 
-def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0) -> Iterator[Any]:
+def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:
   """`make(begin)` to `make(count - 1)` in order, made ahead of their use by worker processes.
 
   Args:
