@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from meanet_jax.annotations import UInt8
 from meanet_jax.errors import UserError
@@ -101,6 +100,14 @@ class EdgeClassifier:
     )
     data = manifests.read_model(directory, manifests.EDGE, self.manifest)
     path = Path(directory) / manifests.EDGE
+    try:
+      # Here, so that a device without it is told so in one line.
+      from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as error:
+      raise UserError(
+        f"the edge runs in LiteRT, and {error.name} is not installed; "
+        "accepted: pip install ai-edge-litert"
+      ) from error
     try:
       interpreter = Interpreter(model_content=data, num_threads=num_threads)
       runners = [interpreter.get_signature_runner(name) for name in ("main", "extension")]
@@ -212,7 +219,7 @@ class EdgeClassifier:
       accepted = ", ".join(map(str, shape))
       raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
 
-  def _check_input(self, path: Path, runners: list[SignatureRunner]) -> None:
+  def _check_input(self, path: Path, runners: list[Any]) -> None:
     expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
     for runner in runners:
       image = runner.get_input_details()["image"]

@@ -96,6 +96,12 @@ sys.exit(main(["--model", {str(exported)!r}, {str(digit)!r}]))
   assert line.startswith(f"{digit}: {name}  exit {('main', 'extension')[answer.exit]}  ")
   assert ("  complex: for the cloud  " in line) == answer.complex
 
+  without = python_without_packages(code, ("PIL",))
+  assert without.returncode == 2
+  assert without.stderr == (
+    "error: the edge runs in LiteRT, and ai_edge_litert is not installed; "
+    "accepted: pip install ai-edge-litert\n"
+  )
   without = python_without_packages(code, LITERT)
   assert without.returncode == 2
   assert without.stderr == (
