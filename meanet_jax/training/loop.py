@@ -73,7 +73,7 @@ def train_stage(
     UserError: a batch that does not fit the devices or the images.
   """
   settings = config.stage(stage.name)
-  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size")
+  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
   order = Order(len(images.train), config.seed, stage.name, settings.batch_size)
   batches = training_batches(images.train, order, settings.augment)
   settings = dataclasses.replace(settings, augment=batches.augment)
@@ -83,7 +83,7 @@ def train_stage(
   total = settings.epochs * order.steps_per_epoch
   every = config.logging.checkpoint_every_epochs * order.steps_per_epoch
   with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
-    state, begin = _start(create_state(stage, variables, tx), checkpoints)
+    state, begin = _start(create_state(stage, variables, tx, settings.ema_decay > 0), checkpoints)
     metrics = MetricsFile(run.metrics_path)
     metrics.rewind(stage.name, begin)
     schedule = make_schedule(settings, order.steps_per_epoch)
@@ -115,12 +115,13 @@ def train_stage(
 
 def saved(state: TrainState) -> dict[str, Any]:
   """The part of a state that a checkpoint holds: all but what other stages have learned."""
-  return {
+  kept = {
     "step": state.step,
     "params": state.params,
     "batch_stats": state.batch_stats,
     "opt_state": state.opt_state,
   }
+  return kept if state.average is None else kept | {"average": state.average}
 
 
 def _start(state: TrainState, checkpoints: StageCheckpoints) -> tuple[TrainState, int]:

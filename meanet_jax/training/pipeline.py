@@ -54,7 +54,8 @@ def train(
   """
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
   for name in STAGE_NAMES:
-    check_batch_size(config.stage(name).batch_size, f"stages.{name}.batch_size")
+    settings = config.stage(name)
+    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
   model = build(config, AXIS)
   dataset = load(config.dataset, options, reporter)
   for name in ("main", "cloud"):
@@ -171,7 +172,8 @@ def _finished_variables(
   if step != settings.epochs * steps_per_epoch:
     return {}
   tx = make_optimizer(settings, steps_per_epoch)
-  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx), abstract)
+  averaged = settings.ema_decay > 0
+  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
   with open_checkpoints(path, config.logging.keep) as checkpoints:
     return like.replace(**checkpoints.restore(step, saved(like))).learned()
 
