@@ -48,7 +48,7 @@ def _zero_once_known(gradients: PyTree) -> Float[Array, ""]:
   A compiler that is free to run all forward passes first keeps all their activations. XLA:CPU does,
   and drops `optimization_barrier` before it schedules; a product with 0 it must compute.
   """
-  return 0 * sum(leaf.ravel()[0] for leaf in jax.tree.leaves(gradients))
+  return 0 * jnp.sum(jnp.stack([leaf.ravel()[0] for leaf in jax.tree.leaves(gradients)]))
 
 
 def make_train_step(

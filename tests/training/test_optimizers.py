@@ -146,5 +146,6 @@ def test_lamb_is_the_papers():
       update = update + 0.01 * value
       norms = np.linalg.norm(value), np.linalg.norm(update)
       expected[name] = value - 0.1 * (norms[0] / norms[1] if min(norms) else 1) * update
+  found = jax.tree.map(np.asarray, ours)
   for name, value in expected.items():
-    np.testing.assert_allclose(ours[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=1e-6, err_msg=name)

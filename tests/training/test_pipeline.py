@@ -160,6 +160,7 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, reporter, tmp_path,
 
   handed_on, run, begin = trained(tmp_path / "whole")
   step = finished_step(run.checkpoints_path("main"))
+  assert step is not None
   tx = make_optimizer(config.stages.main, 1)
   like = jax.eval_shape(lambda: create_state(stages.MAIN, begin, tx, True))
   with open_checkpoints(run.checkpoints_path("main"), 2) as checkpoints:
