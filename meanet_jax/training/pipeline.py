@@ -193,6 +193,29 @@ def load_variables(
   return jax.device_get(variables | initial_variables(config, model, missing, say))
 
 
+def require_finished(
+  config: Config, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
+) -> None:
+  """Refuses a run with a stage whose last checkpoint is not there, or is damaged.
+
+  Raises:
+    UserError: with the stage's name.
+  """
+  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
+    step = whole_step(run.checkpoints_path(stage.name), say)
+    if step is None or step != _last_step(stage, config, dataset, run):
+      raise UserError(
+        f"workdir {run.path} has not finished stage {stage.name}; accepted: a run that train.py "
+        "finished (the same command goes on with this one)"
+      )
+
+
+def _last_step(stage: stages.Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  settings = config.stage(stage.name)
+  images = stage_images(stage, dataset, run, config).train
+  return settings.epochs * (len(images) // settings.batch_size)
+
+
 def _finished_variables(
   stage: stages.Stage,
   config: Config,
@@ -205,11 +228,10 @@ def _finished_variables(
   step = whole_step(path, say)
   if step is None:
     return {}
-  settings = config.stage(stage.name)
-  steps_per_epoch = len(stage_images(stage, dataset, run, config).train) // settings.batch_size
-  if step != settings.epochs * steps_per_epoch:
+  if step != _last_step(stage, config, dataset, run):
     return {}
-  tx = make_optimizer(settings, steps_per_epoch)
+  settings = config.stage(stage.name)
+  tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
   averaged = settings.ema_decay > 0
   like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
   with open_checkpoints(path, config.logging.keep) as checkpoints:

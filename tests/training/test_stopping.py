@@ -1,6 +1,8 @@
 """Runs that are ended from outside, as real processes, and the same command again."""
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,11 @@ from meanet_jax.training.pipeline import train
 ROOT = Path(__file__).parents[2]
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
 STAGES = ("main", "edge", "cloud")
-# A checkpoint only every twenty epochs, so that a stop lands between two.
+# A checkpoint only every ten epochs, so that a stop lands between two.
 LONG = (
   "--config.stages.main.epochs=60",
-  "--config.logging.checkpoint_every_epochs=20",
+  "--config.logging.checkpoint_every_epochs=10",
+  "--config.logging.keep_best=true",
   "--config.stages.main.ema_decay=0.9",
   "--config.stages.main.schedule=one_cycle",
   "--config.logging.every_steps=7",
@@ -79,6 +82,13 @@ def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
   assert finish(stopped, *LONG).returncode == 0
   assert finish(whole, *LONG).returncode == 0
   assert_same_run(stopped, whole)
+  lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+  validated = [line for line in lines if line["stage"] == "main" and "validation_accuracy" in line]
+  assert len(validated) == 6
+  best = max(validated, key=lambda line: (line["validation_accuracy"], line["step"]))
+  newest = {line["step"] for line in validated[-2:]}
+  kept = {int(path.name) for path in (whole / "checkpoints" / "main").iterdir()}
+  assert kept == newest | {best["step"]}
 
 
 def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path):
@@ -110,6 +120,34 @@ def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Pat
     assert_same_run(run, whole)
   finally:
     subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
+  finished_run, tiny, reporter, tmp_path
+):
+  """Of a finished stage, with stages after it that stood on it."""
+  run = tmp_path / "run"
+  shutil.copytree(finished_run.path, run)
+  path = run / "checkpoints" / "edge"
+  newest = path / str(finished_step(path))
+  manifest = newest / "default" / "manifest.ocdbt"
+  manifest.write_bytes(manifest.read_bytes()[:-1])
+  train(tiny, run, reporter)
+  said = reporter.console.file.getvalue()
+  line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); the one"
+  assert said.count("is damaged") == said.count(line) == 1
+  assert "stage main: already finished" in said
+  assert "stage edge: already finished" not in said
+  for stage in STAGES:
+    step = finished_step(finished_run.checkpoints_path(stage))
+    ours, theirs = (
+      read_arrays(where / "checkpoints" / stage / str(step)) for where in (run, finished_run.path)
+    )
+    np.testing.assert_equal(ours, theirs)
+  lines = [
+    path.read_text().splitlines() for path in (run / "metrics.jsonl", finished_run.metrics_path)
+  ]
+  assert sorted(lines[0]) == sorted(lines[1])  # those of the edge stage are written last
 
 
 def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, reporter, tmp_path):
