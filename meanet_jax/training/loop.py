@@ -168,7 +168,7 @@ class _Log:
     self._pending: tuple[int, Sums] | None = None
     self._step = 0
     begun = {name: float(value) for name, value in sums.items()}
-    self._sums: dict[str, float] = begun if begun["count"] else {}
+    self._sums: dict[str, float] = begun if begun["examples"] else {}
     self.note = "loss -"
 
   def epoch(self, step: int) -> float:
