@@ -14,7 +14,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made when
 def main() -> None:
   """Reads the flags and trains."""
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of the run")
-  train(_config(), workdir, Reporter(), _options())
+  with cli.stop_on_sigterm() as stop:
+    train(_config(), workdir, Reporter(), _options(), stop)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """From command line to function call: flags, one-line errors, exit status."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,6 +68,17 @@ def define_read_flags() -> Callable[[], ReadOptions]:
   return lambda: ReadOptions(data_dir.value, workers.value)
 
 
+@contextlib.contextmanager
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+  """A context in which SIGTERM ends nothing; the function that it yields tells whether one came."""
+  asked = threading.Event()
+  before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+  try:
+    yield asked.is_set
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 def require(value: str | None, flag: str, accepted: str) -> str:
   """The value of a flag that has no default."""
   if not value:
@@ -74,7 +88,9 @@ def require(value: str | None, flag: str, accepted: str) -> str:
 
 def _guarded(main: Callable[[], None]) -> None:
   if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.WARNING)
+    # Orbax tells of every file it writes, and logs with a traceback what it raises as well.
+    logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
   try:
     main()
   except UserError as error:

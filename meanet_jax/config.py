@@ -115,6 +115,8 @@ class ModelConfig:
   join: how main features meet adaptive features: on channels (`concat`), added (`sum`), or not at
     all (`none`: there is no adaptive block and the extension sees main features alone).
   compute_dtype: of activations and convolutions; parameters, statistics and logits are float32.
+  batch_norm: in training, over the batch of all devices (`synchronised`) or of each alone
+    (`per_device`; running statistics are then the mean of the devices').
   """
 
   main: NetworkConfig = NetworkConfig()
@@ -123,6 +125,7 @@ class ModelConfig:
   cloud: NetworkConfig = NetworkConfig()
   join: Literal["concat", "sum", "none"] = "concat"
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  batch_norm: Literal["synchronised", "per_device"] = "synchronised"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,24 +166,35 @@ class StageConfig:
   """How one stage trains.
 
   epochs: passes over the stage's images; 0 keeps pretrained weights as they are.
-  batch_size: global, over all devices; the last incomplete batch of an epoch is left out.
-  learning_rate: the peak; momentum and weight_decay (on every parameter) as in the optimiser.
-  schedule: `step` multiplies by `step_factor` at each epoch of `step_epochs`; `cosine` falls to 0.
-  warmup_epochs: linear rise from 0 to the peak before that.
+  batch_size: of one step, over all devices; the last incomplete batch of an epoch is left out.
+  accumulate: micro-batches that a step splits its batch into, one after another, to need less
+    memory; the gradient is their mean. Batch norm sees one micro-batch at a time.
+  optimizer, schedule: see `meanet_jax/training/optimizers.py`.
+  learning_rate: the peak; momentum (the first moment's decay in `adamw` and `lamb`) and
+    weight_decay (on every parameter) as in the optimiser.
+  schedule: `step` multiplies by `step_factor` at each epoch of `step_epochs`; `cosine` falls to 0;
+    `one_cycle` rises from 1/25 of the peak and falls to 1/10,000 of where it began.
+  warmup_epochs: linear rise from 0 to the peak before that. `one_cycle` has no other rise than its
+    own, which then takes so many epochs instead of three tenths of all steps.
   label_smoothing: probability mass moved from the label to all classes evenly.
+  ema_decay: of the moving average of parameters and batch statistics, which is then what is
+    validated, handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) /
+    (10 + t)), so that a short run does not stay where it began.
   """
 
   epochs: NonNegative = 1
   batch_size: Positive = 128
-  optimizer: Literal["sgd", "adamw"] = "sgd"
+  accumulate: Positive = 1
+  optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
   learning_rate: PositiveFloat = 0.1
   momentum: Annotated[float, Range(0, 1)] = 0.9
   weight_decay: NonNegativeFloat = 1e-4
-  schedule: Literal["constant", "step", "cosine"] = "step"
+  schedule: Literal["constant", "step", "cosine", "one_cycle"] = "step"
   step_epochs: Annotated[tuple[int, ...], Range(1)] = ()
   step_factor: PositiveFloat = 0.1
   warmup_epochs: NonNegative = 0
   label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
+  ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0
   augment: AugmentConfig = AugmentConfig()
 
 
@@ -269,11 +283,14 @@ class CostConfig:
 class LoggingConfig:
   """every_steps: steps between lines of metrics.jsonl; checkpoint_every_epochs and keep: the newest
   `keep` checkpoints of a stage stay on disk, one is written every so many epochs and at the end.
+  keep_best: the checkpoint of the best validation accuracy stays as well. Nothing reads it: a
+  stage goes on from its newest, and hands on its last.
   """
 
   every_steps: Positive = 50
   checkpoint_every_epochs: Positive = 10
   keep: Positive = 2
+  keep_best: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,12 @@ class UserError(Exception):
   status = 2
 
 
+class TrainingStoppedError(UserError):
+  """SIGTERM during training. The command ends with status 143, which is 128 + 15."""
+
+  status = 143
+
+
 class TrainingDivergedError(UserError):
   """A loss that is not finite. The command ends with status 1; earlier checkpoints stay."""
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.config import Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
@@ -24,10 +24,9 @@ from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
-from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.pipeline import read_hard_classes
+from meanet_jax.training.pipeline import read_hard_classes, require_finished
 
 
 def evaluate(
@@ -53,13 +52,9 @@ def evaluate(
   run = RunDirectory.existing(workdir)
   config = run.config()
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
-  for stage in STAGE_NAMES:
-    if finished_step(run.checkpoints_path(stage)) is None:
-      raise UserError(
-        f"workdir {workdir} has not finished stage {stage}; accepted: a run that train.py finished"
-      )
   dataset = load(config.dataset, options, reporter)
   run.record_data(dataset.describe())
+  require_finished(config, dataset, run, reporter.say)
   hard_classes = read_hard_classes(run)
   wish = configured_wish(config) if wish is None else wish
   chooses = threshold_images(config, wish, len(dataset.validation))

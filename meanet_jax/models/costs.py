@@ -115,7 +115,7 @@ def training_activation_bytes(model: MEANet, config: Config) -> dict[str, int]:
     "cloud": (Exits.CLOUD, ("cloud",), config.stages.cloud),
   }
   return {
-    name: activation_bytes(model, config, exits, train, stage.batch_size)
+    name: activation_bytes(model, config, exits, train, stage.batch_size // stage.accumulate)
     for name, (exits, train, stage) in steps.items()
   }
 

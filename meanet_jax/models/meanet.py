@@ -180,6 +180,11 @@ class MEANet(nn.Module):
       cloud = self.cloud(images, "cloud" in train)
     return Outputs(main, extension, cloud)
 
+  @property
+  def synchronised(self) -> bool:
+    """Whether batch norm averages over a mapped axis in training."""
+    return self.cloud.axis_name is not None
+
   def main_features(
     self, images: Float[Array, "b h w c"], train: bool = False
   ) -> Float[Array, "b h2 w2 d"]:

@@ -103,14 +103,16 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
 
   Args:
     config: the experiment.
-    axis_name: the mapped axis that batch norm averages over in training; None for one device.
+    axis_name: the mapped axis that synchronised batch norm averages over in training; None for one
+      device.
 
   Raises:
     UserError: an impossible structure, or features that do not meet (with the two shapes).
   """
   model = config.model
   check_structure(model.extension, "model.extension")
-  numerics = {"dtype": jnp.dtype(model.compute_dtype), "axis_name": axis_name}
+  axis = axis_name if model.batch_norm == "synchronised" else None
+  numerics = {"dtype": jnp.dtype(model.compute_dtype), "axis_name": axis}
 
   def network(settings: NetworkConfig, path: str) -> Network:
     return Network(

@@ -1,7 +1,15 @@
-"""A stage's checkpoints, written by Orbax."""
+"""A stage's checkpoints, written by Orbax, with checksums of our own.
+
+Orbax notices a missing or truncated file when it reads it, and damage to its indices; a flipped
+byte among the arrays themselves it restores as another number. So every checkpoint carries the
+SHA-256 of its files, written before the checkpoint gets its name.
+"""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +18,49 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 PyTree = Any
+CHECKSUMS = "sha256.json"
+_PARTIAL = ".orbax-checkpoint-tmp"  # follows the step in the name of a checkpoint being written
 
 
 class StageCheckpoints:
-  """The checkpoints of one stage: asynchronous, each whole or absent, the newest few kept."""
+  """The checkpoints of one stage: asynchronous, each whole or absent.
 
-  def __init__(self, path: Path, keep: int):
+  The newest `keep` stay, and with `keep_best` the one of the best accuracy (the newest of equals).
+  """
+
+  def __init__(self, path: Path, keep: int, keep_best: bool = False):
+    policies = ocp.checkpoint_managers
+    kept: list[Any] = [policies.LatestN(keep)]
+    if keep_best:
+      best = policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False)
+      kept.append(best)
+    self._path = path
+    self._saving = 0
     self._manager = ocp.CheckpointManager(
-      path, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
+      path,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
+        async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+      ),
     )
 
   def latest_step(self) -> int | None:
     """The newest complete checkpoint's step; None without one."""
     return self._manager.latest_step()
 
-  def save(self, step: int, tree: PyTree) -> None:
-    """Starts to write a checkpoint; `close` waits for it."""
-    self._manager.save(step, args=ocp.args.StandardSave(tree))
+  def save(self, step: int, tree: PyTree, accuracy: float | None = None) -> None:
+    """Starts to write a checkpoint, once the one before it is written; `close` waits for it.
+
+    Args:
+      step: its number.
+      tree: of arrays.
+      accuracy: what the best is chosen by; None for a checkpoint that cannot be the best.
+    """
+    self._manager.wait_until_finished()
+    self._saving = step
+    metrics = None if accuracy is None else {"accuracy": accuracy}
+    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
 
   def restore(self, step: int, like: PyTree) -> PyTree:
     """A checkpoint as NumPy arrays, in the structure, shapes and types of `like`."""
@@ -34,15 +68,24 @@ class StageCheckpoints:
     return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
   def close(self) -> None:
-    """Waits until everything is on disk."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    """Waits until everything is on disk; what could not be written is removed."""
+    try:
+      self._manager.wait_until_finished()
+    finally:
+      self._manager.close()
+      for partial in self._path.glob(f"*{_PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+  def _seal(self) -> None:
+    # Orbax calls this in its own thread, between the last array and the checkpoint's final name.
+    (partial,) = self._path.glob(f"{self._saving}{_PARTIAL}*")
+    (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial), indent=2))
 
 
 @contextlib.contextmanager
-def open_checkpoints(path: Path, keep: int) -> Iterator[StageCheckpoints]:
+def open_checkpoints(path: Path, keep: int, keep_best: bool = False) -> Iterator[StageCheckpoints]:
   """A stage's checkpoints, on disk when the context ends, however it ends."""
-  checkpoints = StageCheckpoints(path, keep)
+  checkpoints = StageCheckpoints(path, keep, keep_best)
   try:
     yield checkpoints
   finally:
@@ -51,6 +94,69 @@ def open_checkpoints(path: Path, keep: int) -> Iterator[StageCheckpoints]:
 
 def finished_step(path: Path) -> int | None:
   """The newest complete checkpoint's step, without starting a manager; None without one."""
-  if not path.is_dir():
-    return None
-  return max(ocp.utils.checkpoint_steps(path), default=None)
+  return max(_steps(path), default=None)
+
+
+def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
+  """The step of the newest checkpoint whose files are those that were written; None without one.
+
+  Args:
+    path: of the stage.
+    say: told of each newer one that is damaged, in one line.
+  """
+  for step in sorted(_steps(path), reverse=True):
+    damage = _damage(path / str(step))
+    if damage is None:
+      return step
+    say(f"checkpoint {path / str(step)} is damaged ({damage}); the one before it is used")
+  return None
+
+
+def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
+  """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again."""
+  whole = whole_step(path, say)
+  for step in _steps(path):
+    if whole is None or step > whole:
+      aside = path / f"{step}.damaged"
+      shutil.rmtree(aside, ignore_errors=True)
+      (path / str(step)).rename(aside)
+
+
+def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
+  """Every array of a checkpoint `.../STAGE/STEP` by its place in the tree."""
+  with ocp.StandardCheckpointer() as reader:
+    tree = reader.restore(checkpoint / "default")
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
+
+
+def _steps(path: Path) -> list[int]:
+  return [int(step) for step in ocp.utils.checkpoint_steps(path)] if path.is_dir() else []
+
+
+def _accuracy(metrics: dict[str, float]) -> float:
+  return metrics["accuracy"]
+
+
+def _checksums(checkpoint: Path) -> dict[str, str]:
+  """SHA-256 by path of every file below; those beside the arrays' directory Orbax writes later."""
+  files = sorted(path for path in checkpoint.glob("*/**/*") if path.is_file())
+  return {path.relative_to(checkpoint).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damage(checkpoint: Path) -> str | None:
+  try:
+    written = json.loads((checkpoint / CHECKSUMS).read_text())
+    for name, digest in written.items():
+      if _sha256(checkpoint / name) != digest:
+        return f"{name} is not what was written"
+  except FileNotFoundError as error:
+    return f"{Path(error.filename).relative_to(checkpoint)} is missing"
+  except (OSError, ValueError, AttributeError) as error:
+    return f"{CHECKSUMS}: {error}" if isinstance(error, ValueError) else str(error)
+  return None

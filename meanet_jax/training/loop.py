@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from meanet_jax.config import Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.splits import Split
-from meanet_jax.errors import TrainingDivergedError
+from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.checkpoints import StageCheckpoints, open_checkpoints
@@ -31,6 +32,10 @@ from meanet_jax.training.parallel import (
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Sums, exit_logits, make_train_step, stage_key
+
+# Sums of metrics since the last line of metrics.jsonl, as a checkpoint holds them.
+SUMS = ("loss", "examples", "correct", "count", "gradient_norm")
+NO_SUMS = {name: np.zeros((), np.float64) for name in SUMS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,7 @@ def train_stage(
   images: StageImages,
   run: RunDirectory,
   reporter: Reporter,
+  stop: Callable[[], bool] = lambda: False,
 ) -> Variables:
   """Trains a stage to its end, from its newest checkpoint if there is one.
 
@@ -64,16 +70,18 @@ def train_stage(
     images: the stage's own.
     run: where checkpoints and metrics go.
     reporter: progress and one line at the end.
+    stop: asked after every step whether to save a checkpoint and end.
 
   Returns:
     The learned variables of the stage's blocks, on the host.
 
   Raises:
     TrainingDivergedError: a loss that is not finite.
+    TrainingStoppedError: `stop` said so; a checkpoint holds every step taken.
     UserError: a batch that does not fit the devices or the images.
   """
   settings = config.stage(stage.name)
-  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size")
+  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
   order = Order(len(images.train), config.seed, stage.name, settings.batch_size)
   batches = training_batches(images.train, order, settings.augment)
   settings = dataclasses.replace(settings, augment=batches.augment)
@@ -82,12 +90,14 @@ def train_stage(
   validate = _Validation(stage, config, model, images.validation)
   total = settings.epochs * order.steps_per_epoch
   every = config.logging.checkpoint_every_epochs * order.steps_per_epoch
-  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
-    state, begin = _start(create_state(stage, variables, tx), checkpoints)
+  fresh = create_state(stage, variables, tx, settings.ema_decay > 0)
+  path, kept = run.checkpoints_path(stage.name), config.logging
+  with open_checkpoints(path, kept.keep, kept.keep_best) as checkpoints:
+    state, unlogged, begin = _start(fresh, checkpoints)
     metrics = MetricsFile(run.metrics_path)
     metrics.rewind(stage.name, begin)
     schedule = make_schedule(settings, order.steps_per_epoch)
-    log = _Log(stage.name, order.steps_per_epoch, metrics, schedule)
+    log = _Log(stage.name, order.steps_per_epoch, metrics, schedule, unlogged)
     state = replicate(state)
     store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
     mapped = map_train_step(step)
@@ -102,45 +112,63 @@ def train_stage(
           metrics.write(
             stage.name, number + 1, log.epoch(number + 1), {"validation_accuracy": accuracy}
           )
-          checkpoints.save(number + 1, saved(state))
+          checkpoints.save(number + 1, saved(state), accuracy)
         elif (number + 1) % config.logging.every_steps == 0:
           log.flush()
         advance(1, log.note)
+        if not last and stop():
+          if (number + 1) % every:
+            checkpoints.save(number + 1, saved(state, log.sums()))
+          raise TrainingStoppedError(
+            f"stopped by SIGTERM after step {number + 1} of {total} of stage {stage.name}; "
+            "a checkpoint holds it, and the same command goes on from there"
+          )
     if not total and checkpoints.latest_step() is None:
-      validate(state)
-      checkpoints.save(0, saved(state))  # pretrained weights, kept as they are
+      checkpoints.save(0, saved(state), validate(state))  # pretrained weights, kept as they are
   reporter.say(f"stage {stage.name}: {total} steps, {log.note}, validation {validate.note}")
   return jax.device_get(state.learned())
 
 
-def saved(state: TrainState) -> dict[str, Any]:
-  """The part of a state that a checkpoint holds: all but what other stages have learned."""
-  return {
+def saved(state: TrainState, sums: dict[str, Any] = NO_SUMS) -> dict[str, Any]:
+  """What a checkpoint holds of a state, all but what other stages have learned; and metric sums."""
+  kept = {
     "step": state.step,
     "params": state.params,
     "batch_stats": state.batch_stats,
     "opt_state": state.opt_state,
+    "sums": sums,
   }
+  return kept if state.average is None else kept | {"average": state.average}
 
 
-def _start(state: TrainState, checkpoints: StageCheckpoints) -> tuple[TrainState, int]:
+def _start(
+  state: TrainState, checkpoints: StageCheckpoints
+) -> tuple[TrainState, dict[str, Any], int]:
   latest = checkpoints.latest_step()
   if latest is None:
-    return state, 0
-  return state.replace(**checkpoints.restore(latest, saved(state))), latest
+    return state, NO_SUMS, 0
+  restored = checkpoints.restore(latest, saved(state))
+  sums = restored.pop("sums")
+  return state.replace(**restored), sums, latest
 
 
 class _Log:
   """Sums metrics between lines of metrics.jsonl; fetches each step's sums one step late."""
 
   def __init__(
-    self, stage: str, steps_per_epoch: int, metrics: MetricsFile, schedule: optax.Schedule
+    self,
+    stage: str,
+    steps_per_epoch: int,
+    metrics: MetricsFile,
+    schedule: optax.Schedule,
+    sums: dict[str, Any],
   ):
     self._stage, self._steps_per_epoch = stage, steps_per_epoch
     self._metrics, self._schedule = metrics, schedule
     self._pending: tuple[int, Sums] | None = None
     self._step = 0
-    self._sums: dict[str, float] = {}
+    begun = {name: float(value) for name, value in sums.items()}
+    self._sums: dict[str, float] = begun if begun["examples"] else {}
     self.note = "loss -"
 
   def epoch(self, step: int) -> float:
@@ -149,6 +177,13 @@ class _Log:
   def add(self, step: int, sums: Sums) -> None:
     self._fetch()
     self._pending = (step, sums)
+
+  def sums(self) -> dict[str, Any]:
+    """The sums since the last line, for a checkpoint between two lines."""
+    self._fetch()
+    if not self._sums:
+      return NO_SUMS
+    return {name: np.asarray(self._sums[name], np.float64) for name in SUMS}
 
   def flush(self) -> None:
     """Writes the means since the last line."""

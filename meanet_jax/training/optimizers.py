@@ -4,11 +4,27 @@ import optax
 
 from meanet_jax.config import StageConfig
 
+# PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,
+# peak / first rate, first rate / last rate.
+RISE, DIVIDE_FIRST, DIVIDE_LAST = 0.3, 25.0, 1e4
+
 
 def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
-  """The learning rate as a function of the steps taken."""
+  """The learning rate as a function of the steps taken.
+
+  Warm-up is a linear rise from 0, after which `step`, `cosine` and `constant` begin: `step` counts
+  its epochs from the start of the stage, `cosine` falls over what is left. `one_cycle` rises and
+  falls along half cosines, as in PyTorch; warm-up is the length of its rise. Momentum stays.
+  """
   peak, warmup = config.learning_rate, config.warmup_epochs * steps_per_epoch
   total = max(config.epochs * steps_per_epoch, 1)
+  if config.schedule == "one_cycle":
+    rise = warmup or max(round(RISE * total), 1)
+    return optax.piecewise_interpolate_schedule(
+      "cosine",
+      peak / DIVIDE_FIRST,
+      {rise: DIVIDE_FIRST, total: 1 / (DIVIDE_FIRST * DIVIDE_LAST)},
+    )
   if config.schedule == "step":
     after: optax.Schedule = optax.piecewise_constant_schedule(
       peak,
@@ -24,8 +40,13 @@ def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
 
 
 def make_optimizer(config: StageConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-  """SGD with momentum and weight decay inside the gradient, as in PyTorch; or AdamW."""
+  """SGD with momentum and weight decay inside the gradient, as in PyTorch; AdamW; or LAMB.
+
+  LAMB (You et al. 2020) is AdamW's update of every tensor, scaled to the norm of its parameters.
+  """
   schedule = make_schedule(config, steps_per_epoch)
+  if config.optimizer == "lamb":
+    return optax.lamb(schedule, b1=config.momentum, weight_decay=config.weight_decay)
   if config.optimizer == "adamw":
     return optax.adamw(schedule, b1=config.momentum, weight_decay=config.weight_decay)
   return optax.chain(

@@ -25,11 +25,14 @@ ACROSS_DEVICES = Reduce(
 )
 
 
-def check_batch_size(batch_size: int, field: str) -> None:
-  """Refuses a global batch that the devices cannot share evenly."""
+def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
+  """Refuses a global batch that the devices, or a step's micro-batches, cannot share evenly."""
   devices = jax.local_device_count()
-  if batch_size % devices:
-    raise UserError(f"{field} is {batch_size}; accepted: a multiple of the {devices} devices")
+  if batch_size % (devices * accumulate):
+    accepted = f"the {devices} devices"
+    if accumulate > 1:
+      accepted = f"{devices * accumulate}, for {devices} devices x {accumulate} micro-batches"
+    raise UserError(f"{field} is {batch_size}; accepted: a multiple of {accepted}")
 
 
 def replicate(tree: PyTree) -> PyTree:

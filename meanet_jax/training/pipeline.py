@@ -14,7 +14,7 @@ from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.validation import calibration_part
-from meanet_jax.errors import UserError
+from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import check_pretrained, initial_variables
 from meanet_jax.models.variables import Variables, abstract_variables
@@ -27,8 +27,14 @@ from meanet_jax.routing.classes import (
   select_hard_classes,
 )
 from meanet_jax.routing.scores import refuse_nan
-from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
+from meanet_jax.runs.checkpoints import (
+  finished_step,
+  open_checkpoints,
+  set_damaged_aside,
+  whole_step,
+)
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, saved, train_stage
@@ -38,7 +44,11 @@ from meanet_jax.training.state import create_state
 
 
 def train(
-  config: Config, workdir: str | Path, reporter: Reporter, options: ReadOptions | None = None
+  config: Config,
+  workdir: str | Path,
+  reporter: Reporter,
+  options: ReadOptions | None = None,
+  stop: Callable[[], bool] = lambda: False,
 ) -> None:
   """Runs the stages that `workdir` has not finished.
 
@@ -47,14 +57,18 @@ def train(
     workdir: made when missing.
     reporter: progress.
     options: where and how data are read.
+    stop: asked after every step, and before every stage, whether to end.
 
   Raises:
-    UserError: a configuration that cannot be run, or a workdir of another one or on other data.
+    UserError: a configuration that cannot be run, a workdir of another one or on other data, or a
+      full disk.
+    TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
   for name in STAGE_NAMES:
-    check_batch_size(config.stage(name).batch_size, f"stages.{name}.batch_size")
+    settings = config.stage(name)
+    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
   model = build(config, AXIS)
   dataset = load(config.dataset, options, reporter)
   for name in ("main", "cloud"):
@@ -64,20 +78,29 @@ def train(
     check_pretrained(config, model)
   run = RunDirectory.create(workdir, config)
   run.record_data(dataset.describe())
-  pipeline = _Pipeline(config, model, dataset, run, reporter)
-  pipeline.gradient_stage(stages.MAIN)
-  pipeline.hard_classes_stage()
-  pipeline.gradient_stage(stages.edge_stage(config.stages.joint))
-  pipeline.gradient_stage(stages.CLOUD)
+  for name in STAGE_NAMES:
+    set_damaged_aside(run.checkpoints_path(name), reporter.say)
+  pipeline = _Pipeline(config, model, dataset, run, reporter, stop)
+  with full_disk_in_one_line(run.path):
+    pipeline.gradient_stage(stages.MAIN)
+    pipeline.hard_classes_stage()
+    pipeline.gradient_stage(stages.edge_stage(config.stages.joint))
+    pipeline.gradient_stage(stages.CLOUD)
   reporter.say(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
 
 
 class _Pipeline:
   def __init__(
-    self, config: Config, model: MEANet, dataset: Dataset, run: RunDirectory, reporter: Reporter
+    self,
+    config: Config,
+    model: MEANet,
+    dataset: Dataset,
+    run: RunDirectory,
+    reporter: Reporter,
+    stop: Callable[[], bool],
   ):
     self._config, self._model, self._dataset = config, model, dataset
-    self._run, self._reporter = run, reporter
+    self._run, self._reporter, self._stop = run, reporter, stop
     self._variables: Variables | None = None
 
   def gradient_stage(self, stage: stages.Stage) -> None:
@@ -87,12 +110,23 @@ class _Pipeline:
     if finished_step(self._run.checkpoints_path(stage.name)) == total:
       self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
       return
+    if self._stop():
+      raise TrainingStoppedError(
+        f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
+      )
     self._reporter.say(
       f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
       f"{jax.local_device_count()} device(s), compiling"
     )
     learned = train_stage(
-      stage, self._config, self._model, self._get_variables(), images, self._run, self._reporter
+      stage,
+      self._config,
+      self._model,
+      self._get_variables(),
+      images,
+      self._run,
+      self._reporter,
+      self._stop,
     )
     self._get_variables().update(learned)
 
@@ -154,26 +188,56 @@ def load_variables(
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    variables |= _finished_variables(stage, config, abstract, dataset, run)
+    variables |= _finished_variables(stage, config, abstract, dataset, run, say)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, say))
 
 
+def require_finished(
+  config: Config, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
+) -> None:
+  """Refuses a run with a stage whose last checkpoint is not there, or is damaged.
+
+  Raises:
+    UserError: with the stage's name.
+  """
+  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
+    step = whole_step(run.checkpoints_path(stage.name), say)
+    if step is None or step != _last_step(stage, config, dataset, run):
+      raise UserError(
+        f"workdir {run.path} has not finished stage {stage.name}; accepted: a run that train.py "
+        "finished (the same command goes on with this one)"
+      )
+
+
+def _last_step(stage: stages.Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  settings = config.stage(stage.name)
+  images = stage_images(stage, dataset, run, config).train
+  return settings.epochs * (len(images) // settings.batch_size)
+
+
 def _finished_variables(
-  stage: stages.Stage, config: Config, abstract: Variables, dataset: Dataset, run: RunDirectory
+  stage: stages.Stage,
+  config: Config,
+  abstract: Variables,
+  dataset: Dataset,
+  run: RunDirectory,
+  say: Callable[[str], None],
 ) -> Variables:
   path = run.checkpoints_path(stage.name)
-  step = finished_step(path)
+  step = whole_step(path, say)
   if step is None:
     return {}
-  settings = config.stage(stage.name)
-  steps_per_epoch = len(stage_images(stage, dataset, run, config).train) // settings.batch_size
-  if step != settings.epochs * steps_per_epoch:
+  if step != _last_step(stage, config, dataset, run):
     return {}
-  tx = make_optimizer(settings, steps_per_epoch)
-  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx), abstract)
+  settings = config.stage(stage.name)
+  tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
+  averaged = settings.ema_decay > 0
+  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
   with open_checkpoints(path, config.logging.keep) as checkpoints:
-    return like.replace(**checkpoints.restore(step, saved(like))).learned()
+    restored = checkpoints.restore(step, saved(like))
+  del restored["sums"]
+  return like.replace(**restored).learned()
 
 
 def read_hard_classes(run: RunDirectory) -> Int[np.ndarray, " k"]:

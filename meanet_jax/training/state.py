@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -18,6 +19,7 @@ class TrainState:
 
   step: int32, steps taken. params, batch_stats: of the stage's trainable blocks, by block.
   opt_state: the optimiser's. frozen: variables of the blocks that are read but do not learn.
+  average: the moving average of the trainable blocks' variables; None where none is kept.
   """
 
   step: Any
@@ -25,9 +27,14 @@ class TrainState:
   batch_stats: PyTree
   opt_state: optax.OptState
   frozen: Variables
+  average: Variables | None = None
 
   def learned(self) -> Variables:
-    """The variables of the trainable blocks, by block."""
+    """The variables that the stage hands on, by block: their average where one is kept."""
+    return self.newest() if self.average is None else self.average
+
+  def newest(self) -> Variables:
+    """The variables of the trainable blocks after the last step, by block."""
     return {
       block: {"params": self.params[block], "batch_stats": self.batch_stats[block]}
       for block in self.params
@@ -35,7 +42,7 @@ class TrainState:
 
 
 def create_state(
-  stage: Stage, variables: Variables, tx: optax.GradientTransformation
+  stage: Stage, variables: Variables, tx: optax.GradientTransformation, averaged: bool = False
 ) -> TrainState:
   """The state at step 0 of a stage, on the host's default device.
 
@@ -43,13 +50,33 @@ def create_state(
     stage: which blocks learn.
     variables: of every block of the model.
     tx: the stage's optimiser.
+    averaged: whether a moving average is kept, beginning at `variables`.
   """
   trainable = [block for block in variables if block in stage.trainable]
   params = {block: variables[block]["params"] for block in trainable}
-  return TrainState(
+  state = TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats={block: variables[block]["batch_stats"] for block in trainable},
     opt_state=tx.init(params),
     frozen={block: value for block, value in variables.items() if block not in trainable},
   )
+  # A copy: a step may reuse the buffers of either.
+  return state.replace(average=jax.tree.map(jnp.copy, state.newest())) if averaged else state
+
+
+def averaged(state: TrainState, decay: float) -> TrainState:
+  """The state with its newest variables taken into their moving average.
+
+  average <- d average + (1 - d) newest, with d = min(decay, (1 + t) / (10 + t)) after step t = 1,
+  2, ...: the decay of tf.train.ExponentialMovingAverage with `num_updates`. Batch statistics are
+  averaged as well: those of the newest parameters are not the averaged ones'.
+
+  Args:
+    state: after the step, with an average.
+    decay: `StageConfig.ema_decay`.
+  """
+  steps = state.step.astype(jnp.float32)
+  kept = jnp.minimum(jnp.float32(decay), (1 + steps) / (10 + steps))
+  average = optax.incremental_update(state.newest(), state.average, 1 - kept)
+  return state.replace(average=average)

@@ -16,7 +16,7 @@ from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.state import TrainState
+from meanet_jax.training.state import TrainState, averaged
 
 PyTree = Any
 Sums = dict[str, Array]
@@ -28,6 +28,27 @@ class Reduce(NamedTuple):
 
   mean: Callable[[PyTree], PyTree] = lambda tree: tree
   sum: Callable[[PyTree], PyTree] = lambda tree: tree
+
+
+class _Summed(NamedTuple):
+  """What micro-batches add up: gradients of their mean losses, and the metric sums."""
+
+  gradients: PyTree
+  sums: Sums
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+  size = batch["label"].shape[0] // parts
+  return [{name: x[i * size : (i + 1) * size] for name, x in batch.items()} for i in range(parts)]
+
+
+def _zero_once_known(gradients: PyTree) -> Float[Array, ""]:
+  """Zero (NaN for gradients that are not finite), but only after the gradients.
+
+  A compiler that is free to run all forward passes first keeps all their activations. XLA:CPU does,
+  and drops `optimization_barrier` before it schedules; a product with 0 it must compute.
+  """
+  return 0 * jnp.sum(jnp.stack([leaf.ravel()[0] for leaf in jax.tree.leaves(gradients)]))
 
 
 def make_train_step(
@@ -51,7 +72,8 @@ def make_train_step(
     A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
     `position` int32 [b]) and the stage's key, into which the state's step is folded. The sums are
     over the global batch: `loss` (of `examples` images), `correct` (of `count` images that the
-    watched exit knows); and `gradient_norm`, of the mean loss.
+    watched exit knows); and `gradient_norm`, of the mean loss. A shard holds a multiple of
+    `config.accumulate` images: neighbours make a micro-batch.
   """
   across = reduce or Reduce()
 
@@ -60,26 +82,36 @@ def make_train_step(
       return labels
     return jnp.take(jnp.asarray(to_hard), labels, axis=0)
 
-  def exit_loss(outputs: Outputs, exit: Exits, labels: Int[Array, " b"]) -> Float[Array, ""]:
-    known = exit_labels(exit, labels)
-    weights = (known >= 0).astype(jnp.float32)
-    losses = cross_entropy(exit_logits(outputs, exit), known, config.label_smoothing)
-    # The share over the *global* batch, so that shards with few hard images weigh less.
-    share = across.mean(jnp.mean(weights))
-    return jnp.mean(weights * losses) / jnp.maximum(share, 1e-9)
+  def exit_weights(exit: Exits, labels: Int[Array, " b"]) -> Float[Array, " b"]:
+    return (exit_labels(exit, labels) >= 0).astype(jnp.float32)
 
-  def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
-    step_key = jax.random.fold_in(key, state.step)
-    images = augment(batch["image"], batch["position"], step_key, config.augment, dataset.mean)
+  def exit_loss(
+    outputs: Outputs, exit: Exits, labels: Int[Array, " b"], share: Float[Array, ""]
+  ) -> Float[Array, ""]:
+    known = exit_labels(exit, labels)
+    losses = cross_entropy(exit_logits(outputs, exit), known, config.label_smoothing)
+    return jnp.mean(exit_weights(exit, labels) * losses) / jnp.maximum(share, 1e-9)
+
+  def backward(
+    state: TrainState,
+    batch_stats: PyTree,
+    batch: Batch,
+    key: Key[Array, ""],
+    shares: PyTree,
+    after: PyTree | None,
+  ) -> tuple[_Summed, PyTree]:
+    images = augment(batch["image"], batch["position"], key, config.augment, dataset.mean)
     images = normalise(images, dataset.mean, dataset.std)
-    # Each shard drops other features: its key holds the place of its first image.
-    dropout_key = jax.random.fold_in(jax.random.fold_in(step_key, 1), batch["position"][0])
+    if after is not None:
+      images = images + _zero_once_known(after)
+    # Each batch drops other features: its key holds the place of its first image.
+    dropout_key = jax.random.fold_in(jax.random.fold_in(key, 1), batch["position"][0])
 
     def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Array]]:
       frozen = by_collection(state.frozen)
       variables = {
         "params": frozen["params"] | params,
-        "batch_stats": frozen["batch_stats"] | state.batch_stats,
+        "batch_stats": frozen["batch_stats"] | batch_stats,
       }
       outputs, updates = model.apply(
         variables,
@@ -89,30 +121,47 @@ def make_train_step(
         mutable=["batch_stats"],
         rngs={"dropout": dropout_key},
       )
-      loss = sum((exit_loss(outputs, exit, batch["label"]) for exit in stage.exits), jnp.zeros(()))
-      return loss, (updates["batch_stats"], exit_logits(outputs, stage.watched))
+      losses = (exit_loss(outputs, exit, batch["label"], shares[exit]) for exit in stage.exits)
+      return sum(losses, jnp.zeros(())), (
+        updates["batch_stats"],
+        exit_logits(outputs, stage.watched),
+      )
 
-    (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params
-    )
-    gradients = across.mean(gradients)
-    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+    (loss, (after, logits)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     size = batch["label"].shape[0]
     labels = exit_labels(stage.watched, batch["label"])
-    sums = across.sum(
-      {
-        "loss": loss * size,
-        "examples": jnp.asarray(size, jnp.float32),
-        "correct": jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.float32),
-        "count": jnp.sum(labels >= 0, dtype=jnp.float32),
-      }
-    )
+    sums = {
+      "loss": loss * size,
+      "examples": jnp.asarray(size, jnp.float32),
+      "correct": jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.float32),
+      "count": jnp.sum(labels >= 0, dtype=jnp.float32),
+    }
+    return _Summed(gradients, sums), {block: after[block] for block in batch_stats}
+
+  def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
+    step_key = jax.random.fold_in(key, state.step)
+    # Shares over the *global* batch, so that parts with few hard images weigh less.
+    shares = {
+      exit: across.mean(jnp.mean(exit_weights(exit, batch["label"]))) for exit in stage.exits
+    }
+    batch_stats, total = state.batch_stats, None
+    # Unrolled: XLA:CPU runs a convolutional step four to five times slower in a `lax.scan`.
+    for part in _split(batch, config.accumulate):
+      after = None if total is None else total.gradients
+      summed, batch_stats = backward(state, batch_stats, part, step_key, shares, after)
+      total = summed if total is None else jax.tree.map(jnp.add, total, summed)
+    assert total is not None
+    gradients = across.mean(jax.tree.map(lambda x: x / config.accumulate, total.gradients))
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     new_state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
-      batch_stats={block: batch_stats[block] for block in state.batch_stats},
+      batch_stats=batch_stats if model.synchronised else across.mean(batch_stats),
       opt_state=opt_state,
     )
+    if config.ema_decay:
+      new_state = averaged(new_state, config.ema_decay)
+    sums = across.sum(total.sums)
     return new_state, sums | {"gradient_norm": optax.tree.norm(gradients)}
 
   return train_step

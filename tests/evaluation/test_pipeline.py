@@ -26,6 +26,7 @@ from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.policies import Thresholds, route
+from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
 
 ROOT = Path(__file__).parent.parent.parent
@@ -201,6 +202,28 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):
   with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that train"):
     evaluate(tmp_path / "run", reporter)
   assert not (tmp_path / "run" / "eval").exists()
+
+
+@pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
+def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
+  finished_run, tmp_path, reporter, stage
+):
+  run = tmp_path / "run"
+  shutil.copytree(finished_run.path, run)
+  path = run / "checkpoints" / stage
+  last = path / str(finished_step(path))
+  files = [file for file in last.glob("*/**/*") if file.is_file()]
+  largest = max(files, key=lambda file: file.stat().st_size)
+  content = bytearray(largest.read_bytes())
+  content[len(content) // 2] ^= 1
+  largest.write_bytes(bytes(content))
+  with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
+    evaluate(run, reporter)
+  assert f"checkpoint {last} is damaged (default/" in reporter.console.file.getvalue()
+  shutil.rmtree(last)  # as if the run had been ended before it
+  with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
+    evaluate(run, reporter)
+  assert not (run / "eval").exists()
 
 
 def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_run, tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -46,6 +47,31 @@ def test_constant_schedule():
   assert rates(dataclasses.replace(BASE, schedule="constant")) == [pytest.approx(0.4)] * 40
 
 
+@pytest.mark.parametrize(("warmup", "rise"), [(0, 12), (2, 8)])
+def test_one_cycle_schedule(warmup, rise):
+  """PyTorch's OneCycleLR with half cosines; warm-up is the length of its rise."""
+  config = dataclasses.replace(BASE, schedule="one_cycle", warmup_epochs=warmup)
+
+  def between(low: float, high: float, share: float) -> float:
+    return high + (low - high) * (1 + math.cos(math.pi * share)) / 2
+
+  expected = [
+    between(0.4 / 25, 0.4, step / rise)
+    if step < rise
+    else between(0.4, 0.4 / 25 / 1e4, (step - rise) / (40 - rise))
+    for step in range(40)
+  ]
+  np.testing.assert_allclose(rates(config), expected, rtol=1e-4, atol=1e-8)
+  assert float(make_schedule(config, 4)(40)) == pytest.approx(0.4 / 25e4, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_one_cycle_of_very_few_steps_stays_within_its_peak(steps):
+  found = rates(dataclasses.replace(BASE, schedule="one_cycle", epochs=1), steps)
+  assert found[0] == pytest.approx(0.4 / 25)
+  assert all(0 < rate <= 0.4 * (1 + 1e-6) for rate in found)
+
+
 def gradients(step: int) -> np.ndarray:
   return np.random.default_rng(step).normal(size=5)
 
@@ -85,3 +111,41 @@ def test_adamw_is_the_papers():
     )
     params = params - 0.1 * (update + 0.01 * params)
   np.testing.assert_allclose(run(config), params, rtol=1e-5)
+
+
+def test_lamb_is_the_papers():
+  """You et al. 2020, algorithm 2, per tensor; a tensor of norm 0 moves by the plain update."""
+  config = StageConfig(
+    epochs=3, optimizer="lamb", learning_rate=0.1, weight_decay=0.01, schedule="constant"
+  )
+  tx = make_optimizer(config, 2)
+  start = {"a": np.arange(5.0), "b": np.full((2, 3), 0.5), "zero": np.zeros(4)}
+
+  def gradient(step: int, name: str) -> np.ndarray:
+    rng = np.random.default_rng([step, len(name), ord(name[0])])
+    return rng.normal(size=start[name].shape)
+
+  def as_float32(tree: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(value, jnp.float32) for name, value in tree.items()}
+
+  ours = as_float32(start)
+  state = tx.init(ours)
+  expected = dict(start)
+  first = {name: np.zeros_like(value) for name, value in start.items()}
+  second = {name: np.zeros_like(value) for name, value in start.items()}
+  for step in range(6):
+    given = {name: gradient(step, name) for name in start}
+    updates, state = tx.update(as_float32(given), state, ours)
+    ours = optax.apply_updates(ours, updates)
+    for name, value in expected.items():
+      first[name] = 0.9 * first[name] + 0.1 * given[name]
+      second[name] = 0.999 * second[name] + 0.001 * given[name] ** 2
+      update = (first[name] / (1 - 0.9 ** (step + 1))) / (
+        np.sqrt(second[name] / (1 - 0.999 ** (step + 1))) + 1e-6
+      )
+      update = update + 0.01 * value
+      norms = np.linalg.norm(value), np.linalg.norm(update)
+      expected[name] = value - 0.1 * (norms[0] / norms[1] if min(norms) else 1) * update
+  found = jax.tree.map(np.asarray, ours)
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=1e-6, err_msg=name)

@@ -5,14 +5,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from meanet_jax.config_dict import resolve
+from meanet_jax.data.augment import augment, normalise
+from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.sources import load
+from meanet_jax.models.variables import init_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.training.steps import stage_key
+from tests.experiments import tiny_config
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def parameters(devices: int, path: Path) -> dict[str, np.ndarray]:
+def parameters(
+  devices: int, path: Path, batch_norm: str = "synchronised", steps: int = 6
+) -> dict[str, np.ndarray]:
   subprocess.run(
-    [sys.executable, "-m", "tests.training.train_steps", str(path)],
+    [sys.executable, "-m", "tests.training.train_steps", str(path), batch_norm, str(steps)],
     cwd=ROOT,
     env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
     check=True,
@@ -35,3 +48,41 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path: Path):
     np.testing.assert_allclose(
       eight[name], value, rtol=0, atol=1e-5 * max(np.abs(value).max(), 1e-2), err_msg=name
     )
+
+
+def test_batch_norm_per_device_normalises_each_shard_alone(tmp_path: Path):
+  """The first step's statistics of the adaptive block's first norm, by hand.
+
+  Every device sees 64 / 16 images; running statistics are 0.9 of their start (mean 0, variance 1)
+  and 0.1 of the mean of the devices' own. The mean of means is the batch's; that of variances is
+  not, by the variance of the means.
+  """
+  found = parameters(16, tmp_path / "alone.npz", "per_device", 1)
+  shared = parameters(16, tmp_path / "shared.npz", "synchronised", 1)
+  config = resolve(tiny_config())
+  train = load(config.dataset).train
+  train = train.select(np.arange(len(train)), train.labels % 5)
+  augmented = config.stages.edge.augment
+  batch = training_batches(train, Order(len(train), 0, "edge", 64), augmented)(0)
+  key = jax.random.fold_in(stage_key(0, "edge"), 0)
+  pixels, position = jnp.asarray(train.images[batch["index"]]), jnp.asarray(batch["position"])
+  pixels = augment(pixels, position, key, augmented)
+  variables = init_variables(build(config), 0, config.dataset.image_shape, ("adaptive",))
+  kernel = variables["adaptive"]["params"]["stem"]["conv"]["kernel"]
+  images = np.pad(
+    normalise(pixels, config.dataset.mean, config.dataset.std), ((0, 0), (1, 1), (1, 1), (0, 0))
+  ).astype(np.float64)
+  convolved = sum(
+    images[:, row : row + 8, column : column + 8] @ np.asarray(kernel[row, column], np.float64)
+    for row in range(3)
+    for column in range(3)
+  )
+  shards = convolved.reshape(16, -1, convolved.shape[-1])
+  mean, whole = 0.1 * shards.mean((0, 1)), 0.9 + 0.1 * convolved.reshape(-1, 4).var(0)
+  alone = 0.9 + 0.1 * shards.var(1).mean(0)
+  name = "adaptive/batch_stats/stem/norm"
+  np.testing.assert_allclose(found[f"{name}/mean"], mean, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(shared[f"{name}/mean"], mean, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(found[f"{name}/var"], alone, rtol=3e-6)
+  np.testing.assert_allclose(shared[f"{name}/var"], whole, rtol=3e-6)
+  assert np.abs(whole / alone - 1).max() > 5e-5  # far more than what passes above

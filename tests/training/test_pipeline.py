@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -13,15 +14,19 @@ from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import label_map
-from meanet_jax.runs.checkpoints import finished_step
+from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.training import loop, stages
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import replicate
 from meanet_jax.training.pipeline import (
   load_variables,
   read_hard_classes,
   stage_images,
   train,
 )
+from meanet_jax.training.state import create_state
 from tests.golden import parameter
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "weights" / "zip.pth"
@@ -140,6 +145,50 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
   for name, value in flat(load_variables(tiny, model, dataset, run, print)).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
+
+
+def test_an_average_is_validated_handed_on_and_resumed(tiny, reporter, tmp_path, monkeypatch):
+  config = with_stage(tiny, "main", ema_decay=0.9, epochs=3, accumulate=2)
+  dataset, model = load(config.dataset), build(config)
+
+  def trained(path: Path):
+    run = RunDirectory.create(path, config)
+    begin = load_variables(config, model, dataset, run, print)
+    images = stage_images(stages.MAIN, dataset, run, config)
+    mapped = build(config, "batch")
+    return loop.train_stage(stages.MAIN, config, mapped, begin, images, run, reporter), run, begin
+
+  handed_on, run, begin = trained(tmp_path / "whole")
+  step = finished_step(run.checkpoints_path("main"))
+  assert step is not None
+  tx = make_optimizer(config.stages.main, 1)
+  like = jax.eval_shape(lambda: create_state(stages.MAIN, begin, tx, True))
+  with open_checkpoints(run.checkpoints_path("main"), 2) as checkpoints:
+    kept = checkpoints.restore(step, loop.saved(like))
+  for name, value in flat(handed_on).items():
+    np.testing.assert_array_equal(value, flat(kept["average"])[name], err_msg=name)
+  assert not np.array_equal(
+    *(jax.tree.leaves(tree)[0] for tree in (kept["average"]["main"]["params"], kept["params"]))
+  )
+  after = load_variables(config, model, dataset, run, print)
+  np.testing.assert_equal(flat(after["main"]), flat(handed_on["main"]))
+  # What is validated is what is handed on.
+  outputs = ForwardPass(model, stages.MAIN.watched, config.dataset, 64)(
+    replicate(after), dataset.validation
+  )
+  accuracy = np.mean(np.argmax(outputs.main, -1) == dataset.validation.labels)
+  lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+  assert lines[-1]["validation_accuracy"] == pytest.approx(accuracy)
+  # Stopped and gone on with: the same average.
+  original = loop.ahead
+  monkeypatch.setattr(
+    loop, "ahead", lambda batches: itertools.islice(original(batches), step // 3 + 2)
+  )
+  trained(tmp_path / "parts")
+  monkeypatch.setattr(loop, "ahead", original)
+  assert finished_step(tmp_path / "parts" / "checkpoints" / "main") == step // 3
+  resumed, _, _ = trained(tmp_path / "parts")
+  np.testing.assert_equal(flat(resumed), flat(handed_on))
 
 
 def pretrained(tiny: Config, epochs: int) -> Config:

@@ -1,4 +1,7 @@
-"""Takes six mapped steps of the edge stage and saves what they learned: see test_parallel.py."""
+"""Takes mapped steps of the edge stage and saves what they learned: see test_parallel.py.
+
+Arguments: the file, the configuration's batch norm, the number of steps.
+"""
 
 import sys
 
@@ -26,8 +29,10 @@ from meanet_jax.training.steps import make_train_step, stage_key
 from tests.experiments import tiny_config
 
 
-def main(path: str) -> None:
-  config = resolve(tiny_config())
+def main(path: str, batch_norm: str, steps: str) -> None:
+  fields = tiny_config()
+  fields.model.batch_norm = batch_norm
+  config = resolve(fields)
   model = build(config, AXIS)
   train = load(config.dataset).train
   train = train.select(np.arange(len(train)), train.labels % 5)
@@ -45,11 +50,11 @@ def main(path: str) -> None:
 
   mapped = map_train_step(counted)
   store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
-  for batch in ahead(batches.stream(0, 6)):
+  for batch in ahead(batches.stream(0, int(steps))):
     state, _ = mapped(state, store, batch, key)
   learned = flatten_dict(jax.device_get(state.learned()), sep="/")
   np.savez(path, devices=jax.local_device_count(), traces=traces, **learned)
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(*sys.argv[1:])

@@ -1,0 +1,36 @@
+"""A disk that fills up, said in one line."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from meanet_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def full_disk_in_one_line(path: Path) -> Iterator[None]:
+  """A context whose writes below `path` may find the disk full.
+
+  Raises:
+    UserError: they did, in whichever thread and by whichever library.
+  """
+  try:
+    yield
+  except Exception as error:
+    if not _is_full(error):
+      raise
+    raise UserError(
+      f"the disk of {path} is full and the run stopped; earlier checkpoints are whole; accepted: "
+      "free space, and the same command again, which goes on from the last of them"
+    ) from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+  while error is not None:
+    # TensorStore tells of the system's error in its text alone.
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in codes or "No space left on device" in str(error):
+      return True
+    error = error.__cause__ or error.__context__
+  return False

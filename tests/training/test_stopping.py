@@ -1,0 +1,161 @@
+"""Runs that are ended from outside, as real processes, and the same command again."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanet_jax.errors import TrainingStoppedError
+from meanet_jax.runs.checkpoints import finished_step, read_arrays
+from meanet_jax.training.pipeline import train
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "from tests.experiments import tiny_config as get_config\n"
+STAGES = ("main", "edge", "cloud")
+# A checkpoint only every ten epochs, so that a stop lands between two.
+LONG = (
+  "--config.stages.main.epochs=60",
+  "--config.logging.checkpoint_every_epochs=10",
+  "--config.logging.keep_best=true",
+  "--config.stages.main.ema_decay=0.9",
+  "--config.stages.main.schedule=one_cycle",
+  "--config.logging.every_steps=7",
+)
+
+
+def command(workdir: Path, *flags: str) -> list[str]:
+  config = workdir.with_name("tiny.py")
+  config.write_text(CONFIG)
+  return [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}", *flags]
+
+
+def finish(workdir: Path, *flags: str) -> subprocess.CompletedProcess:
+  return subprocess.run(command(workdir, *flags), cwd=ROOT, capture_output=True, text=True)
+
+
+def logged(workdir: Path) -> int:
+  path = workdir / "metrics.jsonl"
+  return path.read_text().count("\n") if path.exists() else 0
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+  """Parameters, statistics, optimiser state, averages and metrics, bit for bit."""
+  for stage in STAGES:
+    steps = [finished_step(run / "checkpoints" / stage) for run in (one, other)]
+    assert steps[0] == steps[1]
+    ours, theirs = (
+      read_arrays(run / "checkpoints" / stage / str(steps[0])) for run in (one, other)
+    )
+    assert ours.keys() == theirs.keys()
+    assert any("opt_state" in name for name in ours)
+    for name, value in ours.items():
+      assert value.dtype == theirs[name].dtype
+      np.testing.assert_array_equal(value, theirs[name], err_msg=f"{stage} {name}")
+  assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+
+
+def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
+  stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+  process = subprocess.Popen(
+    command(stopped, *LONG), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+  while not logged(stopped):
+    assert process.poll() is None
+    time.sleep(0.005)
+  process.send_signal(signal.SIGTERM)
+  _, errors = process.communicate()
+  assert process.returncode == 143, errors
+  found = re.fullmatch(
+    r"error: stopped by SIGTERM after step (\d+) of \d+ of stage main; a checkpoint holds it, "
+    r"and the same command goes on from there\n",
+    errors,
+  )
+  assert found, errors
+  assert finished_step(stopped / "checkpoints" / "main") == int(found[1])
+  assert finish(stopped, *LONG).returncode == 0
+  assert finish(whole, *LONG).returncode == 0
+  assert_same_run(stopped, whole)
+  lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+  validated = [line for line in lines if line["stage"] == "main" and "validation_accuracy" in line]
+  assert len(validated) == 6
+  best = max(validated, key=lambda line: (line["validation_accuracy"], line["step"]))
+  newest = {line["step"] for line in validated[-2:]}
+  kept = {int(path.name) for path in (whole / "checkpoints" / "main").iterdir()}
+  assert kept == newest | {best["step"]}
+
+
+def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path):
+  small, run = tmp_path / "small", tmp_path / "small" / "run"
+  small.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+  if subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip("this user cannot mount a small file system")
+  flags = ("--config.logging.keep=100", "--config.stages.main.epochs=40")
+  try:
+    ended = finish(run, *flags)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr == (
+      f"error: the disk of {run} is full and the run stopped; earlier checkpoints are whole; "
+      "accepted: free space, and the same command again, which goes on from the last of them\n"
+    )
+    kept = finished_step(run / "checkpoints" / "main")
+    assert kept
+    names = sorted(path.name for path in (run / "checkpoints" / "main").iterdir())
+    assert all(name.isdigit() for name in names), names
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+    before = logged(run)
+    again = finish(run, *flags)
+    assert again.returncode == 0, again.stderr
+    assert "is damaged" not in again.stdout
+    assert logged(run) > before
+    whole = tmp_path / "whole"
+    assert finish(whole, *flags).returncode == 0
+    assert_same_run(run, whole)
+  finally:
+    subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
+  finished_run, tiny, reporter, tmp_path
+):
+  """Of a finished stage, with stages after it that stood on it."""
+  run = tmp_path / "run"
+  shutil.copytree(finished_run.path, run)
+  path = run / "checkpoints" / "edge"
+  newest = path / str(finished_step(path))
+  manifest = newest / "default" / "manifest.ocdbt"
+  manifest.write_bytes(manifest.read_bytes()[:-1])
+  train(tiny, run, reporter)
+  said = reporter.console.file.getvalue()
+  line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); the one"
+  assert said.count("is damaged") == said.count(line) == 1
+  assert "stage main: already finished" in said
+  assert "stage edge: already finished" not in said
+  for stage in STAGES:
+    step = finished_step(finished_run.checkpoints_path(stage))
+    ours, theirs = (
+      read_arrays(where / "checkpoints" / stage / str(step)) for where in (run, finished_run.path)
+    )
+    np.testing.assert_equal(ours, theirs)
+  lines = [
+    path.read_text().splitlines() for path in (run / "metrics.jsonl", finished_run.metrics_path)
+  ]
+  assert sorted(lines[0]) == sorted(lines[1])  # those of the edge stage are written last
+
+
+def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, reporter, tmp_path):
+  for stop in range(1, 5):
+    asked = iter([False, True])  # before the stage main; after its next step
+    with pytest.raises(TrainingStoppedError, match=rf"after step {stop} of \d+ of stage main"):
+      train(tiny, tmp_path, reporter, stop=lambda asked=asked: next(asked))
+  with pytest.raises(TrainingStoppedError, match="before stage main; the same command"):
+    train(tiny, tmp_path, reporter, stop=lambda: True)
+  train(tiny, tmp_path, reporter)
+  assert_same_run(tmp_path, finished_run.path)
