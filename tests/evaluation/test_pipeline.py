@@ -173,7 +173,7 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
   easy = np.flatnonzero(~np.isin(dataset.test.labels, hard))
   test = ArraySplit(dataset.test.images[easy], dataset.test.labels[easy])
   monkeypatch.setattr(
-    "meanet_jax.evaluation.pipeline.load", lambda _: dataclasses.replace(dataset, test=test)
+    "meanet_jax.evaluation.pipeline.load", lambda *_: dataclasses.replace(dataset, test=test)
   )
   evaluate(run.path, reporter, Wish(max_offload=0.0))
   summary = read_json(run.eval_path / "summary.json")

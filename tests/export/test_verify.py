@@ -11,7 +11,8 @@ from rich.console import Console
 from meanet_jax.console import Reporter
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import Temperatures, load_records, make_records
+from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.export.pipeline import Options, export
 from meanet_jax.export.verify import (
   LOGIT_TOLERANCE,
@@ -137,7 +138,7 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
 def test_records_of_the_evaluation_hold_the_same_scores(source, exported, evaluated_run):
   """Beside the logits: what the rules look at, as eval.py kept it."""
-  records = load_records(evaluated_run / "eval/records.npz")
+  records = load_records(evaluated_run / "eval/records.npz", None).records
   outputs = EdgeClassifier(exported).outputs(source.dataset.test.images)
   for name, of in (("main", records.main), ("extension", records.extension)):
     for score in ("max_prob", "entropy", "margin"):
