@@ -175,6 +175,9 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
   monkeypatch.setattr(
     "meanet_jax.evaluation.pipeline.load", lambda *_: dataclasses.replace(dataset, test=test)
   )
+  with pytest.raises(UserError, match=r"holds a run on digits, .* was read then in splits"):
+    evaluate(run.path, reporter, Wish(max_offload=0.0))
+  run.data_path.unlink()  # a run that has always had this test split
   evaluate(run.path, reporter, Wish(max_offload=0.0))
   summary = read_json(run.eval_path / "summary.json")
   assert summary["num_examples"] == len(easy)
