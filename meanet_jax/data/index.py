@@ -3,7 +3,6 @@
 A set too large for memory is read once from end to end, and what was found is kept beside it.
 """
 
-import concurrent.futures
 import os
 import zipfile
 from pathlib import Path
@@ -14,9 +13,8 @@ from jaxtyping import Int
 
 from meanet_jax.console import Reporter
 from meanet_jax.data import decode
-from meanet_jax.data.prepared import PreparedSet, check_labels, read_examples
-
-CHUNK = 512
+from meanet_jax.data.prepared import PreparedSet, check_labels
+from meanet_jax.data.visit import visit
 
 
 class Index(NamedTuple):
@@ -43,8 +41,7 @@ def split_index(found: PreparedSet, split: str, reporter: Reporter) -> Index:
 
 
 def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
-  examples = found.encoded(split)
-  labels = np.empty(len(examples), np.int32)
+  labels = np.empty(len(found.encoded(split)), np.int32)
   bad: list[int] = []
 
   def read(number: int, example: dict[str, Any]) -> None:
@@ -54,15 +51,7 @@ def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
     except decode.UndecodableImageError:
       bad.append(number)
 
-  with (
-    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    reporter.progress(f"indexing {found.name} {split}, once", len(labels)) as advance,
-  ):
-    for start in range(0, len(labels), CHUNK):
-      numbers = range(start, min(start + CHUNK, len(labels)))
-      for _ in pool.map(read, numbers, read_examples(examples, numbers, found, split)):
-        pass
-      advance(len(numbers), "")
+  visit(found, split, read, "indexing once:", reporter)
   return Index(labels, np.array(sorted(bad), np.int64))
 
 

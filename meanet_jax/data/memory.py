@@ -1,19 +1,15 @@
 """Reading a split of a prepared set into memory, images decoded once."""
 
-import concurrent.futures
-import os
-
 import numpy as np
 
 from meanet_jax.config import DatasetConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data import decode
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.prepared import PreparedSet, check_labels, read_examples
+from meanet_jax.data.prepared import PreparedSet, check_labels
 from meanet_jax.data.splits import ArraySplit
+from meanet_jax.data.visit import visit
 from meanet_jax.errors import UserError
-
-CHUNK = 1000
 
 
 def read_into_memory(
@@ -37,8 +33,7 @@ def read_into_memory(
   Raises:
     UserError: a damaged record file, a label that is no class, or an undecodable image.
   """
-  examples = found.encoded(name)
-  count = len(examples)
+  count = len(found.encoded(name))
   labels = np.empty(count, np.int32)
   images = np.empty((count, *config.image_shape), np.uint8)
   bad: dict[int, str] = {}
@@ -51,16 +46,7 @@ def read_into_memory(
     except decode.UndecodableImageError as error:
       bad[number] = f"{found.example_name(name, number, example)} cannot be decoded: {error}"
 
-  # Threads: Pillow decodes without Python's lock.
-  with (
-    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    reporter.progress(f"reading {found.name} {name}", count) as advance,
-  ):
-    for start in range(0, count, CHUNK):
-      numbers = range(start, min(start + CHUNK, count))
-      for _ in pool.map(read, numbers, read_examples(examples, numbers, found, name)):
-        pass
-      advance(len(numbers), "")
+  visit(found, name, read, "reading", reporter)
   if bad and config.undecodable == "error":
     first = min(bad)
     raise UserError(
@@ -70,6 +56,5 @@ def read_into_memory(
   kept = np.setdiff1d(np.arange(count), list(bad))
   if not len(kept):
     raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")
-  return (ArraySplit(images, labels) if not bad else ArraySplit(images[kept], labels[kept])), len(
-    bad
-  )
+  whole = ArraySplit(images, labels)
+  return (whole.select(kept, labels[kept]) if bad else whole), len(bad)

@@ -18,10 +18,8 @@ from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
-from meanet_jax.training import stages
-from meanet_jax.training.pipeline import load_variables, read_hard_classes, stage_images
+from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +57,8 @@ def from_run(
   """
   run = RunDirectory.existing(workdir)
   config = _in_float32(run.config())
-  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    if finished_step(run.checkpoints_path(stage.name)) is None:
-      raise UserError(_unfinished(workdir, stage.name))
-  if not run.hard_classes_path.is_file():
-    raise UserError(_unfinished(workdir, "hard_classes"))
   dataset = load(config.dataset, options)
-  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    settings = config.stage(stage.name)
-    images = stage_images(stage, dataset, run, config).train
-    steps = settings.epochs * (len(images) // settings.batch_size)
-    if finished_step(run.checkpoints_path(stage.name)) != steps:
-      raise UserError(_unfinished(workdir, stage.name))
+  require_finished(config, dataset, run, say)
   summary_path = run.eval_path / "summary.json"
   if not summary_path.is_file():
     raise UserError(
@@ -145,7 +133,3 @@ def _in_float32(config: Config) -> Config:
   return dataclasses.replace(
     config, model=dataclasses.replace(config.model, compute_dtype="float32")
   )
-
-
-def _unfinished(workdir: str | Path, stage: str) -> str:
-  return f"workdir {workdir} has not finished stage {stage}; accepted: a run that train.py finished"

@@ -196,16 +196,23 @@ def load_variables(
 def require_finished(
   config: Config, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
 ) -> None:
-  """Refuses a run with a stage whose last checkpoint is not there, or is damaged.
+  """Refuses a run with a stage whose outcome is not there, or whose last checkpoint is damaged.
 
   Raises:
     UserError: with the stage's name.
   """
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
     step = whole_step(run.checkpoints_path(stage.name), say)
-    if step is None or step != _last_step(stage, config, dataset, run):
+    unfinished = None
+    if step is None:
+      unfinished = stage.name
+    elif Exits.EXTENSION in stage.exits and not run.hard_classes_path.is_file():
+      unfinished = "hard_classes"
+    elif step != _last_step(stage, config, dataset, run):
+      unfinished = stage.name
+    if unfinished is not None:
       raise UserError(
-        f"workdir {run.path} has not finished stage {stage.name}; accepted: a run that train.py "
+        f"workdir {run.path} has not finished stage {unfinished}; accepted: a run that train.py "
         "finished (the same command goes on with this one)"
       )
 

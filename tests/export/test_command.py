@@ -118,6 +118,17 @@ def test_a_run_without_a_finished_stage(evaluated_run, tmp_path, stage):
     from_run(run, lambda _: None)
 
 
+def test_a_run_with_a_damaged_last_checkpoint(evaluated_run, tmp_path):
+  run = copied(evaluated_run, tmp_path / "run")
+  last = max((run / "checkpoints/edge").iterdir(), key=lambda path: int(path.name))
+  largest = max(last.rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+  contents = bytearray(largest.read_bytes())
+  contents[len(contents) // 2] ^= 1
+  largest.write_bytes(contents)
+  with pytest.raises(UserError, match="has not finished stage edge"):
+    from_run(run, lambda _: None)
+
+
 def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
   run = copied(evaluated_run, tmp_path / "run")
   summary = read_json(run / "eval/summary.json")
