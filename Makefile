@@ -4,7 +4,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
-PREPARE := .venv/prepare-$(VERSION)
+ALL := .venv/all-$(VERSION)
 
 .PHONY: demo test browser lint format requirements clean
 
@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python train.py --config configs/digits.py --workdir runs/digits
 	$(BIN)/python eval.py --workdir runs/digits
 
-test: lint browser $(PREPARE)
+test: lint browser $(ALL)
 	$(BIN)/python -m pytest --numprocesses auto
 
 # The tests of report.html open it in Debian's Chromium, which is installed when it is missing and
@@ -37,14 +37,15 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins for every supported Python in one file, without the hosts that they came from. TensorFlow,
-# which only preparing data sets needs, is in a file of its own.
+# Pins for every supported Python, without the hosts that they came from: what `make demo` needs, and
+# what the tests need besides (TensorFlow, Ray, KServe, a TPU's compiler).
 COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+EXTRAS := cloud link prepare ray tensorboard tpu
 requirements:
 	$(PYTHON) -m pip install --quiet uv
-	$(COMPILE) --extra prepare --upgrade --output-file requirements-prepare.txt pyproject.toml
-	$(COMPILE) --constraint requirements-prepare.txt --output-file requirements.txt pyproject.toml
+	$(COMPILE) $(EXTRAS:%=--extra %) --upgrade --output-file requirements-all.txt pyproject.toml
+	$(COMPILE) --constraint requirements-all.txt --output-file requirements.txt pyproject.toml
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,9 +56,9 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-# With TensorFlow the tests that prepare data sets are run, not skipped.
-$(PREPARE): requirements-prepare.txt $(READY)
-	$(BIN)/python -m pip install --quiet -r requirements-prepare.txt
+# With every extra no test is skipped.
+$(ALL): requirements-all.txt $(READY)
+	$(BIN)/python -m pip install --quiet -r requirements-all.txt
 	touch $@
 
 clean:
