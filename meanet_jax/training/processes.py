@@ -49,7 +49,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
   Raises:
     UserError: no cluster was found, or its processes did not meet.
   """
-  jax.config.update("jax_enable_preemption_service", True)  # SIGTERM to any process: `stop_together`
+  jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
   try:
     jax.distributed.initialize(
       cluster.coordinator,
