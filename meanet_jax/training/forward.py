@@ -33,8 +33,8 @@ class ForwardPass:
     """
     pending: Any = None
     parts = []
-    part, parts = jax.process_index(), jax.process_count()
-    for batch, real in split.batches(self._batch_size, part, parts):
+    mine = jax.process_index(), jax.process_count()
+    for batch, real in split.batches(self._batch_size, *mine):
       outputs = self._mapped(variables, shard(batch))
       if pending is not None:  # fetched one batch late, so that the devices never wait
         parts.append(_real(*pending))

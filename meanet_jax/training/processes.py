@@ -12,13 +12,13 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from meanet_jax.errors import UserError
+from meanet_jax.errors import ProcessLostError, UserError
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
@@ -70,11 +70,18 @@ def connected(cluster: Cluster) -> Iterator[None]:
     ) from error
   try:
     yield
-  except BaseException as error:
-    if not _is_everywhere(error):
-      # Before JAX's own handler, which would wait for the others.
-      status = getattr(error, "status", 130 if isinstance(error, KeyboardInterrupt) else 1)
-      atexit.register(_leave, status)
+  except Exception as error:
+    if _is_everywhere(error):
+      raise
+    lost = isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" in str(error)
+    _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
+    if lost:
+      raise ProcessLostError(
+        "another process of this run has ended; accepted: what its own last line says"
+      ) from error
+    raise
+  except KeyboardInterrupt:
+    _leave_alone(130)
     raise
 
 
@@ -94,10 +101,10 @@ def first(make: Callable[[], T]) -> T:
   """
   if jax.process_count() == 1:
     return make()
-  outcome = _try(make) if is_first() else None
-  value, error = pickle.loads(_broadcast(pickle.dumps(outcome, protocol=5)))
-  if error is not None:
-    raise _everywhere(outcome[1] if outcome else error)
+  value, error = _try(make) if is_first() else (None, None)
+  value, told = pickle.loads(_broadcast(pickle.dumps((value, _told(error)), protocol=5)))
+  if told is not None:
+    raise _everywhere(error or told)
   return value
 
 
@@ -113,10 +120,20 @@ def every(make: Callable[[], T]) -> T:
   failed = multihost_utils.process_allgather(np.asarray(error is not None))
   if not failed.any():
     return value
-  source = int(np.argmax(failed))
-  mine = jax.process_index() == source
-  told = pickle.loads(_broadcast(pickle.dumps(error if mine else None, protocol=5), mine))
-  raise _everywhere(error if mine and error is not None else told)
+  source = jax.process_index() == int(np.argmax(failed))
+  told = pickle.loads(_broadcast(pickle.dumps(_told(error), protocol=5), source))
+  raise _everywhere(error if source and error is not None else told)
+
+
+def first_then_others(make: Callable[[], T]) -> T:
+  """What `make` gives in this process, called in the others once it is done in process 0.
+
+  Raises:
+    Exception: that of `make`, in every process.
+  """
+  made: list[T] = []
+  first(lambda: made.append(make()))
+  return every(lambda: made[0] if made else make())
 
 
 def stop_together() -> Callable[[], bool]:
@@ -133,6 +150,13 @@ def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
     return make(), None
   except Exception as error:
     return None, error
+
+
+def _told(error: Exception | None) -> Exception | None:
+  """As another process raises it: a defect's exception may not survive pickling, its text does."""
+  if error is None or isinstance(error, UserError):
+    return error
+  return RuntimeError(f"process {jax.process_index()}: {type(error).__name__}: {error}")
 
 
 def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
@@ -159,7 +183,12 @@ def _is_everywhere(error: BaseException | None) -> bool:
   return False
 
 
-def _leave(status: int) -> NoReturn:
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(status)
+def _leave_alone(status: int) -> None:
+  """Ends this process once it has said why, before JAX's own handler, which waits for others."""
+
+  def leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+  atexit.register(leave)
