@@ -65,7 +65,7 @@ class Bare:
     tx = make_optimizer(settings, order.steps_per_epoch)
     variables = init_variables(model, config.seed, config.dataset.image_shape, BLOCKS)
     step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
-    mapped = map_train_step(step)
+    mapped: Any = map_train_step(step)  # of `jax.pmap`, whose result has `lower`
     self._state = replicate(create_state(stage, variables, tx))
     self._rest = (
       replicate(batches.store),

@@ -8,19 +8,15 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import STAGE_NAMES, Config
-from meanet_jax.config_dict import differences
+from meanet_jax.config import Config
 from meanet_jax.console import Reporter
-from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.models.meanet import Exits, MEANet
-from meanet_jax.models.pretrained import check_pretrained, initial_variables
+from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Variables, abstract_variables
-from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import (
   class_precision,
   confusion_matrix,
@@ -32,18 +28,16 @@ from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.checkpoints import (
   finished_step,
   open_checkpoints,
-  set_damaged_aside,
   whole_step,
 )
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
-from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.parallel import AXIS, check_batch_size, replicate
-from meanet_jax.training.processes import every, first, first_then_others
+from meanet_jax.training.parallel import replicate
+from meanet_jax.training.processes import every, first
 from meanet_jax.training.state import create_state
 
 
@@ -72,21 +66,7 @@ def train(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
-  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
-  for name in STAGE_NAMES:
-    settings = config.stage(name)
-    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
-  _check_same("configuration", differences, first(lambda: config), config)
-  if tensorboard:
-    first(check_installed)
-  model = build(config, AXIS)
-  # In turn, because the first to read a streamed set makes its index.
-  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
-  _check_same("data", _changed, first(dataset.describe), dataset.describe())
-  for name in ("main", "cloud"):
-    check_split_size(len(dataset.train), config.stage(name).batch_size, name)
-  run = RunDirectory(workdir)
-  first(lambda: _begin(run, config, model, dataset, reporter))
+  model, dataset, run = start(config, workdir, reporter, options, tensorboard)
   pipeline = _Pipeline(config, model, dataset, run, reporter, stop, tensorboard)
   with full_disk_in_one_line(run.path):
     pipeline.gradient_stage(stages.MAIN)
@@ -94,36 +74,6 @@ def train(
     pipeline.gradient_stage(stages.edge_stage(config.stages.joint))
     pipeline.gradient_stage(stages.CLOUD)
   reporter.say(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
-
-
-def _check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
-  """Refuses what this process was given, where it is not what process 0 was."""
-
-  def check() -> None:
-    changed = differ(told, own)
-    if changed:
-      raise UserError(
-        f"process {jax.process_index()} has other {what} than process 0, different in "
-        f"{', '.join(changed)}; accepted: the same in every process"
-      )
-
-  every(check)
-
-
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
-
-
-def _begin(
-  run: RunDirectory, config: Config, model: MEANet, dataset: Dataset, reporter: Reporter
-) -> None:
-  """Makes the run's directory, or checks that it is this run's."""
-  if not run.config_path.exists():
-    # Now, because a directory once made accepts no other configuration.
-    check_pretrained(config, model)
-  RunDirectory.create(run.path, config).record_data(dataset.describe())
-  for name in STAGE_NAMES:
-    set_damaged_aside(run.checkpoints_path(name), reporter.say)
 
 
 class _Pipeline:
@@ -145,7 +95,7 @@ class _Pipeline:
 
   def gradient_stage(self, stage: stages.Stage) -> None:
     settings = self._config.stage(stage.name)
-    images = _images(stage, self._dataset, self._hard_classes, self._config)
+    images = every(lambda: _images(stage, self._dataset, self._hard_classes, self._config))
     total = settings.epochs * (len(images.train) // settings.batch_size)
     if first(lambda: finished_step(self._run.checkpoints_path(stage.name))) == total:
       self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
@@ -185,7 +135,7 @@ class _Pipeline:
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    refuse_nan("main", outputs.main)
+    every(lambda: refuse_nan("main", outputs.main))
     fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
     selects = ~calibration_part(len(validation), fraction, seed)
     predictions = np.argmax(outputs.main, axis=-1)[selects]

@@ -56,7 +56,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
       cluster.num_processes,
       cluster.process_id,
       heartbeat_timeout_seconds=cluster.heartbeat_seconds,
-      shutdown_timeout_seconds=cluster.heartbeat_seconds,
     )
   except ValueError as error:
     raise UserError(
@@ -141,7 +140,7 @@ def stop_together() -> Callable[[], bool]:
 
   To be asked equally often in each; inside `connected`.
   """
-  calls = itertools.count()
+  calls = itertools.count(1)
   return lambda: multihost_utils.reached_preemption_sync_point(next(calls))
 
 
@@ -161,12 +160,14 @@ def _told(error: Exception | None) -> Exception | None:
 
 def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
   source = is_first() if is_source is None else is_source
-  size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(data), np.int32), source))
+  length = np.asarray(divmod(len(data), CHUNK), np.int32)
+  chunks, rest = multihost_utils.broadcast_one_to_all(length, source).tolist()
+  size = chunks * CHUNK + rest
   sent = np.frombuffer(data, np.uint8) if source else np.zeros(size, np.uint8)
   # In integers: added to zeros, -0.0 would become 0.0.
-  chunks = (sent[start : start + CHUNK] for start in range(0, size, CHUNK))
+  parts = (sent[start : start + CHUNK] for start in range(0, size, CHUNK))
   return b"".join(
-    np.asarray(multihost_utils.broadcast_one_to_all(chunk, source)).tobytes() for chunk in chunks
+    np.asarray(multihost_utils.broadcast_one_to_all(part, source)).tobytes() for part in parts
   )
 
 
