@@ -38,6 +38,7 @@ from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.processes import every, first
+from meanet_jax.training.start import start
 from meanet_jax.training.state import create_state
 
 
