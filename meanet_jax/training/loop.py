@@ -28,9 +28,9 @@ from meanet_jax.training.parallel import (
   replicate,
 )
 from meanet_jax.training.processes import every, first, is_first
+from meanet_jax.training.stage_log import NO_SUMS, StageLog, diverged
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, create_state
-from meanet_jax.training.step_log import NO_SUMS, StepLog, diverged
 from meanet_jax.training.steps import TrainStep, exit_logits, make_train_step, stage_key
 
 
@@ -98,7 +98,7 @@ def train_stage(
     state = replicate(fresh if kept is None else fresh.replace(**kept))
     store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
     schedule = make_schedule(settings, order.steps_per_epoch)
-    log = StepLog(stage.name, order.steps_per_epoch, files, schedule, unlogged)
+    log = StageLog(stage.name, order.steps_per_epoch, files, schedule, unlogged)
 
     def save(number: int, sums: dict[str, Any], accuracy: float | None = None) -> None:
       tree = _on_host(saved(state, sums), stage, number)

@@ -1,4 +1,4 @@
-"""What a stage's steps say of themselves: sums of metrics between lines, and how long they took."""
+"""What the steps of a stage say of themselves: sums of metrics between lines, and how long they took."""
 
 import math
 import time
@@ -17,7 +17,7 @@ SUMS = ("loss", "examples", "correct", "count", "gradient_norm")
 NO_SUMS = {name: np.zeros((), np.float64) for name in SUMS}
 
 
-class StepLog:
+class StageLog:
   """Sums metrics between lines of metrics.jsonl; fetches each step's sums one step late."""
 
   def __init__(
