@@ -1,4 +1,4 @@
-"""What the steps of a stage say of themselves: sums of metrics between lines, and how long they took."""
+"""What the steps of a stage say: sums of metrics between lines, and how long they took."""
 
 import math
 import time
