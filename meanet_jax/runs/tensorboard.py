@@ -21,7 +21,7 @@ def check_installed() -> None:
 
 
 class Events:
-  """The events of one stage, each flushed when written.
+  """The events of one stage, written by a thread of tensorboardX's.
 
   They begin with `lines`, those that earlier processes wrote and that still count: what is in the
   directory is replaced, so that no step stands there twice however often a run was stopped.
