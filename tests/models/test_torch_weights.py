@@ -115,6 +115,7 @@ def test_other_blocks_are_those_of_a_run_without_pretrained_weights():
     ({"layer1.0.bn2.weight": None}, "misses entry 'layer1.0.bn2.weight'"),
     ({"fc.weight": None, "fc.bias": None}, "misses entry 'fc.bias' and 1 more"),
     ({"layer2.0.conv1.weight": np.ones(1, np.float32)}, "extra entry 'layer2.0.conv1.weight'"),
+    ({"bn9.num_batches_tracked": np.ones((), np.int64)}, "extra entry 'bn9.num_batches_tracked'"),
     (
       {"conv1.weight": np.ones((4, 3, 3, 3), np.float32)},
       "has shape (4, 3, 3, 3); accepted: (4, 1",
