@@ -143,7 +143,8 @@ def _convert(
     raise UserError(
       f"weights {source!r}: {name!r} has shape {array.shape}; accepted: {wanted}{hint}"
     )
-  array = array.astype(np.float32)
+  with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+    array = array.astype(np.float32)
   if not np.isfinite(array).all():
     raise UserError(f"weights {source!r}: {name!r} has values that are not finite; accepted: none")
   if path[-1] != "kernel":

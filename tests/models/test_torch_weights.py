@@ -121,6 +121,7 @@ def test_other_blocks_are_those_of_a_run_without_pretrained_weights():
       "has shape (4, 3, 3, 3); accepted: (4, 1",
     ),
     ({"bn1.bias": np.array([0, 1, np.nan, 0], np.float32)}, "'bn1.bias' has values that are not"),
+    ({"bn1.bias": np.full(4, 1e300)}, "'bn1.bias' has values that are not"),
     ({"bn1.bias": np.zeros(4, np.int32)}, "'bn1.bias' is int32; accepted: floating point"),
     ({"fc.weight": np.ones((12, 4), np.float32)}, "(12, 4); accepted: (10, 4) (or reset_head=true"),
   ],
