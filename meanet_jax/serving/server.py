@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import grpc
 import grpc.aio
@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from kserve import ModelRepository
 from kserve.constants.constants import FASTAPI_APP_IMPORT_STRING
 from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
 from kserve.model_server import app
@@ -31,7 +32,7 @@ from starlette.exceptions import HTTPException
 
 from meanet_jax.serving.access import AccessInterceptor, Guard, Token
 from meanet_jax.serving.batching import Batcher
-from meanet_jax.serving.endpoint import CloudDataPlane, CloudEndpoint, FixedRepository
+from meanet_jax.serving.endpoint import CloudDataPlane, CloudEndpoint
 from meanet_jax.serving.listen import Address, Tls
 from meanet_jax.serving.metrics import Metrics
 
@@ -58,7 +59,10 @@ class Limits:
 class _RestServer(uvicorn.Server):
   """Leaves the signals to `serve`, which has gRPC to end as well."""
 
-  capture_signals = contextlib.nullcontext
+  @contextlib.contextmanager
+  def capture_signals(self) -> Iterator[None]:
+    """Does nothing."""
+    yield
 
 
 async def serve(
@@ -86,7 +90,7 @@ async def serve(
   stop = asyncio.Event()
   for number in (signal.SIGTERM, signal.SIGINT):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  repository = FixedRepository()
+  repository = ModelRepository()
   repository.update(endpoint)
   data_plane = CloudDataPlane(repository)
   extension = ModelRepositoryExtension(repository)
