@@ -252,23 +252,30 @@ def main() -> None:
     name: importlib.metadata.version(name) for name in ("kserve", "grpcio", "tritonclient")
   }
   versions = ", ".join(f"{name} {version}" for name, version in packages.items())
-  write_text(
-    ROOT / _OUTPUT.value,
-    f"""# The cloud tier under load
-
-{_CLIENTS.value} clients over gRPC on loopback, one image per request, each asking again as soon as it is answered, in {_PROCESSES.value} processes beside the server; medians of {_ROUNDS.value} rounds of {_SECONDS.value:g} s each, everything in turn. Made by `python benchmarks/cloud_load.py`.
-
-| cloud model, initial weights | MMAC / image | bare model [images/s] (best batch) | bare, batch 1 | server's batches | server [images/s] | server / bare (range of rounds) | p50 [ms] | p99 [ms] | server CPU [ms/image] | clients CPU [ms/image] |
-|---|---|---|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
-
-The target is 0.8 of the bare model. The bare model has all cores to itself and is fed from memory; server and clients share them. So the ratio can at best be what the clients and the protocol leave: CPU time per image is listed for both.
-
-Hardware: {about["devices"][0]}, {os.cpu_count()} cores; {about["platform"]}.
-Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this script makes about {os.cpu_count()}; more than that is other programs on the same cores.
-Versions: Python {about["python"]}, {versions}.
-""",
-  )
+  lines = [
+    "# The cloud tier under load",
+    "",
+    f"{_CLIENTS.value} clients over gRPC on loopback, one image per request, each asking again as "
+    f"soon as it is answered, in {_PROCESSES.value} processes beside the server; medians of "
+    f"{_ROUNDS.value} rounds of {_SECONDS.value:g} s each, everything in turn. "
+    "Made by `python benchmarks/cloud_load.py`.",
+    "",
+    "| cloud model, initial weights | MMAC / image | bare model [images/s] (best batch) "
+    "| bare, batch 1 | server's batches | server [images/s] | server / bare (range of rounds) "
+    "| p50 [ms] | p99 [ms] | server CPU [ms/image] | clients CPU [ms/image] |",
+    "|---" * 11 + "|",
+    *rows,
+    "",
+    "The target is 0.8 of the bare model. The bare model has all cores to itself and is fed from "
+    "memory; server and clients share them. So the ratio can at best be what the clients and the "
+    "protocol leave: CPU time per image is listed for both.",
+    "",
+    f"Hardware: {about['devices'][0]}, {os.cpu_count()} cores; {about['platform']}.",
+    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
+    f"script makes about {os.cpu_count()}; more than that is other programs on the same cores.",
+    f"Versions: Python {about['python']}, {versions}.",
+  ]
+  write_text(ROOT / _OUTPUT.value, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
