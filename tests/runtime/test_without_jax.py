@@ -37,6 +37,7 @@ def test_the_blocker_blocks():
     "routing.scores",
     "routing.classes",
     "runtime.manifest",
+    "runtime.protocol",
   ],
 )
 def test_imports_with_numpy_alone(module):

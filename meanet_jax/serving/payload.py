@@ -1,0 +1,215 @@
+"""From a request of the protocol to pixels, without KServe.
+
+Its classes of the protocol's messages cannot be loaded beside tritonclient's, which tests use.
+"""
+
+import base64
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import orjson
+from jaxtyping import UInt8
+from PIL import Image
+
+from meanet_jax.runtime.protocol import CLASS, ENCODED, IMAGE, LOGITS, PROBABILITY
+
+OUTPUTS = (CLASS, PROBABILITY, LOGITS)
+_MODES = {1: "L", 3: "RGB"}
+_TYPES = {IMAGE: "UINT8", ENCODED: "BYTES"}
+
+
+class RequestError(ValueError):
+  """Something wrong with a request; the message is what the client is told."""
+
+
+@runtime_checkable
+class Tensor(Protocol):
+  """An input as KServe's `InferInput` has it: names and numbers as they came, unchecked."""
+
+  @property
+  def name(self) -> str:
+    """Of the input."""
+    ...
+
+  @property
+  def datatype(self) -> str:
+    """Of the protocol."""
+    ...
+
+  @property
+  def shape(self) -> Sequence[int]:
+    """As the request says."""
+    ...
+
+  def as_numpy(self) -> np.ndarray:
+    """The values in that shape, or an error."""
+    ...
+
+
+class BinaryTensor(NamedTuple):
+  """An input of `parse_binary`. shape: no negative numbers. data: its bytes."""
+
+  name: str
+  datatype: str
+  shape: list[int]
+  data: bytes
+
+
+class BinaryRequest(NamedTuple):
+  """What `parse_binary` reads. outputs: names with their parameters."""
+
+  id: str | None
+  parameters: dict[str, Any] | None
+  inputs: list[BinaryTensor]
+  outputs: list[tuple[str, dict[str, Any] | None]]
+
+
+def read_images(
+  inputs: Sequence[Tensor], shape: tuple[int, ...], max_images: int
+) -> UInt8[np.ndarray, "b h w c"]:
+  """The pixels of a request's one input, `image` or `encoded`.
+
+  Args:
+    inputs: of the request.
+    shape: height, width, channels of the network's images.
+    max_images: per request.
+
+  Raises:
+    RequestError: wrong names, types, shapes or number of values; an image that cannot be decoded or
+      is of another size, which its header tells before anything is decoded.
+  """
+  if len(inputs) != 1 or inputs[0].name not in _TYPES:
+    names = ", ".join(repr(given.name) for given in inputs[:5]) or "none"
+    raise RequestError(f"inputs are {names}; accepted: one, '{IMAGE}' or '{ENCODED}'")
+  given = inputs[0]
+  if given.datatype != _TYPES[given.name]:
+    raise RequestError(f"input '{given.name}' is {given.datatype}; accepted: {_TYPES[given.name]}")
+  expected = shape if given.name == IMAGE else ()
+  found = list(given.shape)
+  # With dimensions that are no negative numbers NumPy cannot be led to guess.
+  if len(found) != 1 + len(expected) or tuple(found[1:]) != expected:
+    wanted = ", ".join(map(str, ("B", *expected)))
+    raise RequestError(f"input '{given.name}' has shape {found[:8]}; accepted: [{wanted}]")
+  if not 1 <= found[0] <= max_images:
+    raise RequestError(f"a request of {found[0]} images; accepted: 1 to {max_images}")
+  try:
+    values = given.as_numpy()
+  except (ValueError, TypeError, OverflowError, struct.error) as error:
+    raise RequestError(
+      f"input '{given.name}' does not hold what its shape and type say: {error}"
+    ) from error
+  if given.name == IMAGE:
+    return values
+  return np.stack([decode(_as_bytes(value), shape) for value in values])
+
+
+def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
+  """A PNG or JPEG file's pixels.
+
+  Args:
+    data: the file. An EXIF orientation is not followed.
+    shape: height, width, channels that it must have.
+
+  Raises:
+    RequestError: something else, or an image of another size or kind.
+  """
+  height, width, channels = shape
+  try:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as file:
+      if file.size != (width, height) or file.mode != _MODES.get(channels):
+        raise RequestError(
+          f"an encoded image is {file.width}x{file.height} {file.mode}; "
+          f"accepted: {width}x{height} {_MODES.get(channels, 'none')}"
+        )
+      return np.asarray(file, np.uint8).reshape(shape)
+  except RequestError:
+    raise
+  except (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+  ) as error:
+    raise RequestError("an encoded image cannot be decoded; accepted: PNG or JPEG") from error
+
+
+def requested_outputs(names: Sequence[str]) -> tuple[str, ...]:
+  """Which outputs to answer: those that a request names, or all.
+
+  Raises:
+    RequestError: a name that there is not.
+  """
+  unknown = [name for name in names if name not in OUTPUTS]
+  if unknown:
+    raise RequestError(f"output '{unknown[0]}' is unknown; accepted: {', '.join(OUTPUTS)}")
+  return tuple(dict.fromkeys(names)) or OUTPUTS
+
+
+def parse_binary(body: bytes, json_length: str | None) -> BinaryRequest:
+  """A REST request whose tensors follow its JSON (the protocol's binary data extension).
+
+  KServe's own reader turns BYTES that are no UTF-8, which images never are, into an error.
+
+  Args:
+    body: of the request.
+    json_length: header `Inference-Header-Content-Length`.
+
+  Raises:
+    RequestError: no such header, or a body that is something else.
+  """
+  if json_length is None or not json_length.isdecimal() or int(json_length) > len(body):
+    raise RequestError(
+      f"header Inference-Header-Content-Length is {json_length}; "
+      f"accepted: the length of the JSON, 0 to {len(body)}"
+    )
+  start = int(json_length)
+  try:
+    header = orjson.loads(body[:start])
+    inputs = []
+    for given in header["inputs"]:
+      size = _whole(given["parameters"]["binary_data_size"], len(body))
+      shape = [_whole(dimension, len(body)) for dimension in given["shape"]]
+      data = body[start : start + size]
+      inputs.append(BinaryTensor(str(given["name"]), str(given["datatype"]), shape, data))
+      start += size
+    outputs = [
+      (str(output["name"]), _table(output.get("parameters")))
+      for output in header.get("outputs") or []
+    ]
+    if start != len(body):
+      raise ValueError(f"{len(body)} bytes, of which the inputs account for {start}")
+    identifier = header.get("id")
+    return BinaryRequest(
+      None if identifier is None else str(identifier),
+      _table(header.get("parameters")),
+      inputs,
+      outputs,
+    )
+  except (ValueError, TypeError, AttributeError, KeyError) as error:
+    found = f"no field {error}" if isinstance(error, KeyError) else str(error)
+    raise RequestError(f"the request cannot be read: {found}") from error
+
+
+def _table(value: Any) -> dict[str, Any] | None:
+  if not isinstance(value, dict | None):
+    raise ValueError(f"parameters are {value!r}")
+  return value
+
+
+def _whole(value: Any, most: int) -> int:
+  if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+    raise ValueError(f"{value!r} where a whole number from 0 to {most} belongs")
+  return value
+
+
+def _as_bytes(value: Any) -> bytes:
+  if isinstance(value, bytes):
+    return value
+  try:
+    return base64.b64decode(value, validate=True)
+  except (ValueError, TypeError) as error:
+    raise RequestError("an encoded image in JSON is no base64") from error

@@ -1,0 +1,231 @@
+"""From bytes to pixels, and everything that is not pixels."""
+
+import base64
+import contextlib
+import dataclasses
+import io
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from meanet_jax.serving.payload import (
+  OUTPUTS,
+  RequestError,
+  decode,
+  parse_binary,
+  read_images,
+  requested_outputs,
+)
+
+GREY, COLOUR = (5, 7, 1), (6, 4, 3)
+
+
+def encode(image: np.ndarray, format: str = "PNG", **options) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
+    buffer, format, **options
+  )
+  return buffer.getvalue()
+
+
+def drawn(shape: tuple[int, ...]) -> np.ndarray:
+  return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def png_header(width: int, height: int) -> bytes:
+  """A PNG that says it is this large and holds a few bytes of pixels."""
+
+  def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+  header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+  pixels = zlib.compress(bytes(1000))
+  return (
+    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+  )
+
+
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_png_comes_back_exactly(shape):
+  image = drawn(shape)
+  np.testing.assert_array_equal(decode(encode(image), shape), image)
+
+
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_jpeg_is_what_pillow_reads(shape):
+  data = encode(drawn(shape), "JPEG", quality=70)
+  pixels = np.asarray(Image.open(io.BytesIO(data))).reshape(shape)
+  np.testing.assert_array_equal(decode(data, shape), pixels)
+
+
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    (encode(drawn((7, 5, 1))), "is 5x7 L; accepted: 7x5 L"),
+    (encode(drawn((5, 7, 3))), "is 7x5 RGB; accepted: 7x5 L"),
+    (png_header(8000, 8000), "is 8000x8000 L; accepted: 7x5 L"),
+    (png_header(100_000, 100_000), "cannot be decoded"),  # Pillow's own guard
+    (encode(drawn(GREY), "GIF"), "cannot be decoded; accepted: PNG or JPEG"),
+    (encode(drawn(GREY), "BMP"), "cannot be decoded"),
+    (encode(drawn(GREY))[:40], "cannot be decoded"),
+    (encode(drawn(GREY), "JPEG")[:-150], "cannot be decoded"),
+    (b"", "cannot be decoded"),
+  ],
+)
+def test_other_files_are_refused(data, words):
+  with pytest.raises(RequestError, match=words):
+    decode(data, GREY)
+
+
+def test_a_png_of_the_right_size_with_too_few_pixels_is_refused():
+  data = encode(drawn(GREY))
+  with pytest.raises(RequestError, match="cannot be decoded"):
+    decode(data[:50] + bytes(10) + data[60:], GREY)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_no_bytes_do_anything_but_decode_or_be_refused(data, is_png):
+  start = encode(drawn(GREY))[:40] if is_png else b"\xff\xd8\xff\xe0"
+  for candidate in (data, start + data):
+    with contextlib.suppress(RequestError):
+      assert decode(candidate, GREY).shape == GREY
+
+
+@dataclasses.dataclass
+class Given:
+  """An input with values in a list, read as KServe reads it."""
+
+  name: str = "image"
+  datatype: str = "UINT8"
+  shape: Sequence[int] = (2, 5, 7, 1)
+  data: Any = None
+
+  def as_numpy(self) -> np.ndarray:
+    dtype = np.uint8 if self.datatype == "UINT8" else object
+    return np.array(self.data, dtype).reshape(self.shape)
+
+
+@pytest.mark.parametrize(
+  ("made", "words"),
+  [
+    (None, "inputs are none; accepted: one"),
+    (Given(name="picture"), "inputs are 'picture'"),
+    (Given(datatype="FP32"), "input 'image' is FP32; accepted: UINT8"),
+    (Given(name="encoded", shape=(1,)), "input 'encoded' is UINT8; accepted: BYTES"),
+    (Given(shape=(2, 7, 5, 1)), r"has shape \[2, 7, 5, 1\]; accepted: \[B, 5, 7, 1\]"),
+    (Given(shape=(2, 35)), r"accepted: \[B, 5, 7, 1\]"),
+    (Given(shape=()), r"accepted: \[B, 5, 7, 1\]"),
+    (Given(name="encoded", datatype="BYTES", shape=(1, 1)), r"accepted: \[B\]"),
+    (Given(shape=(0, 5, 7, 1)), "a request of 0 images; accepted: 1 to 3"),
+    (Given(shape=(4, 5, 7, 1)), "a request of 4 images"),
+    (Given(shape=(-1, 5, 7, 1), data=[0] * 70), "a request of -1 images"),
+    (Given(data=[0] * 69), "does not hold what its shape and type say"),
+    (Given(data=[256] * 70), "does not hold"),
+    (Given(data=["x"] * 70), "does not hold"),
+    (Given(data=[[0], [0, 1]]), "does not hold"),
+    (Given(name="encoded", datatype="BYTES", shape=(1,), data=["?"]), "no base64"),
+    (Given(name="encoded", datatype="BYTES", shape=(1,), data=[3]), "no base64"),
+    (Given(name="encoded", datatype="BYTES", shape=(2,), data=["eA=="]), "does not hold"),
+  ],
+)
+def test_wrong_inputs(made, words):
+  with pytest.raises(RequestError, match=words):
+    read_images([] if made is None else [made], GREY, max_images=3)
+
+
+def binary(header: object, data: bytes = b"") -> tuple[bytes, str]:
+  text = json.dumps(header).encode()
+  return text + data, str(len(text))
+
+
+def image_header(**changes) -> dict:
+  given = {
+    "name": "image",
+    "shape": [1, *GREY],
+    "datatype": "UINT8",
+    "parameters": {"binary_data_size": 35},
+  }
+  return {"id": "7", "inputs": [given | changes]}
+
+
+def test_base64_in_json():
+  image = drawn(GREY)
+  texts = [base64.b64encode(encode(image)).decode()] * 2
+  read = read_images([Given("encoded", "BYTES", (2,), texts)], GREY, 3)
+  np.testing.assert_array_equal(read, np.stack([image, image]))
+
+
+def test_binary_requests():
+  header = image_header() | {"outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}
+  header["inputs"] += image_header(name="encoded", parameters={"binary_data_size": 3})["inputs"]
+  read = parse_binary(*binary(header, bytes(range(38))))
+  assert read.id == "7"
+  assert read.parameters is None
+  assert read.inputs[0] == ("image", "UINT8", [1, *GREY], bytes(range(35)))
+  assert read.inputs[1].data == bytes([35, 36, 37])
+  assert read.outputs == [("logits", {"binary_data": True})]
+
+
+@pytest.mark.parametrize(
+  ("body", "length"),
+  [
+    (b"{}", None),
+    (b"{}", "two"),
+    (b"{}", "-2"),
+    (b"{}", "3"),
+    (b"{}", "²"),
+    (b"{]", "2"),
+    (b"\xff\xfe", "2"),
+    binary([]),
+    binary(3),
+    binary({}),
+    binary({"inputs": 3}),
+    binary({"inputs": [3]}),
+    binary({"inputs": [{}]}),
+    binary(image_header(parameters=None)),
+    binary(image_header(parameters={"binary_data_size": "35"}), bytes(35)),
+    binary(image_header(parameters={"binary_data_size": -1}), bytes(35)),
+    binary(image_header(parameters={"binary_data_size": True}), b"x"),
+    binary(image_header(shape="1"), bytes(35)),
+    binary(image_header(shape=[1.0, 5, 7, 1]), bytes(35)),
+    binary(image_header(), bytes(36)),
+    binary(image_header() | {"outputs": [3]}, bytes(35)),
+    binary(image_header() | {"outputs": 3}, bytes(35)),
+    binary(image_header() | {"parameters": 3}, bytes(35)),
+  ],
+)
+def test_wrong_binary_requests(body, length):
+  with pytest.raises(RequestError):
+    parse_binary(body, length)
+
+
+json_values = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+  lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+  max_leaves=8,
+)
+
+
+@given(
+  st.sampled_from(["name", "shape", "datatype", "parameters"]), json_values, st.binary(max_size=99)
+)
+def test_no_binary_request_does_anything_but_be_read_or_refused(field, value, data):
+  with contextlib.suppress(RequestError):
+    (given,) = parse_binary(*binary(image_header(**{field: value}), data)).inputs
+    assert given.data == data
+    assert all(size >= 0 for size in given.shape)
+
+
+def test_outputs():
+  assert requested_outputs([]) == OUTPUTS == ("class", "probability", "logits")
+  assert requested_outputs(["logits", "class", "logits"]) == ("logits", "class")
+  with pytest.raises(RequestError, match="output 'entropy' is unknown"):
+    requested_outputs(["class", "entropy"])
