@@ -22,7 +22,8 @@ them exceeds the target by at most
 
 This asks that no image costs more than `largest`, and that one that is not sent costs no more than
 the target. If moreover one that is sent costs at least the target, the mean falls short by at most
-as much. Otherwise the level stops at its lowest, and what was not spent is not saved for later.
+as much. Otherwise the level stops at its lowest: what was not spent is not saved for later, though
+what was overspent is never forgotten.
 
 A large step holds the budget tightly and jumps over images that were worth sending; benchmarks/
 online_budget.md measures both.
@@ -81,9 +82,9 @@ def start(budget: Budget, level: Number) -> Spending:
 
   Args:
     budget: to be kept.
-    level: where thresholds begin, within the range above or brought into it.
+    level: where thresholds begin; at most `NOTHING_SENT` counts, and not much below 0.
   """
-  return Spending(_within(budget, float(level)))
+  return Spending(_within(budget, min(float(level), NOTHING_SENT)))
 
 
 def spend(budget: Budget, state: Spending, cost: Number) -> Spending:
@@ -112,6 +113,4 @@ def guaranteed_excess(budget: Budget, num_images: int) -> float:
 
 
 def _within(budget: Budget, level: float) -> float:
-  share = budget.target / budget.largest
-  lowest, highest = -budget.step * share, NOTHING_SENT + budget.step * max(1 - share, 0)
-  return min(max(level, lowest), highest)
+  return max(level, -budget.step * budget.target / budget.largest)
