@@ -106,5 +106,5 @@ def draw(path: Path, curves: dict[str, dict[str, np.ndarray]]) -> None:
     axes.set_ylabel("cumulative regret against the best fixed threshold")
     axes.set_title(f"{run}: mean and range over orders of the stream")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left")
   figure.savefig(path, dpi=100)

@@ -18,7 +18,7 @@ from benchmarks.online_stream import Stream, accuracy, make_stream
 from meanet_jax import cli
 from meanet_jax.export.source import from_run
 from meanet_jax.routing.audit import Agreement, Audit, Audited, agreement, is_audited, record
-from meanet_jax.routing.budget import Budget, check_budget, guaranteed_excess, spend, start
+from meanet_jax.routing.budget import STEP, Budget, check_budget, guaranteed_excess, spend, start
 from meanet_jax.runs.directory import environment, write_text
 
 WINDOW = 2000  # images over which a budget has to hold
@@ -143,7 +143,7 @@ def audit_text(stream: Stream, goes: np.ndarray) -> str:
   before = [a for number, a in found if number < change]
   alarms = [number - change for number, a in found if number >= change and a.alarm]
   return (
-    f"Audit of 2% of the images that stay under the budget of step {STEPS[2]:g}, floor "
+    f"Audit of 2% of the images that stay under the budget of step {STEP:g}, floor "
     f"{100 * audit.floor:.0f}%, window {audit.window}: agreement with the cloud "
     f"{_agreement(before[-1])} before the change, with {sum(a.alarm for a in before)} false "
     f"alarms, and {_agreement(found[-1][1])} at the end; "
@@ -161,7 +161,7 @@ def draw(path: Path, runs: dict[str, dict[str, Followed]]) -> None:
   FigureCanvasAgg(figure)
   for column, (run, lines) in zip(figure.subplots(2, len(runs), squeeze=False).T, runs.items()):
     shares, levels = column
-    for name in ("fixed threshold", "share, step 0.05", "share, step 0.2"):
+    for name in ("fixed threshold", "share, step 0.02", "share, step 0.2"):
       followed = lines[name]
       images = np.arange(WINDOW, len(followed.goes) + 1)
       shares.plot(images, 100 * window_means(followed.goes), label=name, linewidth=1)
@@ -176,7 +176,7 @@ def draw(path: Path, runs: dict[str, dict[str, Followed]]) -> None:
     for axes in column:
       axes.axvline(change, color="black", linewidth=0.8, linestyle=":")
       axes.grid(alpha=0.3)
-      axes.legend()
+      axes.legend(loc="upper left")
   figure.savefig(path, dpi=100)
 
 
@@ -207,7 +207,7 @@ def main() -> None:
       *heading(TITLES),
       *budget_lines,
       "",
-      audit_text(stream, shown[name][f"share, step {STEPS[2]:g}"].goes),
+      audit_text(stream, shown[name][f"share, step {STEP:g}"].goes),
       *heading(online_bandit.TITLES),
       *bandit_lines,
     ]

@@ -25,8 +25,9 @@ the target. If moreover one that is sent costs at least the target, the mean fal
 as much. Otherwise the level stops at its lowest: what was not spent is not saved for later, though
 what was overspent is never forgotten.
 
-A large step holds the budget tightly and jumps over images that were worth sending; benchmarks/
-online_budget.md measures both.
+A large step holds the budget tightly and jumps over images that were worth sending;
+benchmarks/online_budget.md measures both. The default is the smallest step measured there that
+keeps a share of 10% within 2% of itself over every 2,000 images.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from typing import Any, NamedTuple
 from meanet_jax.errors import UserError
 from meanet_jax.routing.levels import NOTHING_SENT
 
-STEP = 0.05
+STEP = 0.2
 
 Number = Any  # of Python or NumPy
 
