@@ -36,6 +36,10 @@ def test_the_blocker_blocks():
     "routing.policies",
     "routing.scores",
     "routing.classes",
+    "routing.levels",
+    "routing.budget",
+    "routing.bandit",
+    "routing.audit",
     "runtime.manifest",
   ],
 )
