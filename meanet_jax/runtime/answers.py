@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
 from meanet_jax.errors import UserError
@@ -113,7 +113,7 @@ class Output:
     except OSError as error:
       raise self._error(error) from error
 
-  def __enter__(self) -> Self:
+  def __enter__(self) -> "Output":
     return self
 
   def __exit__(
@@ -266,6 +266,14 @@ def table(figures: dict[str, Any]) -> list[str]:
   if figures["audits"]:
     found = ", ".join(f"{count} {name}" for name, count in sorted(figures["audits"].items()))
     lines.append(f"audited: {found}")
+  if agreement := figures.get("agreement"):
+    lines.append(
+      f"agreement with the cloud {100 * agreement['share']:.2f}% of the last "
+      f"{agreement['num_images']}, at 95% within {100 * agreement['lower']:.2f}% to "
+      f"{100 * agreement['upper']:.2f}%" + (": below the floor" if agreement["alarm"] else "")
+    )
+  for name, budget in figures.get("budgets", {}).items():
+    lines.append(f"{name} {budget['target']:g}: spent {budget['mean']:.4g} per image")
   if figures["accuracy"] is not None:
     lines.append(f"accuracy {100 * figures['accuracy']:.2f}%")
   lines += [

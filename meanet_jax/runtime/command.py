@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from meanet_jax.errors import UserError
+from meanet_jax.routing.audit import Agreement, Audit
 from meanet_jax.runtime.answers import (
   EXIT_NAMES,
   Given,
@@ -24,8 +25,10 @@ from meanet_jax.runtime.encoding import parse_encoding
 from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, matching
 from meanet_jax.runtime.manifest import Manifest
 from meanet_jax.runtime.protocol import classes_digest
+from meanet_jax.runtime.steering import Steering, Wishes
 from meanet_jax.runtime.stream import Stream
 
+_STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
 CHECK_SECONDS = 5.0  # to find out at the start whether the cloud is there
 
 
@@ -73,6 +76,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--window", type=int, default=16, help="images that may be under way")
   add("--deadline_ms", type=float, default=500.0, help="from sending to the cloud's answer")
   add("--attempts", type=int, default=3, help="to send one image by its deadline")
+  budget = parser.add_argument_group("thresholds that move (with --cloud)")
+  add = budget.add_argument
+  add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
+  add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
+  add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
+  add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
+  add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
+  add("--audit_floor", type=float, default=0.9, help="of agreement, below which to warn")
   given = parser.parse_args(arguments)
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
@@ -85,9 +96,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   if not 0 < given.deadline_ms < 1e7:
     raise UserError(f"--deadline_ms is {given.deadline_ms:g}; accepted: above 0")
   if given.cloud is None:
-    for name in ("ca_file", "token_file"):
+    for name in ("ca_file", "token_file", *_STEERING):
       if getattr(given, name) is not None:
-        raise UserError(f"--{name} without --cloud; accepted: with --cloud grpcs://HOST:PORT")
+        raise UserError(f"--{name} without --cloud; accepted: with --cloud grpc://HOST:PORT")
   return given
 
 
@@ -96,9 +107,11 @@ def _classify(given: argparse.Namespace) -> None:
   manifest = classifier.manifest
   images = _open_images(given, manifest)
   with ExitStack() as stack:
-    offloader = None if given.cloud is None else _connect(given, manifest)
-    if offloader is not None:
+    offloader, steering = None, None
+    if given.cloud is not None:
+      offloader = _connect(given, manifest)
       stack.callback(offloader.close)
+      steering = _steering(given, manifest, offloader.message_bytes)
     output = None if given.output is None else stack.enter_context(Output(given.output))
     summary = Summary()
 
@@ -119,8 +132,10 @@ def _classify(given: argparse.Namespace) -> None:
         yield item
 
     begun = time.perf_counter()
-    Stream(classifier, give, offloader).run(readable())
+    Stream(classifier, give, offloader, steering).run(readable())
     figures = summary.figures(manifest, time.perf_counter() - begun)
+    if steering is not None:
+      figures |= steering.figures()
   _conclude(given, figures)
 
 
@@ -159,6 +174,23 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
     _say(f"warning: {address} cannot be reached ({away}); the edge answers until it can")
     offloader.rest()
   return offloader
+
+
+def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
+  if all(getattr(given, name) is None for name in _STEERING):
+    return None
+  audit = None if given.audit is None else Audit(given.audit, given.audit_floor)
+  wishes = Wishes(
+    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
+  )
+
+  def alarm(found: Agreement) -> None:
+    _say(
+      f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
+      f"below {given.audit_floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
+    )
+
+  return Steering(manifest, wishes, message_bytes, alarm)
 
 
 def describe(given: Given, manifest: Manifest) -> str:

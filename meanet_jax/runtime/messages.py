@@ -145,7 +145,7 @@ def _number(
       dtype = np.dtype(_DTYPES[output.datatype])
       if not raw or len(raw[0]) != dtype.itemsize:
         raise BadAnswerError(Fallback.WRONG_SHAPE, f"its {name} has no {dtype.itemsize} bytes")
-      return np.frombuffer(raw[0], dtype)[0]
+      return np.frombuffer(raw[0], dtype).item()
     values = getattr(output.contents, fields[output.datatype])
     if len(values) != 1:
       raise BadAnswerError(Fallback.WRONG_SHAPE, f"its {name} has {len(values)} values")

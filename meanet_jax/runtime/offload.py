@@ -4,6 +4,7 @@ Threads ask, one image each; the caller collects what came of it whenever it lik
 tenacity's and the circuit breaker is pybreaker's.
 """
 
+import math
 import queue
 import time
 from collections.abc import Hashable
@@ -17,7 +18,7 @@ import tenacity
 from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax.runtime.connection import Address, Connection, Expected
-from meanet_jax.runtime.encoding import encode
+from meanet_jax.runtime.encoding import Encoding, encode
 from meanet_jax.runtime.messages import BadAnswerError, make_request, read_answer
 from meanet_jax.runtime.replies import CloudAnswer, Fallback, Reply
 
@@ -97,6 +98,9 @@ class Offloader(pybreaker.CircuitBreakerListener):
     self._rested_at = 0.0
     self.in_flight = 0
     self.opened = 0
+    pixels = bytes(math.prod(expected.shape))
+    # Of one raw image.
+    self.message_bytes = make_request(0, pixels, expected.shape, Encoding()).ByteSize()
 
   def ready(self) -> bool:
     """Whether the next image may be sent, apart from the window. False while the circuit is open,
@@ -147,7 +151,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
   def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002
     """Called by the breaker."""
     if new_state.name == pybreaker.STATE_OPEN:
-      self.opened += 1
+      self.opened += old_state.name != pybreaker.STATE_OPEN  # stragglers fail too
       self._rested_at = time.monotonic() + self._patience.rest
     elif new_state.name == pybreaker.STATE_HALF_OPEN:
       # What is left of the old connection may be a peer that no longer exists.

@@ -49,8 +49,8 @@ class Steers(Protocol):
     """Whether an image is sent as well that the edge is sure of."""
     ...
 
-  def decided(self, answer: Answer, sent: bool) -> None:
-    """Told of every image for which there was a choice."""
+  def decided(self, number: int, answer: Answer, sent: bool) -> None:
+    """Told of every image that could have been sent, before it is."""
     ...
 
   def learn(self, given: Given) -> None:
@@ -104,7 +104,10 @@ class Stream:
     decided = self._edge.decide(images, thresholds=thresholds, spare=reachable)
     for item, one in zip(batch, decided, strict=True):
       audit = steering is not None and reachable and steering.audits(item.number, one.answer)
-      if reachable and (one.answer.complex or audit):
+      send = reachable and (one.answer.complex or audit)
+      if steering is not None and reachable:
+        steering.decided(item.number, one.answer, send)
+      if send:
         self._send(_Waiting(item, one, audit, begun))
       else:
         reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None
