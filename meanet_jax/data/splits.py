@@ -78,10 +78,11 @@ class Dataset:
   skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def describe(self) -> dict[str, Any]:
-    """What a run records of its data: sizes, and a sha256 of each split's labels in order."""
+    """What a run records: class names, sizes, and a sha256 of each split's labels in order."""
     splits = {"train": self.train, "validation": self.validation, "test": self.test}
     return {
       "name": self.name,
+      "class_names": list(self.class_names),
       "splits": {
         name: {
           "num_examples": len(split),

@@ -68,6 +68,8 @@ class RunDirectory:
   def record_data(self, data: dict[str, Any]) -> None:
     """Writes down what the run learns from, or compares it with what was written down.
 
+    What an earlier version did not write down is added.
+
     Raises:
       UserError: the run was begun on other data.
     """
@@ -75,12 +77,14 @@ class RunDirectory:
       write_json(self.data_path, data)
       return
     begun = read_json(self.data_path)
-    if begun != data:
-      changed = ", ".join(name for name in data if begun.get(name) != data[name])
+    changed = ", ".join(name for name in begun if begun[name] != data.get(name))
+    if changed:
       raise UserError(
         f"workdir {self.path} holds a run on {begun['name']}, and {data['name']} differs from what "
         f"was read then in {changed} (see {self.data_path.name}); accepted: the same data"
       )
+    if begun != data:
+      write_json(self.data_path, data)
 
   @property
   def config_path(self) -> Path:
@@ -89,7 +93,7 @@ class RunDirectory:
 
   @property
   def data_path(self) -> Path:
-    """Sizes and label checksums of the splits."""
+    """Class names, and sizes and label checksums of the splits."""
     return self.path / "data.json"
 
   @property

@@ -188,7 +188,9 @@ def load_variables(
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    variables |= _finished_variables(stage, config, abstract, dataset, run, say)
+    step = whole_step(run.checkpoints_path(stage.name), say)
+    if step is not None and step == _last_step(stage, config, dataset, run):
+      variables |= _read_variables(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, say))
 
@@ -211,37 +213,53 @@ def require_finished(
     elif step != _last_step(stage, config, dataset, run):
       unfinished = stage.name
     if unfinished is not None:
-      raise UserError(
-        f"workdir {run.path} has not finished stage {unfinished}; accepted: a run that train.py "
-        "finished (the same command goes on with this one)"
-      )
+      raise _unfinished(run, unfinished)
+
+
+def load_cloud(
+  config: Config, model: MEANet, run: RunDirectory, num_train: int, say: Callable[[str], None]
+) -> Variables:
+  """The cloud's variables alone, on the host, of a run whose data need not be here.
+
+  Args:
+    config, model, run: what learned.
+    num_train: training images, as the run's data.json has it.
+    say: told of a damaged checkpoint.
+
+  Raises:
+    UserError: a stage that has not finished.
+  """
+  step = whole_step(run.checkpoints_path(stages.CLOUD.name), say)
+  if step is None or step != _num_steps(stages.CLOUD, config, num_train):
+    raise _unfinished(run, stages.CLOUD.name)
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  return jax.device_get(_read_variables(stages.CLOUD, config, abstract, run, step))
+
+
+def _unfinished(run: RunDirectory, stage: str) -> UserError:
+  return UserError(
+    f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
+    "finished (the same command goes on with this one)"
+  )
 
 
 def _last_step(stage: stages.Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  return _num_steps(stage, config, len(stage_images(stage, dataset, run, config).train))
+
+
+def _num_steps(stage: stages.Stage, config: Config, num_train: int) -> int:
   settings = config.stage(stage.name)
-  images = stage_images(stage, dataset, run, config).train
-  return settings.epochs * (len(images) // settings.batch_size)
+  return settings.epochs * (num_train // settings.batch_size)
 
 
-def _finished_variables(
-  stage: stages.Stage,
-  config: Config,
-  abstract: Variables,
-  dataset: Dataset,
-  run: RunDirectory,
-  say: Callable[[str], None],
+def _read_variables(
+  stage: stages.Stage, config: Config, abstract: Variables, run: RunDirectory, step: int
 ) -> Variables:
-  path = run.checkpoints_path(stage.name)
-  step = whole_step(path, say)
-  if step is None:
-    return {}
-  if step != _last_step(stage, config, dataset, run):
-    return {}
   settings = config.stage(stage.name)
   tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
   averaged = settings.ema_decay > 0
   like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
-  with open_checkpoints(path, config.logging.keep) as checkpoints:
+  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
     restored = checkpoints.restore(step, saved(like))
   del restored["sums"]
   return like.replace(**restored).learned()
