@@ -29,7 +29,6 @@ from meanet_jax.runtime.steering import Steering, Wishes
 from meanet_jax.runtime.stream import Stream
 
 _STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
-CHECK_SECONDS = 5.0  # to find out at the start whether the cloud is there
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +74,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY")
   add("--window", type=int, default=16, help="images that may be under way")
   add("--deadline_ms", type=float, default=500.0, help="from sending to the cloud's answer")
+  add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
   add("--attempts", type=int, default=3, help="to send one image by its deadline")
   budget = parser.add_argument_group("thresholds that move (with --cloud)")
   add = budget.add_argument
@@ -93,8 +93,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   for name in ("threads", "window", "attempts"):
     if getattr(given, name) < 1:
       raise UserError(f"--{name} is {getattr(given, name)}; accepted: at least 1")
-  if not 0 < given.deadline_ms < 1e7:
-    raise UserError(f"--deadline_ms is {given.deadline_ms:g}; accepted: above 0")
+  for name in ("deadline_ms", "check_seconds"):
+    if not 0 < getattr(given, name) < 1e7:
+      raise UserError(f"--{name} is {getattr(given, name):g}; accepted: above 0")
   if given.cloud is None:
     for name in ("ca_file", "token_file", *_STEERING):
       if getattr(given, name) is not None:
@@ -126,7 +127,7 @@ def _classify(given: argparse.Namespace) -> None:
       for item in images.items:
         if item.error is not None:
           summary.unreadable += 1
-          _say(f"warning: {item.error}" if images.size > 1 else f"error: {item.error}")
+          _say(f"warning: {item.error}")
           if output is not None:
             output.write(error_line(item))
         yield item
@@ -167,7 +168,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
     classes_digest(manifest.class_names),
     parse_encoding(given.encoding),
   )
-  away = check(address, expected, CHECK_SECONDS)
+  away = check(address, expected, given.check_seconds)
   patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
   offloader = Offloader(address, expected, given.window, patience)
   if away is not None:

@@ -17,7 +17,7 @@ from tests.runtime.links import Ran, offloader_to, sending, stream, untimed
 from tests.runtime.oip_server import class_of, oip_server
 
 QUICK = Patience(deadline=0.3, failures=3, rest=0.05)
-# Where a connection breaks: seldom, but the server may be slower than the deadline on a busy machine.
+# On a busy machine the server may be slower than the deadline, whatever the fault.
 BROKEN = {Fallback.UNREACHABLE, Fallback.LATE, Fallback.CIRCUIT_OPEN}
 
 
