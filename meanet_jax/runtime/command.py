@@ -125,6 +125,8 @@ def _classify(given: argparse.Namespace) -> None:
 
     def readable() -> Iterator[Item]:
       for item in images.items:
+        if item.error is not None and images.size == 1:
+          raise UserError(item.error)
         if item.error is not None:
           summary.unreadable += 1
           _say(f"warning: {item.error}")

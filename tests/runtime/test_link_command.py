@@ -293,7 +293,8 @@ def test_certificates(model, folder, tmp_path, capsys):
     (["--dataset", "no_such_set"], "no_such_set"),
     (["--dataset", "mnist"], "mnist"),
     (["a.png", "--output", "none/a.jsonl"], "--output none/a.jsonl cannot be written: No such"),
-    (["a.png"], "none of 1 files could be read; accepted: image files"),
+    (["a.png"], "image a.png cannot be read: "),
+    (["a.png", "b.png"], "none of 2 files could be read; accepted: image files"),
   ],
 )
 def test_wrong_arguments(model, capsys, arguments, words):
