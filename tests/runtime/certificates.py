@@ -16,13 +16,13 @@ class Certificate(NamedTuple):
   chain: bytes
 
 
-def make_certificate(expired: bool = False) -> Certificate:
-  """For localhost and 127.0.0.1; valid for a day from an hour ago, or until an hour ago."""
+def make_certificate(expired: bool = False, address: str = "127.0.0.1") -> Certificate:
+  """For localhost and an address; valid for a day from an hour ago, or until an hour ago."""
   key = ec.generate_private_key(ec.SECP256R1())
   name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
   now, hour = datetime.datetime.now(datetime.UTC), datetime.timedelta(hours=1)
   begin, end = (now - 2 * hour, now - hour) if expired else (now - hour, now + 24 * hour)
-  hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+  hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
   certificate = (
     x509.CertificateBuilder()
     .subject_name(name)

@@ -111,12 +111,14 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextlib.contextmanager
-def oip_server(port: int = 0, tls: tuple[bytes, bytes] | None = None) -> Iterator[OipServer]:
-  """Listens on 127.0.0.1. tls: private key and certificate, PEM."""
+def oip_server(
+  port: int = 0, tls: tuple[bytes, bytes] | None = None, host: str = "127.0.0.1"
+) -> Iterator[OipServer]:
+  """Listens on a host's address. tls: private key and certificate, PEM."""
   servicer = OipServer()
   server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
   service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-  address = f"127.0.0.1:{port}"
+  address = f"{host}:{port}"
   if tls is None:
     servicer.port = server.add_insecure_port(address)
   else:
