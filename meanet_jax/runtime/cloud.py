@@ -8,6 +8,7 @@ What it speaks is in `runtime/protocol.py`, how it is run in docs/link.md. It ne
 
 import asyncio
 import logging
+import warnings
 
 from absl import flags
 
@@ -86,6 +87,7 @@ def main() -> None:
   metrics = Metrics(model.sizes)
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
   endpoint = CloudEndpoint(run, batcher, limits.max_images, metrics)
+  warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
   for handler in logging.getLogger().handlers:
     handler.addFilter(ClientErrorFilter())
   asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics, reporter.say))

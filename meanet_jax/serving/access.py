@@ -14,9 +14,9 @@ from meanet_jax.serving.metrics import Metrics
 # What an orchestrator asks; it tells nothing.
 _OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready")
 _OPEN_METHODS = ("ServerLive", "ServerReady")
-# KServe would load and unload models for whoever asks.
+# KServe would load and unload models for whoever asks; on REST those paths are not let in either.
 _CLOSED_METHODS = ("RepositoryModelLoad", "RepositoryModelUnload")
-_CLOSED_PREFIX = "/v2/repository"
+_OTHER_PATHS = ("/metrics", "/v2", "/v2/models")
 
 _Scope = Mapping[str, Any]
 _Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -62,9 +62,11 @@ class Guard:
     if scope["type"] != "http":
       return await send({"type": "websocket.close"})
     path, headers = scope["path"], dict(scope["headers"])
-    known = path in _OPEN_PATHS or path == "/metrics" or path.partition("/v2")[0] == ""
-    if not known or path.startswith(_CLOSED_PREFIX):
-      return await self._refuse(send, 404, "path", f"no such path: {path[:100]}; accepted: /v2")
+    is_model = path.startswith("/v2/models/") and "/versions/" not in path
+    if not is_model and path not in _OPEN_PATHS + _OTHER_PATHS:
+      return await self._refuse(
+        send, 404, "path", f"no path {path[:100]}; accepted: /v2/models/..."
+      )
     if path not in _OPEN_PATHS and not self._token.admits(headers.get(b"authorization")):
       return await self._refuse(send, 401, "token", "the bearer token is missing or wrong")
     try:

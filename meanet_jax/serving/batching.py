@@ -65,6 +65,7 @@ class Batcher:
     waiting = [_Waiting(image, now, loop.create_future()) for image in images]
     for item in waiting:
       self._queue.put_nowait(item)
+    self._metrics.waiting.inc(len(waiting))
     try:
       return np.stack(await asyncio.gather(*(item.logits for item in waiting)))
     finally:
@@ -75,7 +76,9 @@ class Batcher:
     """Runs batches until it is cancelled, which must wait until no request is under way."""
     loop = asyncio.get_running_loop()
     while True:
-      batch = [item for item in await self._next_batch() if not item.logits.done()]
+      taken = await self._next_batch()
+      self._metrics.waiting.dec(len(taken))
+      batch = [item for item in taken if not item.logits.done()]
       if not batch:
         continue
       begun = time.monotonic()
@@ -111,6 +114,5 @@ class Batcher:
     self._metrics.run.observe(time.monotonic() - begun)
     self._metrics.batch.observe(len(batch))
     self._metrics.images.inc(len(batch))
-    self._metrics.waiting.set(self._queue.qsize())
     for item in batch:
       self._metrics.wait.observe(begun - item.arrived)

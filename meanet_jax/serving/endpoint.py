@@ -1,9 +1,10 @@
 """What KServe calls: the model of its repository, and its data plane where REST needs mending."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
-from kserve import InferOutput, InferRequest, InferResponse, Model, ModelRepository
+from kserve import InferOutput, InferRequest, InferResponse, Model
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ServerNotReady
 from kserve.protocol.dataplane import DataPlane
@@ -59,8 +60,20 @@ class CloudEndpoint(Model):
     }
     self.ready = True
 
-  async def predict(self, payload: InferRequest, *_) -> InferResponse:
-    """An answer of the outputs that were asked for."""
+  async def predict(
+    self, payload: Any, headers: Any = None, response_headers: Any = None
+  ) -> InferResponse:
+    """An answer of the outputs that were asked for.
+
+    Args:
+      payload: an `InferRequest`; other protocols than V2 are not let in.
+      headers, response_headers: not looked at.
+
+    Raises:
+      InvalidInput: a request that is wrong.
+      BusyError: too many wait.
+    """
+    del headers, response_headers
     try:
       outputs = requested_outputs(payload)
       images = await self._read(payload)
@@ -118,11 +131,3 @@ class CloudDataPlane(DataPlane):
     if isinstance(body, bytes):
       return parse_binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
     return super().decode_inference_request(body, headers, model_name)
-
-
-class FixedRepository(ModelRepository):
-  """Holds the one model from start to end: no request may unload it."""
-
-  def unload(self, name: str) -> None:
-    """Refuses."""
-    raise InvalidInput(f"model {name} cannot be unloaded; accepted: stopping the server")
