@@ -23,12 +23,13 @@ _BISECTIONS = 60  # leave an interval of 2^-60, below a double's resolution near
 
 class Audit(NamedTuple):
   """share: of confident images. floor: of agreement; an alarm is raised when the interval lies
-  below. window: newest audited images that count. confidence: of the interval.
+  below. window: newest audited images that count; at a share of 2% a hundred are 5,000 images or
+  more, after which an alarm has forgotten better days. confidence: of the interval.
   """
 
   share: float
   floor: float = 0.9
-  window: int = 500
+  window: int = 100
   confidence: float = 0.95
 
 

@@ -22,10 +22,12 @@ them exceeds the target by at most
 
 This asks that no image costs more than `largest`, and that one that is not sent costs no more than
 the target. If moreover one that is sent costs at least the target, the mean falls short by at most
-as much. Otherwise the level stops at its lowest, and what was not spent is not saved for later.
+as much. Otherwise the level stops at its lowest: what was not spent is not saved for later, though
+what was overspent is never forgotten.
 
-A large step holds the budget tightly and jumps over images that were worth sending; benchmarks/
-online_budget.md measures both.
+A large step holds the budget tightly and jumps over images that were worth sending;
+benchmarks/online_budget.md measures both. The default is the smallest step measured there that
+keeps a share of 10% within 2% of itself over every 2,000 images.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +35,7 @@ from typing import Any, NamedTuple
 from meanet_jax.errors import UserError
 from meanet_jax.routing.levels import NOTHING_SENT
 
-STEP = 0.05
+STEP = 0.2
 
 Number = Any  # of Python or NumPy
 
@@ -81,9 +83,9 @@ def start(budget: Budget, level: Number) -> Spending:
 
   Args:
     budget: to be kept.
-    level: where thresholds begin, within the range above or brought into it.
+    level: where thresholds begin; at most `NOTHING_SENT` counts, and not much below 0.
   """
-  return Spending(_within(budget, float(level)))
+  return Spending(_within(budget, min(float(level), NOTHING_SENT)))
 
 
 def spend(budget: Budget, state: Spending, cost: Number) -> Spending:
@@ -122,6 +124,4 @@ def guaranteed_excess(budget: Budget, num_images: int) -> float:
 
 
 def _within(budget: Budget, level: float) -> float:
-  share = budget.target / budget.largest
-  lowest, highest = -budget.step * share, NOTHING_SENT + budget.step * max(1 - share, 0)
-  return min(max(level, lowest), highest)
+  return max(level, -budget.step * budget.target / budget.largest)

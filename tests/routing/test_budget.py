@@ -135,7 +135,7 @@ def test_a_budget_that_does_not_bind_sends_everything_and_saves_nothing():
   state = start(budget, 0.5)
   for _ in range(5000):
     state = spend(budget, state, 800.0)
-  assert state.level == pytest.approx(-0.05 * 900 / 800)
+  assert state.level == pytest.approx(-0.2 * 900 / 800)
   assert state.total == 5000 * 800
 
 
