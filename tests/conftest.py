@@ -1,6 +1,11 @@
 """Strict settings for every test, and one small finished run that many of them share."""
 
+import os
+
 from jaxtyping import install_import_hook
+
+# No test, nor process that one starts, is to use what another has compiled.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")

@@ -107,6 +107,16 @@ class RunDirectory:
     return self.path / "metrics.jsonl"
 
   @property
+  def timing_path(self) -> Path:
+    """One JSON line per logged step, of what no two runs have in common: time and memory."""
+    return self.path / "timing.jsonl"
+
+  @property
+  def tensorboard_path(self) -> Path:
+    """TensorBoard's events, a directory per stage."""
+    return self.path / "tensorboard"
+
+  @property
   def eval_path(self) -> Path:
     """What eval.py writes."""
     return self.path / "eval"
@@ -128,6 +138,7 @@ def environment() -> dict[str, Any]:
     "packages": {name: _version(name) for name in PACKAGES},
     "backend": jax.default_backend(),
     "devices": [device.device_kind for device in jax.devices()],
+    "processes": jax.process_count(),
     "git_commit": _git_commit(),
     "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
   }
