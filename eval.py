@@ -7,7 +7,7 @@ import dataclasses
 
 from absl import flags
 
-from meanet_jax import cli
+from meanet_jax import cli, launch
 from meanet_jax.console import Reporter
 from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import configured_wish, evaluate
@@ -15,6 +15,7 @@ from meanet_jax.routing.choose import Wish
 from meanet_jax.runs.directory import RunDirectory
 
 _options = cli.define_read_flags()
+_use_compilation_cache = launch.define_compilation_cache_flag()
 _WORKDIRS = flags.DEFINE_multi_string("workdir", [], "A run that train.py finished; repeatable.")
 _OUTPUT = flags.DEFINE_string("output", "runs/comparison", "Where several runs are compared.")
 _REUSE = flags.DEFINE_boolean(
@@ -38,6 +39,7 @@ def main() -> None:
   reporter = Reporter()
   if not _WORKDIRS.value:
     cli.require(None, "workdir", "the directory of a run")
+  _use_compilation_cache()
   asked = {name: flag.value for name, flag in _WISH.items() if flag.value is not None}
   alone = len(_WORKDIRS.value) == 1
   for workdir in _WORKDIRS.value:

@@ -91,12 +91,28 @@ def _guarded(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     # Orbax tells of every file it writes, and logs with a traceback what it raises as well.
     logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
+    _silence_closed_loops()
   try:
     main()
   except UserError as error:
     _fail(error, error.status)
   except KeyboardInterrupt:
     _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _silence_closed_loops() -> None:
+  """Where a checkpoint cannot be written, Orbax closes its event loop at the first error.
+
+  Writes still under way then print, from TensorStore's threads, that they have no loop to tell of
+  theirs. What went wrong is said once, by the error that is raised.
+  """
+  told = sys.unraisablehook
+
+  def unraisable(found: Any) -> None:
+    if found.exc_type is not RuntimeError or str(found.exc_value) != "Event loop is closed":
+      told(found)
+
+  sys.unraisablehook = unraisable
 
 
 def _parse(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:

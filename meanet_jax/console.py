@@ -85,3 +85,8 @@ class Reporter:
         self.say(f"{what}: {done}/{total}, {rate:.1f}/s, {left:.0f} s left  {note}")
 
     yield advance
+
+
+def silent_reporter() -> Reporter:
+  """One that says nothing: of processes beside the first."""
+  return Reporter(Console(quiet=True))

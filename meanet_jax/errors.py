@@ -5,19 +5,30 @@ class UserError(Exception):
   """A wrong flag, field, file or shape. The command ends with status 2.
 
   The message is one line: what was wrong, what was found, what is accepted.
+
+  everywhere: whether every process of the run raises it, so that none need wait for the others.
   """
 
   status = 2
+  everywhere = False
 
 
 class TrainingStoppedError(UserError):
   """SIGTERM during training. The command ends with status 143, which is 128 + 15."""
 
   status = 143
+  everywhere = True
 
 
 class TrainingDivergedError(UserError):
-  """A loss that is not finite. The command ends with status 1; earlier checkpoints stay."""
+  """Numbers that are not finite. The command ends with status 1; earlier checkpoints stay."""
+
+  status = 1
+  everywhere = True
+
+
+class ProcessLostError(UserError):
+  """Another process of the run ended in the middle of it. The command ends with status 1."""
 
   status = 1
 

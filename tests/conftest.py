@@ -1,12 +1,18 @@
 """Strict settings for every test, and one small finished run that many of them share."""
 
+import os
+
 from jaxtyping import install_import_hook
+
+# No test, nor process that one starts, is to use what another has compiled.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")
 
 import io  # noqa: E402
 import shutil  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import jax  # noqa: E402
@@ -21,6 +27,7 @@ from meanet_jax.export.source import Source, from_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
+from tests.servers import CloudServer, cloud_server_process  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -69,3 +76,10 @@ def exported(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
   directory = tmp_path_factory.mktemp("exported")
   export(source, directory, Options(cloud=True), lambda _: None)
   return directory
+
+
+@pytest.fixture(scope="session")
+def cloud_server(finished_run: RunDirectory) -> Iterator[CloudServer]:
+  """The cloud of `finished_run`, served on loopback without TLS or token. No test ends it."""
+  with cloud_server_process(finished_run.path) as server:
+    yield server

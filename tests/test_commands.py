@@ -75,3 +75,38 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
   env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
   result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}", env=env)
   assert "is 128; accepted: a multiple of the 3 devices" in one_line_error(result)
+
+
+LATE_ANSWER = """
+import asyncio, threading, tensorstore
+from meanet_jax import cli
+
+def answer_after_the_loop(result):
+  promise, future = tensorstore.Promise.new()
+  async def ask():
+    next(future.__await__())
+  loop = asyncio.new_event_loop()
+  loop.run_until_complete(ask())
+  loop.close()
+  thread = threading.Thread(target=lambda: promise.set_result(result))
+  thread.start()
+  thread.join()
+
+class Raises:
+  def __del__(self):
+    raise RuntimeError("seen")
+
+def main():
+  answer_after_the_loop(3)
+  Raises()
+
+cli.run(main)
+"""
+
+
+def test_writes_that_end_after_their_loop_say_nothing_more(tmp_path: Path):
+  """As when a disk is full; whatever else cannot be raised is still told."""
+  result = command(write(tmp_path / "late.py", LATE_ANSWER), env={"PYTHONPATH": str(ROOT)})
+  assert result.returncode == 0
+  assert "Event loop is closed" not in result.stderr
+  assert "RuntimeError: seen" in result.stderr

@@ -30,11 +30,17 @@ class Split(Protocol):
     """The images of these numbers, as an evaluation sees them."""
     ...
 
-  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+  def batches(
+    self, batch_size: int, part: int = 0, parts: int = 1
+  ) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
     """All images in order as an evaluation sees them, in batches of one size.
 
+    Args:
+      batch_size: over all parts.
+      part, parts: which run of neighbours of every batch is read, of how many of equal length.
+
     Yields:
-      A batch, the last padded with zeros, and how many of its images are real.
+      A batch's part, the last padded with zeros, and how many images of the *whole* batch are real.
     """
     ...
 
@@ -57,9 +63,12 @@ class ArraySplit:
     """See `Split`."""
     return self.images[np.asarray(numbers)]
 
-  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+  def batches(
+    self, batch_size: int, part: int = 0, parts: int = 1
+  ) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
     """See `Split`."""
-    return padded_batches(self.images, batch_size)
+    for numbers, real in parts_of_batches(len(self), batch_size, part, parts):
+      yield padded(self.images[numbers.start : numbers.stop], batch_size // parts)[0], real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +87,11 @@ class Dataset:
   skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def describe(self) -> dict[str, Any]:
-    """What a run records of its data: sizes, and a sha256 of each split's labels in order."""
+    """What a run records: class names, sizes, and a sha256 of each split's labels in order."""
     splits = {"train": self.train, "validation": self.validation, "test": self.test}
     return {
       "name": self.name,
+      "class_names": list(self.class_names),
       "splits": {
         name: {
           "num_examples": len(split),
@@ -91,6 +101,20 @@ class Dataset:
       },
       "skipped": self.skipped,
     }
+
+
+def parts_of_batches(
+  size: int, batch_size: int, part: int, parts: int
+) -> Iterator[tuple[range, int]]:
+  """The image numbers of one part of every batch, and how many images the whole batch has.
+
+  Both are smaller for the last batch, of which a part may have none.
+  """
+  share = batch_size // parts
+  for start in range(0, size, batch_size):
+    stop = min(start + batch_size, size)
+    begin = min(start + part * share, stop)
+    yield range(begin, min(begin + share, stop)), stop - start
 
 
 def padded_batches(

@@ -18,7 +18,7 @@ from meanet_jax.data import decode
 from meanet_jax.data.index import split_index
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import PreparedSet, read_examples
-from meanet_jax.data.splits import Numbers, padded
+from meanet_jax.data.splits import Numbers, padded, parts_of_batches
 from meanet_jax.errors import UserError
 
 BATCHES_PER_WORKER = 2
@@ -78,22 +78,24 @@ class StreamedSplit:
       self.numbers[np.asarray(numbers)], lambda _, encoded: decode.centre(encoded, self.shape)
     )
 
-  def batches(self, batch_size: int) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+  def batches(
+    self, batch_size: int, part: int = 0, parts: int = 1
+  ) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
     """See `Split`."""
-    starts = range(0, len(self), batch_size)
-    parts = stream(_EvaluationBatch(self, batch_size), len(starts), self.workers)
-    for images in parts:
-      yield padded(images, batch_size)
+    numbers, sizes = zip(*parts_of_batches(len(self), batch_size, part, parts), strict=True)
+    read = stream(_EvaluationBatch(self, numbers), len(numbers), self.workers)
+    for images, real in zip(read, sizes, strict=True):
+      yield padded(images, batch_size // parts)[0], real
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvaluationBatch:
   split: StreamedSplit
-  batch_size: int
+  numbers: tuple[range, ...]
 
-  def __call__(self, number: int) -> UInt8[np.ndarray, "m h w c"]:
-    start = number * self.batch_size
-    return self.split.images_at(range(start, min(start + self.batch_size, len(self.split))))
+  def __call__(self, batch: int) -> UInt8[np.ndarray, "m h w c"]:
+    numbers = self.numbers[batch]
+    return self.split.images_at(numbers) if numbers else np.zeros((0, *self.split.shape), np.uint8)
 
 
 def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:

@@ -103,6 +103,16 @@ def spend(budget: Budget, state: Spending, cost: Number) -> Spending:
   return Spending(_within(budget, level), state.num_images + 1, state.total + float(cost))
 
 
+def correct(budget: Budget, state: Spending, difference: float) -> Spending:
+  """The state when an image that was spent for turns out to have cost so much more (or less).
+
+  For costs that are known late, as bytes are that had to be sent twice: spend what is expected when
+  the image is sent, so that the next images know of it, and correct it when the answer is there.
+  """
+  level = state.level + budget.step * difference / budget.largest
+  return Spending(_within(budget, level), state.num_images, state.total + difference)
+
+
 def strictest(*states: Spending) -> float:
   """The level that keeps several budgets at once: the largest. The bound holds for each of them."""
   return max(state.level for state in states)

@@ -36,9 +36,13 @@ class StageCheckpoints:
       kept.append(best)
     self._path = path
     self._saving = 0
+    path.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
       path,
       options=ocp.CheckpointManagerOptions(
+        create=False,
+        # Of a run of several processes only the first has a manager, which waits for no other.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(0, active_processes={0}),
         preservation_policy=policies.AnyPreservationPolicy(kept),
         best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
         async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -54,7 +58,7 @@ class StageCheckpoints:
 
     Args:
       step: its number.
-      tree: of arrays.
+      tree: of NumPy arrays, which Orbax writes in any process; they must not change any more.
       accuracy: what the best is chosen by; None for a checkpoint that cannot be the best.
     """
     self._manager.wait_until_finished()

@@ -68,6 +68,8 @@ class RunDirectory:
   def record_data(self, data: dict[str, Any]) -> None:
     """Writes down what the run learns from, or compares it with what was written down.
 
+    What an earlier version did not write down is added.
+
     Raises:
       UserError: the run was begun on other data.
     """
@@ -75,12 +77,14 @@ class RunDirectory:
       write_json(self.data_path, data)
       return
     begun = read_json(self.data_path)
-    if begun != data:
-      changed = ", ".join(name for name in data if begun.get(name) != data[name])
+    changed = ", ".join(name for name in begun if begun[name] != data.get(name))
+    if changed:
       raise UserError(
         f"workdir {self.path} holds a run on {begun['name']}, and {data['name']} differs from what "
         f"was read then in {changed} (see {self.data_path.name}); accepted: the same data"
       )
+    if begun != data:
+      write_json(self.data_path, data)
 
   @property
   def config_path(self) -> Path:
@@ -89,7 +93,7 @@ class RunDirectory:
 
   @property
   def data_path(self) -> Path:
-    """Sizes and label checksums of the splits."""
+    """Class names, and sizes and label checksums of the splits."""
     return self.path / "data.json"
 
   @property
@@ -101,6 +105,16 @@ class RunDirectory:
   def metrics_path(self) -> Path:
     """One JSON line per logged step."""
     return self.path / "metrics.jsonl"
+
+  @property
+  def timing_path(self) -> Path:
+    """One JSON line per logged step, of what no two runs have in common: time and memory."""
+    return self.path / "timing.jsonl"
+
+  @property
+  def tensorboard_path(self) -> Path:
+    """TensorBoard's events, a directory per stage."""
+    return self.path / "tensorboard"
 
   @property
   def eval_path(self) -> Path:
@@ -124,6 +138,7 @@ def environment() -> dict[str, Any]:
     "packages": {name: _version(name) for name in PACKAGES},
     "backend": jax.default_backend(),
     "devices": [device.device_kind for device in jax.devices()],
+    "processes": jax.process_count(),
     "git_commit": _git_commit(),
     "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
   }

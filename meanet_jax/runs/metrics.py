@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line per logged step."""
+"""metrics.jsonl and timing.jsonl: one line per logged step."""
 
 import json
 from pathlib import Path
@@ -18,18 +18,20 @@ class MetricsFile:
 
     A resumed run logs those steps again, so that no step stands in the file twice.
     """
-    if not self.path.exists():
-      return
     kept = [line for line in self.read() if line["stage"] != stage or line["step"] <= step]
-    write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+    if self.path.exists():
+      write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
-  def write(self, stage: str, step: int, epoch: float, values: dict[str, Any]) -> None:
-    """Appends one line."""
+  def write(self, stage: str, step: int, epoch: float, values: dict[str, Any]) -> dict[str, Any]:
+    """Appends one line, and returns it."""
     line = {"stage": stage, "step": step, "epoch": round(epoch, 4)} | values
     with self.path.open("a") as file:
       file.write(json.dumps(line) + "\n")
+    return line
 
   def read(self) -> list[dict[str, Any]]:
-    """All whole lines."""
+    """All whole lines; none where there is no file yet."""
+    if not self.path.exists():
+      return []
     text = self.path.read_text()
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -1,6 +1,8 @@
 """The one module that knows how a step is spread over devices: `jax.pmap`, batch split evenly.
 
-State and images have no device axis (`in_axes=None`): every device holds all of them.
+State and images have no device axis (`in_axes=None`): every device holds all of them. With several
+processes, each passes its own devices their part of the batch, and what has no device axis is the
+same in all. The mapped axis runs over the devices of process 0, then over those of process 1, ...
 """
 
 import functools
@@ -27,7 +29,7 @@ ACROSS_DEVICES = Reduce(
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
   """Refuses a global batch that the devices, or a step's micro-batches, cannot share evenly."""
-  devices = jax.local_device_count()
+  devices = jax.device_count()
   if batch_size % (devices * accumulate):
     accepted = f"the {devices} devices"
     if accumulate > 1:
@@ -36,13 +38,13 @@ def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
 
 
 def replicate(tree: PyTree) -> PyTree:
-  """A copy of every array on every device, laid out as the mapped steps return it."""
+  """A copy of every array on every device of this process, laid out as mapped steps return it."""
   mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
   return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard(batch: PyTree) -> PyTree:
-  """Every array [b, ...] as [devices, b / devices, ...]."""
+  """Every array [b, ...] of this process as [devices, b / devices, ...]."""
   devices = jax.local_device_count()
   return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
@@ -89,10 +91,10 @@ def map_train_step(step: TrainStep) -> Callable[..., Any]:
 
 
 def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[..., Any]:
-  """(variables, sharded images) -> outputs with a leading device axis."""
-  return jax.pmap(forward, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+  """(variables, sharded images) -> outputs of the whole batch, of all processes, [b, ...]."""
 
+  def on_device(variables: PyTree, images: jax.Array) -> PyTree:
+    outputs = forward(variables, images)
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), outputs)
 
-def unshard(tree: PyTree) -> PyTree:
-  """Arrays [devices, b / devices, ...] fetched to the host as [b, ...]."""
-  return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+  return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None)

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.config import Config
 from meanet_jax.console import Reporter
-from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.models.meanet import Exits, MEANet
-from meanet_jax.models.pretrained import check_pretrained, initial_variables
+from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Variables, abstract_variables
-from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import (
   class_precision,
   confusion_matrix,
@@ -30,7 +28,6 @@ from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.checkpoints import (
   finished_step,
   open_checkpoints,
-  set_damaged_aside,
   whole_step,
 )
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
@@ -39,7 +36,9 @@ from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.parallel import AXIS, check_batch_size, replicate
+from meanet_jax.training.parallel import replicate
+from meanet_jax.training.processes import every, first
+from meanet_jax.training.start import start
 from meanet_jax.training.state import create_state
 
 
@@ -49,15 +48,18 @@ def train(
   reporter: Reporter,
   options: ReadOptions | None = None,
   stop: Callable[[], bool] = lambda: False,
+  tensorboard: bool = False,
 ) -> None:
-  """Runs the stages that `workdir` has not finished.
+  """Runs the stages that `workdir` has not finished; called by all processes of a run together.
 
   Args:
     config: the experiment.
-    workdir: made when missing.
+    workdir: made when missing; touched by the first process alone.
     reporter: progress.
     options: where and how data are read.
-    stop: asked after every step, and before every stage, whether to end.
+    stop: asked after every step, and before every stage, whether to end; all processes hear the
+      same.
+    tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
     UserError: a configuration that cannot be run, a workdir of another one or on other data, or a
@@ -65,22 +67,8 @@ def train(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
-  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
-  for name in STAGE_NAMES:
-    settings = config.stage(name)
-    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
-  model = build(config, AXIS)
-  dataset = load(config.dataset, options, reporter)
-  for name in ("main", "cloud"):
-    check_split_size(len(dataset.train), config.stage(name).batch_size, name)
-  if not RunDirectory(workdir).config_path.exists():
-    # Now, because a directory once made accepts no other configuration.
-    check_pretrained(config, model)
-  run = RunDirectory.create(workdir, config)
-  run.record_data(dataset.describe())
-  for name in STAGE_NAMES:
-    set_damaged_aside(run.checkpoints_path(name), reporter.say)
-  pipeline = _Pipeline(config, model, dataset, run, reporter, stop)
+  model, dataset, run = start(config, workdir, reporter, options, tensorboard)
+  pipeline = _Pipeline(config, model, dataset, run, reporter, stop, tensorboard)
   with full_disk_in_one_line(run.path):
     pipeline.gradient_stage(stages.MAIN)
     pipeline.hard_classes_stage()
@@ -98,16 +86,19 @@ class _Pipeline:
     run: RunDirectory,
     reporter: Reporter,
     stop: Callable[[], bool],
+    tensorboard: bool,
   ):
     self._config, self._model, self._dataset = config, model, dataset
     self._run, self._reporter, self._stop = run, reporter, stop
+    self._tensorboard = tensorboard
     self._variables: Variables | None = None
+    self._hard_classes: Int[np.ndarray, " k"] | None = None  # once selected
 
   def gradient_stage(self, stage: stages.Stage) -> None:
     settings = self._config.stage(stage.name)
-    images = stage_images(stage, self._dataset, self._run, self._config)
+    images = every(lambda: _images(stage, self._dataset, self._hard_classes, self._config))
     total = settings.epochs * (len(images.train) // settings.batch_size)
-    if finished_step(self._run.checkpoints_path(stage.name)) == total:
+    if first(lambda: finished_step(self._run.checkpoints_path(stage.name))) == total:
       self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
       return
     if self._stop():
@@ -116,7 +107,7 @@ class _Pipeline:
       )
     self._reporter.say(
       f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
-      f"{jax.local_device_count()} device(s), compiling"
+      f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
     )
     learned = train_stage(
       stage,
@@ -127,20 +118,25 @@ class _Pipeline:
       self._run,
       self._reporter,
       self._stop,
+      self._tensorboard,
     )
     self._get_variables().update(learned)
 
   def hard_classes_stage(self) -> None:
-    path = self._run.hard_classes_path
-    if path.exists():
-      names = ", ".join(read_json(path)["names"])
+    if not first(self._run.hard_classes_path.exists):
+      found = self._select_hard_classes()
+      first(lambda: write_json(self._run.hard_classes_path, found))
+    else:
+      names = ", ".join(first(lambda: read_json(self._run.hard_classes_path))["names"])
       self._reporter.say(f"stage hard_classes: already finished ({names})")
-      return
+    self._hard_classes = first(lambda: read_hard_classes(self._run))
+
+  def _select_hard_classes(self) -> dict[str, Any]:
     config, validation = self._config, self._dataset.validation
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    refuse_nan("main", outputs.main)
+    every(lambda: refuse_nan("main", outputs.main))
     fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
     selects = ~calibration_part(len(validation), fraction, seed)
     predictions = np.argmax(outputs.main, axis=-1)[selects]
@@ -152,30 +148,29 @@ class _Pipeline:
     else:
       hard = select_hard_classes(precision, config.num_hard)
     names = [self._dataset.class_names[c] for c in hard]
-    write_json(
-      path,
-      {
-        "classes": hard.tolist(),
-        "names": names,
-        "precision": [None if np.isnan(p) else p for p in precision.tolist()],
-        "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
-        "confusion_matrix": confusion.tolist(),
-        "split": "validation",
-        "num_examples": len(labels),
-      },
-    )
     for unseen in np.flatnonzero(np.isnan(precision)):
       self._reporter.say(
         f"stage hard_classes: class {self._dataset.class_names[unseen]} was never predicted on "
         "validation; its precision is undefined and counts as the least"
       )
     self._reporter.say(f"stage hard_classes: {', '.join(names)}")
+    return {
+      "classes": hard.tolist(),
+      "names": names,
+      "precision": [None if np.isnan(p) else p for p in precision.tolist()],
+      "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
+      "confusion_matrix": confusion.tolist(),
+      "split": "validation",
+      "num_examples": len(labels),
+    }
 
   def _get_variables(self) -> Variables:
     # Made only when a stage needs them: a finished run is repeated in seconds.
     if self._variables is None:
-      self._variables = load_variables(
-        self._config, self._model, self._dataset, self._run, self._reporter.say
+      self._variables = first(
+        lambda: load_variables(
+          self._config, self._model, self._dataset, self._run, self._reporter.say
+        )
       )
     return self._variables
 
@@ -188,7 +183,9 @@ def load_variables(
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    variables |= _finished_variables(stage, config, abstract, dataset, run, say)
+    step = whole_step(run.checkpoints_path(stage.name), say)
+    if step is not None and step == _last_step(stage, config, dataset, run):
+      variables |= _read_variables(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, say))
 
@@ -211,37 +208,53 @@ def require_finished(
     elif step != _last_step(stage, config, dataset, run):
       unfinished = stage.name
     if unfinished is not None:
-      raise UserError(
-        f"workdir {run.path} has not finished stage {unfinished}; accepted: a run that train.py "
-        "finished (the same command goes on with this one)"
-      )
+      raise _unfinished(run, unfinished)
+
+
+def load_cloud(
+  config: Config, model: MEANet, run: RunDirectory, num_train: int, say: Callable[[str], None]
+) -> Variables:
+  """The cloud's variables alone, on the host, of a run whose data need not be here.
+
+  Args:
+    config, model, run: what learned.
+    num_train: training images, as the run's data.json has it.
+    say: told of a damaged checkpoint.
+
+  Raises:
+    UserError: a stage that has not finished.
+  """
+  step = whole_step(run.checkpoints_path(stages.CLOUD.name), say)
+  if step is None or step != _num_steps(stages.CLOUD, config, num_train):
+    raise _unfinished(run, stages.CLOUD.name)
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  return jax.device_get(_read_variables(stages.CLOUD, config, abstract, run, step))
+
+
+def _unfinished(run: RunDirectory, stage: str) -> UserError:
+  return UserError(
+    f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
+    "finished (the same command goes on with this one)"
+  )
 
 
 def _last_step(stage: stages.Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  return _num_steps(stage, config, len(stage_images(stage, dataset, run, config).train))
+
+
+def _num_steps(stage: stages.Stage, config: Config, num_train: int) -> int:
   settings = config.stage(stage.name)
-  images = stage_images(stage, dataset, run, config).train
-  return settings.epochs * (len(images) // settings.batch_size)
+  return settings.epochs * (num_train // settings.batch_size)
 
 
-def _finished_variables(
-  stage: stages.Stage,
-  config: Config,
-  abstract: Variables,
-  dataset: Dataset,
-  run: RunDirectory,
-  say: Callable[[str], None],
+def _read_variables(
+  stage: stages.Stage, config: Config, abstract: Variables, run: RunDirectory, step: int
 ) -> Variables:
-  path = run.checkpoints_path(stage.name)
-  step = whole_step(path, say)
-  if step is None:
-    return {}
-  if step != _last_step(stage, config, dataset, run):
-    return {}
   settings = config.stage(stage.name)
   tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
   averaged = settings.ema_decay > 0
   like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
-  with open_checkpoints(path, config.logging.keep) as checkpoints:
+  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
     restored = checkpoints.restore(step, saved(like))
   del restored["sums"]
   return like.replace(**restored).learned()
@@ -260,9 +273,20 @@ def stage_images(
   stage: stages.Stage, dataset: Dataset, run: RunDirectory, config: Config
 ) -> StageImages:
   """The images of a stage: all of them, or those of hard classes with labels 0 .. K - 1."""
+  hard_classes = read_hard_classes(run) if Exits.EXTENSION in stage.exits else None
+  return _images(stage, dataset, hard_classes, config)
+
+
+def _images(
+  stage: stages.Stage,
+  dataset: Dataset,
+  hard_classes: Int[np.ndarray, " k"] | None,
+  config: Config,
+) -> StageImages:
   if Exits.EXTENSION not in stage.exits:
     return StageImages(dataset.train, dataset.validation)
-  to_hard = label_map(read_hard_classes(run), config.dataset.num_classes)
+  assert hard_classes is not None
+  to_hard = label_map(hard_classes, config.dataset.num_classes)
   if stage.images == "all":
     return StageImages(dataset.train, dataset.validation, to_hard)
   return StageImages(

@@ -41,3 +41,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   with pytest.raises(OSError, match="No space"):
     write_json(path, {"new": 2})
   assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_data_are_written_down_compared_and_completed(tiny, tmp_path):
+  run = RunDirectory.create(tmp_path, tiny)
+  data = {"name": "digits", "class_names": ["0", "1"], "splits": {"train": 3}}
+  older = {name: value for name, value in data.items() if name != "class_names"}
+  run.record_data(older)
+  run.record_data(data)  # what an earlier version did not write down is added
+  assert read_json(run.data_path) == data
+  for changed in (data | {"splits": {"train": 4}}, data | {"class_names": ["0", "2"]}, older):
+    with pytest.raises(UserError, match="differs from what was read then in"):
+      run.record_data(changed)
+  assert read_json(run.data_path) == data

@@ -51,7 +51,9 @@ def main(path: str, batch_norm: str, steps: str) -> None:
   mapped = map_train_step(counted)
   store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
   for batch in ahead(batches.stream(0, int(steps))):
+    before = jax.tree.leaves(state)
     state, _ = mapped(state, store, batch, key)
+    assert all(leaf.is_deleted() for leaf in before)  # their buffers are used again
   learned = flatten_dict(jax.device_get(state.learned()), sep="/")
   np.savez(path, devices=jax.local_device_count(), traces=traces, **learned)
 

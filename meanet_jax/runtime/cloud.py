@@ -1,0 +1,97 @@
+"""The cloud tier: serves a run's cloud model over REST and gRPC.
+
+Command: python -m meanet_jax.runtime.cloud --workdir runs/digits [--http_port N] [--grpc_port N]
+
+What it speaks is in `runtime/protocol.py`, how it is run in docs/link.md. It needs the extra
+`cloud` (KServe's SDK).
+"""
+
+import asyncio
+import logging
+import warnings
+
+from absl import flags
+
+from meanet_jax import cli
+from meanet_jax.console import Reporter
+from meanet_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A run whose cloud stage train.py finished.")
+_HOST = flags.DEFINE_string(
+  "host", "127.0.0.1", "Address to listen on; beyond loopback TLS and a token are demanded."
+)
+_HTTP_PORT = flags.DEFINE_integer(
+  "http_port", 8080, "Of REST; 0 for any free one.", lower_bound=0, upper_bound=65535
+)
+_GRPC_PORT = flags.DEFINE_integer(
+  "grpc_port", 8081, "Of gRPC; 0 for any free one.", lower_bound=0, upper_bound=65535
+)
+_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file of the certificate chain.")
+_KEY = flags.DEFINE_string("tls_key", None, "PEM file of its private key.")
+_TOKEN_FILE = flags.DEFINE_string(
+  "token_file", None, "File with the bearer token; or environment variable MEANET_CLOUD_TOKEN."
+)
+_MAX_BATCH = flags.DEFINE_integer(
+  "max_batch", 32, "Images per run of the model; 1 batches nothing.", lower_bound=1
+)
+_MAX_WAIT = flags.DEFINE_float(
+  "max_wait_ms", 5.0, "That a batch's first image waits for others.", lower_bound=0
+)
+_MAX_QUEUE = flags.DEFINE_integer(
+  "max_queue", 1024, "Images that may wait; more are refused.", lower_bound=1
+)
+_MAX_IMAGES = flags.DEFINE_integer("max_images", 64, "Images per request.", lower_bound=1)
+_MAX_REQUEST = flags.DEFINE_float(
+  "max_request_mb", 16.0, "Of a request, in 10^6 bytes.", lower_bound=0.001, upper_bound=2000
+)
+_GRACE = flags.DEFINE_float(
+  "grace_seconds", 30.0, "For accepted requests after SIGTERM.", lower_bound=0
+)
+
+
+def main() -> None:
+  """Reads the flags, compiles, and serves until SIGTERM or SIGINT."""
+  workdir = cli.require(_WORKDIR.value, "workdir", "the directory of a run")
+  try:
+    import kserve  # noqa: F401
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f"the cloud tier needs KServe, and {error.name} is not installed; "
+      "accepted: pip install 'meanet_jax[cloud]'"
+    ) from error
+  # Only now, because these import what has just been checked.
+  from meanet_jax.serving.access import Token
+  from meanet_jax.serving.batching import Batcher
+  from meanet_jax.serving.endpoint import CloudEndpoint
+  from meanet_jax.serving.listen import Address, demand_protection, read_tls, read_token
+  from meanet_jax.serving.metrics import Metrics
+  from meanet_jax.serving.model import CloudModel, read_run
+  from meanet_jax.serving.server import ClientErrorFilter, Limits, serve
+
+  reporter = Reporter()
+  limits = Limits(
+    max_batch=_MAX_BATCH.value,
+    max_wait=_MAX_WAIT.value / 1e3,
+    max_queue=_MAX_QUEUE.value,
+    max_images=_MAX_IMAGES.value,
+    max_bytes=int(_MAX_REQUEST.value * 1e6),
+    grace=_GRACE.value,
+  )
+  tls = read_tls(_CERTIFICATE.value, _KEY.value)
+  token = read_token(_TOKEN_FILE.value)
+  address = Address(_HOST.value, _HTTP_PORT.value, _GRPC_PORT.value)
+  demand_protection(address, tls, token)
+  run = read_run(workdir, reporter.say)
+  reporter.say(f"cloud of {workdir}: compiling")
+  model = CloudModel(run, limits.max_batch)
+  metrics = Metrics(model.sizes)
+  batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
+  endpoint = CloudEndpoint(run, batcher, limits.max_images, metrics)
+  warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
+  for handler in logging.getLogger().handlers:
+    handler.addFilter(ClientErrorFilter())
+  asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics, reporter.say))
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,1 @@
+"""The cloud tier: a run's cloud model behind the Open Inference Protocol, through KServe's SDK."""

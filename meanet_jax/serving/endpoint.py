@@ -1,0 +1,133 @@
+"""What KServe calls: the model of its repository, and its data plane where REST needs mending."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from kserve import InferOutput, InferRequest, InferResponse, Model
+from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
+from kserve.errors import InvalidInput, ServerNotReady
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+
+from meanet_jax.routing.scores import scores
+from meanet_jax.runtime.protocol import (
+  CLASS,
+  CLASSES_PARAMETER,
+  DATASET_PARAMETER,
+  ENCODED,
+  IMAGE,
+  LOGITS,
+  MODEL,
+  PROBABILITY,
+  classes_digest,
+)
+from meanet_jax.serving.batching import Batcher, OverloadedError
+from meanet_jax.serving.metrics import Metrics
+from meanet_jax.serving.model import CloudRun
+from meanet_jax.serving.payload import parse_binary, read_images, requested_outputs
+
+_TYPES = {CLASS: "INT32", PROBABILITY: "FP32", LOGITS: "FP32"}
+
+
+class BusyError(ServerNotReady):
+  """More images wait than may: REST's 503, gRPC's UNAVAILABLE."""
+
+  def __init__(self, reason: str):
+    super().__init__(reason)
+    self.reason = reason  # which KServe's gRPC side reads, and forgot to give this class
+
+
+class CloudEndpoint(Model):
+  """Model `cloud`: from a request to an answer, by way of the batcher."""
+
+  def __init__(self, run: CloudRun, batcher: Batcher, max_images: int, metrics: Metrics):
+    """Is ready at once: the batcher's model has been compiled.
+
+    Args:
+      run: whose cloud the batcher runs.
+      batcher: its `work` is under way whenever this is called.
+      max_images: per request.
+      metrics: told of what is refused.
+    """
+    super().__init__(MODEL)
+    self._batcher, self._max_images, self._metrics = batcher, max_images, metrics
+    self._shape = run.config.dataset.image_shape
+    self._num_classes = len(run.class_names)
+    self._parameters = {
+      DATASET_PARAMETER: run.config.dataset.name,
+      CLASSES_PARAMETER: classes_digest(run.class_names),
+    }
+    self.ready = True
+
+  async def predict(
+    self, payload: Any, headers: Any = None, response_headers: Any = None
+  ) -> InferResponse:
+    """An answer of the outputs that were asked for.
+
+    Args:
+      payload: an `InferRequest`; other protocols than V2 are not let in.
+      headers, response_headers: not looked at.
+
+    Raises:
+      InvalidInput: a request that is wrong.
+      BusyError: too many wait.
+    """
+    del headers, response_headers
+    try:
+      outputs = requested_outputs(payload)
+      images = await self._read(payload)
+      logits = await self._batcher.submit(images)
+    except InvalidInput:
+      self._metrics.refused.labels("invalid").inc()
+      raise
+    except OverloadedError as error:
+      self._metrics.refused.labels("busy").inc()
+      raise BusyError(str(error)) from error
+    said = scores(logits)
+    values = {CLASS: said.prediction, PROBABILITY: said.max_prob, LOGITS: logits}
+    return InferResponse(
+      payload.id or "",
+      MODEL,
+      [_output(name, values[name]) for name in outputs],
+      parameters=self._parameters,
+      use_binary_outputs=payload.use_binary_outputs,
+      requested_outputs=payload.request_outputs,
+    )
+
+  def get_input_types(self) -> list[dict]:
+    """For the model's metadata."""
+    return [
+      {"name": IMAGE, "datatype": "UINT8", "shape": [-1, *self._shape]},
+      {"name": ENCODED, "datatype": "BYTES", "shape": [-1]},
+    ]
+
+  def get_output_types(self) -> list[dict]:
+    """For the model's metadata."""
+    shapes = {CLASS: [-1], PROBABILITY: [-1], LOGITS: [-1, self._num_classes]}
+    return [{"name": n, "datatype": _TYPES[n], "shape": shape} for n, shape in shapes.items()]
+
+  async def _read(self, payload: InferRequest) -> np.ndarray:
+    if payload.inputs and payload.inputs[0].name == ENCODED:
+      # Decoding takes long enough to keep other requests waiting.
+      return await asyncio.to_thread(read_images, payload, self._shape, self._max_images)
+    return read_images(payload, self._shape, self._max_images)
+
+
+def _output(name: str, values: np.ndarray) -> InferOutput:
+  output = InferOutput(name, list(values.shape), _TYPES[name])
+  # As bytes: KServe's gRPC side asks an array for its truth.
+  output.set_data_from_numpy(values, binary_data=True)
+  return output
+
+
+class CloudDataPlane(DataPlane):
+  """KServe's, with a reader of binary REST requests that takes encoded images."""
+
+  def decode_inference_request(
+    self, body: bytes | InferenceRequest, headers: dict, model_name: str
+  ) -> InferRequest:
+    """See KServe's. Raises InvalidInput for whatever is wrong with the body."""
+    if isinstance(body, bytes):
+      return parse_binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
+    return super().decode_inference_request(body, headers, model_name)

@@ -1,0 +1,158 @@
+"""Where the server listens, and what it demands there: loopback freely, TLS and a token beyond."""
+
+import dataclasses
+import ipaddress
+import os
+import socket
+import ssl
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from meanet_jax.errors import UserError
+
+TOKEN_VARIABLE = "MEANET_CLOUD_TOKEN"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+  """PEM files: a certificate (and those that vouch for it), and its private key."""
+
+  certificate: Path
+  key: Path
+
+  def credentials(self) -> grpc.ServerCredentials:
+    """For gRPC."""
+    return grpc.ssl_server_credentials([(self.key.read_bytes(), self.certificate.read_bytes())])
+
+
+class Address:
+  """One IP address, a bound socket for REST, and gRPC's port."""
+
+  def __init__(self, host: str, http_port: int, grpc_port: int):
+    """Binds REST's port and looks whether gRPC's is free; listens on neither yet.
+
+    Args:
+      host: an address or a name, of which the first address is taken.
+      http_port, grpc_port: 0 for any free one.
+
+    Raises:
+      UserError: no such host, or a port that is taken or not allowed.
+    """
+    self.host = _resolve(host)
+    self.is_loopback = ipaddress.ip_address(self.host).is_loopback
+    self.shown = f"[{self.host}]" if ":" in self.host else self.host
+    if http_port == grpc_port != 0:
+      raise UserError(f"--http_port and --grpc_port are both {http_port}; accepted: two ports")
+    self.http_socket = _bind(self.host, http_port, "http_port")
+    self.http_port: int = self.http_socket.getsockname()[1]
+    self._grpc_port = grpc_port
+    _bind(self.host, grpc_port, "grpc_port").close()
+
+  def bind_grpc(self, server: grpc.aio.Server, tls: Tls | None) -> int:
+    """Adds the port to a gRPC server; the port.
+
+    Raises:
+      UserError: it was taken since.
+    """
+    place = f"{self.shown}:{self._grpc_port}"
+    try:
+      if tls is None:
+        return server.add_insecure_port(place)
+      return server.add_secure_port(place, tls.credentials())
+    except RuntimeError as error:
+      raise UserError(f"--grpc_port {self._grpc_port} of {self.host} is in use") from error
+
+
+def read_tls(certificate: str | None, key: str | None) -> Tls | None:
+  """The files of two flags; None for neither.
+
+  Raises:
+    UserError: one alone, files that are missing or no PEM, a key of another certificate.
+  """
+  if not certificate and not key:
+    return None
+  if not certificate or not key:
+    missing = "tls_certificate" if not certificate else "tls_key"
+    raise UserError(f"flag --{missing} is missing; accepted: both PEM files, or neither")
+  for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+    try:
+      Path(path).read_bytes()
+    except OSError as error:
+      raise UserError(f"--{name} {path} cannot be read: {error.strerror}") from error
+  try:
+    # An empty password, so that nobody is asked for one.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+  except (ssl.SSLError, ValueError) as error:
+    raise UserError(
+      f"--tls_certificate {certificate} and --tls_key {key} cannot be used: {error}; "
+      "accepted: PEM files of a certificate and its key, which has no password"
+    ) from error
+  return Tls(Path(certificate), Path(key))
+
+
+def read_token(path: str | None) -> str | None:
+  """The bearer token in a file, or in the environment; None for neither.
+
+  Never a flag's value: every user of a machine sees those.
+
+  Raises:
+    UserError: a file that cannot be read, or a token that no header can carry.
+  """
+  if path:
+    try:
+      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token_file {path}"
+    except (OSError, ValueError) as error:
+      raise UserError(f"--token_file {path} cannot be read: {error}") from error
+  elif TOKEN_VARIABLE in os.environ:
+    token, where = os.environ[TOKEN_VARIABLE].strip(), f"environment variable {TOKEN_VARIABLE}"
+  else:
+    return None
+  if not token or not token.isascii() or not token.isprintable() or " " in token:
+    raise UserError(f"{where} holds no token; accepted: printable ASCII without spaces")
+  return token
+
+
+def demand_protection(address: Address, tls: Tls | None, token: str | None) -> None:
+  """Refuses to listen beyond loopback without TLS and a token.
+
+  Raises:
+    UserError: with what is missing.
+  """
+  missing = [
+    what
+    for what, given in (
+      ("--tls_certificate and --tls_key", tls),
+      (f"--token_file or {TOKEN_VARIABLE}", token),
+    )
+    if given is None
+  ]
+  if missing and not address.is_loopback:
+    raise UserError(
+      f"--host {address.host} can be reached from other machines, and {' and '.join(missing)} "
+      "are missing; accepted: TLS and a bearer token, or a loopback address"
+    )
+
+
+def _resolve(host: str) -> str:
+  try:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+  except (OSError, UnicodeError) as error:
+    raise UserError(f"--host {host!r} is unknown: {error}; accepted: an address or name") from error
+  return str(found[0][4][0])
+
+
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+  family = socket.AF_INET6 if ":" in host else socket.AF_INET
+  bound = socket.socket(family, socket.SOCK_STREAM)
+  try:
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+  except OSError as error:
+    bound.close()
+    raise UserError(
+      f"--{flag} {port} of {host} cannot be had: {error.strerror}; "
+      "accepted: a free port, or 0 for any"
+    ) from error
+  return bound

@@ -1,0 +1,195 @@
+"""Several processes that train as one: who writes, what all agree on, how they end.
+
+Process 0 alone touches the run's directory and speaks; `first` hands what it found to the others.
+Everything here is to be called by all processes in the same order, and with one process costs
+nothing. `parallel.py` knows how a step is spread over their devices.
+"""
+
+import atexit
+import contextlib
+import itertools
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from meanet_jax.errors import ProcessLostError, UserError
+
+T = TypeVar("T")
+CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
+
+
+class Cluster(NamedTuple):
+  """Where the processes of a run meet.
+
+  coordinator: HOST:PORT of process 0. num_processes, process_id: how many, and which this one is.
+  All None: as TPU, Slurm, Kubernetes or Open MPI say in the environment.
+  heartbeat_seconds: after which a process that is not heard of ends all others.
+  """
+
+  coordinator: str | None = None
+  num_processes: int | None = None
+  process_id: int | None = None
+  heartbeat_seconds: int = 60
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[None]:
+  """A context in which this process is one of several. To be entered before JAX is used.
+
+  An error that all processes raise leaves it as any other does. One that this process raises alone
+  ends the process without a word to the others, who may be waiting for it in the middle of a step:
+  JAX's coordination service misses it after `heartbeat_seconds` and ends them.
+
+  Raises:
+    UserError: no cluster was found, or its processes did not meet.
+  """
+  jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
+  try:
+    jax.distributed.initialize(
+      cluster.coordinator,
+      cluster.num_processes,
+      cluster.process_id,
+      heartbeat_timeout_seconds=cluster.heartbeat_seconds,
+    )
+  except ValueError as error:
+    raise UserError(
+      f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
+      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
+    ) from error
+  except RuntimeError as error:
+    raise UserError(
+      f"flag --distributed: the processes did not meet ({error}); accepted: all of them, started "
+      "within five minutes, with the same address of process 0"
+    ) from error
+  try:
+    yield
+  except Exception as error:
+    if _is_everywhere(error):
+      raise
+    lost = isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" in str(error)
+    _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
+    if lost:
+      raise ProcessLostError(
+        "another process of this run has ended; accepted: what its own last line says"
+      ) from error
+    raise
+  except KeyboardInterrupt:
+    _leave_alone(130)
+    raise
+
+
+def is_first() -> bool:
+  """Whether this process speaks and writes."""
+  return jax.process_index() == 0
+
+
+def first(make: Callable[[], T]) -> T:
+  """What `make` gives in process 0, in every process, bit for bit.
+
+  Args:
+    make: called in process 0 alone, so it must not wait for other processes.
+
+  Raises:
+    Exception: that of `make`, in every process.
+  """
+  if jax.process_count() == 1:
+    return make()
+  value, error = _try(make) if is_first() else (None, None)
+  value, told = pickle.loads(_broadcast(pickle.dumps((value, _told(error)), protocol=5)))
+  if told is not None:
+    raise _everywhere(error or told)
+  return value
+
+
+def every(make: Callable[[], T]) -> T:
+  """What `make` gives in this process, once it has not failed in any.
+
+  Raises:
+    Exception: that of `make` in the first process in which it failed, in every process.
+  """
+  if jax.process_count() == 1:
+    return make()
+  value, error = _try(make)
+  failed = multihost_utils.process_allgather(np.asarray(error is not None))
+  if not failed.any():
+    return value
+  source = jax.process_index() == int(np.argmax(failed))
+  told = pickle.loads(_broadcast(pickle.dumps(_told(error), protocol=5), source))
+  raise _everywhere(error if source and error is not None else told)
+
+
+def first_then_others(make: Callable[[], T]) -> T:
+  """What `make` gives in this process, called in the others once it is done in process 0.
+
+  Raises:
+    Exception: that of `make`, in every process.
+  """
+  made: list[T] = []
+  first(lambda: made.append(make()))
+  return every(lambda: made[0] if made else make())
+
+
+def stop_together() -> Callable[[], bool]:
+  """A function that tells, in every process at the same call, whether SIGTERM came to any of them.
+
+  To be asked equally often in each; inside `connected`.
+  """
+  calls = itertools.count(1)
+  return lambda: multihost_utils.reached_preemption_sync_point(next(calls))
+
+
+def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
+  try:
+    return make(), None
+  except Exception as error:
+    return None, error
+
+
+def _told(error: Exception | None) -> Exception | None:
+  """As another process raises it: a defect's exception may not survive pickling, its text does."""
+  if error is None or isinstance(error, UserError):
+    return error
+  return RuntimeError(f"process {jax.process_index()}: {type(error).__name__}: {error}")
+
+
+def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
+  source = is_first() if is_source is None else is_source
+  length = np.asarray(divmod(len(data), CHUNK), np.int32)
+  chunks, rest = multihost_utils.broadcast_one_to_all(length, source).tolist()
+  size = chunks * CHUNK + rest
+  sent = np.frombuffer(data, np.uint8) if source else np.zeros(size, np.uint8)
+  # In integers: added to zeros, -0.0 would become 0.0.
+  parts = (sent[start : start + CHUNK] for start in range(0, size, CHUNK))
+  return b"".join(
+    np.asarray(multihost_utils.broadcast_one_to_all(part, source)).tobytes() for part in parts
+  )
+
+
+def _everywhere(error: Exception) -> Exception:
+  error.everywhere = True
+  return error
+
+
+def _is_everywhere(error: BaseException | None) -> bool:
+  while error is not None:
+    if getattr(error, "everywhere", False):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+def _leave_alone(status: int) -> None:
+  """Ends this process once it has said why, before JAX's own handler, which waits for others."""
+
+  def leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+  atexit.register(leave)

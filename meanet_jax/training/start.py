@@ -1,0 +1,95 @@
+"""What is settled before a run's first stage, by all of its processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.config_dict import differences
+from meanet_jax.console import Reporter
+from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.pretrained import check_pretrained
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.checkpoints import set_damaged_aside
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.training.parallel import AXIS, check_batch_size
+from meanet_jax.training.processes import every, first, first_then_others
+
+
+def start(
+  config: Config,
+  workdir: str | Path,
+  reporter: Reporter,
+  options: ReadOptions | None,
+  tensorboard: bool,
+) -> tuple[MEANet, Dataset, RunDirectory]:
+  """The model, built with the mapped axis, the data and the run's directory, made when missing.
+
+  The arguments are those of `pipeline.train`.
+
+  Raises:
+    UserError: in every process: what cannot be run, is not the same in all processes, or is not
+      what the directory holds.
+  """
+  _check_same("configuration", differences, first(lambda: config), config)
+  every(lambda: _check_batch_sizes(config))
+  if tensorboard:
+    first(check_installed)
+  model = build(config, AXIS)
+  # In turn, because the first to read a streamed set makes its index.
+  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
+  _check_same("data", _changed, first(dataset.describe), dataset.describe())
+  every(lambda: _check_split_sizes(config, dataset))
+  run = RunDirectory(workdir)
+  first(lambda: _begin(run, config, model, dataset, reporter))
+  return model, dataset, run
+
+
+def _check_batch_sizes(config: Config) -> None:
+  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
+  for name in STAGE_NAMES:
+    settings = config.stage(name)
+    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
+
+
+def _check_split_sizes(config: Config, dataset: Dataset) -> None:
+  for name in ("main", "cloud"):
+    check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+
+
+def _check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+  """Refuses what this process was given, where it is not what process 0 was."""
+
+  def check() -> None:
+    changed = differ(told, own)
+    if changed:
+      raise UserError(
+        f"process {jax.process_index()} has other {what} than process 0, different in "
+        f"{', '.join(changed)}; accepted: the same in every process"
+      )
+
+  every(check)
+
+
+def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if told[name] != own[name]]
+
+
+def _begin(
+  run: RunDirectory, config: Config, model: MEANet, dataset: Dataset, reporter: Reporter
+) -> None:
+  """Makes the run's directory, or checks that it is this run's."""
+  if not run.config_path.exists():
+    # Now, because a directory once made accepts no other configuration.
+    check_pretrained(config, model)
+  RunDirectory.create(run.path, config).record_data(dataset.describe())
+  for name in STAGE_NAMES:
+    set_damaged_aside(run.checkpoints_path(name), reporter.say)

@@ -1,0 +1,194 @@
+"""What deploy/ says, against Kubernetes' models and a real process started with its arguments."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import grpc
+import kubernetes.client
+import numpy as np
+import pytest
+import requests
+import yaml
+
+from tests.servers import ROOT, CloudServer, cloud_server_process
+from tests.serving.asking import INFER, image_request, infer, json_body, output
+from tests.serving.certificates import write_certificate
+
+IMAGE = np.zeros((1, 8, 8, 1), np.uint8)
+OPEN = ("/", "/v2/health/live", "/v2/health/ready")
+CLOSED = ("/v2", "/v2/models", "/v2/models/cloud", "/v2/models/cloud/ready", "/metrics")
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+  return yaml.safe_load((ROOT / "deploy/inferenceservice.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def pod(manifest) -> dict[str, Any]:
+  """The predictor without what KServe adds to a pod's specification."""
+  added = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
+  return {name: value for name, value in manifest["spec"]["predictor"].items() if name not in added}
+
+
+@pytest.fixture(scope="module")
+def container(pod) -> dict[str, Any]:
+  (container,) = pod["containers"]
+  return container
+
+
+@pytest.fixture(scope="module")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """Stands for /mnt in the pod."""
+  directory = tmp_path_factory.mktemp("mnt")
+  write_certificate(directory / "tls")
+  (directory / "token").mkdir()
+  (directory / "token/token").write_text("s3cret")
+  return directory
+
+
+@pytest.fixture(scope="module")
+def server(container, mounted, finished_run):
+  """The process that the pod runs, on 127.0.0.1 of this machine."""
+  local = {
+    "--host=0.0.0.0": "--host=127.0.0.1",
+    "--http_port=8080": "--http_port=0",
+    "--grpc_port=8081": "--grpc_port=0",
+  }
+  given = [local.get(argument, argument) for argument in container["args"]]
+  assert "--workdir=/mnt/run" in given
+  given.remove("--workdir=/mnt/run")
+  arguments = [argument.replace("/mnt/", f"{mounted}/") for argument in given]
+  with cloud_server_process(finished_run.path, *arguments) as server:
+    yield server
+
+
+@pytest.fixture(scope="module")
+def certificate(mounted) -> Path:
+  return mounted / "tls/tls.crt"
+
+
+def known(value: Any, type_name: str) -> None:
+  """Every field is one of Kubernetes' model of it, and has the type that the model says."""
+  listed = re.fullmatch(r"list\[(.+)\]", type_name)
+  mapped = re.fullmatch(r"dict\((\w+), (.+)\)", type_name)
+  if listed:
+    assert isinstance(value, list), (value, type_name)
+    for item in value:
+      known(item, listed[1])
+  elif mapped:
+    assert isinstance(value, dict), (value, type_name)
+    for item in value.values():
+      known(item, mapped[2])
+  elif hasattr(kubernetes.client, type_name):
+    model = getattr(kubernetes.client, type_name)
+    fields = {json_name: name for name, json_name in model.attribute_map.items()}
+    assert set(value) <= set(fields), type_name
+    for name, item in value.items():
+      known(item, model.openapi_types[fields[name]])
+  else:
+    types = {"str": str, "int": int, "bool": bool, "object": (str, int)}
+    assert isinstance(value, types[type_name]), (value, type_name)
+
+
+def test_the_pod_is_one_of_kubernetes(pod):
+  known(pod, "V1PodSpec")
+  with pytest.raises(AssertionError):
+    known(pod | {"container": []}, "V1PodSpec")
+
+
+def test_the_service_is_one_of_kserves(manifest):
+  assert manifest["apiVersion"] == "serving.kserve.io/v1beta1"
+  assert manifest["kind"] == "InferenceService"
+  annotations = manifest["metadata"]["annotations"]
+  assert annotations["serving.kserve.io/deploymentMode"] == "Standard"
+  assert annotations["serving.kserve.io/autoscalerClass"] == "hpa"
+  predictor = manifest["spec"]["predictor"]
+  assert 1 <= predictor["minReplicas"] < predictor["maxReplicas"]
+  assert predictor["scaleMetric"] == "cpu"
+  assert 0 < predictor["scaleTarget"] <= 100
+
+
+def test_what_the_container_names_exists(pod, container):
+  volumes = {volume["name"] for volume in pod["volumes"]}
+  mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+  assert set(mounts) == volumes
+  for path in re.findall(r"=(/\S+)", " ".join(container["args"])):
+    assert any(path == root or path.startswith(f"{root}/") for root in mounts.values()), path
+  ports = {port["containerPort"] for port in container["ports"]}
+  assert ports == {8080, 8081}
+  for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+    assert container[probe]["httpGet"]["port"] in ports
+    assert container[probe]["httpGet"]["path"] in OPEN
+  assert set(container["resources"]) == {"requests", "limits"}
+  # Kubernetes kills after the grace period, of which the pause before the end takes a part.
+  grace = int(re.search(r"--grace_seconds=(\d+)", " ".join(container["args"]))[1])
+  pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+  assert pod["terminationGracePeriodSeconds"] > grace + pause
+
+
+def test_the_images_entry_point_is_the_command():
+  lines = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
+  steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
+  entry = next(rest for name, rest in steps if name == "ENTRYPOINT")
+  assert json.loads(entry) == ["python", "-m", "meanet_jax.runtime.cloud"]
+  for name, rest in steps:
+    if name == "COPY":
+      for source in shlex.split(rest)[:-1]:
+        assert (ROOT / source).exists(), source
+  assert steps[0][0] == "FROM"
+  users = [rest for name, rest in steps if name == "USER"]
+  assert users == ["65534:65534"]
+
+
+def test_probes_need_no_token_and_everything_else_does(server: CloudServer, certificate):
+  url = f"https://127.0.0.1:{server.http_port}"
+
+  def get(path: str, **headers: str) -> int:
+    return requests.get(url + path, headers=headers, verify=certificate, timeout=60).status_code
+
+  for path in OPEN:
+    assert get(path) == 200
+  for path in CLOSED:
+    assert get(path) == 401
+    for wrong in ("s3cret", "Bearer s3cre", "Bearer s3crett", "bearer s3cret", "Basic s3cret", ""):
+      assert get(path, Authorization=wrong) == 401
+    assert get(path, Authorization="Bearer s3cret") == 200
+  refused = requests.post(url + INFER, json=json_body(IMAGE), verify=certificate, timeout=60)
+  assert refused.status_code == 401
+  assert refused.json() == {"error": "the bearer token is missing or wrong"}
+  assert refused.headers["www-authenticate"] == "Bearer"
+  answer = requests.post(
+    url + INFER,
+    json=json_body(IMAGE),
+    headers={"Authorization": "Bearer s3cret"},
+    verify=certificate,
+    timeout=60,
+  )
+  assert answer.status_code == 200
+
+
+def test_grpc_demands_both_as_well(server: CloudServer, certificate):
+  address = f"127.0.0.1:{server.grpc_port}"
+  credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+  with grpc.secure_channel(address, credentials) as channel:
+    for metadata in (None, [("authorization", "Bearer other")], [("authorization", "s3cret")]):
+      with pytest.raises(grpc.RpcError) as caught:
+        infer(channel, image_request(IMAGE), metadata=metadata)
+      assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    answer = infer(channel, image_request(IMAGE), metadata=[("authorization", "Bearer s3cret")])
+    assert output(answer, "logits").shape == (1, 10)
+
+
+def test_nobody_is_served_without_tls(server: CloudServer):
+  with pytest.raises(requests.ConnectionError):
+    requests.get(f"http://127.0.0.1:{server.http_port}/v2/health/live", timeout=60)
+  with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+    with pytest.raises(grpc.RpcError) as caught:
+      infer(channel, image_request(IMAGE), metadata=[("authorization", "Bearer s3cret")])
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+  with pytest.raises(requests.exceptions.SSLError):
+    requests.get(f"https://127.0.0.1:{server.http_port}/v2/health/live", timeout=60)

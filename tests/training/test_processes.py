@@ -1,0 +1,130 @@
+"""Two real processes of two devices each, on loopback, through train.py."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from meanet_jax.runs.checkpoints import finished_step, read_arrays
+from meanet_jax.runs.directory import read_json
+from tests.training.test_stopping import ROOT, STAGES, assert_same_run, command
+
+HEARTBEAT = "--heartbeat_seconds=10"
+
+
+class Pair:
+  """Both processes of a run; `kept` holds what they compiled."""
+
+  def __init__(self, workdir: Path, kept: Path, *flags: str):
+    with socket.socket() as free:
+      free.bind(("127.0.0.1", 0))
+      address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = ("--distributed", f"--coordinator={address}", "--num_processes=2", HEARTBEAT, *flags)
+    self.processes = [
+      start(2, workdir, kept, *shared, f"--process_id={number}") for number in range(2)
+    ]
+
+  def wait_for(self, text: str) -> None:
+    """Until process 0 says it."""
+    out = self.processes[0].stdout
+    assert out is not None
+    assert any(text in line for line in iter(out.readline, ""))
+
+  def end(self) -> tuple["Ended", "Ended"]:
+    one, other = (Ended.of(process) for process in self.processes)
+    return one, other
+
+
+class Ended(NamedTuple):
+  status: int
+  out: str
+  error: str
+
+  @classmethod
+  def of(cls, process: subprocess.Popen) -> "Ended":
+    out, error = process.communicate(timeout=300)
+    # Gloo, which is XLA's way between processes on CPU, speaks for itself.
+    out = "".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]"))
+    return cls(process.returncode, out, error)
+
+
+def start(devices: int, workdir: Path, kept: Path, *flags: str) -> subprocess.Popen:
+  environment = os.environ | {
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "JAX_ENABLE_COMPILATION_CACHE": "true",
+  }
+  return subprocess.Popen(
+    [*command(workdir, *flags), f"--compilation_cache={kept}"],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+  """A run of two processes that nothing stopped."""
+  workdir = tmp_path_factory.mktemp("two") / "run"
+  first, second = Pair(workdir, kept).end()
+  assert (first.status, second.status) == (0, 0), (first.error, second.error)
+  assert "4 device(s), 2 process(es)" in first.out
+  assert (second.out, first.error, second.error) == ("", "", "")
+  return workdir
+
+
+def test_two_processes_learn_what_one_with_as_many_devices_does(whole, kept, tmp_path):
+  """All stages. Gradients are added in another order, so float32 rounding differs: after 54 steps
+  by 1e-5 of a tensor's largest value.
+  """
+  alone = Ended.of(start(4, tmp_path / "run", kept))
+  assert alone.status == 0, alone.error
+  for stage in STAGES:
+    paths = [run / "checkpoints" / stage for run in (tmp_path / "run", whole)]
+    step = finished_step(paths[0])
+    one, two = (read_arrays(path / str(step)) for path in paths)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+      worst = 1e-5 * max(np.abs(value).max(), 1e-2)
+      np.testing.assert_allclose(two[name], value, rtol=0, atol=worst, err_msg=f"{stage} {name}")
+  hard = [read_json(run / "hard_classes.json") for run in (tmp_path / "run", whole)]
+  assert hard[0] == hard[1]
+  lines = [
+    [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for run in (tmp_path / "run", whole)
+  ]
+  for one, two in zip(*lines, strict=True):
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+      assert two[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4))
+
+
+def test_stopped_and_killed_they_go_on_bit_for_bit(whole, kept, tmp_path):
+  run = tmp_path / "run"
+  stopped = Pair(run, kept)
+  stopped.wait_for("stage main")
+  stopped.processes[1].send_signal(signal.SIGTERM)  # the other hears of it
+  for ended in stopped.end():
+    assert ended.status == 143, ended.error
+    step = finished_step(run / "checkpoints" / "main")
+    assert ended.error.splitlines()[-1].startswith(
+      f"error: stopped by SIGTERM after step {step} of 22 of stage main; a checkpoint holds it"
+    )
+  killed = Pair(run, kept)
+  killed.wait_for("stage edge")
+  killed.processes[1].kill()
+  assert killed.end()[0].status not in (0, -signal.SIGKILL)
+  assert [ended.status for ended in Pair(run, kept).end()] == [0, 0]
+  assert_same_run(run, whole)
