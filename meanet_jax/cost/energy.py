@@ -56,7 +56,7 @@ def upload_ms(cost: CostConfig, num_bytes: Number) -> Number:
 def image_cost(
   cost: CostConfig,
   macs: BlockMacs,
-  image_bytes: int,
+  image_bytes: Number,
   main_runs: Number,
   extension_runs: Number,
   offloads: Number,
@@ -66,7 +66,7 @@ def image_cost(
   Args:
     cost: the constants.
     macs: per block.
-    image_bytes: bytes that one offloaded image sends.
+    image_bytes: bytes that one offloaded image sends, or their mean.
     main_runs, extension_runs, offloads: the shares of images, in [0, 1], for which the main block
       ran, adaptive and extension block ran, and the image was sent to the cloud.
   """

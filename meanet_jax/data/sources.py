@@ -40,6 +40,28 @@ def load(
   return dataset
 
 
+def load_test(
+  config: DatasetConfig, options: ReadOptions | None = None, reporter: Reporter | None = None
+) -> tuple[tuple[str, ...], Split]:
+  """The class names and the test split alone, for which nothing else is read.
+
+  Args:
+    config, options, reporter: see `load`.
+
+  Raises:
+    UserError: see `load`.
+  """
+  options, reporter = options or ReadOptions(), reporter or Reporter()
+  if config.name == "digits":
+    dataset = _digits(config)
+    return dataset.class_names, dataset.test
+  found = find_prepared(config, options.data_dir)
+  _check_shape(config, found.shape, str(found.name))
+  read = read_into_memory if fits_in_memory(config, found) else open_stream
+  test, _ = read(found, config.test_split, config, options, reporter)
+  return found.class_names, test
+
+
 def _digits(config: DatasetConfig) -> Dataset:
   """scikit-learn's 1,797 handwritten digits, 8x8, with 17 grey levels spread over uint8."""
   bunch = sklearn.datasets.load_digits()

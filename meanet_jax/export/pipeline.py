@@ -58,7 +58,7 @@ def export(
     macs = block_macs(source.model, source.config)
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
     files = {name: _entry(data, counted) for name, data in models.items()}
-    manifest = make_manifest(source, options, files)
+    manifest = make_manifest(source, options, files, int(macs.cloud))
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
@@ -86,11 +86,13 @@ def convert_models(source: Source, options: Options) -> dict[str, bytes]:
   return models
 
 
-def make_manifest(source: Source, options: Options, files: dict[str, File]) -> Manifest:
+def make_manifest(
+  source: Source, options: Options, files: dict[str, File], cloud_macs: int
+) -> Manifest:
   """The manifest of exported files."""
   height, width, channels = source.config.dataset.image_shape
   return Manifest(
-    dataset=source.config.dataset.name,
+    dataset=source.config.dataset,
     class_names=source.class_names,
     hard_classes=tuple(source.hard_classes.tolist()),
     policy=source.policy,
@@ -101,6 +103,8 @@ def make_manifest(source: Source, options: Options, files: dict[str, File]) -> M
     batch_size=options.batch_size,
     quantize=options.quantize,
     weights="untrained" if source.dataset is None else "trained",
+    cost=source.config.cost,
+    cloud_macs=cloud_macs,
     files=files,
     versions=recorded_versions(),
   )

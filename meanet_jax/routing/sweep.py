@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float
 
 from meanet_jax.config import Criterion
 from meanet_jax.routing.counts import Counts, count
+from meanet_jax.routing.levels import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.policies import Policy, Records, Thresholds, route
-from meanet_jax.routing.scores import largest_uncertainty
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "chunk"))
@@ -50,9 +50,5 @@ def threshold_grid(
     points: entries of every array.
     hard: the `hard` threshold of every point.
   """
-  share: Float[np.ndarray, " t"] = np.linspace(0, 1 + 1e-5, points)
-  return Thresholds(
-    main=(share * largest_uncertainty(criterion, num_classes)).astype(np.float32),
-    extension=(share * largest_uncertainty(criterion, num_hard)).astype(np.float32),
-    hard=np.full(points, hard, np.float32),
-  )
+  share: Float[np.ndarray, " t"] = np.linspace(0, NOTHING_SENT, points)
+  return thresholds_at(share, criterion, num_classes, num_hard, hard)

@@ -1,18 +1,34 @@
-"""`python -m meanet_jax.runtime.edge`: classifies image files for a person."""
+"""`python -m meanet_jax.runtime.edge`: images in, answers out, a cloud asked where there is one."""
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
-
-import numpy as np
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
 
 from meanet_jax.errors import UserError
-from meanet_jax.runtime.edge import Answer, EdgeClassifier
-from meanet_jax.runtime.images import read_image
-from meanet_jax.runtime.manifest import Manifest, read_manifest
+from meanet_jax.routing.audit import Agreement, Audit
+from meanet_jax.runtime.answers import (
+  EXIT_NAMES,
+  Given,
+  Output,
+  Summary,
+  error_line,
+  table,
+  to_line,
+)
+from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.runtime.encoding import parse_encoding
+from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, matching
+from meanet_jax.runtime.manifest import Manifest
+from meanet_jax.runtime.protocol import classes_digest
+from meanet_jax.runtime.steering import Steering, Wishes
+from meanet_jax.runtime.stream import Stream
 
-EXIT_NAMES = ("main", "extension", "cloud")
+_STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,40 +39,194 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Prints a line per image; the exit status."""
+  """Answers the images; the exit status."""
   try:
-    _classify(arguments)
+    _classify(_parse(arguments))
   except UserError as error:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    _say(f"error: {error}")
     return error.status
+  except KeyboardInterrupt:
+    _say("error: interrupted")
+    return 130
   return 0
 
 
-def _classify(arguments: Sequence[str]) -> None:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   parser = _Parser(
     prog="python -m meanet_jax.runtime.edge",
-    description="Classifies images with an exported edge, and tells which of them are complex.",
+    description="Classifies images with an exported edge, and sends complex ones to a cloud.",
+    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
   )
-  parser.add_argument("--model", required=True, help="what python -m meanet_jax.export wrote")
-  parser.add_argument("--threads", type=int, default=1, help="of the interpreter (default: 1)")
-  parser.add_argument("images", nargs="+", help="image files, of any size")
+  add = parser.add_argument
+  add("--model", required=True, help="what python -m meanet_jax.export wrote")
+  add("--threads", type=int, default=1, help="of the interpreter")
+  add("images", nargs="*", help="image files, of any size")
+  add("--images", dest="pattern", metavar="GLOB", help="image files by a pattern")
+  add("--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set")
+  add("--data_dir", metavar="DIR", help="where prepared sets lie")
+  add("--output", metavar="FILE", help="a JSON line per image, or - for stdout")
+  add("--summary", metavar="FILE", help="the figures at the end, as JSON")
+  link = parser.add_argument_group("cloud")
+  add = link.add_argument
+  add("--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS")
+  add("--ca_file", metavar="FILE", help="certificates to trust, PEM; the system's if not given")
+  add("--token_file", metavar="FILE", help="bearer token")
+  add("--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY")
+  add("--window", type=int, default=16, help="images that may be under way")
+  add("--deadline_ms", type=float, default=500.0, help="from sending to the cloud's answer")
+  add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
+  add("--attempts", type=int, default=3, help="to send one image by its deadline")
+  budget = parser.add_argument_group("thresholds that move (with --cloud)")
+  add = budget.add_argument
+  add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
+  add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
+  add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
+  add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
+  add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
+  add("--audit_floor", type=float, default=0.9, help="of agreement, below which to warn")
   given = parser.parse_args(arguments)
-  if given.threads < 1:
-    raise UserError(f"--threads is {given.threads}; accepted: at least 1")
-  shape = read_manifest(given.model).image_shape
-  images = np.stack([read_image(path, shape) for path in given.images])
+  ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
+  if sum(ways) != 1:
+    raise UserError(
+      f"{sum(ways)} of image files, --images and --dataset given; accepted: one of them"
+    )
+  for name in ("threads", "window", "attempts"):
+    if getattr(given, name) < 1:
+      raise UserError(f"--{name} is {getattr(given, name)}; accepted: at least 1")
+  for name in ("deadline_ms", "check_seconds"):
+    if not 0 < getattr(given, name) < 1e7:
+      raise UserError(f"--{name} is {getattr(given, name):g}; accepted: above 0")
+  if given.cloud is None:
+    for name in ("ca_file", "token_file", *_STEERING):
+      if getattr(given, name) is not None:
+        raise UserError(f"--{name} without --cloud; accepted: with --cloud grpc://HOST:PORT")
+  return given
+
+
+def _classify(given: argparse.Namespace) -> None:
   classifier = EdgeClassifier(given.model, num_threads=given.threads)
-  for path, answer in zip(given.images, classifier.classify(images), strict=True):
-    print(f"{path}: {describe(answer, classifier.manifest)}", flush=True)
+  manifest = classifier.manifest
+  images = _open_images(given, manifest)
+  with ExitStack() as stack:
+    offloader, steering = None, None
+    if given.cloud is not None:
+      offloader = _connect(given, manifest)
+      stack.callback(offloader.close)
+      steering = _steering(given, manifest, offloader.message_bytes)
+    output = None if given.output is None else stack.enter_context(Output(given.output))
+    summary = Summary()
+
+    def give(answer: Given) -> None:
+      summary.add(answer)
+      if output is not None:
+        output.write(to_line(answer, manifest))
+      else:
+        print(describe(answer, manifest), flush=True)
+
+    def readable() -> Iterator[Item]:
+      for item in images.items:
+        if item.error is not None and images.size == 1:
+          raise UserError(item.error)
+        if item.error is not None:
+          summary.unreadable += 1
+          _say(f"warning: {item.error}")
+          if output is not None:
+            output.write(error_line(item))
+        yield item
+
+    begun = time.perf_counter()
+    Stream(classifier, give, offloader, steering).run(readable())
+    figures = summary.figures(manifest, time.perf_counter() - begun)
+    if steering is not None:
+      figures |= steering.figures()
+  _conclude(given, figures)
 
 
-def describe(answer: Answer, manifest: Manifest) -> str:
-  """An answer as a line: class, exit, its scores, complexity and time."""
-  scores = answer.scores
-  return (
-    f"{manifest.class_names[answer.prediction]}  exit {EXIT_NAMES[answer.exit]}  "
-    f"probability {scores.max_prob:.3f}  margin {scores.margin:.3f}  "
-    f"entropy {scores.entropy:.3f} nats  hard-class probability {answer.hard_probability:.3f}  "
-    f"{'complex: for the cloud' if answer.complex else 'not complex'}  "
-    f"{1e3 * answer.seconds:.3f} ms"
+def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
+  if given.dataset is not None:
+    return from_dataset(given.dataset, given.data_dir, manifest)
+  paths = given.images or matching(given.pattern)
+  return from_files(paths, manifest.image_shape)
+
+
+def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
+  """An `Offloader` whose server has been looked at. One that is away may come back.
+
+  Raises:
+    UserError: no gRPC here; a server that refuses this device, or is another.
+  """
+  try:
+    from meanet_jax.runtime.connection import Expected, check, parse_address
+    from meanet_jax.runtime.offload import Offloader, Patience
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f"--cloud needs {error.name}, which is not installed; "
+      "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
+    ) from error
+  address = parse_address(given.cloud, given.ca_file, given.token_file)
+  expected = Expected(
+    manifest.image_shape,
+    len(manifest.class_names),
+    classes_digest(manifest.class_names),
+    parse_encoding(given.encoding),
   )
+  away = check(address, expected, given.check_seconds)
+  patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
+  offloader = Offloader(address, expected, given.window, patience)
+  if away is not None:
+    _say(f"warning: {address} cannot be reached ({away}); the edge answers until it can")
+    offloader.rest()
+  return offloader
+
+
+def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
+  if all(getattr(given, name) is None for name in _STEERING):
+    return None
+  audit = None if given.audit is None else Audit(given.audit, given.audit_floor)
+  wishes = Wishes(
+    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
+  )
+
+  def alarm(found: Agreement) -> None:
+    _say(
+      f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
+      f"below {given.audit_floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
+    )
+
+  return Steering(manifest, wishes, message_bytes, alarm)
+
+
+def describe(given: Given, manifest: Manifest) -> str:
+  """An answer as a line: class, exit, the edge's scores, complexity and time."""
+  answer, scores = given.answer, given.answer.scores
+  what = given.item.path if given.item.path is not None else given.item.number
+  sent = "complex" if answer.complex else "not complex"
+  if given.fallback is not None:
+    sent += f": the cloud is {given.fallback}"
+  elif answer.complex and given.reply is None:
+    sent += ": for the cloud"
+  return (
+    f"{what}: {manifest.class_names[given.prediction]}  exit {EXIT_NAMES[given.exit]}  "
+    f"probability {given.probability:.3f}  margin {scores.margin:.3f}  "
+    f"entropy {scores.entropy:.3f} nats  hard-class probability {answer.hard_probability:.3f}  "
+    f"{sent}  {1e3 * given.seconds:.3f} ms"
+  )
+
+
+def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:
+  if not figures["images"]:
+    raise UserError(f"none of {figures['unreadable']} files could be read; accepted: image files")
+  if given.output is not None or figures["images"] + figures["unreadable"] > 1:
+    # Beside answers for a program, stdout is not for people.
+    print(*table(figures), sep="\n", file=sys.stderr if given.output == "-" else sys.stdout)
+  if given.summary is not None:
+    try:
+      Path(given.summary).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+      raise UserError(
+        f"--summary {given.summary} cannot be written: {error.strerror}; accepted: a writable file"
+      ) from error
+
+
+def _say(text: str) -> None:
+  print(" ".join(text.split()), file=sys.stderr, flush=True)

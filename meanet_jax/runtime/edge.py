@@ -55,6 +55,20 @@ class Answer(NamedTuple):
   seconds: float
 
 
+class Decided(NamedTuple):
+  """What the edge makes of one image before anybody else is asked.
+
+  answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the
+  extension, which the edge's own answer needs, has not run because the policy sends the image to
+  the cloud before. image: uint8 [h, w, c]. features: the main block's, without the batch's axis.
+  """
+
+  answer: Answer
+  spared: bool
+  image: np.ndarray
+  features: np.ndarray
+
+
 class EdgeClassifier:
   """An exported edge at one operating point.
 
@@ -127,8 +141,46 @@ class EdgeClassifier:
     self._check_images(images)
     answers: list[Answer] = []
     for start in range(0, len(images), self._batch_size):
-      answers += self._classify_batch(images[start : start + self._batch_size])
+      begun = time.perf_counter()
+      batch = images[start : start + self._batch_size]
+      decided = self._decide(batch, self._thresholds, self._cloud is not None)
+      answers += [self._settled(one, begun) for one in decided]
     return answers
+
+  def decide(
+    self, images: np.ndarray, *, thresholds: Thresholds | None = None, spare: bool = True
+  ) -> list[Decided]:
+    """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
+
+    Args:
+      images: uint8 [n, h, w, c], at most a batch of edge.json.
+      thresholds: for these images, instead of the classifier's own.
+      spare: whether an image that goes to the cloud before its extension has run never runs it;
+        `answer_alone` runs it then, should the cloud not answer.
+
+    Raises:
+      UserError: images of another shape or type, or more than a batch.
+    """
+    self._check_images(images)
+    if len(images) > self._batch_size:
+      raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
+    return self._decide(images, self._thresholds if thresholds is None else thresholds, spare)
+
+  def answer_alone(self, decided: Decided) -> Answer:
+    """The edge's own answer, for which the extension runs now if it was spared."""
+    if not decided.spared:
+      return decided.answer
+    begun = time.perf_counter()
+    outputs = self._extension(
+      image=self._padded(decided.image[None]), features=self._whole_batch(decided.features[None])
+    )
+    (extension,) = _scores(outputs, range(1))
+    before = decided.answer
+    at_extension = takes_extension(self._policy, before.main, extension, np.True_)
+    seconds = before.seconds + time.perf_counter() - begun
+    return _answer(
+      at_extension, before.complex, before.main, extension, before.hard_probability, seconds
+    )
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].
@@ -164,54 +216,54 @@ class EdgeClassifier:
       batch = images[start : start + self._batch_size]
       yield self._padded(batch), len(batch)
 
-  def _classify_batch(self, images: UInt8[np.ndarray, "n h w c"]) -> list[Answer]:
+  def _decide(
+    self, images: UInt8[np.ndarray, "n h w c"], thresholds: Thresholds, spare: bool
+  ) -> list[Decided]:
     begun = time.perf_counter()
     batch = self._padded(images)
     outputs = self._main(image=batch)
     rows = range(len(images))
-    mains, masses = _scores(outputs, rows), outputs["hard_probability"]
-    ran = [self._needs_extension(mains[row], masses[row]) for row in rows]
+    mains, masses, features = (
+      _scores(outputs, rows),
+      outputs["hard_probability"],
+      outputs["features"],
+    )
+    ran, spared = [], []
+    for row in rows:
+      hard = judged_hard(self._policy, mains[row], masses[row], self._is_hard, thresholds.hard)
+      early = hard & offloads_early(self._policy, thresholds, mains[row]) if spare else np.False_
+      ran.append(hard & ~early)
+      spared.append(early)
     extensions = mains  # the rules look at no value of an extension that did not run
     if True in ran or not self._skip:
-      extended = self._extension(image=batch, features=outputs["features"])
-      extensions = _scores(extended, rows)
-    return [
-      self._answer(begun, images[row], mains[row], masses[row], extensions[row], ran[row])
-      for row in rows
-    ]
+      extensions = _scores(self._extension(image=batch, features=features), rows)
+    decided = []
+    for row in rows:
+      main, extension = mains[row], extensions[row]
+      at_extension = takes_extension(self._policy, main, extension, ran[row])
+      complex = offloads_late(self._policy, thresholds, main, extension, at_extension)
+      seen = extension if ran[row] else None
+      seconds = time.perf_counter() - begun
+      answer = _answer(at_extension, complex, main, seen, masses[row], seconds)
+      decided.append(Decided(answer, bool(spared[row]), images[row], features[row]))
+    return decided
 
-  def _needs_extension(self, main: Scores, mass: Any) -> Any:
-    hard = judged_hard(self._policy, main, mass, self._is_hard, self._thresholds.hard)
-    if self._cloud is None or not hard:
-      return hard
-    return ~offloads_early(self._policy, self._thresholds, main)
-
-  def _answer(
-    self, begun: float, image: np.ndarray, main: Scores, mass: Any, extension: Scores, ran: Any
-  ) -> Answer:
-    policy = self._policy
-    at_extension = takes_extension(policy, main, extension, ran)
-    complex = offloads_late(policy, self._thresholds, main, extension, at_extension)
-    exit, scores = (EXTENSION, extension) if at_extension else (MAIN, main)
-    prediction = scores.prediction
-    if complex and self._cloud is not None:
-      exit, prediction = CLOUD, self._cloud(image)
-    return Answer(
-      int(prediction),
-      exit,
-      bool(complex),
-      scores,
-      main,
-      extension if ran else None,
-      mass,
-      time.perf_counter() - begun,
-    )
+  def _settled(self, decided: Decided, begun: float) -> Answer:
+    """The final answer where the cloud is a function, or is not there at all."""
+    answer = decided.answer
+    if answer.complex and self._cloud is not None:
+      answer = answer._replace(prediction=int(self._cloud(decided.image)), exit=CLOUD)
+      answer = answer._replace(seconds=time.perf_counter() - begun)
+    return answer
 
   def _padded(self, images: np.ndarray) -> np.ndarray:
-    missing = self._batch_size - len(images)
-    if missing:
-      images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-    return images.astype(self._image_dtype, copy=False)
+    return self._whole_batch(images).astype(self._image_dtype, copy=False)
+
+  def _whole_batch(self, rows: np.ndarray) -> np.ndarray:
+    missing = self._batch_size - len(rows)
+    if not missing:
+      return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
 
   def _check_images(self, images: np.ndarray) -> None:
     shape = self.manifest.image_shape
@@ -237,6 +289,14 @@ class EdgeClassifier:
           f"{path} has {width} classes at exit {name}; "
           f"accepted: {len(classes)}, as {manifests.MANIFEST} says"
         )
+
+
+def _answer(
+  at_extension: Any, complex: Any, main: Scores, extension: Scores | None, mass: Any, seconds: float
+) -> Answer:
+  """The edge's own. extension: None where it did not run, so that main's answer is taken."""
+  exit, scores = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
+  return Answer(int(scores.prediction), exit, bool(complex), scores, main, extension, mass, seconds)
 
 
 def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:

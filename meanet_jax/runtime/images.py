@@ -1,6 +1,7 @@
 """From an image file to the pixels that an exported edge takes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ try:
 except ModuleNotFoundError as error:  # a device that is handed pixels needs no image decoder
   if error.name != "PIL":
     raise
-  Image = ImageOps = None
+  Image = ImageOps = None  # type: ignore[assignment]
 
 _MODES = {1: "L", 3: "RGB"}
 # More than 8 bits per channel, which Pillow would not scale but clip at 255.
@@ -37,10 +38,7 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
   height, width, channels = shape
   if channels not in _MODES:
     raise UserError(f"the network takes {channels} channels; accepted from image files: 1 or 3")
-  if Image is None or ImageOps is None:
-    raise UserError(
-      "Pillow is not installed, and image files need it; accepted: pip install pillow"
-    )
+  pillow()
   try:
     with Image.open(path) as file:
       if file.mode.startswith(_DEEP):
@@ -54,3 +52,16 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
   if image.size != (width, height):
     image = image.resize((width, height), Image.Resampling.BILINEAR)
   return np.asarray(image, np.uint8).reshape(shape)
+
+
+def pillow() -> Any:
+  """Pillow's module `Image`.
+
+  Raises:
+    UserError: Pillow is not installed.
+  """
+  if Image is None:
+    raise UserError(
+      "Pillow is not installed, and image files need it; accepted: pip install pillow"
+    )
+  return Image

@@ -6,15 +6,18 @@ import json
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from meanet_jax.config import CostConfig, DatasetConfig
+from meanet_jax.cost.energy import RADIOS
 from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import Policy, Thresholds
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
+Settings = TypeVar("Settings", DatasetConfig, CostConfig)
 _ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
 
 
@@ -39,16 +42,17 @@ class File:
 class Manifest:
   """The contents of edge.json, field by field.
 
-  dataset: the configuration's name for it. class_names: C names. hard_classes: K original class
-  numbers, increasing. policy, thresholds: the operating point; a threshold that the policy does not
+  dataset: the configuration's. class_names: C names. hard_classes: K original class numbers,
+  increasing. policy, thresholds: the operating point; a threshold that the policy does not
   look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
   logits by before they compute scores. image_shape: height, width, channels. image_dtype: `uint8`,
   or `float32` for the same values 0 .. 255. batch_size: images per call of a signature. quantize:
   `none`, `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
-  configuration alone. files: by name. versions: of the packages that made them.
+  configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
+  image, whether it is exported or not. files: by name. versions: of the packages that made them.
   """
 
-  dataset: str
+  dataset: DatasetConfig
   class_names: tuple[str, ...]
   hard_classes: tuple[int, ...]
   policy: Policy
@@ -59,13 +63,16 @@ class Manifest:
   batch_size: int
   quantize: str
   weights: str
+  cost: CostConfig
+  cloud_macs: int
   files: dict[str, File]
   versions: dict[str, str | None]
 
   def to_json(self) -> dict[str, Any]:
     """What edge.json holds."""
     fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-    fields["policy"] = dataclasses.asdict(self.policy)
+    for name in ("dataset", "policy", "cost"):
+      fields[name] = dataclasses.asdict(getattr(self, name))
     fields["thresholds"] = {
       name: None if np.isnan(value) else float(value)
       for name, value in self.thresholds._asdict().items()
@@ -92,7 +99,10 @@ def read_manifest(directory: str | Path) -> Manifest:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
   if not isinstance(source, dict) or source.get("format") != FORMAT:
     found = source.get("format") if isinstance(source, dict) else source
-    raise UserError(f"{path} has format {found!r}; accepted: {FORMAT}")
+    raise UserError(
+      f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
+      "python -m meanet_jax.export writes it"
+    )
   try:
     return _parse(source)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -124,9 +134,10 @@ def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
 def _parse(source: Mapping[str, Any]) -> Manifest:
   for name, kind in typing.get_type_hints(Policy).items():
     _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
+  _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
   height, width, channels = source["image_shape"]
   manifest = Manifest(
-    dataset=source["dataset"],
+    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
     hard_classes=tuple(map(int, source["hard_classes"])),
     policy=Policy(**source["policy"]),
@@ -137,6 +148,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     batch_size=int(source["batch_size"]),
     quantize=source["quantize"],
     weights=source["weights"],
+    cost=_settings(CostConfig, source["cost"], "cost"),
+    cloud_macs=int(source["cloud_macs"]),
     files={EDGE: _file(source["files"][EDGE])}
     | {name: _file(entry) for name, entry in source["files"].items()},
     versions=dict(source["versions"]),
@@ -170,6 +183,17 @@ def _threshold(value: Any, name: str) -> np.float32:
     raise ValueError(f"thresholds.{name} is {value!r}")
   # float32, as in the records that it was chosen on.
   return np.float32(np.nan if value is None else value)
+
+
+def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:
+  """A configuration's dataclass from its fields, each of its default's type."""
+  settings = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in source.items()})
+  for field in dataclasses.fields(kind):
+    value, default = getattr(settings, field.name), field.default
+    accepted = (int, float) if isinstance(default, float) else type(default)
+    if field.name not in source or not isinstance(value, accepted) or isinstance(value, bool):
+      raise ValueError(f"{name}.{field.name} is {source.get(field.name)!r}")
+  return settings
 
 
 def _file(entry: Mapping[str, Any]) -> File:

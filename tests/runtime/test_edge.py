@@ -127,11 +127,11 @@ def test_the_files_own_operating_point_is_the_evaluations(source, exported):
   assert manifest.hard_classes == tuple(source.hard_classes.tolist())
   np.testing.assert_array_equal(manifest.thresholds, source.thresholds)
   assert manifest.class_names == tuple("0123456789")
-  assert manifest.to_json() == json.loads((exported / "edge.json").read_text()) | {
-    "class_names": manifest.class_names,
-    "hard_classes": manifest.hard_classes,
-    "image_shape": manifest.image_shape,
-  }
+  assert manifest.dataset == source.config.dataset
+  assert manifest.cost == source.config.cost
+  assert manifest.cloud_macs == manifest.files["cloud.tflite"].signatures["cloud"].macs
+  written = json.loads((exported / "edge.json").read_text())
+  assert json.loads(json.dumps(manifest.to_json())) == written
 
 
 @pytest.mark.parametrize(("batch_size", "dtype"), [(1, "float32"), (4, "uint8"), (7, "float32")])
@@ -227,7 +227,7 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"format": 2}, "has format 2; accepted: 1"),
+    ({"format": 1}, "has format 1; accepted: 2, as this version's python -m"),
     ({"policy": {"hard_rule": "guess"}}, "policy.hard_rule is 'guess', not one of argmax"),
     ({"policy": {"rule": "argmax"}}, "policy.hard_rule is None, not one of argmax"),
     ({"thresholds": {"main": None, "extension": None, "hard": None}}, "thresholds.main is null"),
@@ -248,6 +248,10 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ),
     ({"batch_size": 2}, r"takes images uint8 \[1, 8, 8, 1\]; accepted: uint8 \[2, 8, 8, 1\]"),
     ({"files": {}}, "no field 'edge.tflite'"),
+    ({"dataset": "digits"}, "edge.json is damaged: "),
+    ({"dataset": {"name": "digits"}}, r"dataset\.image_shape is None"),
+    ({"cost": {"radio": "5g"}}, r"cost\.radio is '5g', not one of wifi, lte, 3g"),
+    ({"cost": {"radio": "wifi", "watts": 1}}, "unexpected keyword argument 'watts'"),
   ],
 )
 def test_a_manifest_that_is_wrong(exported, tmp_path, fields, message):

@@ -1,0 +1,110 @@
+"""The stream of benchmarks/online_budget.py: real images, harder half-way, and a run's scores."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.ndimage
+
+from meanet_jax.config import Config
+from meanet_jax.cost.energy import BlockMacs, image_cost
+from meanet_jax.data.splits import ArraySplit
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.export.source import Source
+from meanet_jax.models.costs import block_macs
+from meanet_jax.models.meanet import Exits
+from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.exact import kept_on_edge
+from meanet_jax.routing.levels import image_level
+from meanet_jax.routing.policies import EXTENSION
+from meanet_jax.runtime.encoding import Encoding, encode
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.parallel import replicate
+
+
+class Stream(NamedTuple):
+  """Arrays [n] over images in order, of which the first half is as the test split has them.
+
+  level: the image's, of the exit that the edge takes. edge_right, cloud_right: bool.
+  edge_confidence, cloud_confidence: maximum probabilities. bytes: of the image as PNG. kept_mj,
+  sent_mj: energy of the edge for an image that stays and one that is sent. agrees: bool, whether
+  edge and cloud answer alike.
+  """
+
+  level: np.ndarray
+  edge_right: np.ndarray
+  cloud_right: np.ndarray
+  edge_confidence: np.ndarray
+  cloud_confidence: np.ndarray
+  bytes: np.ndarray
+  kept_mj: np.ndarray
+  sent_mj: np.ndarray
+  agrees: np.ndarray
+
+  @property
+  def halves(self) -> tuple["Stream", "Stream"]:
+    """Before the change, and after it."""
+    half = len(self.level) // 2
+    return self.at(slice(half)), self.at(slice(half, None))
+
+  def at(self, chosen: Any) -> "Stream":
+    """The images of these numbers or places."""
+    return Stream(*(values[chosen] for values in self))
+
+
+def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
+  """What the run's networks say about the stream, offloads decided after the edge's answer.
+
+  Test images are drawn with replacement; in the second half each gets its own noise.
+
+  Args:
+    source: the run.
+    half: images before the change, and as many after it.
+    noise: standard deviation, of 255.
+    blur: standard deviation in pixels of an image 8 pixels high; others in proportion to the root
+      of their height, as the widths of their strokes are.
+  """
+  rng = np.random.default_rng(0)
+  config, test = source.config, source.dataset.test
+  drawn = rng.integers(len(test), size=2 * half)
+  images = test.images_at(drawn)
+  blur *= math.sqrt(images.shape[1] / 8)
+  harder = scipy.ndimage.gaussian_filter(images[half:].astype(np.float32), (0, blur, blur, 0))
+  harder += rng.normal(0, noise, harder.shape).astype(np.float32)
+  images = np.concatenate([images[:half], np.clip(np.rint(harder), 0, 255)])
+  split = ArraySplit(images.astype(np.uint8), test.labels[drawn])
+  forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
+  logits = forward(replicate(source.variables), split)
+  records = make_records(logits, split, source.hard_classes, source.temperatures)
+  policy = dataclasses.replace(source.policy, offload_rule="edge")
+  hard = is_hard(source.hard_classes, config.dataset.num_classes)
+  edge, _ = kept_on_edge(policy, records, hard, config.routing.hard_threshold)
+  at_extension = edge.exit == EXTENSION
+  exits = (records.main, config.dataset.num_classes), (records.extension, config.num_hard)
+  main, extension = (image_level(policy.criterion, *exit) for exit in exits)
+  size = np.array([len(encode(Encoding("png"), image)) for image in split.images])
+  macs = block_macs(source.model, config)
+  return Stream(
+    level=np.where(at_extension, extension, main),
+    edge_right=edge.prediction == split.labels,
+    cloud_right=records.cloud.prediction == split.labels,
+    edge_confidence=np.where(at_extension, records.extension.max_prob, records.main.max_prob),
+    cloud_confidence=records.cloud.max_prob,
+    bytes=size,
+    kept_mj=millijoules(config, macs, edge.ran_extension, 0 * size),
+    sent_mj=millijoules(config, macs, edge.ran_extension, size),
+    agrees=edge.prediction == records.cloud.prediction,
+  )
+
+
+def millijoules(
+  config: Config, macs: BlockMacs, extended: np.ndarray, sent_bytes: np.ndarray
+) -> np.ndarray:
+  """Energy of the edge per image, from the cost model and the bytes really sent."""
+  return image_cost(config.cost, macs, sent_bytes, 1.0, extended, 1.0).energy_mj
+
+
+def accuracy(stream: Stream, goes: np.ndarray) -> float:
+  """Of the answers, with the cloud's for the images that go."""
+  return float(np.where(goes, stream.cloud_right, stream.edge_right).mean())

@@ -1,0 +1,212 @@
+"""The way to a server of the Open Inference Protocol: its address, a channel, and what is wrong.
+
+A server that cannot be reached may come back, so it is no error of whoever started the command; a
+wrong token, certificate, model or class is (`check`).
+"""
+
+import socket
+import ssl
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2 as protocol
+from tritonclient.grpc import service_pb2_grpc
+
+from meanet_jax.errors import UserError
+from meanet_jax.runtime.encoding import Encoding, encode
+from meanet_jax.runtime.messages import BadAnswerError, check_metadata, make_request, read_answer
+from meanet_jax.runtime.protocol import MODEL
+
+# A lost connection is tried again soon and often; gRPC's own defaults are 1 s, growing to 2 min.
+# A channel with a pool of its own makes a connection of its own.
+_OPTIONS = (
+  ("grpc.initial_reconnect_backoff_ms", 100),
+  ("grpc.min_reconnect_backoff_ms", 500),
+  ("grpc.max_reconnect_backoff_ms", 1000),
+  ("grpc.use_local_subchannel_pool", 1),
+)
+_REFUSED = {
+  grpc.StatusCode.UNAUTHENTICATED: "refuses the token",
+  grpc.StatusCode.PERMISSION_DENIED: "refuses the token",
+  grpc.StatusCode.NOT_FOUND: f"has no model {MODEL}",
+  grpc.StatusCode.UNIMPLEMENTED: "does not speak the Open Inference Protocol",
+  grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
+}
+
+
+class Address(NamedTuple):
+  """target: HOST:PORT. tls: whether to encrypt. roots: PEM certificates to trust; None for the
+  system's. token: sent along; None for none.
+  """
+
+  target: str
+  tls: bool = False
+  roots: bytes | None = None
+  token: str | None = None
+
+  def __str__(self) -> str:
+    return f"{'grpcs' if self.tls else 'grpc'}://{self.target}"
+
+  @property
+  def metadata(self) -> tuple[tuple[str, str], ...]:
+    """What accompanies every call."""
+    return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+class Expected(NamedTuple):
+  """What the server has to agree with: image [h, w, c], C, `classes_digest`, what is sent."""
+
+  shape: tuple[int, int, int]
+  num_classes: int
+  digest: str
+  encoding: Encoding
+
+
+def parse_address(url: str, ca_file: str | None = None, token_file: str | None = None) -> Address:
+  """The address of `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
+
+  Raises:
+    UserError: another URL, files that cannot be read or are empty, or that would be of no use; a
+      token that would travel in the clear beyond this machine.
+  """
+  parts = urllib.parse.urlsplit(url)
+  try:
+    host, port = parts.hostname, parts.port
+  except ValueError:
+    host, port = None, None
+  rest = parts.path or parts.query or parts.fragment or parts.username
+  if parts.scheme not in ("grpc", "grpcs") or not host or not port or rest:
+    raise UserError(f"--cloud is {url!r}; accepted: grpc://HOST:PORT or grpcs://HOST:PORT")
+  tls = parts.scheme == "grpcs"
+  if ca_file and not tls:
+    raise UserError(f"--ca_file with --cloud {url}; accepted: with grpcs://HOST:PORT")
+  token = _read(token_file, "token_file").decode("utf-8", "replace").strip() if token_file else None
+  if token is not None and not (token.isascii() and token.isprintable() and token):
+    raise UserError(f"--token_file {token_file} holds no token; accepted: one line of ASCII")
+  if token and not tls and not _is_loopback(host):
+    raise UserError(f"--token_file with --cloud {url} would send it in the clear; accepted: grpcs")
+  target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+  return Address(target, tls, _read(ca_file, "ca_file") if ca_file else None, token)
+
+
+class Connection:
+  """A channel to an address; connects when it is first used, and again when it was lost."""
+
+  def __init__(self, address: Address):
+    self._address = address
+    if address.tls:
+      credentials = grpc.ssl_channel_credentials(address.roots)
+      self._channel = grpc.secure_channel(address.target, credentials, _OPTIONS)
+    else:
+      self._channel = grpc.insecure_channel(address.target, _OPTIONS)
+    self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+  def infer(
+    self, request: protocol.ModelInferRequest, timeout: float
+  ) -> protocol.ModelInferResponse:
+    """The server's response. Raises grpc.RpcError."""
+    return self._stub.ModelInfer(request, timeout=timeout, metadata=self._address.metadata)
+
+  def metadata(self, timeout: float) -> protocol.ModelMetadataResponse:
+    """What the server says of model `cloud`. Raises grpc.RpcError."""
+    request = protocol.ModelMetadataRequest(name=MODEL)
+    return self._stub.ModelMetadata(request, timeout=timeout, metadata=self._address.metadata)
+
+  def close(self) -> None:
+    """Gives up what is under way."""
+    self._channel.close()
+
+
+def check(address: Address, expected: Expected, timeout: float) -> str | None:
+  """Asks for the model's metadata and for the class of a black image.
+
+  Args:
+    address: of the server.
+    expected: what has to be there.
+    timeout: seconds for each of the two.
+
+  Returns:
+    None, or why the server cannot be asked at present.
+
+  Raises:
+    UserError: the server is there, and another than the one that edge.json goes with, or refuses
+      this device.
+  """
+  connection = Connection(address)
+  image = np.zeros(expected.shape, np.uint8)
+  request = make_request(0, encode(expected.encoding, image), expected.shape, expected.encoding)
+  try:
+    metadata = connection.metadata(timeout)
+    if wrong := check_metadata(metadata, expected.shape, expected.num_classes, expected.encoding):
+      raise UserError(f"{address}, model {MODEL}: {wrong}")
+    read_answer(connection.infer(request, timeout), 0, expected.num_classes, expected.digest)
+  except BadAnswerError as error:
+    raise UserError(
+      f"{address}, model {MODEL}: {error}; accepted: a cloud of the classes in edge.json"
+    ) from error
+  except grpc.RpcError as error:
+    code, details = error.code(), " ".join((error.details() or "").split())
+    if code in _REFUSED:
+      raise UserError(
+        f"{address} {_REFUSED[code]}: {details}; accepted: {_advice(code)}"
+      ) from error
+    if address.tls:
+      _check_certificate(address, timeout)
+    return f"{code.name.lower()}: {details}"
+  finally:
+    connection.close()
+  return None
+
+
+def _advice(code: grpc.StatusCode) -> str:
+  if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+    return "--token_file with the server's token"
+  return f"a server of the Open Inference Protocol v2 with model {MODEL}"
+
+
+def _check_certificate(address: Address, timeout: float) -> None:
+  """Tells a certificate that cannot be trusted, of which gRPC knows only that it failed.
+
+  Raises:
+    UserError: naming what is wrong with it.
+  """
+  host, _, port = address.target.rpartition(":")
+  host = host.strip("[]")
+  roots = address.roots.decode("ascii", "replace") if address.roots else None
+  try:
+    context = ssl.create_default_context(cadata=roots)
+  except (ssl.SSLError, ValueError) as error:
+    raise UserError(f"--ca_file holds no certificate: {error}; accepted: a PEM file") from error
+  context.set_alpn_protocols(["h2"])
+  try:
+    with (
+      socket.create_connection((host, int(port)), timeout) as plain,
+      context.wrap_socket(plain, server_hostname=host),
+    ):
+      return
+  except ssl.SSLCertVerificationError as error:
+    raise UserError(
+      f"{address}: its certificate is refused: {error.verify_message}; accepted: a valid one for "
+      "that host, signed by an authority of --ca_file"
+    ) from error
+  except ssl.SSLError as error:
+    if error.reason == "WRONG_VERSION_NUMBER":
+      raise UserError(f"{address} does not speak TLS; accepted: grpc://HOST:PORT") from error
+  except OSError:
+    return
+
+
+def _read(path: str, flag: str) -> bytes:
+  try:
+    return Path(path).read_bytes()
+  except OSError as error:
+    raise UserError(
+      f"--{flag} {path} cannot be read: {error.strerror}; accepted: a readable file"
+    ) from error
+
+
+def _is_loopback(host: str) -> bool:
+  return host in ("localhost", "::1") or host.startswith("127.")

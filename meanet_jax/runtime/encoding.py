@@ -1,0 +1,54 @@
+"""From the network's pixels to the bytes that are sent."""
+
+import io
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from meanet_jax.annotations import UInt8
+from meanet_jax.errors import UserError
+from meanet_jax.runtime.images import pillow
+
+JPEG_QUALITY = 90
+_ACCEPTED = "accepted: raw, png, jpeg or jpeg:QUALITY with a quality from 1 to 100"
+
+
+class Encoding(NamedTuple):
+  """How an image travels. quality: Pillow's, 1 to 100, of `jpeg` alone."""
+
+  kind: Literal["raw", "png", "jpeg"] = "raw"
+  quality: int = JPEG_QUALITY
+
+  def __str__(self) -> str:
+    return f"jpeg:{self.quality}" if self.kind == "jpeg" else self.kind
+
+
+def parse_encoding(text: str) -> Encoding:
+  """The encoding that `raw`, `png`, `jpeg` or `jpeg:QUALITY` names.
+
+  Raises:
+    UserError: any other text.
+  """
+  kind, colon, quality = text.partition(":")
+  if kind in ("raw", "png", "jpeg") and not colon:
+    return Encoding(kind)
+  if kind == "jpeg" and quality.isascii() and quality.isdigit() and 1 <= int(quality) <= 100:
+    return Encoding("jpeg", int(quality))
+  raise UserError(f"--encoding is {text!r}; {_ACCEPTED}")
+
+
+def encode(encoding: Encoding, image: UInt8[np.ndarray, "h w c"]) -> bytes:
+  """The image's bytes: its pixels row by row, or a file of Pillow's default settings.
+
+  Raises:
+    UserError: a file is wanted and there is no Pillow.
+  """
+  if encoding.kind == "raw":
+    return image.tobytes()
+  file = io.BytesIO()
+  picture = pillow().fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+  if encoding.kind == "png":
+    picture.save(file, "PNG")
+  else:
+    picture.save(file, "JPEG", quality=encoding.quality)
+  return file.getvalue()

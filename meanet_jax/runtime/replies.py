@@ -1,0 +1,48 @@
+"""What comes of asking the cloud. Standard library alone, for an edge without a cloud."""
+
+import enum
+from typing import NamedTuple
+
+
+class CloudAnswer(NamedTuple):
+  """The cloud's class, an original class number, and the probability that it gives it."""
+
+  prediction: int
+  probability: float
+
+
+class Fallback(enum.StrEnum):
+  """Why the edge answers an image that is the cloud's.
+
+  late: no answer by the deadline. unreachable: no connection, or one that broke. refused: the
+  server answered with an error. wrong_shape: it answered with something else than was asked for.
+  wrong_classes: with a class that does not exist, or with a model of other classes. circuit_open:
+  it was not asked, because it failed several times in a row.
+  """
+
+  LATE = "late"
+  UNREACHABLE = "unreachable"
+  REFUSED = "refused"
+  WRONG_SHAPE = "wrong_shape"
+  WRONG_CLASSES = "wrong_classes"
+  CIRCUIT_OPEN = "circuit_open"
+
+
+class Reply(NamedTuple):
+  """What came of asking.
+
+  answer: None where there is a `fallback`. bytes_up, bytes_down: of the messages handed to gRPC and
+  received, every attempt counted. encode_seconds, cloud_seconds: to make the bytes; from then on.
+  """
+
+  answer: CloudAnswer | None
+  fallback: Fallback | None
+  bytes_up: int
+  bytes_down: int
+  attempts: int
+  encode_seconds: float
+  cloud_seconds: float
+
+
+# Of a cloud that is not asked.
+NOT_ASKED = Reply(None, Fallback.CIRCUIT_OPEN, 0, 0, 0, 0.0, 0.0)

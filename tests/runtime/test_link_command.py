@@ -1,0 +1,344 @@
+"""`python -m meanet_jax.runtime.edge` with a cloud: JSON lines out, and what it refuses."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meanet_jax.routing.policies import Policy
+from meanet_jax.runtime import command
+from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.runtime.manifest import read_manifest
+from tests.exports import ROOT, python_without_packages
+from tests.runtime.certificates import make_certificate
+from tests.runtime.links import sending
+from tests.runtime.oip_server import class_of, oip_server
+
+FIELDS = [
+  *("id", "path", "class", "name", "exit", "probability", "uncertainty", "complex", "bytes_up"),
+  *("bytes_down", "ms", "fallback", "audit", "label", "error"),
+]
+
+
+@pytest.fixture(scope="module")
+def images(source) -> np.ndarray:
+  return source.dataset.test.images[:40]
+
+
+@pytest.fixture(scope="module")
+def model(exported, images, tmp_path_factory) -> Path:
+  """The export at a threshold that sends about half of the images."""
+  directory = tmp_path_factory.mktemp("half")
+  fields = json.loads((exported / "edge.json").read_text())
+  half = sending(exported, 0.5, images)
+  limits = {"main": float(half._thresholds.main), "extension": None, "hard": None}
+  fields |= {"policy": Policy().__dict__, "thresholds": limits}
+  (directory / "edge.json").write_text(json.dumps(fields))
+  (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
+  return directory
+
+
+@pytest.fixture(scope="module")
+def folder(images, tmp_path_factory) -> Path:
+  """Image files 00.png .. 39.png, and among them one that is none."""
+  directory = tmp_path_factory.mktemp("images")
+  for number, image in enumerate(images):
+    Image.fromarray(image[..., 0]).save(directory / f"{number:02}.png")
+  (directory / "10a.png").write_text("no image")
+  return directory
+
+
+@pytest.fixture
+def server():
+  with oip_server() as running:
+    yield running
+
+
+def run(*arguments: str | Path) -> int:
+  return command.main([str(argument) for argument in arguments])
+
+
+def lines_of(path: Path) -> list[dict]:
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def one_line(capsys, *arguments: str | Path, status: int = 2) -> str:
+  """The one line on stderr of a command that ends so, with nothing on stdout."""
+  assert run(*arguments) == status
+  out, err = capsys.readouterr()
+  (line,) = err.splitlines()
+  assert line.startswith("error: ")
+  assert out == ""
+  return line
+
+
+def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_path, capsys):
+  output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
+  deadline = "--deadline_ms=60000"
+  flags = ["--model", model, "--cloud", f"grpc://127.0.0.1:{server.port}", deadline]
+  assert run(*flags, "--images", folder / "*.png", "--output", output, "--summary", summary) == 0
+  lines = sorted(lines_of(output), key=lambda line: line["id"])
+  assert [line["id"] for line in lines] == list(range(41))
+  assert [Path(line["path"]).name for line in lines] == sorted(p.name for p in folder.iterdir())
+  (unread,) = [line for line in lines if line["error"] is not None]
+  assert unread["class"] is None
+  assert "10a.png cannot be read" in unread["error"]
+  alone = EdgeClassifier(model).classify(images)
+  answered = [line for line in lines if line["error"] is None]
+  for line, own, image in zip(answered, alone, images, strict=True):
+    assert list(line) == FIELDS
+    expected = class_of(image) if own.complex else own.prediction
+    assert line["class"] == expected
+    assert line["name"] == str(expected)
+    assert line["exit"] == ("cloud" if own.complex else ("main", "extension")[own.exit])
+    probability = 0.75 if own.complex else own.scores.max_prob
+    assert line["probability"] == pytest.approx(probability, abs=1e-6)
+    entropy = own.main.entropy if own.complex else own.scores.entropy
+    assert line["uncertainty"] == pytest.approx(entropy, abs=1e-6)
+    assert (line["bytes_up"] > 64, line["bytes_down"] > 0) == (own.complex, own.complex)
+    assert line["ms"]["total"] >= line["ms"]["edge"] > 0
+    assert (line["ms"]["cloud"] > 0) == own.complex
+    assert line["fallback"] is None
+  out, err = capsys.readouterr()
+  assert "warning: image" in err
+  assert "1 files could not be read" in out
+  figures = json.loads(summary.read_text())
+  sent = sum(own.complex for own in alone) / len(alone)
+  assert (figures["images"], figures["unreadable"]) == (40, 1)
+  assert figures["sent"] == figures["fraction"]["cloud"] == sent
+  total = sum(line["bytes_up"] for line in answered)
+  assert figures["measured"]["bytes_up"] == pytest.approx(total / 40)
+  assert figures["cost_model"]["bytes_up"] == pytest.approx(64 * sent)
+  macs = read_manifest(model).files["edge.tflite"].signatures
+  ran = sum(own.extension is not None and not own.complex for own in alone) / len(alone)
+  assert figures["ran_extension"] == ran
+  expected = macs["main"].macs + ran * macs["extension"].macs
+  assert figures["cost_model"]["macs_edge"] == pytest.approx(expected)
+
+
+def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, capsys):
+  url = f"grpc://127.0.0.1:{server.port}"
+  flags = ["--model", model, "--cloud", url, "--deadline_ms=60000", "--output", "-"]
+  result = subprocess.run(
+    [sys.executable, "-m", "meanet_jax.runtime.edge", *flags, *sorted(folder.glob("*[0-9].png"))],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  lines = [json.loads(line) for line in result.stdout.splitlines()]
+  assert sorted(line["id"] for line in lines) == list(range(40))
+  assert {line["exit"] for line in lines} >= {"cloud"}
+  assert "cost model" in result.stderr
+
+
+def test_the_device_needs_no_jax(server, model, folder, tmp_path):
+  output = tmp_path / "answers.jsonl"
+  code = f"""
+from meanet_jax.runtime.command import main
+sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
+  "--cloud", "grpc://127.0.0.1:{server.port}", "--output", {str(output)!r},
+  "--deadline_ms", "60000", "--encoding", "png", "--target_offload", "0.5", "--audit", "0.1"]))
+"""
+  litert = ("ai_edge_litert", "flatbuffers", "ml_dtypes", "backports")
+  link = ("tritonclient", "grpc", "google", "rapidjson", "packaging", "tenacity", "pybreaker")
+  allowed = (*litert, *link, "PIL", "typing_extensions")
+  result = python_without_packages(code, allowed)
+  assert result.returncode == 0, result.stderr
+  assert len(lines_of(output)) == 10
+  assert server.requests > 1
+  without = python_without_packages(code, (*litert, "PIL"))
+  assert without.returncode == 2
+  assert "--cloud needs grpc, which is not installed" in without.stderr
+  assert len(without.stderr.splitlines()) == 1
+
+
+def test_a_data_set_without_jax(model, source, tmp_path):
+  output = tmp_path / "answers.jsonl"
+  code = f"""
+import sys
+class NoJax:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax"):
+      raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, NoJax())
+from meanet_jax.runtime.command import main
+sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {str(output)!r}]))
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert result.returncode == 0, result.stderr
+  lines = lines_of(output)
+  test = source.dataset.test
+  assert [line["id"] for line in lines] == list(range(len(test)))
+  assert [line["label"] for line in lines] == test.labels.tolist()
+  answers = EdgeClassifier(model).classify(test.images)
+  assert [line["class"] for line in lines] == [answer.prediction for answer in answers]
+  accuracy = np.mean([line["class"] == line["label"] for line in lines])
+  assert f"accuracy {100 * accuracy:.2f}%" in result.stdout
+
+
+def test_a_cloud_that_is_away_at_the_start_is_warned_of_once(model, folder, tmp_path, capsys):
+  with socket.socket() as taken:  # bound and not listening: nobody else gets the port
+    taken.bind(("127.0.0.1", 0))
+    url = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
+    output = tmp_path / "answers.jsonl"
+    flags = ["--model", model, "--cloud", url, "--output", output]
+    assert run(*flags, "--images", folder / "0*.png") == 0
+  out, err = capsys.readouterr()
+  (line,) = err.splitlines()
+  assert line.startswith(f"warning: {url} cannot be reached (unavailable: ")
+  assert line.endswith("the edge answers until it can")
+  lines = lines_of(output)
+  assert len(lines) == 10
+  assert {line["fallback"] for line in lines if line["complex"]} <= {"circuit_open", "unreachable"}
+  assert all(line["fallback"] is None for line in lines if not line["complex"])
+  assert "answered by the edge in the cloud's place" in out
+
+
+def test_a_server_of_another_protocol_is_no_cloud(model, folder, capsys):
+  with socket.create_server(("127.0.0.1", 0)) as listening:
+    url = f"grpc://127.0.0.1:{listening.getsockname()[1]}"
+    assert run("--model", model, "--cloud", url, "--check_seconds=0.3", folder / "00.png") == 0
+  assert "cannot be reached (deadline_exceeded" in capsys.readouterr().err
+
+
+def test_servers_that_are_another_or_refuse(server, model, folder, tmp_path, capsys):
+  token, wrong = tmp_path / "token", tmp_path / "wrong"
+  token.write_text("right\n")
+  wrong.write_text("wrong\n")
+  url = f"grpc://127.0.0.1:{server.port}"
+  flags = ["--model", model, "--cloud", url, folder / "00.png"]
+  server.token = "right"
+  assert "refuses the token" in one_line(capsys, *flags)
+  assert "refuses the token" in one_line(capsys, *flags, "--token_file", wrong)
+  assert run(*flags, "--token_file", token) == 0
+  capsys.readouterr()
+  server.token = None
+  for change, words in (
+    ({"model": "other"}, "has no model cloud: no model cloud; accepted: a server of the Open"),
+    ({"shape": (9, 8, 1)}, "its image has shape [9, 8, 1] per image; accepted: [8, 8, 1]"),
+    ({"num_classes": 11}, "its logits has shape [11] per image; accepted: [10]"),
+    ({"mode": "other_classes"}, "its classes have SHA-256"),
+    ({"mode": "no_class"}, "its class is 10 of 10"),
+    ({"mode": "no_outputs"}, "it has no output class; accepted: a cloud of the classes in"),
+    ({"mode": "invalid"}, "refuses the request: not that"),
+  ):
+    before = dict(vars(server))
+    vars(server).update(change)
+    assert words in one_line(capsys, *flags)
+    vars(server).update(before)
+
+
+def test_certificates(model, folder, tmp_path, capsys):
+  good, expired, other = make_certificate(), make_certificate(expired=True), make_certificate()
+  ca = tmp_path / "ca.pem"
+  for served, trusted, words in (
+    (good, good.chain, None),
+    (expired, expired.chain, "its certificate is refused: certificate has expired; accepted"),
+    (good, other.chain, "its certificate is refused: "),
+    (good, None, "its certificate is refused: "),
+    (good, b"no certificate", "--ca_file"),
+  ):
+    with oip_server(tls=(served.key, served.chain)) as server:
+      flags = ["--model", model, "--cloud", f"grpcs://localhost:{server.port}", folder / "00.png"]
+      if trusted is not None:
+        ca.write_bytes(trusted)
+        flags += ["--ca_file", ca]
+      if words is None:
+        assert run(*flags) == 0
+        capsys.readouterr()
+      else:
+        assert words in one_line(capsys, *flags)
+  with oip_server() as plain:
+    flags = ["--model", model, "--cloud", f"grpcs://localhost:{plain.port}", folder / "00.png"]
+    assert "does not speak TLS; accepted: grpc://HOST:PORT" in one_line(capsys, *flags)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--images", "none/*.png"], "--images 'none/*.png' matches no file; accepted: a pattern"),
+    ([], "0 of image files, --images and --dataset given; accepted: one of them"),
+    (["a.png", "--dataset", "digits"], "2 of image files, --images and --dataset given"),
+    (["a.png", "--cloud", "host:1"], "--cloud is 'host:1'; accepted: grpc://HOST:PORT or grpcs"),
+    (["a.png", "--cloud", "grpc://host"], "--cloud is 'grpc://host'; accepted"),
+    (["a.png", "--cloud", "grpc://h:99999"], "--cloud is 'grpc://h:99999'; accepted"),
+    (["a.png", "--cloud", "http://h:1"], "--cloud is 'http://h:1'; accepted"),
+    (["a.png", "--cloud", "grpc://h:1", "--encoding", "gif"], "--encoding is 'gif'; accepted: raw"),
+    (["a.png", "--cloud", "grpc://h:1", "--encoding", "jpeg:0"], "--encoding is 'jpeg:0'"),
+    (["a.png", "--cloud", "grpc://h:1", "--encoding", "png:9"], "--encoding is 'png:9'"),
+    (["a.png", "--cloud", "grpc://h:1", "--window", "0"], "--window is 0; accepted: at least 1"),
+    (["a.png", "--deadline_ms", "0"], "--deadline_ms is 0; accepted: above 0"),
+    (["a.png", "--deadline_ms", "nan"], "--deadline_ms is nan; accepted: above 0"),
+    (["a.png", "--attempts", "0"], "--attempts is 0; accepted: at least 1"),
+    (["a.png", "--token_file", "t"], "--token_file without --cloud; accepted: with --cloud"),
+    (["a.png", "--audit", "0.1"], "--audit without --cloud; accepted: with --cloud"),
+    (
+      ["a.png", "--cloud", "grpc://127.0.0.1:1", "--ca_file", "ca.pem"],
+      "--ca_file with --cloud grpc://127.0.0.1:1; accepted: with grpcs",
+    ),
+    (
+      ["a.png", "--cloud", "grpcs://127.0.0.1:1", "--ca_file", "none.pem"],
+      "--ca_file none.pem cannot be read: No such file",
+    ),
+    (["--dataset", "no_such_set"], "no_such_set"),
+    (["--dataset", "mnist"], "mnist"),
+    (["a.png", "--output", "none/a.jsonl"], "--output none/a.jsonl cannot be written: No such"),
+    (["a.png"], "image a.png cannot be read: "),
+    (["a.png", "b.png"], "none of 2 files could be read; accepted: image files"),
+  ],
+)
+def test_wrong_arguments(model, capsys, arguments, words):
+  assert run("--model", model, *arguments) == 2
+  out, err = capsys.readouterr()
+  assert words in err.splitlines()[-1]
+  assert err.splitlines()[-1].startswith("error: ")
+  assert out == ""
+
+
+def test_a_token_does_not_travel_in_the_clear(model, tmp_path, capsys):
+  token = tmp_path / "token"
+  token.write_text("secret")
+  line = one_line(
+    capsys, "--model", model, "a.png", "--cloud", "grpc://far.example:1", "--token_file", token
+  )
+  assert "--token_file with --cloud grpc://far.example:1 would send it in the clear" in line
+  for text in ("", "two\nlines", "käse"):
+    token.write_text(text)
+    flags = ["--cloud", "grpc://127.0.0.1:1", "--token_file", token]
+    assert "holds no token" in one_line(capsys, "--model", model, "a.png", *flags)
+
+
+def test_a_full_disk(model, folder, tmp_path, capsys):
+  line = one_line(capsys, "--model", model, folder / "00.png", "--output", "/dev/full")
+  assert "--output /dev/full cannot be written: No space left on device; accepted" in line
+  # A limit on the size of files stands in for a disk: whole lines stay.
+  output = tmp_path / "answers.jsonl"
+  code = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from meanet_jax.runtime.command import main
+sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "*.png")!r},
+  "--output", {str(output)!r}]))
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+    env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+  )
+  assert result.returncode == 2, result.stderr
+  assert result.stderr.splitlines()[-1].startswith(f"error: --output {output} cannot be written: ")
+  assert output.read_text().endswith("}\n")
+  assert 1 <= len(lines_of(output)) < 41
