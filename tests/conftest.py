@@ -6,6 +6,8 @@ from jaxtyping import install_import_hook
 
 # No test, nor process that one starts, is to use what another has compiled.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# Nor to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")
