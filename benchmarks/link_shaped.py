@@ -1,6 +1,6 @@
 """Two hosts over a link of 18.88 Mbit/s and 20 ms, beside the cost model; writes link_shaped.md.
 
-Command: python benchmarks/link_shaped.py [--workdir runs/digits]
+Command: python -m benchmarks.link_shaped [--workdir runs/digits]
 
 Needs root, network namespaces and /dev/net/tun.
 """
@@ -226,7 +226,7 @@ def page(transport_lines: list[str], pair_lines: list[str]) -> str:
       f"Two network namespaces ({EDGE} and {CLOUD}) joined by a link of {MBPS} Mbit/s each way "
       f"(`tc`'s token bucket) and {ROUND_TRIP_MS:g} ms of round trip (a process that hands on each "
       "IP packet 10 ms later, because netem is in few kernels). Made by "
-      "`python benchmarks/link_shaped.py`.",
+      "`python -m benchmarks.link_shaped`.",
       "",
       "## The link alone",
       "",
