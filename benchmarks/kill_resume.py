@@ -5,7 +5,9 @@ Command: python benchmarks/kill_resume.py [--kills 20] [--seed 0]; writes benchm
 Kills are SIGKILL to the training process. Every second one waits for a checkpoint that is being
 written, so that saves are hit for certain; the others come at a moment drawn from the length of the
 undisturbed run. The comparison is of bits: every array of every stage's last checkpoint
-(parameters, batch statistics, optimiser state), hard_classes.json and metrics.jsonl.
+(parameters, batch statistics, optimiser state), hard_classes.json and metrics.jsonl. Stages are
+short, so that moments fall into starting, compiling (also into the compilation cache, which the
+killed processes share), saving and going from stage to stage as well as into steps.
 """
 
 import random
@@ -25,6 +27,7 @@ RUNS = ROOT / "runs" / "kill_resume"
 STAGES = ("main", "edge", "cloud")
 _KILLS = flags.DEFINE_integer("kills", 20, "Times that the run is killed.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+_EPOCHS = flags.DEFINE_integer("epochs", 12, "Of every stage.", lower_bound=1)
 _CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
 
 
@@ -58,8 +61,10 @@ def start(workdir: Path) -> subprocess.Popen:
     sys.executable,
     "train.py",
     f"--config={_CONFIG.value}",
+    *(f"--config.stages.{stage}.epochs={_EPOCHS.value}" for stage in STAGES),
     "--config.logging.checkpoint_every_epochs=1",
     "--config.logging.every_steps=5",
+    f"--compilation_cache={workdir}.compiled",
     f"--workdir={workdir}",
   ]
   workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,8 @@ def report(kills: list[tuple[str, bool]], seconds: float, arrays: int) -> str:
     f"# A run killed {len(kills)} times",
     "",
     f"`python benchmarks/kill_resume.py --kills {len(kills)} --seed {_SEED.value}`, "
-    f"`{_CONFIG.value}` with a checkpoint after every epoch; undisturbed {seconds:.0f} s.",
+    f"`{_CONFIG.value}` with {_EPOCHS.value} epochs a stage and a checkpoint after each; "
+    f"undisturbed {seconds:.0f} s.",
     "",
     f"All {arrays} arrays of the last checkpoints, metrics.jsonl and hard_classes.json are bit for "
     f"bit those of the undisturbed run. {sum(writing for _, writing in kills)} of {len(kills)} "

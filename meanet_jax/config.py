@@ -350,15 +350,17 @@ def validate(config: Config) -> None:
 def _validate_stage(config: Config, name: str) -> None:
   stage = config.stage(name)
   pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
-  if stage.epochs == 0 and not pretrained.get(name):
-    raise UserError(
-      f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
-    )
+  if stage.epochs == 0:
+    if not pretrained.get(name):
+      raise UserError(
+        f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
+      )
+    return  # no step is taken, whatever the schedule
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
       f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
     )
-  if stage.warmup_epochs >= max(stage.epochs, 1):
+  if stage.warmup_epochs >= stage.epochs:
     raise UserError(
       f"stages.{name}.warmup_epochs is {stage.warmup_epochs}; "
       f"accepted: fewer than the stage's {stage.epochs} epochs"

@@ -73,6 +73,15 @@ def test_a_missing_field_is_named(tiny):
     resolve(fields)
 
 
+def test_a_stage_that_keeps_pretrained_weights_asks_nothing_of_its_schedule():
+  fields = tiny_config()
+  fields.stages.main.update(epochs=0, warmup_epochs=1)
+  with pytest.raises(UserError, match="epochs is 0; accepted: at least 1, or 0 with pretrained"):
+    resolve(fields)
+  fields.model.main.pretrained = "w.pth"
+  assert resolve(fields).stages.main.epochs == 0
+
+
 def test_differences_name_fields_and_values(tiny):
   assert differences(tiny, tiny) == []
   other = tiny_config()

@@ -1,9 +1,24 @@
-"""From an encoded image to uint8 pixels of a fixed shape, with Pillow, on the host."""
+"""From an encoded image to uint8 pixels of a fixed shape, on the host.
+
+JPEGs are decoded by libjpeg-turbo (simplejpeg), which gives Pillow's pixels in less time; what is no
+plain JPEG is left to Pillow. cykooz-resizer resizes with Pillow's bilinear filter in a quarter of
+its time; a grey level may differ by 1.
+"""
 
 import io
 import math
 
 import numpy as np
+import simplejpeg
+from cykooz_resizer import (
+  CropBox,
+  FilterType,
+  ImageData,
+  PixelType,
+  ResizeAlg,
+  ResizeOptions,
+  Resizer,
+)
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -11,6 +26,7 @@ Shape = tuple[int, ...]  # height, width, channels
 Box = tuple[float | int, ...]  # left, upper, right, lower, in pixels
 
 MODES = {1: "L", 3: "RGB"}
+PIXELS = {1: PixelType.U8, 3: PixelType.U8x3}
 # The share of the short side that an evaluation sees: 224 of 256, as torchvision's references.
 CENTRE_SHARE = 224 / 256
 
@@ -19,19 +35,34 @@ class UndecodableImageError(ValueError):
   """Bytes that are no complete image."""
 
 
-def decode(encoded: bytes, channels: int) -> Image.Image:
+def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
   """The whole image, as grey (1 channel) or RGB (3) whatever its mode was, CMYK included.
 
   Raises:
     UndecodableImageError: bytes that are no image, or end before the image does.
   """
+  pixels = _plain_jpeg(encoded) if channels == 3 else None
+  return _by_pillow(encoded, channels) if pixels is None else pixels
+
+
+def _plain_jpeg(encoded: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
+  """The RGB pixels of a grey or colour JPEG without a flaw; None for anything else."""
   try:
-    image = Image.open(io.BytesIO(encoded))
-    image.load()
-    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+    if simplejpeg.decode_jpeg_header(encoded)[2] in ("CMYK", "YCCK"):
+      return None
+    return simplejpeg.decode_jpeg(encoded)
+  except ValueError:
+    return None
+
+
+def _by_pillow(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
+  try:
+    with Image.open(io.BytesIO(encoded)) as image:
+      pixels = np.asarray(image.convert(MODES[channels]))
   # Pillow raises what its decoders happen to: broken PNG chunks are a SyntaxError.
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
     raise UndecodableImageError(str(error)) from error
+  return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def whole(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
@@ -41,9 +72,10 @@ def whole(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
     UndecodableImageError: also for an image of another size.
   """
   image = decode(encoded, shape[2])
-  if image.size != (shape[1], shape[0]):
-    raise UndecodableImageError(f"it is {image.height}x{image.width}, not {shape[0]}x{shape[1]}")
-  return _pixels(image)
+  height, width, _ = image.shape
+  if (height, width) != (shape[0], shape[1]):
+    raise UndecodableImageError(f"it is {height}x{width}, not {shape[0]}x{shape[1]}")
+  return image
 
 
 def centre(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
@@ -53,7 +85,8 @@ def centre(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
     UndecodableImageError: see `decode`.
   """
   image = decode(encoded, shape[2])
-  return _resized(image, centre_box(image.width, image.height, shape), shape)
+  height, width, _ = image.shape
+  return _resized(image, centre_box(width, height, shape), shape)
 
 
 def random_crop(
@@ -65,7 +98,8 @@ def random_crop(
     UndecodableImageError: see `decode`.
   """
   image = decode(encoded, shape[2])
-  return _resized(image, random_box(image.width, image.height, rng), shape)
+  height, width, _ = image.shape
+  return _resized(image, random_box(width, height, rng), shape)
 
 
 def centre_box(width: int, height: int, shape: Shape) -> Box:
@@ -94,10 +128,16 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
   return (0, 0, width, height)
 
 
-def _resized(image: Image.Image, box: Box, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
-  return _pixels(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
-
-
-def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
-  pixels = np.asarray(image)
-  return pixels[..., None] if pixels.ndim == 2 else pixels
+def _resized(
+  image: UInt8[np.ndarray, "h w c"], box: Box, shape: Shape
+) -> UInt8[np.ndarray, "i j c"]:
+  left, upper, right, lower = box
+  kind = PIXELS[shape[2]]
+  source = ImageData(image.shape[1], image.shape[0], kind, image.tobytes())
+  target = ImageData(shape[1], shape[0], kind)
+  options = ResizeOptions(
+    ResizeAlg.convolution(FilterType.bilinear),
+    crop_box=CropBox(left, upper, right - left, lower - upper),
+  )
+  Resizer().resize(source, target, options)
+  return np.frombuffer(target.get_buffer(), np.uint8).reshape(shape)

@@ -6,14 +6,14 @@ A set too large for memory is read once from end to end, and what was found is k
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.console import Reporter
 from meanet_jax.data import decode
-from meanet_jax.data.prepared import PreparedSet, check_labels
+from meanet_jax.data.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.data.visit import visit
 
 
@@ -35,24 +35,23 @@ def split_index(found: PreparedSet, split: str, reporter: Reporter) -> Index:
   index = _load(path, count)
   if index is None:
     index = _build(found, split, reporter)
-    check_labels(index.labels, found, split)
     _save(path, index, reporter)
   return index
 
 
 def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
-  labels = np.empty(len(found.encoded(split)), np.int32)
+  labels = np.empty(len(found.records(split)), np.int64)
   bad: list[int] = []
 
-  def read(number: int, example: dict[str, Any]) -> None:
-    labels[number] = example[found.label]
+  def read(number: int, example: Example) -> None:
+    labels[number] = example.label
     try:
-      decode.decode(example[found.image], found.shape[2])
+      decode.decode(example.image, found.shape[2])
     except decode.UndecodableImageError:
       bad.append(number)
 
   visit(found, split, read, "indexing once:", reporter)
-  return Index(labels, np.array(sorted(bad), np.int64))
+  return Index(checked_labels(labels, found, split), np.array(sorted(bad), np.int64))
 
 
 def _load(path: Path, count: int) -> Index | None:

@@ -6,7 +6,7 @@ from meanet_jax.config import DatasetConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data import decode
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.prepared import PreparedSet, check_labels
+from meanet_jax.data.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.data.visit import visit
 from meanet_jax.errors import UserError
@@ -33,16 +33,16 @@ def read_into_memory(
   Raises:
     UserError: a damaged record file, a label that is no class, or an undecodable image.
   """
-  count = len(found.encoded(name))
-  labels = np.empty(count, np.int32)
+  count = len(found.records(name))
+  labels = np.empty(count, np.int64)
   images = np.empty((count, *config.image_shape), np.uint8)
   bad: dict[int, str] = {}
   to_pixels = decode.centre if None in found.shape else decode.whole
 
-  def read(number: int, example: dict) -> None:
-    labels[number] = example[found.label]
+  def read(number: int, example: Example) -> None:
+    labels[number] = example.label
     try:
-      images[number] = to_pixels(example[found.image], config.image_shape)
+      images[number] = to_pixels(example.image, config.image_shape)
     except decode.UndecodableImageError as error:
       bad[number] = f"{found.example_name(name, number, example)} cannot be decoded: {error}"
 
@@ -52,7 +52,7 @@ def read_into_memory(
     raise UserError(
       f"{bad[first]} ({len(bad)} such images); accepted: images, or dataset.undecodable = 'skip'"
     )
-  check_labels(labels, found, name)
+  labels = checked_labels(labels, found, name)
   kept = np.setdiff1d(np.arange(count), list(bad))
   if not len(kept):
     raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")

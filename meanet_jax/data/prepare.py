@@ -57,7 +57,7 @@ def prepare(
     The directory of the set.
 
   Raises:
-    UserError: a set that TFDS does not know, archives that are missing, altered or damaged, a
+    UserError: a set or version that TFDS does not know, archives that are missing, altered or damaged, a
       failed download, or a disk that is full.
   """
   name = with_stock_parts(parse_name(text))
@@ -65,6 +65,13 @@ def prepare(
   if stock is None:
     raise UserError(
       f"{name} is not known to tensorflow-datasets {tfds.__version__}; accepted: one of its sets"
+    )
+  versions = {with_stock_parts(name._replace(version=None)).version}
+  versions |= {str(version) for version in stock.SUPPORTED_VERSIONS}
+  if name.version not in versions:
+    raise UserError(
+      f"{name} is a version that tensorflow-datasets {tfds.__version__} cannot prepare; "
+      f"accepted: {', '.join(sorted(versions))}"
     )
   root = Path(data_dir).expanduser().absolute()
   target = set_path(name, root)

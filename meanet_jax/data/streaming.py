@@ -17,7 +17,7 @@ from meanet_jax.console import Reporter
 from meanet_jax.data import decode
 from meanet_jax.data.index import split_index
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.prepared import PreparedSet, read_examples
+from meanet_jax.data.prepared import PreparedSet, read_example
 from meanet_jax.data.splits import Numbers, padded, parts_of_batches
 from meanet_jax.errors import UserError
 
@@ -40,12 +40,11 @@ class Records:
     Raises:
       UserError: damaged records, or an image that cannot be decoded, by name.
     """
-    numbers = [int(number) for number in numbers]
     images = []
-    examples = read_examples(self.examples, numbers, self.found, self.split)
-    for place, (number, example) in enumerate(zip(numbers, examples, strict=True)):
+    for place, number in enumerate(map(int, numbers)):
+      example = read_example(self.examples, number, self.found, self.split)
       try:
-        images.append(to_pixels(place, example[self.found.image]))
+        images.append(to_pixels(place, example.image))
       except decode.UndecodableImageError as error:
         name = self.found.example_name(self.split, number, example)
         raise UserError(f"{name} cannot be decoded: {error}") from error
@@ -143,7 +142,7 @@ def open_stream(
     UserError: a damaged record file, a label that is no class, or an undecodable image.
   """
   index = split_index(found, name, reporter)
-  records = Records(found, name, found.encoded(name))
+  records = Records(found, name, found.records(name))
   bad = index.undecodable
   if len(bad) and config.undecodable == "error":
     records.decoded(bad[:1], lambda _, encoded: decode.centre(encoded, config.image_shape))

@@ -3,18 +3,16 @@
 import concurrent.futures
 import os
 from collections.abc import Callable
-from typing import Any
-
 from meanet_jax.console import Reporter
-from meanet_jax.data.prepared import PreparedSet, read_examples
+from meanet_jax.data.prepared import Example, PreparedSet, read_example
 
-CHUNK = 1000  # examples whose encoded images are in memory together
+CHUNK = 1000  # examples between two signs of progress
 
 
 def visit(
   found: PreparedSet,
   split: str,
-  read: Callable[[int, dict[str, Any]], None],
+  read: Callable[[int, Example], None],
   what: str,
   reporter: Reporter,
 ) -> None:
@@ -23,21 +21,25 @@ def visit(
   Args:
     found: the set.
     split: of it, or a slice of one.
-    read: called by several threads at once: Pillow decodes without Python's lock.
+    read: called by several threads at once: images are decoded without Python's lock.
     what: is being done, for the progress.
     reporter: progress.
 
   Raises:
     UserError: record files that are damaged, and what `read` raises.
   """
-  examples = found.encoded(split)
-  count = len(examples)
+  records = found.records(split)
+  count = len(records)
+
+  def read_one(number: int) -> None:
+    read(number, read_example(records, number, found, split))
+
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     reporter.progress(f"{what} {found.name} {split}", count) as advance,
   ):
     for start in range(0, count, CHUNK):
       numbers = range(start, min(start + CHUNK, count))
-      for _ in pool.map(read, numbers, read_examples(examples, numbers, found, split)):
+      for _ in pool.map(read_one, numbers):
         pass
       advance(len(numbers), "")

@@ -25,6 +25,7 @@ class ConvNorm(nn.Module):
 
   Input [b, h, w, c], output [b, ceil(h / stride), ceil(w / stride), width] for odd kernels.
 
+  scale_init: the batch norm's scale to begin with.
   axis_name: the mapped axis over which batch statistics are averaged; None within one device.
   """
 
@@ -33,6 +34,7 @@ class ConvNorm(nn.Module):
   stride: int = 1
   groups: int = 1
   activation: Callable[[Array], Array] | None = nn.relu
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -57,6 +59,7 @@ class ConvNorm(nn.Module):
       momentum=NORM_MOMENTUM,
       epsilon=NORM_EPSILON,
       dtype=self.dtype,
+      scale_init=self.scale_init,
       axis_name=self.axis_name if train else None,
       name="norm",
     )(x)

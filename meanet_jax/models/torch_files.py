@@ -54,18 +54,7 @@ def read_state_dict(path: str) -> StateDict:
     return reader(Path(path))
   except UserError:
     raise
-  except (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    safetensors.SafetensorError,
-  ) as error:
+  except Exception as error:  # whatever a damaged pickle or archive makes its reader raise
     raise UserError(
       f"weights {path!r} cannot be read ({type(error).__name__}: {error}); "
       "accepted: a whole .npz, .safetensors or .pth file"

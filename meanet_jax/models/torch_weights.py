@@ -40,8 +40,7 @@ def load_pretrained(
     UserError: an entry that is missing, extra, misshapen, not a number, or not finite.
   """
   expected = {path: torch_name(path, structure) for path in flatten_dict(abstract)}
-  # Counts batches in training; an old file has none, and nothing reads it.
-  given = {n: a for n, a in state_dict.items() if not n.endswith(".num_batches_tracked")}
+  given = _without_counters(state_dict, set(expected.values()))
   _check_names(set(expected.values()), set(given), source)
   converted = sorted({str(array.dtype) for array in given.values() if array.dtype != np.float32})
   shapes = flatten_dict(abstract)
@@ -113,6 +112,15 @@ def _stage_and_block(name: str) -> tuple[int, int]:
   return int(stage.removeprefix("stage")), int(block.removeprefix("block"))
 
 
+def _without_counters(state_dict: StateDict, expected: set[str]) -> StateDict:
+  """Without batch norms' counts of batches: a file by PyTorch before 0.4.1 has none, and here they
+  are not read. A count of a batch norm that the network does not have stays, as an extra entry.
+  """
+  norms = [name.removesuffix("running_mean") for name in expected if name.endswith("running_mean")]
+  counters = {f"{norm}num_batches_tracked" for norm in norms}
+  return {name: array for name, array in state_dict.items() if name not in counters}
+
+
 def _check_names(expected: set[str], given: set[str], source: str) -> None:
   for what, names in (("misses", expected - given), ("has the extra", given - expected)):
     if names:
@@ -135,7 +143,8 @@ def _convert(
     raise UserError(
       f"weights {source!r}: {name!r} has shape {array.shape}; accepted: {wanted}{hint}"
     )
-  array = array.astype(np.float32)
+  with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+    array = array.astype(np.float32)
   if not np.isfinite(array).all():
     raise UserError(f"weights {source!r}: {name!r} has values that are not finite; accepted: none")
   if path[-1] != "kernel":

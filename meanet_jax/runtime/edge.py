@@ -129,7 +129,7 @@ class EdgeClassifier:
       raise UserError(
         f"{path} cannot be run: {error}; accepted: signatures main and extension"
       ) from error
-    self._check_input(path, runners)
+    self._check_signatures(path, runners)
     self._main, self._extension = runners
 
   def classify(self, images: np.ndarray) -> list[Answer]:
@@ -271,7 +271,7 @@ class EdgeClassifier:
       accepted = ", ".join(map(str, shape))
       raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
 
-  def _check_input(self, path: Path, runners: list[Any]) -> None:
+  def _check_signatures(self, path: Path, runners: list[Any]) -> None:
     expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
     for runner in runners:
       image = runner.get_input_details()["image"]
@@ -280,6 +280,14 @@ class EdgeClassifier:
         raise UserError(
           f"{path} takes images {found[1]} {found[0]}; "
           f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
+        )
+    named = (self.manifest.class_names, self.manifest.hard_classes)
+    for name, runner, classes in zip(("main", "extension"), runners, named, strict=True):
+      width = int(runner.get_output_details()["logits"]["shape"][-1])
+      if width != len(classes):
+        raise UserError(
+          f"{path} has {width} classes at exit {name}; "
+          f"accepted: {len(classes)}, as {manifests.MANIFEST} says"
         )
 
 

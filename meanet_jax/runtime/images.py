@@ -16,6 +16,8 @@ except ModuleNotFoundError as error:  # a device that is handed pixels needs no 
   Image = ImageOps = None  # type: ignore[assignment]
 
 _MODES = {1: "L", 3: "RGB"}
+# More than 8 bits per channel, which Pillow would not scale but clip at 255.
+_DEEP = ("I", "F")
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
@@ -30,7 +32,8 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
     shape: height, width, channels (1 or 3).
 
   Raises:
-    UserError: a file that is missing or no image, another number of channels, or no Pillow.
+    UserError: a file that is missing or no image, more than 8 bits per channel, another number of
+      channels, or no Pillow.
   """
   height, width, channels = shape
   if channels not in _MODES:
@@ -38,6 +41,11 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
   pillow()
   try:
     with Image.open(path) as file:
+      if file.mode.startswith(_DEEP):
+        raise UserError(
+          f"image {path} has mode {file.mode}, more than 8 bits per channel; "
+          f"accepted: 8 bits, for {height}x{width} {_MODES[channels]}"
+        )
       image = ImageOps.exif_transpose(file).convert(_MODES[channels])
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
     raise UserError(f"image {path} cannot be read: {error}; accepted: an image file") from error

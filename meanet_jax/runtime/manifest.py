@@ -158,6 +158,10 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
   wrong = [c for c in manifest.hard_classes if not 0 <= c < classes]
   if wrong or not manifest.hard_classes:
     raise ValueError(f"hard_classes is {list(manifest.hard_classes)} with {classes} classes")
+  if min(*manifest.image_shape, manifest.batch_size) < 1:
+    raise ValueError(
+      f"image_shape is {list(manifest.image_shape)} and batch_size {manifest.batch_size}"
+    )
   missing = missing_thresholds(manifest.policy, manifest.thresholds)
   if missing:
     raise ValueError(f"thresholds.{missing[0]} is null, and the policy compares with it")

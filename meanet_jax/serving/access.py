@@ -71,7 +71,7 @@ class Guard:
       return await self._refuse(send, 401, "token", "the bearer token is missing or wrong")
     try:
       async with asyncio.timeout(self._timeout):
-        body = await self._read(receive, headers.get(b"content-length", b"0"))
+        body = await self._read(receive)
     except TimeoutError:
       return await self._refuse(send, 408, "slow", f"no whole body within {self._timeout:g} s")
     if body is None:
@@ -85,19 +85,22 @@ class Guard:
 
     return await self._app(scope, replay, send)
 
-  async def _read(self, receive: _Receive, announced: bytes) -> bytes | None:
-    """The whole body; None for one that is too long."""
-    if announced.isdigit() and int(announced[:20]) > self._max_bytes:
-      return None
+  async def _read(self, receive: _Receive) -> bytes | None:
+    """The whole body; None for one that is too long.
+
+    Of that some more is read and forgotten: a client that still sends would not see the answer.
+    """
     parts, length, more = [], 0, True
-    while more:
+    while more and length <= 4 * self._max_bytes:
       message = await receive()
-      parts.append(message.get("body", b""))
-      length += len(parts[-1])
-      if length > self._max_bytes:
-        return None
+      part = message.get("body", b"")
+      length += len(part)
+      if length <= self._max_bytes:
+        parts.append(part)
+      else:
+        parts.clear()
       more = message.get("more_body", False)
-    return b"".join(parts)
+    return b"".join(parts) if length <= self._max_bytes else None
 
   async def _refuse(self, send: _Send, status: int, reason: str, error: str) -> None:
     self._metrics.refused.labels(reason).inc()

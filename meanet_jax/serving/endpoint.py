@@ -4,10 +4,11 @@ import asyncio
 from typing import Any
 
 import numpy as np
-from kserve import InferOutput, InferRequest, InferResponse, Model
+from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ServerNotReady
 from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.infer_type import RequestedOutput
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 
 from meanet_jax.routing.scores import scores
@@ -25,7 +26,12 @@ from meanet_jax.runtime.protocol import (
 from meanet_jax.serving.batching import Batcher, OverloadedError
 from meanet_jax.serving.metrics import Metrics
 from meanet_jax.serving.model import CloudRun
-from meanet_jax.serving.payload import parse_binary, read_images, requested_outputs
+from meanet_jax.serving.payload import (
+  RequestError,
+  parse_binary,
+  read_images,
+  requested_outputs,
+)
 
 _TYPES = {CLASS: "INT32", PROBABILITY: "FP32", LOGITS: "FP32"}
 
@@ -75,12 +81,12 @@ class CloudEndpoint(Model):
     """
     del headers, response_headers
     try:
-      outputs = requested_outputs(payload)
+      outputs = requested_outputs([output.name for output in payload.request_outputs or []])
       images = await self._read(payload)
       logits = await self._batcher.submit(images)
-    except InvalidInput:
+    except RequestError as error:
       self._metrics.refused.labels("invalid").inc()
-      raise
+      raise InvalidInput(str(error)) from error
     except OverloadedError as error:
       self._metrics.refused.labels("busy").inc()
       raise BusyError(str(error)) from error
@@ -110,8 +116,8 @@ class CloudEndpoint(Model):
   async def _read(self, payload: InferRequest) -> np.ndarray:
     if payload.inputs and payload.inputs[0].name == ENCODED:
       # Decoding takes long enough to keep other requests waiting.
-      return await asyncio.to_thread(read_images, payload, self._shape, self._max_images)
-    return read_images(payload, self._shape, self._max_images)
+      return await asyncio.to_thread(read_images, payload.inputs, self._shape, self._max_images)
+    return read_images(payload.inputs, self._shape, self._max_images)
 
 
 def _output(name: str, values: np.ndarray) -> InferOutput:
@@ -128,6 +134,17 @@ class CloudDataPlane(DataPlane):
     self, body: bytes | InferenceRequest, headers: dict, model_name: str
   ) -> InferRequest:
     """See KServe's. Raises InvalidInput for whatever is wrong with the body."""
-    if isinstance(body, bytes):
-      return parse_binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
-    return super().decode_inference_request(body, headers, model_name)
+    if not isinstance(body, bytes):
+      return super().decode_inference_request(body, headers, model_name)
+    try:
+      read = parse_binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
+    except RequestError as error:
+      raise InvalidInput(str(error)) from error
+    return InferRequest(
+      model_name,
+      [InferInput(given.name, given.shape, given.datatype) for given in read.inputs],
+      request_id=read.id,
+      raw_inputs=[given.data for given in read.inputs],
+      parameters=read.parameters,
+      request_outputs=[RequestedOutput(*output) for output in read.outputs] or None,
+    )

@@ -15,7 +15,7 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory, read_json
-from meanet_jax.training.parallel import map_forward, replicate, shard, unshard
+from meanet_jax.training.parallel import map_forward, replicate, shard
 from meanet_jax.training.pipeline import load_cloud
 from meanet_jax.training.steps import exit_logits, make_forward
 
@@ -78,7 +78,8 @@ class CloudModel:
     """Logits of 1 to `sizes[-1]` images."""
     size = next(size for size in self.sizes if size >= len(images))
     batch, real = padded(images, size)
-    return exit_logits(unshard(self._mapped(self._variables, shard(batch))), Exits.CLOUD)[:real]
+    outputs = self._mapped(self._variables, shard(batch))
+    return np.asarray(exit_logits(outputs, Exits.CLOUD))[:real]
 
 
 def batch_sizes(max_batch: int, devices: int) -> list[int]:

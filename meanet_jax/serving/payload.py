@@ -1,57 +1,104 @@
-"""From a request of the protocol to pixels. Whatever is wrong ends as KServe's `InvalidInput`."""
+"""From a request of the protocol to pixels, without KServe.
+
+Its classes of the protocol's messages cannot be loaded beside tritonclient's, which tests use.
+"""
 
 import base64
 import io
 import struct
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import orjson
 from jaxtyping import UInt8
-from kserve import InferInput, InferRequest
-from kserve.errors import InvalidInput
-from kserve.protocol.infer_type import RequestedOutput
 from PIL import Image
 
-from meanet_jax.runtime.protocol import CLASS, ENCODED, IMAGE, LOGITS, MODEL, PROBABILITY
+from meanet_jax.runtime.protocol import CLASS, ENCODED, IMAGE, LOGITS, PROBABILITY
 
 OUTPUTS = (CLASS, PROBABILITY, LOGITS)
 _MODES = {1: "L", 3: "RGB"}
 _TYPES = {IMAGE: "UINT8", ENCODED: "BYTES"}
 
 
+class RequestError(ValueError):
+  """Something wrong with a request; the message is what the client is told."""
+
+
+@runtime_checkable
+class Tensor(Protocol):
+  """An input as KServe's `InferInput` has it: names and numbers as they came, unchecked."""
+
+  @property
+  def name(self) -> str:
+    """Of the input."""
+    ...
+
+  @property
+  def datatype(self) -> str:
+    """Of the protocol."""
+    ...
+
+  @property
+  def shape(self) -> Sequence[int]:
+    """As the request says."""
+    ...
+
+  def as_numpy(self) -> np.ndarray:
+    """The values in that shape, or an error."""
+    ...
+
+
+class BinaryTensor(NamedTuple):
+  """An input of `parse_binary`. shape: no negative numbers. data: its bytes."""
+
+  name: str
+  datatype: str
+  shape: list[int]
+  data: bytes
+
+
+class BinaryRequest(NamedTuple):
+  """What `parse_binary` reads. outputs: names with their parameters."""
+
+  id: str | None
+  parameters: dict[str, Any] | None
+  inputs: list[BinaryTensor]
+  outputs: list[tuple[str, dict[str, Any] | None]]
+
+
 def read_images(
-  request: InferRequest, shape: tuple[int, ...], max_images: int
+  inputs: Sequence[Tensor], shape: tuple[int, ...], max_images: int
 ) -> UInt8[np.ndarray, "b h w c"]:
   """The pixels of a request's one input, `image` or `encoded`.
 
   Args:
-    request: as KServe read it, values unchecked.
+    inputs: of the request.
     shape: height, width, channels of the network's images.
     max_images: per request.
 
   Raises:
-    InvalidInput: wrong names, types, shapes or number of values; an image that cannot be decoded or
+    RequestError: wrong names, types, shapes or number of values; an image that cannot be decoded or
       is of another size, which its header tells before anything is decoded.
   """
-  if len(request.inputs) != 1 or request.inputs[0].name not in _TYPES:
-    names = ", ".join(repr(given.name) for given in request.inputs[:5]) or "none"
-    raise InvalidInput(f"inputs are {names}; accepted: one, '{IMAGE}' or '{ENCODED}'")
-  given = request.inputs[0]
+  if len(inputs) != 1 or inputs[0].name not in _TYPES:
+    names = ", ".join(repr(given.name) for given in inputs[:5]) or "none"
+    raise RequestError(f"inputs are {names}; accepted: one, '{IMAGE}' or '{ENCODED}'")
+  given = inputs[0]
   if given.datatype != _TYPES[given.name]:
-    raise InvalidInput(f"input '{given.name}' is {given.datatype}; accepted: {_TYPES[given.name]}")
+    raise RequestError(f"input '{given.name}' is {given.datatype}; accepted: {_TYPES[given.name]}")
   expected = shape if given.name == IMAGE else ()
   found = list(given.shape)
   # With dimensions that are no negative numbers NumPy cannot be led to guess.
   if len(found) != 1 + len(expected) or tuple(found[1:]) != expected:
     wanted = ", ".join(map(str, ("B", *expected)))
-    raise InvalidInput(f"input '{given.name}' has shape {found[:8]}; accepted: [{wanted}]")
+    raise RequestError(f"input '{given.name}' has shape {found[:8]}; accepted: [{wanted}]")
   if not 1 <= found[0] <= max_images:
-    raise InvalidInput(f"a request of {found[0]} images; accepted: 1 to {max_images}")
+    raise RequestError(f"a request of {found[0]} images; accepted: 1 to {max_images}")
   try:
     values = given.as_numpy()
   except (ValueError, TypeError, OverflowError, struct.error) as error:
-    raise InvalidInput(
+    raise RequestError(
       f"input '{given.name}' does not hold what its shape and type say: {error}"
     ) from error
   if given.name == IMAGE:
@@ -67,18 +114,18 @@ def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
     shape: height, width, channels that it must have.
 
   Raises:
-    InvalidInput: something else, or an image of another size or kind.
+    RequestError: something else, or an image of another size or kind.
   """
   height, width, channels = shape
   try:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as file:
       if file.size != (width, height) or file.mode != _MODES.get(channels):
-        raise InvalidInput(
+        raise RequestError(
           f"an encoded image is {file.width}x{file.height} {file.mode}; "
           f"accepted: {width}x{height} {_MODES.get(channels, 'none')}"
         )
       return np.asarray(file, np.uint8).reshape(shape)
-  except InvalidInput:
+  except RequestError:
     raise
   except (
     OSError,
@@ -87,25 +134,22 @@ def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
   ) as error:
-    raise InvalidInput("an encoded image cannot be decoded; accepted: PNG or JPEG") from error
+    raise RequestError("an encoded image cannot be decoded; accepted: PNG or JPEG") from error
 
 
-def requested_outputs(request: InferRequest) -> tuple[str, ...]:
-  """Names of the outputs that a request asks for: all, unless it names some.
+def requested_outputs(names: Sequence[str]) -> tuple[str, ...]:
+  """Which outputs to answer: those that a request names, or all.
 
   Raises:
-    InvalidInput: a name that there is not.
+    RequestError: a name that there is not.
   """
-  if not request.request_outputs:
-    return OUTPUTS
-  names = tuple(output.name for output in request.request_outputs)
   unknown = [name for name in names if name not in OUTPUTS]
   if unknown:
-    raise InvalidInput(f"output '{unknown[0]}' is unknown; accepted: {', '.join(OUTPUTS)}")
-  return tuple(dict.fromkeys(names))
+    raise RequestError(f"output '{unknown[0]}' is unknown; accepted: {', '.join(OUTPUTS)}")
+  return tuple(dict.fromkeys(names)) or OUTPUTS
 
 
-def parse_binary(body: bytes, json_length: str | None) -> InferRequest:
+def parse_binary(body: bytes, json_length: str | None) -> BinaryRequest:
   """A REST request whose tensors follow its JSON (the protocol's binary data extension).
 
   KServe's own reader turns BYTES that are no UTF-8, which images never are, into an error.
@@ -115,46 +159,45 @@ def parse_binary(body: bytes, json_length: str | None) -> InferRequest:
     json_length: header `Inference-Header-Content-Length`.
 
   Raises:
-    InvalidInput: no such header, or a body that is something else.
+    RequestError: no such header, or a body that is something else.
   """
   if json_length is None or not json_length.isdecimal() or int(json_length) > len(body):
-    raise InvalidInput(
+    raise RequestError(
       f"header Inference-Header-Content-Length is {json_length}; "
       f"accepted: the length of the JSON, 0 to {len(body)}"
     )
-  length = int(json_length)
+  start = int(json_length)
   try:
-    header = orjson.loads(body[:length])
-    inputs, start = [], length
+    header = orjson.loads(body[:start])
+    inputs = []
     for given in header["inputs"]:
       size = _whole(given["parameters"]["binary_data_size"], len(body))
-      tensor = InferInput(
-        str(given["name"]),
-        [_whole(size, len(body)) for size in given["shape"]],
-        str(given["datatype"]),
-      )
-      inputs.append((tensor, body[start : start + size]))
+      shape = [_whole(dimension, len(body)) for dimension in given["shape"]]
+      data = body[start : start + size]
+      inputs.append(BinaryTensor(str(given["name"]), str(given["datatype"]), shape, data))
       start += size
     outputs = [
-      RequestedOutput(str(output["name"]), output.get("parameters"))
+      (str(output["name"]), _table(output.get("parameters")))
       for output in header.get("outputs") or []
     ]
     if start != len(body):
       raise ValueError(f"{len(body)} bytes, of which the inputs account for {start}")
-    identifier, parameters = header.get("id"), header.get("parameters")
+    identifier = header.get("id")
+    return BinaryRequest(
+      None if identifier is None else str(identifier),
+      _table(header.get("parameters")),
+      inputs,
+      outputs,
+    )
   except (ValueError, TypeError, AttributeError, KeyError) as error:
     found = f"no field {error}" if isinstance(error, KeyError) else str(error)
-    raise InvalidInput(f"the request cannot be read: {found}") from error
-  if not isinstance(parameters, dict | None) or not isinstance(identifier, str | None):
-    raise InvalidInput("'parameters' or 'id' is of another type than the protocol's")
-  return InferRequest(
-    MODEL,
-    [tensor for tensor, _ in inputs],
-    request_id=identifier,
-    raw_inputs=[data for _, data in inputs],
-    parameters=parameters,
-    request_outputs=outputs or None,
-  )
+    raise RequestError(f"the request cannot be read: {found}") from error
+
+
+def _table(value: Any) -> dict[str, Any] | None:
+  if not isinstance(value, dict | None):
+    raise ValueError(f"parameters are {value!r}")
+  return value
 
 
 def _whole(value: Any, most: int) -> int:
@@ -169,4 +212,4 @@ def _as_bytes(value: Any) -> bytes:
   try:
     return base64.b64decode(value, validate=True)
   except (ValueError, TypeError) as error:
-    raise InvalidInput("an encoded image in JSON is no base64") from error
+    raise RequestError("an encoded image in JSON is no base64") from error

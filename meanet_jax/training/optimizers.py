@@ -17,7 +17,9 @@ def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
   falls along half cosines, as in PyTorch; warm-up is the length of its rise. Momentum stays.
   """
   peak, warmup = config.learning_rate, config.warmup_epochs * steps_per_epoch
-  total = max(config.epochs * steps_per_epoch, 1)
+  total = config.epochs * steps_per_epoch
+  if not total:
+    return optax.constant_schedule(peak)  # no step is taken
   if config.schedule == "one_cycle":
     rise = warmup or max(round(RISE * total), 1)
     return optax.piecewise_interpolate_schedule(

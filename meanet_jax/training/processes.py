@@ -188,8 +188,10 @@ def _leave_alone(status: int) -> None:
   """Ends this process once it has said why, before JAX's own handler, which waits for others."""
 
   def leave() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    try:
+      sys.stdout.flush()
+      sys.stderr.flush()
+    finally:  # where nobody reads them any more, too
+      os._exit(status)
 
   atexit.register(leave)

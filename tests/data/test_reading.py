@@ -56,18 +56,20 @@ def test_a_set_is_read_whole_and_split_disjointly(pets, megabytes, reporter):
   assert dataset.class_names == ("cat", "dog")
   assert dataset.skipped == {"train": 0, "test": 0}
   expected = np.stack([central(image) for image, _ in examples(9, 100)])
-  np.testing.assert_array_equal(dataset.test.images_at(range(9)), expected)
+  # Resizing may differ from Pillow's by a grey level.
+  np.testing.assert_allclose(dataset.test.images_at(range(9)).astype(int), expected, atol=1)
   np.testing.assert_array_equal(dataset.test.labels, np.arange(9) % 2)
   # Every training image is in train or validation, once, with its label and class shares kept.
-  known = {central(image).tobytes(): label for image, label in examples(40)}
+  known = np.stack([central(image) for image, _ in examples(40)]).astype(int)
   seen = []
   for split, size in ((dataset.train, 30), (dataset.validation, 10)):
     assert len(split) == size
     assert abs(np.mean(split.labels) - 0.5) < 0.01
     for image, label in zip(split.images_at(range(size)), split.labels, strict=True):
-      assert known[image.tobytes()] == label
-      seen.append(image.tobytes())
-  assert len(set(seen)) == 40
+      same = np.flatnonzero(np.abs(known - image).max(axis=(1, 2, 3)) <= 1)
+      assert same % 2 == [label]  # one image, and this is its class
+      seen.append(same[0])
+  assert sorted(seen) == list(range(40))
 
 
 @pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])

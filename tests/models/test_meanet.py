@@ -7,7 +7,9 @@ import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.models.costs import block_macs
+from meanet_jax.models.layers import ConvNorm
 from meanet_jax.models.meanet import BLOCKS, Exits
+from meanet_jax.models.resnet import Bottleneck
 from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
 
@@ -116,3 +118,18 @@ def test_macs_of_blocks_by_hand(tiny):
   extension_block = 16 * 8 * (8 * 9 + 8 * 9)  # 8 channels in (concat), 8 out: identity shortcut
   assert macs.extension == stem_and_block + extension_block + 8 * 5
   assert macs.cloud == 64 * 8 * 9 + 16 * 8 * (8 * 9 + 8 * 9 + 8) + 8 * 10
+
+
+def test_a_fresh_bottleneck_is_its_shortcut():
+  """Else a deep ResNet enlarges rounding differences from block to block until they are noise."""
+  x = jax.random.normal(jax.random.key(0), (4, 6, 6, 8))
+  for width, stride in ((2, 1), (4, 2)):
+    block = Bottleneck(width, stride)
+    variables = block.init(jax.random.key(1), x, False)
+    found, _ = block.apply(variables, x, True, mutable=["batch_stats"])
+    expected = x
+    if "shortcut" in variables["params"]:
+      layer = ConvNorm(4 * width, kernel=1, stride=stride, activation=None)
+      own = {name: tree["shortcut"] for name, tree in variables.items()}
+      expected, _ = layer.apply(own, x, True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(found, jnp.maximum(expected, 0))

@@ -87,6 +87,16 @@ def test_a_truncated_file_is_refused(tmp_path, file, kept):
   assert "\n" not in str(caught.value)
 
 
+# A string of 2^62 bytes, a value that was never stored, lists 10,000 deep without an end.
+@pytest.mark.parametrize(
+  "damage", [b"\x8e" + (1 << 62).to_bytes(8, "little"), b"h\x05.", b"]" * 10_000 + b"."]
+)
+def test_a_damaged_pickle_is_refused(tmp_path, damage):
+  (tmp_path / "w.pth").write_bytes(b"\x80\x04" + damage)
+  with pytest.raises(UserError, match="cannot be read"):
+    read_state_dict(str(tmp_path / "w.pth"))
+
+
 def test_a_tensor_outside_its_storage_is_refused(tmp_path):
   """Strides in a file are not to be trusted: they could reach any memory of the process."""
   with zipfile.ZipFile(WEIGHTS / "views.pth") as source:

@@ -115,11 +115,13 @@ def test_other_blocks_are_those_of_a_run_without_pretrained_weights():
     ({"layer1.0.bn2.weight": None}, "misses entry 'layer1.0.bn2.weight'"),
     ({"fc.weight": None, "fc.bias": None}, "misses entry 'fc.bias' and 1 more"),
     ({"layer2.0.conv1.weight": np.ones(1, np.float32)}, "extra entry 'layer2.0.conv1.weight'"),
+    ({"bn9.num_batches_tracked": np.ones((), np.int64)}, "extra entry 'bn9.num_batches_tracked'"),
     (
       {"conv1.weight": np.ones((4, 3, 3, 3), np.float32)},
       "has shape (4, 3, 3, 3); accepted: (4, 1",
     ),
     ({"bn1.bias": np.array([0, 1, np.nan, 0], np.float32)}, "'bn1.bias' has values that are not"),
+    ({"bn1.bias": np.full(4, 1e300)}, "'bn1.bias' has values that are not"),
     ({"bn1.bias": np.zeros(4, np.int32)}, "'bn1.bias' is int32; accepted: floating point"),
     ({"fc.weight": np.ones((12, 4), np.float32)}, "(12, 4); accepted: (10, 4) (or reset_head=true"),
   ],

@@ -240,6 +240,8 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"hard_classes": []}, r"hard_classes is \[\] with 10 classes"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8', not one of uint8, float32"),
     ({"image_shape": [8, 8]}, "not enough values to unpack"),
+    ({"image_shape": [-8, 8, 1]}, r"image_shape is \[-8, 8, 1\]"),
+    ({"hard_classes": [1, 2]}, "has 5 classes at exit extension; accepted: 2, as edge.json says"),
     (
       {"image_shape": [9, 8, 1]},
       r"takes images uint8 \[1, 8, 8, 1\]; accepted: uint8 \[1, 9, 8, 1",

@@ -62,3 +62,10 @@ def test_what_is_no_image(tmp_path):
       read_image(path, (8, 8, 1))
   with pytest.raises(UserError, match="the network takes 4 channels; accepted from image files"):
     read_image(whole, (8, 8, 4))
+
+
+def test_deeper_images_are_refused_not_clipped(tmp_path):
+  deep = tmp_path / "deep.png"
+  Image.fromarray(np.full((4, 4), 30_000, np.uint16)).save(deep)
+  with pytest.raises(UserError, match=r"mode I;16, more than 8 .* accepted: 8 bits, for 4x4 L"):
+    read_image(deep, (4, 4, 1))

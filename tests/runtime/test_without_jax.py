@@ -41,6 +41,7 @@ def test_the_blocker_blocks():
     "routing.bandit",
     "routing.audit",
     "runtime.manifest",
+    "runtime.protocol",
   ],
 )
 def test_imports_with_numpy_alone(module):

@@ -1,6 +1,7 @@
 """The cloud tier as a real process on loopback: what it answers, and what it survives."""
 
 import base64
+import contextlib
 import gzip
 import io
 import signal
@@ -269,7 +270,10 @@ def test_what_else_rest_refuses(url, path, body, type, status):
 )
 def test_garbage_on_either_port_is_survived(cloud_server, channel, url, data):
   for port in (cloud_server.http_port, cloud_server.grpc_port):
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with (
+      contextlib.suppress(ConnectionError),  # it may hang up before it has heard everything
+      socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+    ):
       connection.sendall(data)
   infer(channel, image_request(SMALL))
   assert requests.get(f"{url}/v2/health/ready", timeout=60).json() == {"ready": True}

@@ -72,6 +72,13 @@ def test_one_cycle_of_very_few_steps_stays_within_its_peak(steps):
   assert all(0 < rate <= 0.4 * (1 + 1e-6) for rate in found)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle"])
+def test_a_stage_of_no_epochs_has_a_schedule_all_the_same(schedule):
+  """Pretrained weights that are kept: what the configuration says of training is not looked at."""
+  config = dataclasses.replace(BASE, schedule=schedule, epochs=0, warmup_epochs=2)
+  assert float(make_schedule(config, 4)(0)) == pytest.approx(0.4)
+
+
 def gradients(step: int) -> np.ndarray:
   return np.random.default_rng(step).normal(size=5)
 

@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 
   @classmethod
   def of(cls, process: subprocess.Popen) -> "Ended":
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=600)
     # Gloo, which is XLA's way between processes on CPU, speaks for itself.
     out = "".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]"))
     return cls(process.returncode, out, error)
