@@ -122,9 +122,7 @@ def in_memory() -> list[str]:
   pairs = _pairs(with_input, without_input)
   times = _medians({"alone": lambda: alone(resident, batches(0)), "memcpy": lambda: source.copy()})
   step = statistics.median(without for _, without in pairs)
-  low, cost, high = np.quantile(
-    [with_ / without - 1 for with_, without in pairs], (0.25, 0.5, 0.75)
-  )
+  low, cost, high = np.quantile([with_ / without - 1 for with_, without in pairs], (0.25, 0.5, 0.75))
   batch = settings.batch_size
   return [
     "## In memory",
