@@ -4,7 +4,7 @@ State and images have no device axis (`in_axes=None`): every device holds all of
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,9 +25,11 @@ ACROSS_DEVICES = Reduce(
 )
 
 
-def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
+def check_batch_size(
+  batch_size: int, field: str, accumulate: int = 1, devices: int | None = None
+) -> None:
   """Refuses a global batch that the devices, or a step's micro-batches, cannot share evenly."""
-  devices = jax.local_device_count()
+  devices = devices or jax.local_device_count()
   if batch_size % (devices * accumulate):
     accepted = f"the {devices} devices"
     if accumulate > 1:
@@ -77,14 +79,24 @@ def fetch(store: Batch, batch: Batch) -> Batch:
   }
 
 
-def map_train_step(step: TrainStep) -> Callable[..., Any]:
-  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused."""
+def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Callable[..., Any]:
+  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused.
+
+  Args:
+    step: of one shard.
+    devices: those to compile for, if they are not this program's own.
+  """
 
   def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
     return step(state, fetch(store, batch), key)
 
   return jax.pmap(
-    on_device, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=(0,)
+    on_device,
+    axis_name=AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=None,
+    donate_argnums=(0,),
+    devices=devices,
   )
 
 
