@@ -1,4 +1,4 @@
-"""The roofline: what arithmetic and memory allow at most (Williams, Waterman and Patterson 2009)."""
+"""The roofline (Williams, Waterman and Patterson 2009): what arithmetic and memory allow."""
 
 import dataclasses
 

@@ -6,8 +6,8 @@ import math
 from meanet_jax.config import DatasetConfig
 from meanet_jax.errors import UserError
 
-# Training and test images, by TFDS's catalogue (www.tensorflow.org/datasets/catalog) and, for digits,
-# scikit-learn. ImageNet's test images are its public validation images.
+# Training and test images, by TFDS's catalogue (www.tensorflow.org/datasets/catalog) and, for
+# digits, scikit-learn. ImageNet's test images are its public validation images.
 SIZES = {
   "cifar10": (50_000, 10_000),
   "cifar100": (50_000, 10_000),
@@ -43,8 +43,8 @@ def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
   whole = not {"[", "+"} & set(config.train_split)
   if count is None and not (config.name in SIZES and whole):
     raise UserError(
-      f"flag --num_train is missing, and {config.name} {config.train_split} is not a whole split of "
-      f"{', '.join(SIZES)}; accepted: the number of its images"
+      f"flag --num_train is missing, and {config.name} {config.train_split} is not a whole split "
+      f"of {', '.join(SIZES)}; accepted: the number of its images"
     )
   train, test = SIZES[config.name] if count is None else (count, 0)
   in_memory = (train + test) * math.prod(config.image_shape) <= config.in_memory_mb * 1e6

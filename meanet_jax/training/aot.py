@@ -23,8 +23,8 @@ from meanet_jax.config import Config
 from meanet_jax.console import Reporter
 from meanet_jax.cost.chips import Chip
 from meanet_jax.cost.roofline import roofline
-from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.sizes import TrainingImages, training_images
+from meanet_jax.errors import UserError
 from meanet_jax.training import stages
 from meanet_jax.training.compiled import (
   DoesNotFitError,
@@ -34,6 +34,16 @@ from meanet_jax.training.compiled import (
 )
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.topology import open_slice
+
+_config = cli.define_config_flag()
+_TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice: chip and shape, such as v5e:4x8.")
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", None, "Global batch of every stage, in place of its own.", lower_bound=1
+)
+_NUM_TRAIN = flags.DEFINE_integer(
+  "num_train", None, "Training images, of a set whose size is not known.", lower_bound=1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
 GIB = 2**30
 
@@ -169,7 +179,10 @@ def plan(
     images = every
     if stage.images == "hard":
       images = every.hard(config.num_hard, config.dataset.num_classes)
-    check_split_size(images.count, size, stage.name)
+    if images.count < size:
+      raise UserError(
+        f"{field} is {size}; accepted: at most {images.count}, the images of stage {stage.name}"
+      )
     work.append((stage, images, size))
   return chip, [
     plan_stage(stage, config, images, chip, devices, size, say) for stage, images, size in work
@@ -204,7 +217,7 @@ def show(topology: str, chip: Chip, plans: Sequence[StagePlan], console: Console
     )
   console.print(table)
   for stage in plans:
-    if not stage.fits:
+    if stage.missing_bytes is not None:
       largest = stage.largest_batch_size
       fitting = "no batch fits" if largest is None else f"the largest batch that fits is {largest}"
       console.print(
@@ -231,13 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  _config = cli.define_config_flag()
-  _TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice: chip and shape, such as v5e:4x8.")
-  _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", None, "Global batch of every stage, in place of its own.", lower_bound=1
-  )
-  _NUM_TRAIN = flags.DEFINE_integer(
-    "num_train", None, "Training images, of a set whose size is not known.", lower_bound=1
-  )
-  _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
   cli.run(main)

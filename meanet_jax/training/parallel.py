@@ -79,7 +79,7 @@ def fetch(store: Batch, batch: Batch) -> Batch:
   }
 
 
-def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Callable[..., Any]:
+def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any:
   """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused.
 
   Args:

@@ -13,8 +13,8 @@ from meanet_jax.errors import UserError
 
 # What libtpu reads when it is loaded. Nothing of it is a setting of the compiler: it asks no
 # metadata server which machine this is, and keeps its log (levels: 3 is fatal) off the terminal.
-# Another process may hold libtpu's lock, as any JAX process does where libtpu is installed; the lock
-# guards chips, which a compilation does not touch.
+# Another process may hold libtpu's lock, as any JAX process does where libtpu is installed; the
+# lock guards chips, which a compilation does not touch.
 ENVIRONMENT = {
   "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
   "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -30,8 +30,8 @@ ACCEPTED = "a chip and the slice's shape, such as v5e:4x8, v4:2x2x4, v5p:2x2x1 o
 def open_slice(name: str) -> tuple[Chip, list[Any]]:
   """The chip of a slice, and one device per chip.
 
-  This process is then for compiling alone: it computes on the CPU and leaves chips that this machine
-  may have to others.
+  This process is then for compiling alone: it computes on the CPU and leaves chips that this
+  machine may have to others.
 
   Args:
     name: chip and shape, as `v5e:4x8`.
