@@ -6,7 +6,7 @@ same in all. The mapped axis runs over the devices of process 0, then over those
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,9 +27,11 @@ ACROSS_DEVICES = Reduce(
 )
 
 
-def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
+def check_batch_size(
+  batch_size: int, field: str, accumulate: int = 1, devices: int | None = None
+) -> None:
   """Refuses a global batch that the devices, or a step's micro-batches, cannot share evenly."""
-  devices = jax.device_count()
+  devices = devices or jax.device_count()
   if batch_size % (devices * accumulate):
     accepted = f"the {devices} devices"
     if accumulate > 1:
@@ -79,14 +81,24 @@ def fetch(store: Batch, batch: Batch) -> Batch:
   }
 
 
-def map_train_step(step: TrainStep) -> Callable[..., Any]:
-  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused."""
+def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any:
+  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused.
+
+  Args:
+    step: of one shard.
+    devices: those to compile for, if they are not this program's own.
+  """
 
   def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
     return step(state, fetch(store, batch), key)
 
   return jax.pmap(
-    on_device, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=(0,)
+    on_device,
+    axis_name=AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=None,
+    donate_argnums=(0,),
+    devices=devices,
   )
 
 
