@@ -199,16 +199,12 @@ class _Program:
         [
           seat.constants(
             self.padded_steps,
-            there.index(number)
-            if (number := wave.sources.index(seat.source)) in there
-            else 0,
+            there.index(number) if (number := wave.sources.index(seat.source)) in there else 0,
           )
           for seat in filled
         ]
       )
-    keys = [
-      jax.random.key_data(stage_key(source.seed, self.stage.name)) for source in wave.sources
-    ]
+    keys = [jax.random.key_data(stage_key(source.seed, self.stage.name)) for source in wave.sources]
     to_hard = None
     if self.stage.name == "edge" and self.stage.images == "all":
       maps = {seat.source: seat.to_hard for _, _, seat in wave.seated()}

@@ -175,9 +175,7 @@ def take_seat(
     stage, variables, make_optimizer(settings, steps_per_epoch), settings.ema_decay > 0
   )
   kept = config.logging
-  with open_checkpoints(
-    run.checkpoints_path(stage.name), kept.keep, kept.keep_best
-  ) as checkpoints:
+  with open_checkpoints(run.checkpoints_path(stage.name), kept.keep, kept.keep_best) as checkpoints:
     state, unlogged, begin = begun(fresh, checkpoints)
     metrics = MetricsFile(run.metrics_path)
     metrics.rewind(stage.name, begin)

@@ -121,9 +121,7 @@ def _column(text: str, axis: str) -> tuple[str, list[Any]]:
 
 def _listed(text: str, axis: str) -> Settings:
   if not (text.startswith("{") and text.endswith("}")):
-    raise UserError(
-      f"grid axis {axis.strip()!r} has {text!r}; accepted: {{FIELD=VALUE, ...}}, ..."
-    )
+    raise UserError(f"grid axis {axis.strip()!r} has {text!r}; accepted: {{FIELD=VALUE, ...}}, ...")
   pairs = [_assignment(part, axis) for part in _split(text[1:-1], ",")]
   if not pairs:
     raise UserError(f"grid axis {axis.strip()!r} has an empty point; accepted: at least one field")
@@ -133,9 +131,7 @@ def _listed(text: str, axis: str) -> Settings:
 def _assignment(text: str, axis: str) -> tuple[str, str]:
   name, equals, value = text.partition("=")
   if not equals or not name.strip():
-    raise UserError(
-      f"grid axis {axis.strip()!r} has {text.strip()!r}; accepted: FIELD=VALUE,VALUE"
-    )
+    raise UserError(f"grid axis {axis.strip()!r} has {text.strip()!r}; accepted: FIELD=VALUE,VALUE")
   return name.strip(), value.strip()
 
 

@@ -1,4 +1,4 @@
-"""What a finished point is worth: every system's figures on validation, as eval.py has them on test."""
+"""What a finished point is worth: the systems of summary.json, with figures on validation."""
 
 from typing import Any
 
@@ -71,4 +71,3 @@ def stage_accuracies(member: Member) -> dict[str, float]:
   return {
     line["stage"]: line["validation_accuracy"] for line in lines if "validation_accuracy" in line
   }
-

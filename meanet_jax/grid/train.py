@@ -114,9 +114,7 @@ class _Group:
       raise TrainingStoppedError(
         f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
       )
-    train_members(
-      stage, left, self._model, self._dataset, self._grid, self._reporter, self._stop
-    )
+    train_members(stage, left, self._model, self._dataset, self._grid, self._reporter, self._stop)
 
   def _finished(self, member: Member, stage: Stage) -> bool:
     settings = member.config.stage(stage.name)

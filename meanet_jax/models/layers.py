@@ -68,7 +68,7 @@ class ConvNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-  """Flax's dropout, bit for bit, whose rate may be an array [] as well; Python's 0 costs nothing."""
+  """Flax's dropout, bit for bit, whose rate may be an array []; Python's 0 costs nothing."""
 
   rate: Any
 

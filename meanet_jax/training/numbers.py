@@ -25,6 +25,4 @@ class Numbers(NamedTuple):
   @classmethod
   def of(cls, config: StageConfig) -> "Numbers":
     """Those of a stage."""
-    return cls(
-      None, config.momentum, config.weight_decay, config.label_smoothing, config.ema_decay
-    )
+    return cls(None, config.momentum, config.weight_decay, config.label_smoothing, config.ema_decay)
