@@ -24,9 +24,9 @@ from meanet_jax.training.state import create_state
 UTILISATION = 0.25
 HOW = (
   "time: 2 x 3 x multiply-accumulates of the forward pass (the backward pass counted as two), and "
-  "validation, at {share:.0%} of {rate:.0f} Gflop/s, the rate of a matrix product that was timed "
-  "on this device; without compilation. Memory of a device: parameters, optimiser state and "
-  "averages from abstract shapes, activations that the backward pass keeps before XLA fuses any (an upper "
+  "validation, at {share:.0%} of {rate:.0f} Gflop/s, the rate of a matrix product timed on this "
+  "device; without compilation. Memory of a device: parameters, optimiser state and averages from "
+  "abstract shapes, activations that the backward pass keeps before XLA fuses any (an upper "
   "bound), and the images"
 )
 

@@ -1,4 +1,4 @@
-"""A small grid, trained once: an ordinary point, one whose every number differs, one that diverges."""
+"""A small grid, trained once: an ordinary point, one of other numbers, one that diverges."""
 
 import io
 from pathlib import Path
