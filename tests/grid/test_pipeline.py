@@ -1,6 +1,5 @@
 import csv
 import dataclasses
-import json
 import shutil
 import subprocess
 import sys
@@ -78,7 +77,7 @@ def test_a_finished_grid_is_left_alone(trained, tiny, axes, reporter, tmp_path):
 
 def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, axes, reporter, tmp_path):
   """Stopped in the middle of the stage main, between two lines of metrics, and in the edge stage."""
-  grid = GridConfig(axes=axes, batching="unroll")
+  """Stopped in the stage main, between two lines of metrics, and in the edge stage."""
   (group,) = plan(tiny, grid)
   dataset = load(tiny.dataset)
   workdir = tmp_path / "grid"

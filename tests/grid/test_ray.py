@@ -1,4 +1,4 @@
-"""Groups as tasks of a real Ray cluster of two nodes, one of whose workers is killed in the middle."""
+"""Groups as tasks of a Ray cluster of two nodes, a worker of which is killed in the middle."""
 
 import contextlib
 import dataclasses
