@@ -29,7 +29,6 @@ from meanet_jax.grid.step import (
 )
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.routing.classes import label_map
-from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import (
   devices_of_members,
   map_members,
@@ -39,7 +38,7 @@ from meanet_jax.training.parallel import (
 )
 from meanet_jax.training.pipeline import read_hard_classes
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.steps import exit_logits, stage_key
+from meanet_jax.training.steps import exit_logits, make_forward, stage_key
 
 PyTree = Any
 
@@ -74,6 +73,7 @@ def train_members(
   grid: GridConfig,
   reporter: Reporter,
   stop: Callable[[], bool],
+  tensorboard: bool = False,
 ) -> None:
   """Trains a stage of members of one group to its end, each from its own newest checkpoint.
 
@@ -88,6 +88,7 @@ def train_members(
     grid: how they are batched.
     reporter: progress.
     stop: asked after every round whether to save and end.
+    tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
     TrainingStoppedError: `stop` said so; checkpoints hold every step taken.
@@ -95,7 +96,10 @@ def train_members(
   """
   batching = choose_batching(grid.batching)
   with contextlib.ExitStack() as open_seats:
-    seats = [open_seats.enter_context(_seat(member, stage, dataset)) for member in members]
+    seats = []
+    for member in members:
+      seats.append(_seat(member, stage, dataset, tensorboard))
+      open_seats.callback(seats[-1].files.close)
     waves = _waves(seats, grid.per_device)
     # Compiled when the first wave calls them, and for no other: every wave has the same shapes.
     program = _Program(stage, seats, model, dataset, batching)
@@ -109,19 +113,15 @@ def train_members(
     reporter.say(f"point {member.point.name}: {found or f'stage {stage.name} finished'}")
 
 
-def _seat(
-  member: Member, stage: Stage, dataset: Dataset
-) -> contextlib.AbstractContextManager[Seat]:
-  train = dataset.train
-  if stage.name != "edge":
-    return take_seat(member, stage, len(train), None, None)
-  classes = read_hard_classes(member.run)
-  to_hard = label_map(classes, member.config.dataset.num_classes)
-  own = tuple(int(c) for c in classes)
-  if stage.images == "all":
-    return take_seat(member, stage, len(train), own, to_hard)
-  chosen, _ = hard_images(train, to_hard)
-  return take_seat(member, stage, len(chosen), own, to_hard)
+def _seat(member: Member, stage: Stage, dataset: Dataset, tensorboard: bool) -> Seat:
+  images, classes, to_hard = len(dataset.train), None, None
+  if Exits.EXTENSION in stage.exits:
+    found = read_hard_classes(member.run)
+    to_hard = label_map(found, member.config.dataset.num_classes)
+    classes = tuple(int(c) for c in found)
+    if stage.images == "hard":
+      images = len(hard_images(dataset.train, to_hard)[0])
+  return take_seat(member, stage, images, classes, to_hard, tensorboard)
 
 
 def _waves(seats: Sequence[Seat], per_device: int) -> list[Wave]:
@@ -338,8 +338,13 @@ def validation_logits(
   One after another through one compiled function: this is done at most once for a point.
   """
   config = members[0].config
-  forward = ForwardPass(model, exits, config.dataset, config.evaluation.batch_size)
+  # Not `ForwardPass`, which all processes of a run call together: these are this one's members.
+  forward = jax.jit(make_forward(model, exits, config.dataset))
   for member in members:
-    outputs = forward(replicate(member.variables), dataset.validation)
+    parts = []
+    for images, real in dataset.validation.batches(config.evaluation.batch_size):
+      outputs = jax.device_get(forward(member.variables, images))
+      parts.append(jax.tree.map(lambda x, real=real: x[:real], outputs))
+    whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     for exit in exits:
-      member.logits[exit] = exit_logits(outputs, exit)
+      member.logits[exit] = exit_logits(whole, exit)

@@ -17,11 +17,11 @@ from meanet_jax.grid.points import Point
 from meanet_jax.grid.step import Constants
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
-from meanet_jax.runs.checkpoints import StageCheckpoints, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
-from meanet_jax.runs.metrics import MetricsFile
-from meanet_jax.training.loop import StageLog, begun, saved
+from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
+from meanet_jax.training.loop import checked, saved
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
+from meanet_jax.training.stage_log import NO_SUMS, StageLog
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, create_state
 
@@ -66,7 +66,9 @@ class Member:
 class Seat:
   """A member in a stage: what it starts from, and where its metrics and checkpoints go.
 
-  state, begin: at its newest checkpoint. steps_per_epoch, steps: of the stage, for its images.
+  state, begin: at its newest checkpoint; fresh where there is none, and `kept` says which.
+  steps_per_epoch, steps: of the stage, for its images. classes, to_hard: its hard classes and their
+  label map, where the stage asks for them. lost: once it has diverged.
   """
 
   member: Member
@@ -74,10 +76,10 @@ class Seat:
   steps_per_epoch: int
   steps: int
   begin: int
+  kept: bool
   state: TrainState
   log: StageLog
-  metrics: MetricsFile
-  checkpoints: StageCheckpoints
+  files: StageFiles
   classes: tuple[int, ...] | None
   to_hard: Int[np.ndarray, " c"] | None
   lost: bool = False
@@ -98,36 +100,41 @@ class Seat:
     return self.takes(round) and (step == self.steps or step % every == 0)
 
   def record(self, round: int, sums: dict[str, Any]) -> None:
-    """Takes a step's metric sums; a loss that is not finite marks the member."""
+    """Takes a step's metric sums; one that is not finite marks the member."""
     step = self.begin + round + 1
     if not self.takes(round):
       return
-    try:
+    with self._marking(step):
       self.log.add(step, sums)
       if self.saves(round) or step % self.member.config.logging.every_steps == 0:
         self.log.flush()
-    except TrainingDivergedError as error:
-      self.lost = True
-      self.member.mark_diverged(self.stage.name, step, str(error))
 
   def save(self, round: int, state: TrainState, accuracy: float) -> None:
-    """Writes a validated checkpoint."""
+    """Writes a validated checkpoint, unless its numbers are not finite."""
     step = self.begin + round + 1
-    self.metrics.write(
-      self.stage.name, step, self.log.epoch(step), {"validation_accuracy": accuracy}
-    )
-    self.checkpoints.save(step, saved(state), accuracy)
+    self.files.metrics(step, self.log.epoch(step), {"validation_accuracy": accuracy})
+    with self._marking(step):
+      self.files.save(step, checked(saved(state), self.stage, step), accuracy)
+    self.log.paused()
 
   def keep(self, accuracy: float) -> None:
     """Writes pretrained weights that no step changes."""
-    self.checkpoints.save(0, saved(self.state), accuracy)
+    if not self.kept:
+      self.files.save(0, saved(self.state), accuracy)
 
   def stop(self, round: int, state: TrainState) -> None:
     """Writes a checkpoint between two that are validated."""
+    step = self.begin + round + 1
+    with self._marking(step):
+      self.files.save(step, checked(saved(state, self.log.sums()), self.stage, step))
+
+  @contextlib.contextmanager
+  def _marking(self, step: int) -> Iterator[None]:
     try:
-      self.checkpoints.save(self.begin + round + 1, saved(state, self.log.sums()))
+      yield
     except TrainingDivergedError as error:
-      self.member.mark_diverged(self.stage.name, self.begin + round + 1, str(error))
+      self.lost = True
+      self.member.mark_diverged(self.stage.name, step, str(error))
 
   def constants(self, padded_steps: int, source: int) -> Constants:
     """Its numbers; rates padded to so many steps."""
@@ -150,23 +157,24 @@ class Seat:
     )
 
 
-@contextlib.contextmanager
 def take_seat(
   member: Member,
   stage: Stage,
   images: int,
   classes: tuple[int, ...] | None,
   to_hard: Int[np.ndarray, " c"] | None,
-) -> Iterator[Seat]:
-  """A member's seat in a stage, from its newest checkpoint; everything on disk when it ends.
+  tensorboard: bool,
+) -> Seat:
+  """A member's seat in a stage, from its newest checkpoint; its files are to be closed.
 
   Args:
     member: with its variables.
     stage: not finished.
     images: how many it learns from.
     classes, to_hard: its hard classes and their label map, where the stage asks for them.
+    tensorboard: whether metrics are TensorBoard's events as well.
   """
-  config, run = member.config, member.run
+  config = member.config
   settings = config.stage(stage.name)
   steps_per_epoch = images // settings.batch_size
   needed = {*stage.trainable, *(("main",) if Exits.EXTENSION in stage.exits else ())}
@@ -174,22 +182,22 @@ def take_seat(
   fresh = create_state(
     stage, variables, make_optimizer(settings, steps_per_epoch), settings.ema_decay > 0
   )
-  kept = config.logging
-  with open_checkpoints(run.checkpoints_path(stage.name), kept.keep, kept.keep_best) as checkpoints:
-    state, unlogged, begin = begun(fresh, checkpoints)
-    metrics = MetricsFile(run.metrics_path)
-    metrics.rewind(stage.name, begin)
-    schedule = make_schedule(settings, steps_per_epoch)
-    yield Seat(
+  files = FilesOnDisk(member.run, stage.name, config.logging, tensorboard)
+  with closing_after_errors(files):
+    begin, kept = files.begin(saved(fresh))
+    unlogged = NO_SUMS if kept is None else kept.pop("sums")
+    return Seat(
       member=member,
       stage=stage,
       steps_per_epoch=steps_per_epoch,
       steps=settings.epochs * steps_per_epoch,
       begin=begin,
-      state=jax.device_get(state),
-      log=StageLog(stage.name, steps_per_epoch, metrics, schedule, unlogged),
-      metrics=metrics,
-      checkpoints=checkpoints,
+      kept=kept is not None,
+      state=jax.device_get(fresh if kept is None else fresh.replace(**kept)),
+      log=StageLog(
+        stage.name, steps_per_epoch, files, make_schedule(settings, steps_per_epoch), unlogged
+      ),
+      files=files,
       classes=classes,
       to_hard=to_hard,
     )

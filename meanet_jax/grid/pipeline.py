@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from meanet_jax.config import STAGE_NAMES, Config, GridConfig
 from meanet_jax.config_dict import differences, resolve, to_json
 from meanet_jax.console import Reporter
@@ -29,10 +31,7 @@ from meanet_jax.grid.report import (
 from meanet_jax.grid.train import point_path, train_points
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import read_json, write_json, write_text
-from meanet_jax.training.parallel import check_batch_size
-
-# Trains the points of a group; `here` and `on_ray` are two.
-Execute = Callable[[Sequence[Group]], None]
+from meanet_jax.training.processes import every, first, first_then_others, is_first
 
 
 def plan(config: Config, grid: GridConfig) -> list[Group]:
@@ -44,7 +43,6 @@ def plan(config: Config, grid: GridConfig) -> list[Group]:
   groups = group_points(expand(grid.axes, config, grid.max_points))
   for group in groups:
     build(group.config)
-    check_batch_size(group.config.evaluation.batch_size, "evaluation.batch_size")
     for name in STAGE_NAMES:
       settings = group.config.stage(name)
       if settings.batch_size % settings.accumulate:
@@ -77,8 +75,12 @@ def train_grid(
   options: ReadOptions | None = None,
   stop: Callable[[], bool] = lambda: False,
   executor: str = "here",
+  tensorboard: bool = False,
 ) -> None:
   """Trains every point that `workdir` has not finished, and says which is best.
+
+  Called by all processes of a run together, which share out the points of each group and need a
+  workdir that all of them see.
 
   Args:
     config: what the points differ from.
@@ -87,7 +89,8 @@ def train_grid(
     reporter: progress.
     options: where and how data are read.
     stop: asked after every step and before every stage.
-    executor: `here`, in this process, or `ray`.
+    executor: `here`, in this run's processes, or `ray`.
+    tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
     UserError: a grid that cannot be run, or a workdir of another one.
@@ -95,20 +98,37 @@ def train_grid(
     TrainingDivergedError: every point diverged.
   """
   groups, dataset = _load_and_show(config, grid, reporter, options)
-  directory = GridDirectory.create(workdir, config, grid)
-  execute = _executor(executor, directory.path, dataset, grid, options, reporter, stop)
+  directory = GridDirectory(Path(workdir).absolute())
+  first(lambda: directory.begin(config, grid))
+  if executor == "ray":
+    from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
+
+    train_groups = RayExecutor(
+      directory.path, grid, options or ReadOptions(), reporter, stop, tensorboard
+    )
+  else:
+
+    def train_groups(groups: Sequence[Group]) -> None:
+      mine, processes = jax.process_index(), jax.process_count()
+      for group in groups:
+        points = group.points[mine::processes]
+        train_points(points, directory.path, dataset, grid, reporter, stop, tensorboard)
+
   try:
-    execute(groups)
+    train_groups(groups)
   finally:
-    directory.write(groups, grid, None)
-  _finish(directory, groups, grid, reporter, options)
+    if is_first():
+      directory.write(groups, grid, None)
+  every(lambda: None)  # until the last process is done
+  first(lambda: _finish(directory, groups, grid, reporter, options))
 
 
 def _load_and_show(
   config: Config, grid: GridConfig, reporter: Reporter, options: ReadOptions | None
 ) -> tuple[list[Group], Dataset]:
   groups = plan(config, grid)
-  dataset = load(config.dataset, options, reporter)
+  # In turn, because the first to read a streamed set makes its index.
+  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   for group in groups:
     for name in ("main", "cloud"):
       check_split_size(len(dataset.train), group.config.stage(name).batch_size, name)
@@ -130,66 +150,42 @@ def _load_and_show(
   return groups, dataset
 
 
-def _executor(
-  name: str,
-  workdir: Path,
-  dataset: Dataset,
-  grid: GridConfig,
-  options: ReadOptions | None,
-  reporter: Reporter,
-  stop: Callable[[], bool],
-) -> Execute:
-  if name == "ray":
-    from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
-
-    return RayExecutor(workdir, grid, options or ReadOptions(), reporter, stop)
-
-  def here(groups: Sequence[Group]) -> None:
-    for group in groups:
-      train_points(group.points, workdir, dataset, grid, reporter, stop)
-
-  return here
-
-
 class GridDirectory:
   """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
 
   def __init__(self, path: Path):
     self.path = path
 
-  @classmethod
-  def create(cls, path: str | Path, config: Config, grid: GridConfig) -> "GridDirectory":
-    """The directory of a new grid, or of the same one begun earlier.
+  def begin(self, config: Config, grid: GridConfig) -> None:
+    """Makes the directory of a new grid, or checks that it is of the same one.
 
     Raises:
       UserError: it holds a run or another grid, or cannot be written.
     """
-    directory = cls(Path(path).absolute())
-    if (directory.path / "config.json").exists():
+    if (self.path / "config.json").exists():
       raise UserError(
-        f"workdir {path} holds a run; accepted: a grid's own directory, or a path where one can "
-        "be made"
+        f"workdir {self.path} holds a run; accepted: a grid's own directory, or a path where one "
+        "can be made"
       )
-    if directory.json_path.exists():
-      begun = read_json(directory.json_path)
+    if self.json_path.exists():
+      begun = read_json(self.json_path)
       changed = differences(resolve(begun["config"]), config)
       if tuple(begun["axes"]) != grid.axes:
         changed.append(f"axes ({'; '.join(begun['axes'])!r} -> {'; '.join(grid.axes)!r})")
       if changed:
         raise UserError(
-          f"workdir {path} holds another grid, which differs in {', '.join(changed)}; accepted: "
-          "the same grid, or another --workdir"
+          f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
+          "accepted: the same grid, or another --workdir"
         )
-      return directory
+      return
     try:
-      (directory.path / "points").mkdir(parents=True, exist_ok=True)
-      write_json(directory.json_path, _header(config, grid))
+      (self.path / "points").mkdir(parents=True, exist_ok=True)
+      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
     except OSError as error:
       raise UserError(
-        f"workdir {path} cannot be written: {error.strerror or error}; "
+        f"workdir {self.path} cannot be written: {error.strerror or error}; "
         "accepted: a directory, or a path where one can be made"
       ) from error
-    return directory
 
   @property
   def json_path(self) -> Path:
@@ -241,6 +237,12 @@ def _finish(
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
+  if jax.process_count() > 1:  # the processes' devices would have to evaluate together
+    reporter.say(
+      f"best by validation: point {outcome.point.name}; the same command without --distributed "
+      "trains nothing more and evaluates it"
+    )
+    return
   if not (path / "eval" / "summary.json").exists():
     evaluate(path, reporter, options=options)
   test = read_json(path / "eval" / "summary.json")["systems"]
@@ -252,10 +254,6 @@ def _finish(
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
-
-
-def _header(config: Config, grid: GridConfig) -> dict[str, Any]:
-  return {"config": to_json(config), "axes": list(grid.axes), "points": [], "best": None}
 
 
 def _settings(point: Point) -> str:

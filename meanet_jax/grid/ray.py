@@ -25,9 +25,10 @@ class RayExecutor:
     options: ReadOptions,
     reporter: Reporter,
     stop: Callable[[], bool],
+    tensorboard: bool,
   ):
     self._workdir, self._grid, self._options = workdir, grid, options
-    self._reporter, self._stop = reporter, stop
+    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
 
   def __call__(self, groups: Sequence[Group]) -> None:
     """Runs every group to its end.
@@ -61,7 +62,7 @@ class RayExecutor:
         described = [(p.number, p.settings, to_json(p.config)) for p in points]
         name = f"points {points[0].name} to {points[-1].name}"
         handle = task.options(name=name).remote(
-          described, str(self._workdir), self._grid, self._options
+          described, str(self._workdir), self._grid, self._options, self._tensorboard
         )
         pending[handle] = name
     while pending:
@@ -96,6 +97,7 @@ def train_task(
   workdir: str,
   grid: GridConfig,
   options: ReadOptions,
+  tensorboard: bool,
 ) -> None:
   """Trains points of one group in a worker; what an earlier attempt has finished is left alone."""
   # In the worker: the process that hands out tasks need not have read the data.
@@ -106,7 +108,7 @@ def train_task(
   members = [Point(number, settings, resolve(config)) for number, settings, config in points]
   reporter = Reporter()
   dataset = load(members[0].config.dataset, options, reporter)
-  train_points(members, Path(workdir), dataset, grid, reporter)
+  train_points(members, Path(workdir), dataset, grid, reporter, tensorboard=tensorboard)
 
 
 def parse_resources(resources: Sequence[str]) -> dict[str, float]:

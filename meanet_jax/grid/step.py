@@ -109,7 +109,7 @@ def make_member_step(
     )
     new, sums = own(state, batch, jax.random.wrap_key_data(of(sources.keys)))
     due = state.step < constants.steps
-    finite = jnp.isfinite(sums["loss"])
+    finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(sums["gradient_norm"])
     takes = carried.alive & due & finite
     kept = jax.tree.map(lambda ours, theirs: jnp.where(takes, ours, theirs), new, state)
     return Carried(kept, carried.alive & (finite | ~due)), sums

@@ -18,9 +18,9 @@ from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
-from meanet_jax.training.hard_classes import select_and_write
+from meanet_jax.training.hard_classes import select
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 from meanet_jax.training.stages import CLOUD, MAIN, Stage, edge_stage
 
@@ -48,6 +48,7 @@ def train_points(
   grid: GridConfig,
   reporter: Reporter,
   stop: Callable[[], bool] = lambda: False,
+  tensorboard: bool = False,
 ) -> None:
   """Trains and scores those points of a group that are not finished.
 
@@ -58,6 +59,7 @@ def train_points(
     grid: how they are batched.
     reporter: progress.
     stop: asked after every step of all, and before every stage.
+    tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
     TrainingStoppedError: `stop` said so.
@@ -67,7 +69,7 @@ def train_points(
     members = [open_member(workdir, point, dataset) for point in points]
     members = [member for member in members if not member.scored and not member.diverged]
     if members:
-      _Group(members, dataset, grid, reporter, stop).train()
+      _Group(members, dataset, grid, reporter, stop, tensorboard).train()
 
 
 class _Group:
@@ -78,9 +80,10 @@ class _Group:
     grid: GridConfig,
     reporter: Reporter,
     stop: Callable[[], bool],
+    tensorboard: bool,
   ):
     self._members, self._dataset, self._grid = members, dataset, grid
-    self._reporter, self._stop = reporter, stop
+    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
     # No axis: batch norm of a member crosses no device, for a member lives on one.
     self._model: MEANet = build(members[0].config)
 
@@ -114,7 +117,16 @@ class _Group:
       raise TrainingStoppedError(
         f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
       )
-    train_members(stage, left, self._model, self._dataset, self._grid, self._reporter, self._stop)
+    train_members(
+      stage,
+      left,
+      self._model,
+      self._dataset,
+      self._grid,
+      self._reporter,
+      self._stop,
+      self._tensorboard,
+    )
 
   def _finished(self, member: Member, stage: Stage) -> bool:
     settings = member.config.stage(stage.name)
@@ -129,13 +141,14 @@ class _Group:
     left = [member for member in self._alive() if not member.run.hard_classes_path.exists()]
     self._complete(Exits.MAIN, left)
     for member in left:
-      select_and_write(
+      prefix = f"point {member.point.name}: "
+      found = select(
         member.config,
         self._dataset,
         member.logits[Exits.MAIN],
-        member.run,
-        lambda text, member=member: self._reporter.say(f"point {member.point.name}: {text}"),
+        lambda text, prefix=prefix: self._reporter.say(prefix + text),
       )
+      write_json(member.run.hard_classes_path, found)
 
   def _complete(self, exits: Exits, members: list[Member]) -> None:
     """Runs the networks of members that an earlier process has trained."""

@@ -76,8 +76,8 @@ def test_a_finished_grid_is_left_alone(trained, tiny, axes, reporter, tmp_path):
 
 
 def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, axes, reporter, tmp_path):
-  """Stopped in the middle of the stage main, between two lines of metrics, and in the edge stage."""
   """Stopped in the stage main, between two lines of metrics, and in the edge stage."""
+  grid = GridConfig(axes=axes, batching="unroll")
   (group,) = plan(tiny, grid)
   dataset = load(tiny.dataset)
   workdir = tmp_path / "grid"
