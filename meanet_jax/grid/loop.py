@@ -1,20 +1,19 @@
 """A stage of many members: the loop of `training/loop.py`, a round of which is a step of each."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from meanet_jax.config import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.grid.feeds import Feeds, Source, hard_images, make_feeds
+from meanet_jax.grid.feeds import Feeds, hard_images, make_feeds
 from meanet_jax.grid.members import Member, Seat, take_seat
 from meanet_jax.grid.step import (
   Batching,
@@ -27,10 +26,10 @@ from meanet_jax.grid.step import (
   stack,
   unstack,
 )
+from meanet_jax.grid.waves import Wave, make_waves
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.routing.classes import label_map
 from meanet_jax.training.parallel import (
-  devices_of_members,
   map_members,
   map_members_forward,
   replicate,
@@ -41,28 +40,6 @@ from meanet_jax.training.stages import Stage
 from meanet_jax.training.steps import exit_logits, make_forward, stage_key
 
 PyTree = Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Wave:
-  """Members that train at a time.
-
-  seats: [devices][m], None where a device has fewer than its fellows. sources: different ones;
-  those of each device are at `source_numbers` [devices, s], padded with the first.
-  """
-
-  seats: list[list[Seat | None]]
-  sources: list[Source]
-  source_numbers: Int[np.ndarray, "d s"]
-
-  def seated(self) -> list[tuple[int, int, Seat]]:
-    """Device, place on it, and seat of every member."""
-    return [
-      (device, place, seat)
-      for device, row in enumerate(self.seats)
-      for place, seat in enumerate(row)
-      if seat is not None
-    ]
 
 
 def train_members(
@@ -100,7 +77,7 @@ def train_members(
     for member in members:
       seats.append(_seat(member, stage, dataset, tensorboard))
       open_seats.callback(seats[-1].files.close)
-    waves = _waves(seats, grid.per_device)
+    waves = make_waves(seats, grid.per_device)
     # Compiled when the first wave calls them, and for no other: every wave has the same shapes.
     program = _Program(stage, seats, model, dataset, batching)
     total = sum(max(seat.steps - seat.begin for _, _, seat in wave.seated()) for wave in waves)
@@ -122,33 +99,6 @@ def _seat(member: Member, stage: Stage, dataset: Dataset, tensorboard: bool) -> 
     if stage.images == "hard":
       images = len(hard_images(dataset.train, to_hard)[0])
   return take_seat(member, stage, images, classes, to_hard, tensorboard)
-
-
-def _waves(seats: Sequence[Seat], per_device: int) -> list[Wave]:
-  """Seats shared out over devices, those with a common source beside each other."""
-  devices = devices_of_members()
-  most = per_device or -(-len(seats) // devices)
-  ordered = sorted(seats, key=lambda seat: (seat.source.seed, seat.source.classes or ()))
-  rows = []
-  for start in range(0, len(ordered), devices * most):
-    part = ordered[start : start + devices * most]
-    share = -(-len(part) // devices)
-    row: list[list[Seat | None]] = []
-    for device in range(devices):
-      own: list[Seat | None] = list(part[device * share : (device + 1) * share])
-      row.append(own + [None] * (most - len(own)))
-    rows.append(row)
-  width = max(len({s.source for s in own if s is not None}) for row in rows for own in row)
-  return [_wave(row, width) for row in rows]
-
-
-def _wave(row: list[list[Seat | None]], width: int) -> Wave:
-  sources = list(dict.fromkeys(s.source for own in row for s in own if s is not None))
-  numbers = np.zeros((len(row), width), np.int32)
-  for device, own in enumerate(row):
-    there = dict.fromkeys(sources.index(s.source) for s in own if s is not None)
-    numbers[device, : len(there)] = list(there)
-  return Wave(row, sources, numbers)
 
 
 class _Program:
