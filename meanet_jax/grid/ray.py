@@ -49,19 +49,21 @@ class RayExecutor:
 
   def _run(self, ray: Any, groups: Sequence[Group]) -> None:
     settings = self._grid.ray
-    task = ray.remote(train_task).options(
-      num_cpus=settings.num_cpus,
-      num_gpus=settings.num_gpus,
-      resources=parse_resources(settings.resources),
-      max_retries=settings.max_retries,
-      retry_exceptions=False,  # what a task raises, it would raise again
-    )
+    task, resources = ray.remote(train_task), parse_resources(settings.resources)
     pending = {}
     for group in groups:
       for points in _parts(group, settings.points_per_task):
         described = [(p.number, p.settings, to_json(p.config)) for p in points]
         name = f"points {points[0].name} to {points[-1].name}"
-        handle = task.options(name=name).remote(
+        named = task.options(
+          name=name,
+          num_cpus=settings.num_cpus,
+          num_gpus=settings.num_gpus,
+          resources=resources,
+          max_retries=settings.max_retries,
+          retry_exceptions=False,  # what a task raises, it would raise again
+        )
+        handle = named.remote(
           described, str(self._workdir), self._grid, self._options, self._tensorboard
         )
         pending[handle] = name

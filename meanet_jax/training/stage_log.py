@@ -45,8 +45,12 @@ class StageLog:
     """Epochs that so many steps are."""
     return step / self._steps_per_epoch
 
-  def add(self, step: int, sums: Sums) -> None:
-    """Takes the sums of a step that was dispatched, and fetches those of the step before it."""
+  def add(self, step: int, sums: dict[str, Any]) -> None:
+    """Takes the sums of a step that was dispatched, and fetches those of the step before it.
+
+    Raises:
+      TrainingDivergedError: those of the step before are not finite.
+    """
     self._fetch()
     self._pending = (step, sums)
 
