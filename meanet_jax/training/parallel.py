@@ -110,3 +110,28 @@ def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[...,
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), outputs)
 
   return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+def devices_of_members() -> int:
+  """How many devices this process trains a grid's members on."""
+  return jax.local_device_count()
+
+
+def spread(tree: PyTree) -> PyTree:
+  """Arrays [devices, ...], a row on each device."""
+  mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, constants, store, batch) -> (carried, sums), of the members of each device.
+
+  Every argument but the store has a leading device axis. Nothing crosses it: no member learns from
+  another's images, or waits for another's device. What is carried gives up its buffers.
+  """
+  return jax.pmap(step, in_axes=(0, 0, None, 0), donate_argnums=(0,), devices=jax.local_devices())
+
+
+def map_members_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, images) -> outputs, of the members of each device, which all see the same images."""
+  return jax.pmap(forward, in_axes=(0, None), devices=jax.local_devices())
