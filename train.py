@@ -1,16 +1,23 @@
 """Trains a MEANet: python train.py --config configs/digits.py --workdir runs/digits.
 
-With --distributed, this is one of several processes that train it together.
+With --grid, trains many; with --distributed, this is one of several processes that train together.
 """
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
 from meanet_jax import cli, launch
+from meanet_jax.config import Config, GridConfig
 from meanet_jax.console import Reporter, silent_reporter
+from meanet_jax.errors import UserError
+from meanet_jax.grid.points import split_axes
 from meanet_jax.training import processes
 from meanet_jax.training.pipeline import train
 
-_config = cli.define_config_flag()
+_experiment = cli.define_experiment_flag()
 _options = cli.define_read_flags()
 _cluster = launch.define_cluster_flags()
 _use_compilation_cache = launch.define_compilation_cache_flag()
@@ -18,21 +25,65 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made when
 _TENSORBOARD = flags.DEFINE_boolean(
   "tensorboard", False, "Write metrics as TensorBoard's events too (extra `tensorboard`)."
 )
+_GRID = flags.DEFINE_string("grid", None, "Axes of a grid, with ; between them: docs/grids.md.")
+_DRY_RUN = flags.DEFINE_boolean(
+  "dry_run", False, "Print a grid's points and what they will take, and end."
+)
+_EXECUTOR = flags.DEFINE_enum("executor", "here", ["here", "ray"], "What runs a grid's groups.")
 
 
 def main() -> None:
   """Reads the flags and trains."""
+  config, grid = _experiment()
+  grid = _with_flags(grid)
+  options = _options()
+  if _DRY_RUN.value:
+    _grids().show_grid(config, grid, Reporter(), options)
+    return
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of the run")
-  config, options, cluster = _config(), _options(), _cluster()
+  cluster = _cluster()
   _use_compilation_cache()
   if cluster is None:
     with cli.stop_on_sigterm() as stop:
-      train(config, workdir, Reporter(), options, stop, _TENSORBOARD.value)
+      _train(config, grid, workdir, Reporter(), stop)
     return
   with processes.connected(cluster):
     reporter = Reporter() if processes.is_first() else silent_reporter()
-    stop = processes.stop_together()
-    train(config, workdir, reporter, options, stop, _TENSORBOARD.value)
+    if not grid.axes:
+      _train(config, grid, workdir, reporter, processes.stop_together())
+      return
+    # Processes share out a grid's points and are at different steps: each hears its own SIGTERM.
+    with cli.stop_on_sigterm() as stop:
+      _train(config, grid, workdir, reporter, stop)
+
+
+def _train(
+  config: Config, grid: GridConfig, workdir: str, reporter: Reporter, stop: Callable[[], bool]
+) -> None:
+  if grid.axes:
+    _grids().train_grid(
+      config, grid, workdir, reporter, _options(), stop, _EXECUTOR.value, _TENSORBOARD.value
+    )
+  else:
+    train(config, workdir, reporter, _options(), stop, _TENSORBOARD.value)
+
+
+def _with_flags(grid: GridConfig) -> GridConfig:
+  if _GRID.value is not None:
+    grid = dataclasses.replace(grid, axes=split_axes(_GRID.value))
+    if not grid.axes:
+      raise UserError(f"flag --grid is {_GRID.value!r}; accepted: FIELD=VALUE,VALUE;...")
+  if not grid.axes and (_DRY_RUN.value or _EXECUTOR.value != "here"):
+    name = "dry_run" if _DRY_RUN.value else "executor"
+    raise UserError(f"flag --{name} without a grid; accepted: with --grid, or a configuration's")
+  return grid
+
+
+def _grids() -> Any:
+  # Here, because an ordinary run needs nothing of what a grid's evaluation and pictures import.
+  from meanet_jax.grid import pipeline
+
+  return pipeline
 
 
 if __name__ == "__main__":

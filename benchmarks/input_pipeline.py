@@ -122,13 +122,14 @@ def in_memory() -> list[str]:
   pairs = _pairs(with_input, without_input)
   times = _medians({"alone": lambda: alone(resident, batches(0)), "memcpy": lambda: source.copy()})
   step = statistics.median(without for _, without in pairs)
-  low, cost, high = np.quantile([with_ / without - 1 for with_, without in pairs], (0.25, 0.5, 0.75))
+  longer = [with_ / without - 1 for with_, without in pairs]
+  low, cost, high = np.quantile(longer, (0.25, 0.5, 0.75))
   batch = settings.batch_size
   return [
     "## In memory",
     "",
     f"{IN_MEMORY_IMAGES:,} images of 32x32x3 on the device, batch {batch}; ResNet-32's main stage. "
-    f"Input is image numbers to the device, gathering, pad-crop and flip. Steps with and without it "
+    "Input is image numbers to the device, gathering, pad-crop and flip. Steps with and without it "
     f"are timed in {PAIRS} pairs, one of each, the first of a pair in turn.",
     "",
     "| what | ms a batch | images/s |",
@@ -138,8 +139,8 @@ def in_memory() -> list[str]:
     _row("input alone", times["alone"], batch),
     _row("limit: memcpy of the batch's pixels", times["memcpy"], batch),
     "",
-    f"A step with input takes {100 * cost:+.1f}% longer than the other of its pair (median; quartiles "
-    f"{100 * low:+.1f}% and {100 * high:+.1f}%). Alone, input takes "
+    f"A step with input takes {100 * cost:+.1f}% longer than the other of its pair (median; "
+    f"quartiles {100 * low:+.1f}% and {100 * high:+.1f}%). Alone, input takes "
     f"{100 * times['alone'] / step:.2f}% of a step's time (to reach: at most 3%).",
   ]
 
@@ -237,7 +238,8 @@ def _edge_step(config: Config) -> float:
 
 def _pairs(first: Callable[[], Any], second: Callable[[], Any]) -> list[tuple[float, float]]:
   """Seconds of both, called in turns after one call each that compiles."""
-  seconds(first), seconds(second)
+  seconds(first)
+  seconds(second)
   pairs = []
   for number in range(PAIRS):
     if number % 2:

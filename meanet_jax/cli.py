@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import check_field_name, resolve
+from meanet_jax.config import Config, GridConfig
+from meanet_jax.config_dict import check_field_name, resolve, resolve_grid
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
 
@@ -37,14 +37,20 @@ def define_config_flag() -> Callable[[], Config]:
 
   Call the result inside `run`. It raises UserError for a file that is missing or fails.
   """
+  get = define_experiment_flag()
+  return lambda: get()[0]
+
+
+def define_experiment_flag() -> Callable[[], tuple[Config, GridConfig]]:
+  """As `define_config_flag`, and the result gives the configuration's grid as well."""
   holder = config_flags.DEFINE_config_file("config", None, "Path of the configuration file.")
 
-  def get() -> Config:
+  def get() -> tuple[Config, GridConfig]:
     value: Any = holder.value
     if value is None:
       raise UserError("flag --config is missing; accepted: the path of a configuration file")
     if isinstance(value, ConfigDict):
-      return resolve(value)
+      return resolve(value), resolve_grid(value)
     try:
       value.lock()  # ml_collections keeps a file's OSError until somebody looks
     except OSError as error:

@@ -9,26 +9,35 @@ from typing import Any, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
 
-from meanet_jax.config import Config, Range, validate
+from meanet_jax.config import Config, Experiment, GridConfig, Range, validate
 from meanet_jax.errors import UserError
 
 
 def default_config() -> ConfigDict:
   """A locked ConfigDict with every field at its default, for configuration files to fill."""
-  fields = _with_placeholders(Config())
+  fields = _with_placeholders(Experiment())
   return ConfigDict(fields).lock()
 
 
 def resolve(source: ConfigDict | Mapping[str, Any]) -> Config:
-  """The checked configuration in a ConfigDict (or in the dict of a config.json).
+  """The checked configuration in a ConfigDict (or in the dict of a config.json), but for its grid.
 
   Raises:
     UserError: a field that is unknown, missing, of a wrong type or out of range.
   """
   fields = source.to_dict() if isinstance(source, ConfigDict) else source
-  config = _build(Config, fields, "")
+  config = _build(Config, {name: fields[name] for name in fields if name != "grid"}, "")
   validate(config)
   return config
+
+
+def resolve_grid(source: ConfigDict) -> GridConfig:
+  """The checked `grid` group of a ConfigDict.
+
+  Raises:
+    UserError: as `resolve`.
+  """
+  return _build(GridConfig, source.to_dict().get("grid", dataclasses.asdict(GridConfig())), "grid.")
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def check_field_name(path: str) -> None:
   Raises:
     UserError: with the names that stand where the wrong part is.
   """
-  cls: Any = Config
+  cls: Any = Experiment
   parts = path.split(".")
   for depth, part in enumerate(parts):
     fields = (

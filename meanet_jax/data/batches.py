@@ -137,9 +137,15 @@ def training_batches(
   if isinstance(split, ArraySplit):
     return ArrayBatches(split, order, augment)
   assert isinstance(split, StreamedSplit)
-  # Cut from the whole image on the host; the device would cut from what a first crop left.
-  on_device = dataclasses.replace(augment, random_resized_crop=False)
-  return StreamedBatches(split, order, on_device, augment.random_resized_crop)
+  return StreamedBatches(split, order, left_for_device(augment), augment.random_resized_crop)
+
+
+def left_for_device(augment: AugmentConfig) -> AugmentConfig:
+  """What the device does to streamed images: all but random crops, which the host has cut.
+
+  It cuts them from the whole image; the device would cut from what a first crop left.
+  """
+  return dataclasses.replace(augment, random_resized_crop=False)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,8 +1,8 @@
 """From an encoded image to uint8 pixels of a fixed shape, on the host.
 
-JPEGs are decoded by libjpeg-turbo (simplejpeg), which gives Pillow's pixels in less time; what is no
-plain JPEG is left to Pillow. cykooz-resizer resizes with Pillow's bilinear filter in a quarter of
-its time; a grey level may differ by 1.
+JPEGs are decoded by libjpeg-turbo (simplejpeg), which gives Pillow's pixels in less time; what is
+no plain JPEG is left to Pillow. cykooz-resizer resizes with Pillow's bilinear filter in a quarter
+of its time; a grey level may differ by 1.
 """
 
 import io

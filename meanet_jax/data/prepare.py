@@ -57,8 +57,8 @@ def prepare(
     The directory of the set.
 
   Raises:
-    UserError: a set or version that TFDS does not know, archives that are missing, altered or damaged, a
-      failed download, or a disk that is full.
+    UserError: a set or version that TFDS does not know, archives that are missing, altered or
+      damaged, a failed download, or a disk that is full.
   """
   name = with_stock_parts(parse_name(text))
   stock = stock_builder(name)

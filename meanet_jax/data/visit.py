@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 from collections.abc import Callable
+
 from meanet_jax.console import Reporter
 from meanet_jax.data.prepared import Example, PreparedSet, read_example
 

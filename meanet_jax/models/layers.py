@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -64,6 +65,20 @@ class ConvNorm(nn.Module):
       name="norm",
     )(x)
     return x if self.activation is None else self.activation(x)
+
+
+class Dropout(nn.Module):
+  """Flax's dropout, bit for bit, whose rate may be an array []; Python's 0 costs nothing."""
+
+  rate: Any
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*any"], train: bool) -> Float[Array, "*any"]:
+    if not train or (isinstance(self.rate, float) and self.rate == 0):
+      return x
+    kept = 1.0 - self.rate
+    mask = jax.random.bernoulli(self.make_rng("dropout"), kept, x.shape)
+    return jnp.where(mask, x / kept, 0)
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:

@@ -1,7 +1,7 @@
 """MEANet: trunk, head, and the four networks behind one static exit mask."""
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from meanet_jax.config import StructureConfig
-from meanet_jax.models.layers import ConvNorm, Dtype, max_pool, relu6
+from meanet_jax.models.layers import ConvNorm, Dropout, Dtype, max_pool, relu6
 from meanet_jax.models.mobilenet import InvertedResidual
 from meanet_jax.models.resnet import BasicBlock, Bottleneck
 
@@ -77,12 +77,15 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-  """Features in, logits out: 1x1 convolution if there is one, pool, dropout, dense in float32."""
+  """Features in, logits out: 1x1 convolution if there is one, pool, dropout, dense in float32.
+
+  dropout: a number, or an array [] that a compiled step receives.
+  """
 
   num_classes: int
   final_width: int = 0
   pool: int = 0
-  dropout: float = 0.0
+  dropout: Any = 0.0
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -104,7 +107,7 @@ class Head(nn.Module):
       x = x.reshape(x.shape[0], -1)
     else:
       x = jnp.mean(x, axis=(1, 2))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout)(x, train)
     return nn.Dense(self.num_classes, name="dense")(x)
 
 
@@ -114,7 +117,7 @@ class Network(nn.Module):
   structure: StructureConfig
   num_classes: int
   head_pool: int = 0
-  dropout: float = 0.0
+  dropout: Any = 0.0
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 

@@ -8,13 +8,23 @@ from meanet_jax.config import Config, NetworkConfig
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained
-from meanet_jax.models.variables import Variables, abstract_variables, init_variables
+from meanet_jax.models.variables import Initialise, Variables, abstract_variables, make_init
 
 
 def initial_variables(
-  config: Config, model: MEANet, blocks: tuple[str, ...], say: Callable[[str], None]
+  config: Config,
+  model: MEANet,
+  blocks: tuple[str, ...],
+  say: Callable[[str], None],
+  fresh_variables: Initialise | None = None,
 ) -> Variables:
   """Variables of some blocks before any stage has trained them.
+
+  Args:
+    config, model: the experiment.
+    blocks: of the model.
+    say: told of what is not read.
+    fresh_variables: the model's `make_init`, where several seeds share one.
 
   Raises:
     UserError: pretrained weights that are not this network's.
@@ -22,7 +32,7 @@ def initial_variables(
   shape = config.dataset.image_shape
   given = _pretrained(config)
   fresh = tuple(block for block in blocks if block not in given or given[block].reset_head)
-  variables = jax.device_get(init_variables(model, config.seed, shape, fresh))
+  variables = jax.device_get((fresh_variables or make_init(model, shape))(config.seed, fresh))
   abstract = abstract_variables(model, shape)
   for block in blocks:
     if block in given:

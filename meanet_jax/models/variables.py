@@ -1,5 +1,6 @@
 """Variables by block: fresh, abstract, and in the order that Flax wants."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,16 +15,17 @@ PyTree = Any
 Variables = dict[str, dict[str, PyTree]]
 
 
-def init_variables(
-  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
-) -> Variables:
-  """Fresh variables of some blocks. Each draws from a key of its own, folded from its name.
+Initialise = Callable[[int, tuple[str, ...]], Variables]
+
+
+def make_init(model: MEANet, image_shape: tuple[int, ...]) -> Initialise:
+  """(seed, blocks) -> fresh variables of these blocks, compiled once for any number of seeds.
+
+  Each block draws from a key of its own, folded from its name.
 
   Args:
     model: any axis name; initialisation crosses no devices.
-    seed: the experiment's.
     image_shape: height, width, channels.
-    blocks: of the model.
   """
 
   def initialise(key: Key[Array, ""], block: str) -> dict[str, PyTree]:
@@ -31,7 +33,14 @@ def init_variables(
     return _block_variables(model.init(key, jnp.zeros((1, *image_shape), jnp.float32)), block)
 
   compiled = jax.jit(initialise, static_argnames="block")
-  return {block: compiled(named_key(seed, block), block) for block in blocks}
+  return lambda seed, blocks: {block: compiled(named_key(seed, block), block) for block in blocks}
+
+
+def init_variables(
+  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
+) -> Variables:
+  """Fresh variables of some blocks, for one seed."""
+  return make_init(model, image_shape)(seed, blocks)
 
 
 def abstract_variables(model: MEANet, image_shape: tuple[int, ...]) -> Variables:

@@ -41,8 +41,12 @@ class StageCheckpoints:
       path,
       options=ocp.CheckpointManagerOptions(
         create=False,
-        # Of a run of several processes only the first has a manager, which waits for no other.
-        multiprocessing_options=ocp.options.MultiprocessingOptions(0, active_processes={0}),
+        # A run's checkpoints are one process's own matter, whose manager waits for no other.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+          jax.process_index(),
+          active_processes={jax.process_index()},
+          barrier_sync_key_prefix=f"process {jax.process_index()}",
+        ),
         preservation_policy=policies.AnyPreservationPolicy(kept),
         best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
         async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),

@@ -48,7 +48,11 @@ class Address:
     self.http_socket = _bind(self.host, http_port, "http_port")
     self.http_port: int = self.http_socket.getsockname()[1]
     self._grpc_port = grpc_port
-    _bind(self.host, grpc_port, "grpc_port").close()
+    try:
+      _bind(self.host, grpc_port, "grpc_port").close()
+    except UserError:
+      self.http_socket.close()
+      raise
 
   def bind_grpc(self, server: grpc.aio.Server, tls: Tls | None) -> int:
     """Adds the port to a gRPC server; the port.

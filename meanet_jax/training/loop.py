@@ -165,15 +165,20 @@ def _open_files(run: RunDirectory, stage: Stage, config: Config, tensorboard: bo
   return FilesOnDisk(run, stage.name, config.logging, tensorboard) if is_first() else StageFiles()
 
 
-def _on_host(tree: dict[str, Any], stage: Stage, step: int) -> dict[str, Any]:
-  """Copies of all arrays, so that later steps may reuse the devices' buffers.
+def checked(tree: dict[str, Any], stage: Stage, step: int) -> dict[str, Any]:
+  """What is to be saved, as it is.
 
-  Refused if not finite: a finite loss may come with an update that is not.
+  Raises:
+    TrainingDivergedError: it is not finite. A finite loss may come with an update that is not.
   """
-  copies = jax.tree.map(np.array, jax.device_get(tree))
-  if not all(np.isfinite(array).all() for array in jax.tree.leaves(copies)):
+  if not all(np.isfinite(array).all() for array in jax.tree.leaves(tree)):
     raise diverged(stage.name, step, "the state after it has NaN or infinite numbers")
-  return copies
+  return tree
+
+
+def _on_host(tree: dict[str, Any], stage: Stage, step: int) -> dict[str, Any]:
+  """Copies of all arrays, so that later steps may reuse the devices' buffers."""
+  return checked(jax.tree.map(np.array, jax.device_get(tree)), stage, step)
 
 
 class _Validation:

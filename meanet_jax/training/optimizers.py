@@ -3,6 +3,7 @@
 import optax
 
 from meanet_jax.config import StageConfig
+from meanet_jax.training.numbers import Numbers
 
 # PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,
 # peak / first rate, first rate / last rate.
@@ -41,17 +42,27 @@ def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def make_optimizer(config: StageConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(
+  config: StageConfig, steps_per_epoch: int, numbers: Numbers | None = None
+) -> optax.GradientTransformation:
   """SGD with momentum and weight decay inside the gradient, as in PyTorch; AdamW; or LAMB.
 
   LAMB (You et al. 2020) is AdamW's update of every tensor, scaled to the norm of its parameters.
+
+  Args:
+    config: the stage's. A momentum of 0 leaves its state out.
+    steps_per_epoch: of the schedule.
+    numbers: in the place of the configuration's.
   """
-  schedule = make_schedule(config, steps_per_epoch)
+  numbers = numbers or Numbers.of(config)
+  rate, decay = numbers.learning_rate, numbers.weight_decay
+  # A schedule either way, because its count of steps is a part of the state.
+  schedule = make_schedule(config, steps_per_epoch) if rate is None else lambda _: rate
   if config.optimizer == "lamb":
-    return optax.lamb(schedule, b1=config.momentum, weight_decay=config.weight_decay)
+    return optax.lamb(schedule, b1=numbers.momentum, weight_decay=decay)
   if config.optimizer == "adamw":
-    return optax.adamw(schedule, b1=config.momentum, weight_decay=config.weight_decay)
+    return optax.adamw(schedule, b1=numbers.momentum, weight_decay=decay)
   return optax.chain(
-    optax.add_decayed_weights(config.weight_decay),
-    optax.sgd(schedule, momentum=config.momentum or None),
+    optax.add_decayed_weights(decay),
+    optax.sgd(schedule, momentum=numbers.momentum if config.momentum else None),
   )

@@ -6,7 +6,7 @@ same in all. The mapped axis runs over the devices of process 0, then over those
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,9 +27,11 @@ ACROSS_DEVICES = Reduce(
 )
 
 
-def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
+def check_batch_size(
+  batch_size: int, field: str, accumulate: int = 1, devices: int | None = None
+) -> None:
   """Refuses a global batch that the devices, or a step's micro-batches, cannot share evenly."""
-  devices = jax.device_count()
+  devices = devices or jax.device_count()
   if batch_size % (devices * accumulate):
     accepted = f"the {devices} devices"
     if accumulate > 1:
@@ -79,14 +81,24 @@ def fetch(store: Batch, batch: Batch) -> Batch:
   }
 
 
-def map_train_step(step: TrainStep) -> Callable[..., Any]:
-  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused."""
+def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any:
+  """(state, store, sharded batch, key) -> (state, sums); the state's buffers are reused.
+
+  Args:
+    step: of one shard.
+    devices: those to compile for, if they are not this program's own.
+  """
 
   def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
     return step(state, fetch(store, batch), key)
 
   return jax.pmap(
-    on_device, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=(0,)
+    on_device,
+    axis_name=AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=None,
+    donate_argnums=(0,),
+    devices=devices,
   )
 
 
@@ -98,3 +110,28 @@ def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[...,
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), outputs)
 
   return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+def devices_of_members() -> int:
+  """How many devices this process trains a grid's members on."""
+  return jax.local_device_count()
+
+
+def spread(tree: PyTree) -> PyTree:
+  """Arrays [devices, ...], a row on each device."""
+  mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, constants, store, batch) -> (carried, sums), of the members of each device.
+
+  Every argument but the store has a leading device axis. Nothing crosses it: no member learns from
+  another's images, or waits for another's device. What is carried gives up its buffers.
+  """
+  return jax.pmap(step, in_axes=(0, 0, None, 0), donate_argnums=(0,), devices=jax.local_devices())
+
+
+def map_members_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, images) -> outputs, of the members of each device, which all see the same images."""
+  return jax.pmap(forward, in_axes=(0, None), devices=jax.local_devices())

@@ -12,19 +12,11 @@ from meanet_jax.config import Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.splits import Dataset, Split
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import initial_variables
-from meanet_jax.models.variables import Variables, abstract_variables
-from meanet_jax.routing.classes import (
-  class_precision,
-  confusion_matrix,
-  label_map,
-  random_classes,
-  select_hard_classes,
-)
-from meanet_jax.routing.scores import refuse_nan
+from meanet_jax.models.variables import Initialise, Variables, abstract_variables
+from meanet_jax.routing.classes import label_map
 from meanet_jax.runs.checkpoints import (
   finished_step,
   open_checkpoints,
@@ -34,6 +26,7 @@ from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import replicate
@@ -136,33 +129,7 @@ class _Pipeline:
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    every(lambda: refuse_nan("main", outputs.main))
-    fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-    selects = ~calibration_part(len(validation), fraction, seed)
-    predictions = np.argmax(outputs.main, axis=-1)[selects]
-    labels = validation.labels[selects]
-    confusion = confusion_matrix(labels, predictions, config.dataset.num_classes)
-    precision = class_precision(confusion)
-    if config.hard_classes.selection == "random":
-      hard = random_classes(config.seed, len(precision), config.num_hard)
-    else:
-      hard = select_hard_classes(precision, config.num_hard)
-    names = [self._dataset.class_names[c] for c in hard]
-    for unseen in np.flatnonzero(np.isnan(precision)):
-      self._reporter.say(
-        f"stage hard_classes: class {self._dataset.class_names[unseen]} was never predicted on "
-        "validation; its precision is undefined and counts as the least"
-      )
-    self._reporter.say(f"stage hard_classes: {', '.join(names)}")
-    return {
-      "classes": hard.tolist(),
-      "names": names,
-      "precision": [None if np.isnan(p) else p for p in precision.tolist()],
-      "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
-      "confusion_matrix": confusion.tolist(),
-      "split": "validation",
-      "num_examples": len(labels),
-    }
+    return every(lambda: select(config, self._dataset, outputs.main, self._reporter.say))
 
   def _get_variables(self) -> Variables:
     # Made only when a stage needs them: a finished run is repeated in seconds.
@@ -176,9 +143,17 @@ class _Pipeline:
 
 
 def load_variables(
-  config: Config, model: MEANet, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
+  config: Config,
+  model: MEANet,
+  dataset: Dataset,
+  run: RunDirectory,
+  say: Callable[[str], None],
+  fresh_variables: Initialise | None = None,
 ) -> Variables:
-  """Variables of every block, on the host: of finished stages, and initial ones for the rest."""
+  """Variables of every block, on the host: of finished stages, and initial ones for the rest.
+
+  `fresh_variables` is the model's `make_init`, where several seeds share one.
+  """
   abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
@@ -187,7 +162,7 @@ def load_variables(
     if step is not None and step == _last_step(stage, config, dataset, run):
       variables |= _read_variables(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
-  return jax.device_get(variables | initial_variables(config, model, missing, say))
+  return jax.device_get(variables | initial_variables(config, model, missing, say, fresh_variables))
 
 
 def require_finished(

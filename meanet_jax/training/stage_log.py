@@ -10,7 +10,6 @@ import optax
 
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.runs.stage_files import StageFiles
-from meanet_jax.training.steps import Sums
 
 # Sums of metrics since the last line of metrics.jsonl, as a checkpoint holds them.
 SUMS = ("loss", "examples", "correct", "count", "gradient_norm")
@@ -30,7 +29,7 @@ class StageLog:
   ):
     self._stage, self._steps_per_epoch = stage, steps_per_epoch
     self._files, self._schedule = files, schedule
-    self._pending: tuple[int, Sums] | None = None
+    self._pending: tuple[int, dict[str, Any]] | None = None
     self._step = 0
     begun = {name: float(value) for name, value in sums.items()}
     self._sums: dict[str, float] = begun if begun["examples"] else {}
@@ -46,8 +45,12 @@ class StageLog:
     """Epochs that so many steps are."""
     return step / self._steps_per_epoch
 
-  def add(self, step: int, sums: Sums) -> None:
-    """Takes the sums of a step that was dispatched, and fetches those of the step before it."""
+  def add(self, step: int, sums: dict[str, Any]) -> None:
+    """Takes the sums of a step that was dispatched, and fetches those of the step before it.
+
+    Raises:
+      TrainingDivergedError: those of the step before are not finite.
+    """
     self._fetch()
     self._pending = (step, sums)
 

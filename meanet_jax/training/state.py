@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from meanet_jax.models.variables import Variables
+from meanet_jax.training.numbers import Number
 from meanet_jax.training.stages import Stage
 
 PyTree = Any
@@ -65,7 +66,7 @@ def create_state(
   return state.replace(average=jax.tree.map(jnp.copy, state.newest())) if averaged else state
 
 
-def averaged(state: TrainState, decay: float) -> TrainState:
+def averaged(state: TrainState, decay: Number) -> TrainState:
   """The state with its newest variables taken into their moving average.
 
   average <- d average + (1 - d) newest, with d = min(decay, (1 + t) / (10 + t)) after step t = 1,

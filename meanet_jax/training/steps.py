@@ -15,6 +15,7 @@ from meanet_jax.data.batches import Batch
 from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
+from meanet_jax.training.numbers import Number, Numbers
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, averaged
 
@@ -58,7 +59,8 @@ def make_train_step(
   dataset: DatasetConfig,
   tx: optax.GradientTransformation,
   reduce: Reduce | None = None,
-  to_hard: Int[np.ndarray, " c"] | None = None,
+  to_hard: Int[np.ndarray, " c"] | Int[Array, " c"] | None = None,
+  numbers: Numbers | None = None,
 ) -> TrainStep:
   """The step of a stage: (state, batch, key) -> (state, metric sums).
 
@@ -67,6 +69,7 @@ def make_train_step(
     reduce: means and sums over the shards of a batch; None for one shard.
     to_hard: the label map that the extension's labels go through, -1 leaving an image out of its
       loss; None when the batch holds the extension's own labels.
+    numbers: in the place of the configuration's.
 
   Returns:
     A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
@@ -75,7 +78,7 @@ def make_train_step(
     watched exit knows); and `gradient_norm`, of the mean loss. A shard holds a multiple of
     `config.accumulate` images: neighbours make a micro-batch.
   """
-  across = reduce or Reduce()
+  across, numbers = reduce or Reduce(), numbers or Numbers.of(config)
 
   def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
     if exit is not Exits.EXTENSION or to_hard is None:
@@ -89,7 +92,7 @@ def make_train_step(
     outputs: Outputs, exit: Exits, labels: Int[Array, " b"], share: Float[Array, ""]
   ) -> Float[Array, ""]:
     known = exit_labels(exit, labels)
-    losses = cross_entropy(exit_logits(outputs, exit), known, config.label_smoothing)
+    losses = cross_entropy(exit_logits(outputs, exit), known, numbers.label_smoothing)
     return jnp.mean(exit_weights(exit, labels) * losses) / jnp.maximum(share, 1e-9)
 
   def backward(
@@ -159,8 +162,8 @@ def make_train_step(
       batch_stats=batch_stats if model.synchronised else across.mean(batch_stats),
       opt_state=opt_state,
     )
-    if config.ema_decay:
-      new_state = averaged(new_state, config.ema_decay)
+    if state.average is not None:
+      new_state = averaged(new_state, numbers.ema_decay)
     sums = across.sum(total.sums)
     return new_state, sums | {"gradient_norm": optax.tree.norm(gradients)}
 
@@ -183,7 +186,7 @@ def make_forward(
 
 
 def cross_entropy(
-  logits: Float[Array, "b c"], labels: Array, smoothing: float
+  logits: Float[Array, "b c"], labels: Array, smoothing: Number
 ) -> Float[Array, " b"]:
   """Cross-entropy in nats against labels smoothed over all classes."""
   targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

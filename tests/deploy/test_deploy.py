@@ -74,7 +74,7 @@ def certificate(mounted) -> Path:
 def known(value: Any, type_name: str) -> None:
   """Every field is one of Kubernetes' model of it, and has the type that the model says."""
   listed = re.fullmatch(r"list\[(.+)\]", type_name)
-  mapped = re.fullmatch(r"dict\((\w+), (.+)\)", type_name)
+  mapped = re.fullmatch(r"dict[\[(](\w+), (.+)[\])]", type_name)
   if listed:
     assert isinstance(value, list), (value, type_name)
     for item in value:

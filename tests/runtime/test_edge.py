@@ -285,7 +285,7 @@ def test_the_command_refuses_in_one_line(exported, tmp_path):
   text = tmp_path / "text.png"
   text.write_text("no image")
   for arguments, status, words in (
-    ([], 2, "the following arguments are required: --model, images"),
+    ([], 2, "the following arguments are required: --model;"),
     (["--model", str(tmp_path), str(text)], 2, "edge.json cannot be read"),
     (["--model", str(exported), str(text)], 2, "text.png cannot be read"),
     (["--model", str(exported), str(tmp_path / "none.png")], 2, "No such file"),

@@ -40,7 +40,10 @@ def test_the_blocker_blocks():
     "routing.budget",
     "routing.bandit",
     "routing.audit",
+    "cost.energy",
     "runtime.manifest",
+    "runtime.stream",
+    "runtime.steering",
     "runtime.protocol",
   ],
 )

@@ -1,0 +1,290 @@
+"""Counts what the paper's configurations take on TPU slices; writes benchmarks/aot.md.
+
+Command: python -m benchmarks.aot
+
+Every stage's mapped step is compiled by the TPU's own compiler (extra `tpu`), on a machine that
+needs no TPU. That takes minutes each, so what is counted is kept in `--kept`, and a stopped
+benchmark goes on. Nothing is timed: the counts depend on the versions alone.
+"""
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+
+from benchmarks.plain_resnet18 import lower_plain_step
+from meanet_jax.config import Config
+from meanet_jax.config_dict import resolve
+from meanet_jax.cost.roofline import roofline
+from meanet_jax.data.sizes import training_images
+from meanet_jax.models.meanet import MEANet, Outputs
+from meanet_jax.models.variables import abstract_variables, by_collection
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.training import stages
+from meanet_jax.training.compiled import StepCost, compile_step, cost
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
+from meanet_jax.training.state import create_state
+from meanet_jax.training.steps import make_train_step
+from meanet_jax.training.topology import open_slice
+
+KEPT = flags.DEFINE_string("kept", "runs/aot.json", "Where counts are kept between two runs.")
+CONFIGS = (
+  "imagenet_resnet18_b",
+  "cifar100_resnet32_a",
+  "cifar100_resnet32_b",
+  "imagenet_mobilenet_v2_b",
+)
+SLICES = ("v5e:2x2", "v5e:4x8")
+STAGES = {"main": stages.MAIN, "edge": stages.EDGE, "cloud": stages.CLOUD}
+RESNET18 = CONFIGS[0]
+
+
+class Work(NamedTuple):
+  """One compilation. part: a stage, `plain` (the reference), `features` or `own_blocks`."""
+
+  config: str
+  slice: str
+  part: str
+  dtype: str = "float32"
+
+
+def experiment(work: Work) -> Config:
+  """The configuration, under the dtype."""
+  config = resolve(importlib.import_module(f"configs.{work.config}").get_config())
+  return dataclasses.replace(
+    config, model=dataclasses.replace(config.model, compute_dtype=work.dtype)
+  )
+
+
+def batch_size(work: Work) -> int:
+  """Of all chips: the stage's own, or that of the stage that the part belongs to."""
+  stage = {"plain": "main", "features": "edge", "own_blocks": "edge"}.get(work.part, work.part)
+  return experiment(work).stage(stage).batch_size
+
+
+def count(work: Work) -> StepCost:
+  """Compiles and counts."""
+  config, (_, devices) = experiment(work), open_slice(work.slice)
+  images = training_images(config.dataset, None)
+  if work.part == "plain":
+    return cost(lower_plain_step(config, config.stages.main.batch_size, devices))
+  if work.part in ("features", "own_blocks"):
+    lower = lower_features if work.part == "features" else lower_own_blocks
+    return cost(lower(config, config.stages.edge.batch_size, devices))
+  stage = STAGES[work.part]
+  if stage.images == "hard":
+    images = images.hard(config.num_hard, config.dataset.num_classes)
+  return compile_step(stage, config, images, batch_size(work), devices)
+
+
+def sharded(devices: Sequence[Any], batch: int, *shape: int) -> tuple[int, ...]:
+  """The shape of a batch split over devices."""
+  return (len(devices), batch // len(devices), *shape)
+
+
+def lower_features(config: Config, batch: int, devices: Sequence[Any]) -> jax.stages.Lowered:
+  """Forward(main): from normalised images to the features that the extension sees."""
+  model, shape = build(config, AXIS), config.dataset.image_shape
+
+  def forward(variables: Any, images: Any) -> Any:
+    return model.apply(by_collection(variables), images, method="main_features")
+
+  main = {"main": abstract_variables(model, shape)["main"]}
+  images = jax.ShapeDtypeStruct(sharded(devices, batch, *shape), jnp.float32)
+  return jax.pmap(forward, AXIS, in_axes=(None, 0), devices=devices).lower(main, images)
+
+
+class _Given:
+  """A MEANet without its main block, whose features are given."""
+
+  synchronised = True
+
+  def __init__(self, model: MEANet, features: Any):
+    self._model, self._features = model, features
+
+  def apply(self, variables: Any, images: Any, exits: Any, train: Any, **options: Any) -> Any:
+    del exits
+    run = functools.partial(self._model.apply, method="extend", **options)
+    logits, updates = run(variables, images, self._features, "extension" in train)
+    return Outputs(None, logits, None), updates
+
+
+def lower_own_blocks(config: Config, batch: int, devices: Sequence[Any]) -> jax.stages.Lowered:
+  """The edge stage's step with main's features as an input."""
+  model, shape, settings = build(config, AXIS), config.dataset.image_shape, config.stages.edge
+  variables = abstract_variables(model, shape)
+  del variables["cloud"], variables["main"]
+  tx = make_optimizer(settings, 100)
+  state = jax.eval_shape(lambda v: create_state(stages.EDGE, v, tx), variables)
+
+  def step(state: Any, batch: Any, key: Any) -> Any:
+    given: Any = _Given(model, batch["features"])
+    rest = {name: value for name, value in batch.items() if name != "features"}
+    inner = make_train_step(given, stages.EDGE, settings, config.dataset, tx, ACROSS_DEVICES)
+    return inner(state, rest, key)
+
+  features = jax.eval_shape(
+    lambda v, x: model.apply(by_collection(v), x, method="main_features"),
+    abstract_variables(model, shape),
+    jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+  )
+  numbers = jax.ShapeDtypeStruct(sharded(devices, batch), jnp.int32)
+  inputs = {
+    "image": jax.ShapeDtypeStruct(sharded(devices, batch, *shape), jnp.uint8),
+    "features": jax.ShapeDtypeStruct(sharded(devices, batch, *features.shape[1:]), features.dtype),
+    "label": numbers,
+    "position": numbers,
+  }
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return map_train_step(step, devices).lower(state, {}, inputs, key)
+
+
+def works() -> list[Work]:
+  """Everything that is compiled, what the issue's figures need first."""
+  first = [
+    Work(RESNET18, name, part)
+    for name in SLICES
+    for part in ("main", "plain", "edge", "features", "own_blocks")
+  ]
+  half = [Work(RESNET18, SLICES[0], part, "bfloat16") for part in ("main", "plain")]
+  edges = [
+    Work(config, SLICES[0], part)
+    for config in CONFIGS[1:]
+    for part in ("edge", "features", "own_blocks")
+  ]
+  rest = [Work(config, name, part) for name in SLICES for part in STAGES for config in CONFIGS]
+  return list(dict.fromkeys([*first, *half, *edges, *rest]))
+
+
+def per_image(work: Work, step: StepCost) -> tuple[float, float]:
+  """Flops and bytes."""
+  chips = len(open_slice(work.slice)[1])
+  return chips * step.flops / batch_size(work), chips * step.bytes / batch_size(work)
+
+
+def stage_rows(counted: dict[Work, StepCost]) -> list[str]:
+  """The table of all stages."""
+  lines = [
+    "| configuration | slice | stage | batch | Gflop/image | MB/image | memory of a chip [GiB] | "
+    "arithmetic allows [images/s] | memory allows [images/s] | bound by |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+  ]
+  for work in (Work(c, s, p) for c in CONFIGS for s in SLICES for p in STAGES):
+    start = f"| `{work.config}` | `{work.slice}` | `{work.part}` | {batch_size(work)} |"
+    if work not in counted:
+      lines.append(f"{start} not compiled | | | | | |")
+      continue
+    step, (chip, devices) = counted[work], open_slice(work.slice)
+    flops, moved = per_image(work, step)
+    limits = roofline(chip, len(devices), flops, moved)
+    lines.append(
+      f"{start} {flops / 1e9:.3f} | {moved / 1e6:.1f} | "
+      f"{step.memory / 2**30:.2f} of {chip.memory_bytes / 2**30:.0f} | {limits.compute:,.0f} | "
+      f"{limits.memory:,.0f} | {limits.bound} |"
+    )
+  return lines
+
+
+def megabytes(counted: dict[Work, StepCost], work: Work) -> float | None:
+  """MB per image, of what has been compiled."""
+  return per_image(work, counted[work])[1] / 1e6 if work in counted else None
+
+
+def compared(title: str, parts: list[float | None], ours: float | None) -> str:
+  """A row: our MB per image, those of other programs, and ours as a share of their sum."""
+  if ours is None or None in parts:
+    return f"| {title} | not compiled |" + " |" * (len(parts) + 1)
+  allowed = sum(part for part in parts if part is not None)
+  each = " | ".join(f"{part:.1f}" for part in parts)
+  return f"| {title} | {ours:.1f} | {each} | {ours / allowed:.3f} |"
+
+
+def page(counted: dict[Work, StepCost]) -> str:
+  """Markdown of all that has been compiled."""
+  get = functools.partial(megabytes, counted)
+  plain = [
+    compared(
+      f"`{name}` | {dtype}",
+      [get(Work(RESNET18, name, "plain", dtype))],
+      get(Work(RESNET18, name, "main", dtype)),
+    )
+    for name, dtype in ((SLICES[0], "float32"), (SLICES[1], "float32"), (SLICES[0], "bfloat16"))
+  ]
+  edge = [
+    compared(
+      f"`{config}` | `{name}`",
+      [get(Work(config, name, "features")), get(Work(config, name, "own_blocks"))],
+      get(Work(config, name, "edge")),
+    )
+    for config in CONFIGS
+    for name in (SLICES if config == RESNET18 else SLICES[:1])
+  ]
+  chip, _ = open_slice(SLICES[0])
+  here = environment()["packages"]
+  return "\n".join(
+    [
+      "# The paper's configurations on TPU slices",
+      "",
+      "Every stage's mapped training step, compiled for a slice by the TPU's own compiler and "
+      "counted; nothing was run. Made by `python -m benchmarks.aot`. Flops and bytes are the "
+      "compiler's count of one chip's program. Bytes are all that its operations read and write, "
+      "what passes through on-chip memory included, so the memory limit is on the low side. The "
+      f"arithmetic limit is {chip.flops_per_second / 1e12:.0f} Tflop/s a chip in bfloat16, which "
+      "float32 convolutions reach as well at JAX's default precision; the memory limit is "
+      f"{chip.bytes_per_second / 1e9:.0f} GB/s ({chip.source}). What crosses chips is in neither. "
+      "Float32 and batch sizes as configured; batch sizes are of all chips.",
+      "",
+      *stage_rows(counted),
+      "",
+      "## Against a ResNet-18 written the ordinary way",
+      "",
+      "`benchmarks/plain_resnet18.py`: Flax's own modules, the same batch, augmentation, batch "
+      "norm over all chips and SGD. MB per image:",
+      "",
+      "| slice | dtype | our main stage | plain | ours / plain |",
+      "|---|---|---|---|---|",
+      *plain,
+      "",
+      "## The edge stage against its parts",
+      "",
+      "Compiled alone: the main block's forward pass, which writes its features, and the step of "
+      "adaptive and extension block, which reads them. MB per image:",
+      "",
+      "| configuration | slice | edge stage | forward(main) | own blocks | edge / (sum) |",
+      "|---|---|---|---|---|---|",
+      *edge,
+      "",
+      f"jax {here['jax']}, jaxlib {here['jaxlib']}, flax {here['flax']}, "
+      f"libtpu {importlib.metadata.version('libtpu')}.",
+      "",
+    ]
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Compiles what is not kept yet, and writes the page after each."""
+  del argv
+  path = Path(KEPT.value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  kept = json.loads(path.read_text()) if path.exists() else []
+  counted = {Work(*work): StepCost(**step) for work, step in kept}
+  for work in works():
+    if work not in counted:
+      print(" ".join(work), flush=True)
+      counted[work] = count(work)
+      write_text(path, json.dumps([[work, dataclasses.asdict(s)] for work, s in counted.items()]))
+    write_text(Path(__file__).with_suffix(".md"), page(counted))
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,112 @@
+"""Flops and bytes of a grid's step compiled for a TPU v5e that is not there; a part of grid.py.
+
+Command: python -m benchmarks.grid_tpu [MEMBERS:BATCHING ...]
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+
+from meanet_jax.config_dict import resolve
+from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.stages import MAIN
+from meanet_jax.training.state import create_state
+
+ROOT = Path(__file__).parent.parent
+TOPOLOGY = "v5e:2x2"
+MEMBERS = (1, 4, 16, 64)
+
+
+def compiled_cost(members: int, batching: str) -> dict[str, float]:
+  """Of one step of so many ResNet-32 on one device: flops, bytes moved, and peak bytes."""
+  from configs.cifar100_resnet32_b import get_config
+
+  config = resolve(get_config())
+  settings, model = config.stages.main, build(config)
+  device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
+  sharding = jax.sharding.SingleDeviceSharding(device)
+  tx = make_optimizer(settings, 1)
+  variables = abstract_variables(model, config.dataset.image_shape)
+  state = jax.eval_shape(lambda v: create_state(MAIN, {"main": v["main"]}, tx), variables)
+  scalar = jax.ShapeDtypeStruct((), jnp.float32)
+  whole = jax.ShapeDtypeStruct((), jnp.int32)
+  one = (
+    Carried(state, jax.ShapeDtypeStruct((), jnp.bool_)),
+    Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), whole, whole, *[scalar] * 5),
+  )
+  if batching == "vmap":
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), one)
+  else:
+    stacked = tuple((part,) * members for part in one)
+  # Every member has a seed of its own, and so batches of its own: nothing is shared but the store.
+  sources = Sources(jax.ShapeDtypeStruct((members, 2), jnp.uint32), None)
+  images = jax.ShapeDtypeStruct((45000, *config.dataset.image_shape), jnp.uint8)
+  batch = jax.ShapeDtypeStruct((members, settings.batch_size), jnp.int32)
+  batches = {"index": batch, "label": batch, "position": batch}
+  step = batch_steps(make_member_step(model, MAIN, settings, config.dataset, False), batching)
+  arguments = (stacked[0], (stacked[1], sources), {"image": images}, batches)
+  placed: Any = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
+  )
+  compiled = jax.jit(step, donate_argnums=(0,)).lower(*placed).compile()
+  cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  return {
+    "members": members,
+    "flops": cost["flops"],
+    "bytes": cost["bytes accessed"],
+    "temporaries": memory.temp_size_in_bytes,
+  }
+
+
+def report_tpu(results: Path) -> list[str]:
+  """The part of the page, of what was compiled."""
+  found = {}
+  for path in sorted(results.glob("tpu-*.json")):
+    _, batching, members = path.stem.split("-")
+    found[batching, int(members)] = read_json(path)
+  if not found:
+    return []
+  lines = [
+    "## ResNet-32 on a TPU, compiled ahead of time",
+    "",
+    f"Stage main of CIFAR-100 (batch 128), members with seeds of their own on one of the "
+    f"devices of {TOPOLOGY}; as XLA's cost analysis counts it. Made by "
+    "`python -m benchmarks.grid_tpu`. Nothing ran on a TPU.",
+    "",
+    "| batching | members | Gflop a member | GB moved a member | temporaries a member [MB] | "
+    "flops / single | bytes / single |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  for batching, members in sorted(found, key=lambda key: (key[0] != "vmap", key[1])):
+    one = found[batching, members]
+    single = found.get((batching, 1), found.get(("vmap", 1)))
+    ratios = [one[name] / members / single[name] for name in ("flops", "bytes")]
+    lines.append(
+      f"| {batching} | {members} | {one['flops'] / members / 1e9:.2f} | "
+      f"{one['bytes'] / members / 1e9:.3f} | {one['temporaries'] / members / 1e6:.1f} | "
+      f"{ratios[0]:.3f} | {ratios[1]:.3f} |"
+    )
+  return [*lines, ""]
+
+
+def main(chosen: list[str]) -> None:
+  """Compiles what is asked for, or everything."""
+  results = ROOT / "runs" / "grid_benchmark"
+  results.mkdir(parents=True, exist_ok=True)
+  for text in chosen or [f"{members}:vmap" for members in MEMBERS] + ["16:unroll"]:
+    members, batching = text.split(":")
+    cost = compiled_cost(int(members), batching)
+    write_json(results / f"tpu-{batching}-{members}.json", cost)
+    print(text, cost, flush=True)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

@@ -1,0 +1,149 @@
+"""A dead cloud and one that comes back, against the edge alone; writes benchmarks/link_faults.md.
+
+Command: python -m benchmarks.link_faults [--workdir runs/digits]
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from meanet_jax import cli
+from meanet_jax.export.pipeline import Options, export
+from meanet_jax.export.source import from_run
+from meanet_jax.export.versions import installed
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runtime.answers import Given, Output, to_line
+from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.runtime.inputs import Item
+from meanet_jax.runtime.stream import Stream
+from tests.runtime.links import offloader_to
+from tests.runtime.oip_server import oip_server
+
+ROOT = Path(__file__).parent.parent
+SHARE = 0.2  # of the images that the threshold sends
+_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "A run; made when it is missing.")
+_RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
+_IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
+
+
+def throughput(edge: EdgeClassifier, images: np.ndarray, offloader, out: str) -> float:
+  """Images per second of a pass that writes its answers; a last offload is waited for."""
+  items = (Item(number, images[number % len(images)]) for number in range(_IMAGES.value))
+  with Output(out) as output:
+    stream = Stream(edge, lambda one: output.write(to_line(one, edge.manifest)), offloader)
+    begun = time.perf_counter()
+    stream.run(items)
+    return _IMAGES.value / (time.perf_counter() - begun)
+
+
+def dead_cloud(edge: EdgeClassifier, images: np.ndarray, model: Path) -> tuple[list, list]:
+  """Throughput of the edge alone, and with a dead cloud once the circuit is open, in turn."""
+  with oip_server() as gone:
+    port = gone.port
+  alone, dead = [], []
+  with tempfile.TemporaryDirectory() as directory:
+    out = str(Path(directory) / "answers.jsonl")
+    for _ in range(_RUNS.value + 1):  # the first is for the caches
+      alone.append(throughput(edge, images, None, out))
+      offloader = offloader_to(port, model)
+      offloader.rest()
+      dead.append(throughput(edge, images, offloader, out))
+      offloader.close()
+  return alone[1:], dead[1:]
+
+
+def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
+  """Seconds from a server's listening again to the cloud's first answer, images going on."""
+  with oip_server() as first:
+    port = first.port
+  offloader, began, answered = offloader_to(port, model), [], []
+  offloader.rest()
+
+  def items():
+    number = 0
+    end = time.monotonic() + 3.0  # dead for a while, with failed attempts
+    while time.monotonic() < end:
+      yield Item(number, images[number % len(images)])
+      number += 1
+    with oip_server(port):
+      began.append(time.monotonic())
+      while not answered and time.monotonic() < began[0] + 60:
+        yield Item(number, images[number % len(images)])
+        number += 1
+
+  def give(one: Given) -> None:
+    if one.reply is not None and one.reply.answer is not None and not answered:
+      answered.append(time.monotonic())
+
+  try:
+    Stream(edge, give, offloader).run(items())
+  finally:
+    offloader.close()
+  return answered[0] - began[0]
+
+
+def main() -> None:
+  """Measures, and writes the page."""
+  workdir = ROOT / _WORKDIR.value
+  if not (workdir / "eval/summary.json").exists():
+    for command in (["train.py", "--config=configs/digits.py"], ["eval.py"]):
+      subprocess.run([sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True)
+  with tempfile.TemporaryDirectory() as directory:
+    model = Path(directory)
+    source = from_run(workdir, print)
+    export(source, model, Options(), print)
+    images = source.dataset.test.images
+    entropy = [answer.main.entropy for answer in EdgeClassifier(model).classify(images)]
+    limit = np.float32(np.quantile(entropy, 1 - SHARE))
+    nan = np.float32(np.nan)
+    edge = EdgeClassifier(model, policy=Policy(), thresholds=Thresholds(limit, nan, nan))
+    alone, dead = dead_cloud(edge, images, model)
+    back = [recovery(edge, images, model) for _ in range(5)]
+  write_text(Path(__file__).with_suffix(".md"), page(alone, dead, back))
+
+
+def page(alone: list[float], dead: list[float], back: list[float]) -> str:
+  """The page of these figures."""
+  ratios = [d / a for a, d in zip(alone, dead, strict=True)]
+  here, packages = environment(), ("grpcio", "tritonclient", "pybreaker", "tenacity", "numpy")
+  versions = ", ".join(f"{name} {installed(name)}" for name in packages)
+  text = "\n".join(
+    [
+      "# A cloud that is dead, and comes back",
+      "",
+      f"Digits' test images over and over, {_IMAGES.value:,} a pass, JSON lines written; the "
+      f"threshold sends {SHARE:.0%}. Medians of {len(alone)} passes of each kind, in turn. Made by "
+      "`python -m benchmarks.link_faults`.",
+      "",
+      "| | |",
+      "|---|---|",
+      f"| edge alone [images/s] | {statistics.median(alone):,.0f} |",
+      f"| dead cloud, circuit open [images/s] | {statistics.median(dead):,.0f} |",
+      f"| dead / alone, pass by pass | **{statistics.median(ratios):.3f}** "
+      f"({min(ratios):.3f} to {max(ratios):.3f}) |",
+      f"| from a server's listening again to its first answer [s] | {statistics.median(back):.2f} "
+      f"({min(back):.2f} to {max(back):.2f}) |",
+      "",
+      "The target is 0.9 of the edge alone, and recovery within seconds. While the circuit is open "
+      "one image a second tries, and finds the port closed.",
+      "",
+      f"Hardware: {os.cpu_count()} cores; {here['platform']}.",
+      f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
+      f"Versions: Python {here['python']}, {versions}.",
+      "",
+    ]
+  )
+  print(text)
+  return text
+
+
+if __name__ == "__main__":
+  cli.run(main)

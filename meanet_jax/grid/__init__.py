@@ -1,0 +1,1 @@
+"""Grids: many trainings in one program, each of which leaves an ordinary run."""

@@ -1,0 +1,135 @@
+"""What a grid will take, before anything of it compiles: from shapes alone."""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from meanet_jax.config import STAGE_NAMES, GridConfig
+from meanet_jax.data.splits import Dataset
+from meanet_jax.grid.groups import Group
+from meanet_jax.grid.step import choose_batching
+from meanet_jax.models.costs import block_macs, training_activation_bytes
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import devices_of_members
+from meanet_jax.training.stages import CLOUD, MAIN, edge_stage
+from meanet_jax.training.state import create_state
+
+# What small networks' training steps reach of a matrix product's rate; see docs/grids.md.
+UTILISATION = 0.25
+HOW = (
+  "time: 2 x 3 x multiply-accumulates of the forward pass (the backward pass counted as two), and "
+  "validation, at {share:.0%} of {rate:.0f} Gflop/s, the rate of a matrix product timed on this "
+  "device; without compilation. Memory of a device: parameters, optimiser state and averages from "
+  "abstract shapes, activations that the backward pass keeps before XLA fuses any (an upper "
+  "bound), and the images"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """Of a group: seconds without compilation, and bytes on a device at most."""
+
+  seconds: float
+  bytes: int
+
+
+def matrix_product_rate(size: int = 1024, repeats: int = 4) -> float:
+  """Floating-point operations per second of a float32 matrix product on one device, the best."""
+  product = jax.jit(jnp.matmul)
+  x = jnp.ones((size, size), jnp.float32)
+  product(x, x).block_until_ready()
+  best = math.inf
+  for _ in range(repeats):
+    begun = time.perf_counter()
+    product(x, x).block_until_ready()
+    best = min(best, time.perf_counter() - begun)
+  return 2 * size**3 / best
+
+
+def estimate(group: Group, dataset: Dataset, grid: GridConfig, rate: float) -> Estimate:
+  """What a group takes on this process's devices.
+
+  Hard classes are not known yet: the edge stage counts K / C of the images.
+
+  Args:
+    group: its points.
+    dataset: for the number and size of images.
+    grid: how members are batched.
+    rate: flops per second of a device, of a matrix product.
+  """
+  config = group.config
+  model = build(config)
+  macs = block_macs(model, config)
+  share = config.num_hard / config.dataset.num_classes
+  joint = config.stages.joint
+  edge_images = 1.0 if joint else share
+  # Macs of a training image in units of a forward pass: one more pass backward over what is only
+  # read would be none.
+  trained = {
+    "main": 3 * macs.main,
+    "edge": 3 * (macs.main + macs.extension) if joint else macs.main + 3 * macs.extension,
+    "cloud": 3 * macs.cloud,
+  }
+  validated = {"main": macs.main, "edge": macs.main + macs.extension, "cloud": macs.cloud}
+  flops = 0.0
+  for name in STAGE_NAMES:
+    settings = config.stage(name)
+    images = len(dataset.train) * (edge_images if name == "edge" else 1.0)
+    passes = math.ceil(settings.epochs / config.logging.checkpoint_every_epochs)
+    flops += 2 * trained[name] * settings.epochs * images
+    flops += 2 * validated[name] * passes * len(dataset.validation)
+  devices = devices_of_members()
+  members = grid.per_device or -(-len(group.points) // devices)
+  waves = -(-len(group.points) // (devices * members))
+  seconds = flops * members * waves / (UTILISATION * rate)
+  return Estimate(seconds, members * _member_bytes(group, model) + _image_bytes(dataset, config))
+
+
+def describe(rate: float) -> str:
+  """How the figures come about, in one line."""
+  return HOW.format(share=UTILISATION, rate=rate / 1e9)
+
+
+def batching_of(grid: GridConfig) -> str:
+  """How members of a device are batched here."""
+  return choose_batching(grid.batching)
+
+
+def _member_bytes(group: Group, model: Any) -> int:
+  """Of the most demanding stage."""
+  config = group.config
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  activations = training_activation_bytes(model, config)
+  most = 0
+  for stage in (MAIN, edge_stage(config.stages.joint), CLOUD):
+    settings = config.stage(stage.name)
+    tx = make_optimizer(settings, 1)
+    state = jax.eval_shape(
+      lambda variables, stage=stage, tx=tx, settings=settings: create_state(
+        stage, variables, tx, settings.ema_decay > 0
+      ),
+      {
+        block: tree
+        for block, tree in abstract.items()
+        if block in stage.trainable or (block == "main" and stage.name == "edge")
+      },
+    )
+    kept = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    whole = config.stages.joint and stage.name == "edge"
+    used = activations["whole_edge_network" if whole else stage.name]
+    most = max(most, kept + used)
+  return most
+
+
+def _image_bytes(dataset: Dataset, config: Any) -> int:
+  images = getattr(dataset.train, "images", None)
+  if images is not None:
+    return images.nbytes
+  largest = max(config.stage(name).batch_size for name in STAGE_NAMES)
+  return largest * math.prod(config.dataset.image_shape)

@@ -1,0 +1,266 @@
+"""From a grid to trained points, tables, pictures and the best of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from meanet_jax.config import STAGE_NAMES, Config, GridConfig
+from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.console import Reporter
+from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import TrainingDivergedError, UserError
+from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
+from meanet_jax.grid.groups import Group, group_points
+from meanet_jax.grid.pictures import draw_grid
+from meanet_jax.grid.points import Point, expand
+from meanet_jax.grid.report import (
+  average_seeds,
+  best_json,
+  best_outcome,
+  best_setting,
+  grid_csv,
+  outcomes_json,
+  read_outcomes,
+)
+from meanet_jax.grid.train import point_path, train_points
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import read_json, write_json, write_text
+from meanet_jax.training.processes import every, first, first_then_others, is_first
+
+
+def plan(config: Config, grid: GridConfig) -> list[Group]:
+  """The groups of a grid, its points checked one by one before anything starts.
+
+  Raises:
+    UserError: an axis, a point or a structure that cannot be.
+  """
+  groups = group_points(expand(grid.axes, config, grid.max_points))
+  for group in groups:
+    build(group.config)
+    for name in STAGE_NAMES:
+      settings = group.config.stage(name)
+      if settings.batch_size % settings.accumulate:
+        raise UserError(
+          f"stages.{name}.batch_size is {settings.batch_size}; accepted: a multiple of the "
+          f"{settings.accumulate} micro-batches"
+        )
+  return groups
+
+
+def show_grid(
+  config: Config,
+  grid: GridConfig,
+  reporter: Reporter,
+  options: ReadOptions | None = None,
+) -> None:
+  """Prints a grid's points, its groups, and what they will take; compiles and writes nothing of it.
+
+  Raises:
+    UserError: as `train_grid`.
+  """
+  _load_and_show(config, grid, reporter, options)
+
+
+def train_grid(
+  config: Config,
+  grid: GridConfig,
+  workdir: str | Path,
+  reporter: Reporter,
+  options: ReadOptions | None = None,
+  stop: Callable[[], bool] = lambda: False,
+  executor: str = "here",
+  tensorboard: bool = False,
+) -> None:
+  """Trains every point that `workdir` has not finished, and says which is best.
+
+  Called by all processes of a run together, which share out the points of each group and need a
+  workdir that all of them see.
+
+  Args:
+    config: what the points differ from.
+    grid: how, and how they are run.
+    workdir: made when missing.
+    reporter: progress.
+    options: where and how data are read.
+    stop: asked after every step and before every stage.
+    executor: `here`, in this run's processes, or `ray`.
+    tensorboard: whether metrics are TensorBoard's events as well.
+
+  Raises:
+    UserError: a grid that cannot be run, or a workdir of another one.
+    TrainingStoppedError: `stop` said so.
+    TrainingDivergedError: every point diverged.
+  """
+  groups, dataset = _load_and_show(config, grid, reporter, options)
+  directory = GridDirectory(Path(workdir).absolute())
+  first(lambda: directory.begin(config, grid))
+  if executor == "ray":
+    from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
+
+    train_groups = RayExecutor(
+      directory.path, grid, options or ReadOptions(), reporter, stop, tensorboard
+    )
+  else:
+
+    def train_groups(groups: Sequence[Group]) -> None:
+      mine, processes = jax.process_index(), jax.process_count()
+      for group in groups:
+        points = group.points[mine::processes]
+        train_points(points, directory.path, dataset, grid, reporter, stop, tensorboard)
+
+  try:
+    train_groups(groups)
+  finally:
+    if is_first():
+      directory.write(groups, grid, None)
+  every(lambda: None)  # until the last process is done
+  first(lambda: _finish(directory, groups, grid, reporter, options))
+
+
+def _load_and_show(
+  config: Config, grid: GridConfig, reporter: Reporter, options: ReadOptions | None
+) -> tuple[list[Group], Dataset]:
+  groups = plan(config, grid)
+  # In turn, because the first to read a streamed set makes its index.
+  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
+  for group in groups:
+    for name in ("main", "cloud"):
+      check_split_size(len(dataset.train), group.config.stage(name).batch_size, name)
+  points = sorted((p for group in groups for p in group.points), key=lambda point: point.number)
+  reporter.say(f"{len(points)} points in {len(groups)} groups, members {batching_of(grid)}")
+  numbers = {point.number: group.number for group in groups for point in group.points}
+  for point in points:
+    reporter.say(f"point {point.name}, group {numbers[point.number]}: {_settings(point)}")
+  rate = matrix_product_rate()
+  total = 0.0
+  for group in groups:
+    found = estimate(group, dataset, grid, rate)
+    total += found.seconds
+    reporter.say(
+      f"group {group.number}: {len(group.points)} points, about {_duration(found.seconds)}, "
+      f"at most {found.bytes / 1e6:.0f} MB on a device"
+    )
+  reporter.say(f"all groups: about {_duration(total)} ({describe(rate)})")
+  return groups, dataset
+
+
+class GridDirectory:
+  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
+
+  def __init__(self, path: Path):
+    self.path = path
+
+  def begin(self, config: Config, grid: GridConfig) -> None:
+    """Makes the directory of a new grid, or checks that it is of the same one.
+
+    Raises:
+      UserError: it holds a run or another grid, or cannot be written.
+    """
+    if (self.path / "config.json").exists():
+      raise UserError(
+        f"workdir {self.path} holds a run; accepted: a grid's own directory, or a path where one "
+        "can be made"
+      )
+    if self.json_path.exists():
+      begun = read_json(self.json_path)
+      changed = differences(resolve(begun["config"]), config)
+      if tuple(begun["axes"]) != grid.axes:
+        changed.append(f"axes ({'; '.join(begun['axes'])!r} -> {'; '.join(grid.axes)!r})")
+      if changed:
+        raise UserError(
+          f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
+          "accepted: the same grid, or another --workdir"
+        )
+      return
+    try:
+      (self.path / "points").mkdir(parents=True, exist_ok=True)
+      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
+    except OSError as error:
+      raise UserError(
+        f"workdir {self.path} cannot be written: {error.strerror or error}; "
+        "accepted: a directory, or a path where one can be made"
+      ) from error
+
+  @property
+  def json_path(self) -> Path:
+    """The grid as data, and what became of it."""
+    return self.path / "grid.json"
+
+  def write(self, groups: Sequence[Group], grid: GridConfig, test: dict[str, Any] | None) -> None:
+    """Writes the tables and the picture of what there is so far.
+
+    Args:
+      groups: of the grid.
+      grid: by which system the best is chosen.
+      test: the best point's systems on the test split, where they are known.
+    """
+    outcomes = read_outcomes(self.path, groups)
+    settings = average_seeds(outcomes, grid.best_by)
+    best = best_setting(settings)
+    begun = read_json(self.json_path)
+    write_json(
+      self.json_path,
+      {
+        "config": begun["config"],
+        "axes": begun["axes"],
+        "groups": [[point.number for point in group.points] for group in groups],
+        "points": outcomes_json(outcomes, self.path),
+        "best": best_json(best, grid, self.path, test) if best else None,
+      },
+    )
+    write_text(self.path / "grid.csv", grid_csv(outcomes, self.path))
+    draw_grid(self.path, settings, grid.best_by)
+
+
+def _finish(
+  directory: GridDirectory,
+  groups: Sequence[Group],
+  grid: GridConfig,
+  reporter: Reporter,
+  options: ReadOptions | None,
+) -> None:
+  outcomes = read_outcomes(directory.path, groups)
+  for outcome in outcomes:
+    if outcome.diverged is not None:
+      reporter.say(f"point {outcome.point.name} diverged: {_settings(outcome.point)}")
+  best = best_setting(average_seeds(outcomes, grid.best_by))
+  if best is None:
+    raise TrainingDivergedError(
+      f"no setting of the grid in {directory.path} is finished with every seed; "
+      "accepted: one that is (grid.csv tells of each point)"
+    )
+  outcome = best_outcome(best, grid.best_by)
+  path = point_path(directory.path, outcome.point)
+  if jax.process_count() > 1:  # the processes' devices would have to evaluate together
+    reporter.say(
+      f"best by validation: point {outcome.point.name}; the same command without --distributed "
+      "trains nothing more and evaluates it"
+    )
+    return
+  if not (path / "eval" / "summary.json").exists():
+    evaluate(path, reporter, options=options)
+  test = read_json(path / "eval" / "summary.json")["systems"]
+  directory.write(groups, grid, test)
+  spread = "" if best.spread is None else f" ± {100 * best.spread:.2f}"
+  reporter.say(
+    f"best by validation: {', '.join(f'{k}={v}' for k, v in best.settings.items()) or 'any seed'}, "
+    f"{grid.best_by} {100 * (best.mean or 0):.2f}{spread}% over {len(best.outcomes)} point(s); "
+    f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
+  )
+  reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
+
+
+def _settings(point: Point) -> str:
+  return ", ".join(f"{name}={value}" for name, value in point.settings.items())
+
+
+def _duration(seconds: float) -> str:
+  if seconds < 120:
+    return f"{seconds:.0f} s"
+  return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

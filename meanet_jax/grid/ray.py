@@ -1,0 +1,159 @@
+"""Groups as Ray tasks: Ray shares them out, and begins a lost one again where its points stand."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from meanet_jax.config import GridConfig, RayConfig
+from meanet_jax.config_dict import to_json
+from meanet_jax.console import Reporter
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.grid.groups import Group
+from meanet_jax.grid.points import Point, Settings
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class RayExecutor:
+  """Trains groups on a cluster whose machines share the grid's directory."""
+
+  def __init__(
+    self,
+    workdir: Path,
+    grid: GridConfig,
+    options: ReadOptions,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    tensorboard: bool,
+  ):
+    self._workdir, self._grid, self._options = workdir, grid, options
+    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
+
+  def __call__(self, groups: Sequence[Group]) -> None:
+    """Runs every group to its end.
+
+    Raises:
+      UserError: Ray is not installed or not there, or what a task raised.
+      TrainingStoppedError: `stop` said so; checkpoints hold what was reached.
+    """
+    ray = _import_ray()
+    began = not ray.is_initialized()
+    if began:
+      _connect(ray, self._grid.ray)
+    try:
+      self._run(ray, groups)
+    finally:
+      if began:
+        ray.shutdown()
+
+  def _run(self, ray: Any, groups: Sequence[Group]) -> None:
+    settings = self._grid.ray
+    task, resources = ray.remote(train_task), parse_resources(settings.resources)
+    pending = {}
+    for group in groups:
+      for points in _parts(group, settings.points_per_task):
+        described = [(p.number, p.settings, to_json(p.config)) for p in points]
+        name = f"points {points[0].name} to {points[-1].name}"
+        named = task.options(
+          name=name,
+          num_cpus=settings.num_cpus,
+          num_gpus=settings.num_gpus,
+          resources=resources,
+          max_retries=settings.max_retries,
+          retry_exceptions=False,  # what a task raises, it would raise again
+        )
+        handle = named.remote(
+          described, str(self._workdir), self._grid, self._options, self._tensorboard
+        )
+        pending[handle] = name
+    while pending:
+      done, _ = ray.wait(list(pending), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
+      for handle in done:
+        name = pending.pop(handle)
+        self._result(ray, handle, name)
+        self._reporter.say(f"{name}: done, {len(pending)} tasks left")
+      if pending and self._stop():
+        for handle in pending:
+          ray.cancel(handle, force=True)
+        raise TrainingStoppedError(
+          "stopped by SIGTERM; the same command goes on from the points' last checkpoints"
+        )
+
+  def _result(self, ray: Any, handle: Any, name: str) -> None:
+    try:
+      ray.get(handle)
+    except ray.exceptions.RayTaskError as error:
+      if isinstance(error.cause, UserError):
+        raise error.cause from error
+      raise
+    except ray.exceptions.WorkerCrashedError as error:
+      raise UserError(
+        f"{name}: its worker was lost more than {self._grid.ray.max_retries} times; accepted: "
+        "workers that stay (ray.max_retries), and the same command again"
+      ) from error
+
+
+def train_task(
+  points: list[tuple[int, Settings, dict[str, Any]]],
+  workdir: str,
+  grid: GridConfig,
+  options: ReadOptions,
+  tensorboard: bool,
+) -> None:
+  """Trains points of one group in a worker; what an earlier attempt has finished is left alone."""
+  # In the worker: the process that hands out tasks need not have read the data.
+  from meanet_jax.config_dict import resolve
+  from meanet_jax.data.sources import load
+  from meanet_jax.grid.train import train_points
+
+  members = [Point(number, settings, resolve(config)) for number, settings, config in points]
+  reporter = Reporter()
+  dataset = load(members[0].config.dataset, options, reporter)
+  train_points(members, Path(workdir), dataset, grid, reporter, tensorboard=tensorboard)
+
+
+def parse_resources(resources: Sequence[str]) -> dict[str, float]:
+  """NAME=AMOUNT texts as Ray takes them.
+
+  Raises:
+    UserError: one that is none.
+  """
+  found = {}
+  for text in resources:
+    name, _, amount = text.partition("=")
+    try:
+      found[name.strip()] = float(amount)
+    except ValueError:
+      name = ""
+    if not name.strip():
+      raise UserError(f"grid.ray.resources has {text!r}; accepted: NAME=AMOUNT, as in TPU=4")
+  return found
+
+
+def _parts(group: Group, size: int) -> list[tuple[Point, ...]]:
+  size = size or len(group.points)
+  return [group.points[start : start + size] for start in range(0, len(group.points), size)]
+
+
+def _import_ray() -> Any:
+  try:
+    import ray
+  except ImportError as error:
+    raise UserError(
+      "flag --executor: ray is not installed; accepted: pip install 'meanet_jax[ray]'"
+    ) from error
+  return ray
+
+
+def _connect(ray: Any, settings: RayConfig) -> None:
+  try:
+    ray.init(
+      address=settings.address or "local", include_dashboard=False if not settings.address else None
+    )
+  except (ConnectionError, ValueError, RuntimeError) as error:
+    first = str(error).strip().splitlines()[0]
+    raise UserError(
+      f"grid.ray.address is {settings.address!r}: {first}; accepted: a running cluster's address, "
+      "or none for one of this machine"
+    ) from error

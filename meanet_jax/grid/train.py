@@ -1,0 +1,157 @@
+"""A group's points through the four stages, together."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from meanet_jax.config import GridConfig
+from meanet_jax.console import Reporter
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import TrainingStoppedError
+from meanet_jax.grid.feeds import hard_images
+from meanet_jax.grid.loop import train_members, validation_logits
+from meanet_jax.grid.members import Member
+from meanet_jax.grid.points import Point
+from meanet_jax.grid.score import write_scores
+from meanet_jax.models.costs import block_macs
+from meanet_jax.models.meanet import Exits, MEANet
+from meanet_jax.models.variables import make_init
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.classes import label_map
+from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
+from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.training.hard_classes import select
+from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.stages import CLOUD, MAIN, Stage, edge_stage
+
+
+def point_path(workdir: Path, point: Point) -> Path:
+  """A point's run directory below the grid's."""
+  return workdir / "points" / point.name
+
+
+def open_member(workdir: Path, point: Point, dataset: Dataset) -> Member:
+  """A point with its run directory, made when it is missing.
+
+  Raises:
+    UserError: a directory that cannot be written, or holds another run.
+  """
+  run = RunDirectory.create(point_path(workdir, point), point.config)
+  run.record_data(dataset.describe())
+  return Member(point, run)
+
+
+def train_points(
+  points: Sequence[Point],
+  workdir: Path,
+  dataset: Dataset,
+  grid: GridConfig,
+  reporter: Reporter,
+  stop: Callable[[], bool] = lambda: False,
+  tensorboard: bool = False,
+) -> None:
+  """Trains and scores those points of a group that are not finished.
+
+  Args:
+    points: of one group.
+    workdir: of the grid.
+    dataset: which all learn from.
+    grid: how they are batched.
+    reporter: progress.
+    stop: asked after every step of all, and before every stage.
+    tensorboard: whether metrics are TensorBoard's events as well.
+
+  Raises:
+    TrainingStoppedError: `stop` said so.
+    UserError: a run directory that cannot be used, or a full disk.
+  """
+  with full_disk_in_one_line(workdir):
+    members = [open_member(workdir, point, dataset) for point in points]
+    members = [member for member in members if not member.scored and not member.diverged]
+    if members:
+      _Group(members, dataset, grid, reporter, stop, tensorboard).train()
+
+
+class _Group:
+  def __init__(
+    self,
+    members: list[Member],
+    dataset: Dataset,
+    grid: GridConfig,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    tensorboard: bool,
+  ):
+    self._members, self._dataset, self._grid = members, dataset, grid
+    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
+    # No axis: batch norm of a member crosses no device, for a member lives on one.
+    self._model: MEANet = build(members[0].config)
+
+  def train(self) -> None:
+    config, say = self._members[0].config, self._reporter.say
+    fresh = make_init(self._model, config.dataset.image_shape)
+    stages = (MAIN, edge_stage(config.stages.joint), CLOUD)
+    for member in self._members:
+      for stage in stages:
+        set_damaged_aside(member.run.checkpoints_path(stage.name), say)
+      member.variables = load_variables(
+        member.config, self._model, self._dataset, member.run, say, fresh
+      )
+    for stage in stages:
+      self._gradient_stage(stage)
+      if stage is MAIN:
+        self._hard_classes_stage()
+    self._complete(Exits.ALL, self._alive())
+    macs = block_macs(self._model, config)
+    for member in self._alive():
+      write_scores(member, self._dataset, macs)
+
+  def _alive(self) -> list[Member]:
+    return [member for member in self._members if not member.diverged]
+
+  def _gradient_stage(self, stage: Stage) -> None:
+    left = [member for member in self._alive() if not self._finished(member, stage)]
+    if not left:
+      return
+    if self._stop():
+      raise TrainingStoppedError(
+        f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
+      )
+    train_members(
+      stage,
+      left,
+      self._model,
+      self._dataset,
+      self._grid,
+      self._reporter,
+      self._stop,
+      self._tensorboard,
+    )
+
+  def _finished(self, member: Member, stage: Stage) -> bool:
+    settings = member.config.stage(stage.name)
+    to_hard = None
+    if stage.images == "hard":
+      to_hard = label_map(read_hard_classes(member.run), member.config.dataset.num_classes)
+    images = len(hard_images(self._dataset.train, to_hard)[0])
+    last = settings.epochs * (images // settings.batch_size)
+    return finished_step(member.run.checkpoints_path(stage.name)) == last
+
+  def _hard_classes_stage(self) -> None:
+    left = [member for member in self._alive() if not member.run.hard_classes_path.exists()]
+    self._complete(Exits.MAIN, left)
+    for member in left:
+      prefix = f"point {member.point.name}: "
+      found = select(
+        member.config,
+        self._dataset,
+        member.logits[Exits.MAIN],
+        lambda text, prefix=prefix: self._reporter.say(prefix + text),
+      )
+      write_json(member.run.hard_classes_path, found)
+
+  def _complete(self, exits: Exits, members: list[Member]) -> None:
+    """Runs the networks of members that an earlier process has trained."""
+    lacking = [member for member in members if any(exit not in member.logits for exit in exits)]
+    if lacking:
+      validation_logits(exits, lacking, self._model, self._dataset)

@@ -1,0 +1,145 @@
+"""A stage's mapped step compiled for devices that may not exist, and what it takes there."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanet_jax.config import Config
+from meanet_jax.data.batches import left_for_device
+from meanet_jax.data.sizes import TrainingImages
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.classes import label_map
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
+from meanet_jax.training.stages import Stage
+from meanet_jax.training.state import create_state
+from meanet_jax.training.steps import make_train_step
+
+STRAIGHT_ATTEMPTS = 5
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCost:
+  """What one step of one chip takes, by the compiler's count.
+
+  flops, bytes: floating-point operations, and bytes that its operations read and write.
+  memory: bytes of the chip's memory that are taken at its peak.
+  """
+
+  flops: float
+  bytes: float
+  memory: int
+
+
+class DoesNotFitError(Exception):
+  """A step that asks for more memory than a chip has.
+
+  asked, usable: bytes of the chip's memory; the compiler keeps some of it for itself.
+  """
+
+  def __init__(self, asked: int, usable: int):
+    super().__init__(f"{asked} bytes of {usable}")
+    self.asked, self.usable = asked, usable
+
+
+def compile_step(
+  stage: Stage, config: Config, images: TrainingImages, batch_size: int, devices: Sequence[Any]
+) -> StepCost:
+  """Compiles the step that `training/loop.py` would run, from shapes alone.
+
+  Args:
+    stage: what learns.
+    config: the experiment.
+    images: the stage's own.
+    batch_size: of all devices together, a multiple of their number.
+    devices: of one TPU slice.
+
+  Raises:
+    DoesNotFitError: the step needs more memory than a device has.
+  """
+  model = build(config, AXIS)
+  settings = config.stage(stage.name)
+  if images.streamed:
+    settings = dataclasses.replace(settings, augment=left_for_device(settings.augment))
+  shape = config.dataset.image_shape
+  tx = make_optimizer(settings, max(images.count // batch_size, 1))
+  to_hard = None
+  if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
+    to_hard = label_map(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
+  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, to_hard)
+  state = jax.eval_shape(
+    lambda variables: create_state(stage, variables, tx, settings.ema_decay > 0),
+    abstract_variables(model, shape),
+  )
+  sharded = (len(devices), batch_size // len(devices))
+  numbers = jax.ShapeDtypeStruct(sharded, jnp.int32)
+  store = {}
+  batch = {"label": numbers, "position": numbers}
+  if images.streamed:
+    batch["image"] = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
+  else:
+    batch = {"index": numbers, "position": numbers}
+    store["image"] = jax.ShapeDtypeStruct((images.count, *shape), jnp.uint8)
+    store["label"] = jax.ShapeDtypeStruct((images.count,), jnp.int32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return cost(map_train_step(step, devices).lower(state, store, batch, key))
+
+
+def cost(lowered: jax.stages.Lowered) -> StepCost:
+  """Compiles a lowered function and counts what one chip of its slice does.
+
+  Raises:
+    DoesNotFitError: it needs more memory than a chip has.
+  """
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    said = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", str(error))
+    if said is None:
+      raise
+    asked, usable = (round(float(said[i]) * UNITS[said[i + 1]]) for i in (1, 3))
+    raise DoesNotFitError(asked, usable) from error
+  counted, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  taken = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.generated_code_size_in_bytes
+  )
+  return StepCost(counted["flops"], counted["bytes accessed"], taken)
+
+
+def largest_fitting(
+  attempt: Callable[[int], tuple[bool, float]], fails: int, share: float
+) -> int | None:
+  """The largest size that fits, given one that does not; None when not even 1 does.
+
+  Args:
+    attempt: whether a size fits, and what share of the memory it asks for, which grows with the
+      size: as a rule along a line, so that four attempts do.
+    fails: a size that does not fit.
+    share: of the memory that it asks for.
+  """
+  low, low_share, high, high_share = 0, 0.0, fails, share
+  attempts = 0
+  while high - low > 1:
+    if attempts < STRAIGHT_ATTEMPTS:  # where the line through both ends meets the whole memory
+      size = int(low + (1 - low_share) * (high - low) / (high_share - low_share))
+      size = min(max(size, low + 1), high - 1)
+    else:
+      size = (low + high) // 2
+    fits, share = attempt(size)
+    attempts += 1
+    if fits:
+      low, low_share = size, share
+    else:
+      high, high_share = size, max(share, 1.0)
+  return low or None

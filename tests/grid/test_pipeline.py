@@ -1,0 +1,150 @@
+import csv
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanet_jax.config import GridConfig
+from meanet_jax.data.sources import load
+from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.grid.estimate import estimate
+from meanet_jax.grid.pipeline import plan, show_grid, train_grid
+from meanet_jax.grid.train import train_points
+from meanet_jax.runs.checkpoints import finished_step, read_arrays
+from meanet_jax.runs.directory import read_json
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "from tests.experiments import tiny_config as get_config\n"
+
+
+def files(path: Path) -> dict[str, tuple[int, int]]:
+  return {
+    str(file.relative_to(path)): (file.stat().st_mtime_ns, file.stat().st_ino)
+    for file in sorted(path.rglob("*"))
+    if file.is_file()
+  }
+
+
+def test_tables_tell_of_every_point_and_of_the_best(trained, said):
+  with (trained / "grid.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row["status"] for row in rows] == ["finished", "finished", "diverged"]
+  assert [row["seed"] for row in rows] == ["0", "1", "2"]
+  assert rows[2]["meanet_validation_accuracy"] == ""
+  grid = read_json(trained / "grid.json")
+  assert grid["groups"] == [[0, 1, 2]]
+  scores = [float(row["meanet_validation_accuracy"]) for row in rows[:2]]
+  best = grid["best"]
+  assert best["point"] == int(np.argmax(scores))
+  assert best["validation_accuracy"] == max(scores)
+  run = trained / best["workdir"]
+  assert best["test"] == read_json(run / "eval" / "summary.json")["systems"]
+  other = trained / "points" / f"{1 - best['point']:03d}"
+  assert not (other / "eval").exists()  # test figures of the best alone
+  assert (trained / "grid.png").read_bytes().startswith(b"\x89PNG")
+  assert f"its best point {best['point']:03d} on test" in said.getvalue()
+
+
+def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
+  """The best point was evaluated by eval.py's own code, which writes validation records."""
+  best = read_json(trained / "grid.json")["best"]
+  run = trained / best["workdir"]
+  records = np.load(run / "eval" / "records_validation.npz")
+  scores = read_json(run / "validation.json")
+  assert scores["systems"]["main_only"]["accuracy"] == np.mean(
+    records["main_prediction"] == records["label"]
+  )
+  assert scores["systems"]["cloud_only"]["accuracy"] == np.mean(
+    records["cloud_prediction"] == records["label"]
+  )
+
+
+def test_a_finished_grid_is_left_alone(trained, tiny, axes, reporter, tmp_path):
+  copy = tmp_path / "grid"
+  shutil.copytree(trained, copy)
+  before = files(copy / "points")
+  train_grid(tiny, GridConfig(axes=axes, batching="unroll"), copy, reporter)
+  assert files(copy / "points") == before
+  with pytest.raises(UserError, match=r"holds another grid, which differs in axes"):
+    train_grid(tiny, GridConfig(axes=("seed=0",)), copy, reporter)
+  with pytest.raises(UserError, match=r"differs in seed \(0 -> 5\)"):
+    train_grid(dataclasses.replace(tiny, seed=5), GridConfig(axes=axes), copy, reporter)
+
+
+def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, axes, reporter, tmp_path):
+  """Stopped in the stage main, between two lines of metrics, and in the edge stage."""
+  grid = GridConfig(axes=axes, batching="unroll")
+  (group,) = plan(tiny, grid)
+  dataset = load(tiny.dataset)
+  workdir = tmp_path / "grid"
+  for asked in (8, 18):
+    answers = iter([False] * asked + [True])
+    with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM"):
+      train_points(
+        group.points, workdir, dataset, grid, reporter, stop=lambda found=answers: next(found)
+      )
+  train_points(group.points, workdir, dataset, grid, reporter)
+  for point in ("000", "001"):
+    one, other = workdir / "points" / point, trained / "points" / point
+    for stage in ("main", "edge", "cloud"):
+      path = one / "checkpoints" / stage
+      step = finished_step(path)
+      ours, theirs = (read_arrays(run / "checkpoints" / stage / str(step)) for run in (one, other))
+      np.testing.assert_equal(ours, theirs)
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert read_json(one / "validation.json") == read_json(other / "validation.json")
+
+
+def test_a_dry_run_tells_and_writes_nothing(tiny, reporter, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  axes = ("stages.main.learning_rate=0.05,0.1", "stages.main.epochs=2,4", "seed=0,1")
+  show_grid(tiny, GridConfig(axes=axes), reporter)
+  said = reporter.console.file.getvalue()
+  assert "8 points in 2 groups, members unroll" in said
+  assert "point 003, group 1: stages.main.learning_rate=0.05, stages.main.epochs=4, seed=1" in said
+  assert said.count("MB on a device") == 2
+  assert "Gflop/s" in said
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_estimates_grow_with_what_is_to_be_done(tiny):
+  dataset = load(tiny.dataset)
+
+  def of(*axes: str, **settings):
+    grid = GridConfig(axes=axes, **settings)
+    (group,) = plan(tiny, grid)
+    return estimate(group, dataset, grid, rate=1e9)
+
+  one, four = of("seed=0"), of("seed=0,1,2,3")
+  assert four.seconds == pytest.approx(4 * one.seconds)
+  images = dataset.train.images.nbytes
+  assert four.bytes - images == 4 * (one.bytes - images)
+  waves = of("seed=0,1,2,3", per_device=2)
+  assert waves.seconds == pytest.approx(four.seconds)
+  assert waves.bytes - images == 2 * (one.bytes - images)
+
+
+def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
+  config = tmp_path / "tiny.py"
+  config.write_text(CONFIG)
+  line = [sys.executable, "train.py", f"--config={config}", *flags]
+  return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--grid=stages.main.rate=1"], "configuration field 'stages.main.rate' does not exist"),
+    (["--dry_run"], "flag --dry_run without a grid"),
+  ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, flags, message):
+  result = command(tmp_path, f"--workdir={tmp_path / 'grid'}", *flags)
+  assert result.returncode == 2
+  assert message in result.stderr
+  assert result.stderr.count("\n") == 1
+  assert not (tmp_path / "grid").exists()

@@ -1,0 +1,117 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meanet_jax.config_dict import to_json
+from meanet_jax.errors import UserError
+from meanet_jax.grid.groups import group_points, program
+from meanet_jax.grid.points import expand, split_axes
+
+
+def settings(axes, config):
+  return [point.settings for point in expand(axes, config, 100)]
+
+
+def test_a_product_has_its_last_axis_fastest(tiny):
+  axes = split_axes("stages.main.learning_rate=0.05, 0.1;seed=0,1,2")
+  assert settings(axes, tiny) == [
+    {"stages.main.learning_rate": rate, "seed": seed} for rate in (0.05, 0.1) for seed in (0, 1, 2)
+  ]
+
+
+def test_fields_that_move_together_and_lists_are_axes_like_any_other(tiny):
+  axes = (
+    "stages.main.epochs=3,4 & stages.main.schedule=constant,cosine",
+    "{seed=3, model.join='sum'}, {seed=4}",
+  )
+  found = expand(axes, tiny, 100)
+  assert [point.settings for point in found] == [
+    {
+      "stages.main.epochs": epochs,
+      "stages.main.schedule": schedule,
+      "seed": seed,
+      "model.join": join,
+    }
+    for epochs, schedule in ((3, "constant"), (4, "cosine"))
+    for seed, join in ((3, "sum"), (4, "concat"))
+  ]
+  assert [point.number for point in found] == [0, 1, 2, 3]
+  assert found[2].config.stages.main.epochs == 4
+  assert found[2].config.model.join == "sum"
+
+
+def test_values_are_literals_of_their_fields_type(tiny):
+  axes = (
+    "stages.main.step_epochs=(1,),(1, 2)",
+    "stages.joint=true,False",
+    "hard_classes.count=None,3",
+    "stages.cloud.learning_rate=1",
+  )
+  found = settings(axes, tiny)
+  assert found[0] == {
+    "stages.main.step_epochs": (1,),
+    "stages.joint": True,
+    "hard_classes.count": None,
+    "stages.cloud.learning_rate": 1.0,
+  }
+  assert isinstance(found[0]["stages.cloud.learning_rate"], float)
+  assert found[-1]["stages.main.step_epochs"] == (1, 2)
+
+
+@pytest.mark.parametrize(
+  ("axes", "message"),
+  [
+    (["stages.main.rate=1"], "'stages.main.rate' does not exist; accepted: epochs, batch_size"),
+    (["seed=0,x"], "'seed' is 'x'; accepted: int"),
+    (["stages.main.momentum=2"], "'stages.main.momentum' is 2.0; accepted: 0 to 1"),
+    (["seed="], "grid axis 'seed=' is empty; accepted: at least one value"),
+    (["seed"], "grid axis 'seed' has 'seed'; accepted: FIELD=VALUE,VALUE"),
+    (["{seed=1}, {}"], "has an empty point; accepted: at least one field"),
+    (["{seed=1}, 3"], r"has '3'; accepted: \{FIELD=VALUE, \.\.\.\}"),
+    (["seed=0", "seed=1"], "'seed' stands on two axes; accepted: one axis for a field"),
+    (["seed=0 & seed=1"], "has a field twice"),
+    (["seed=0,1 & model.join=sum"], "has 2 of seed, 1 of model.join values; accepted: as many"),
+    (["dataset.name=digits"], "'dataset.name' must be the same for all points"),
+    (["workdir=a,b"], "'workdir' must be the same for all points"),
+    (["grid.per_device=1"], "'grid.per_device' must be the same for all points"),
+    (["seed=1,1"], r"grid points 0 and 1 are the same \(seed=1\)"),
+    (["stages.main=1"], "'stages.main.' is 1; accepted: a group of fields"),
+    (["seed=" + ",".join(map(str, range(101)))], "has 101 points; accepted: at most 100"),
+  ],
+)
+def test_what_is_wrong_is_one_line(tiny, axes, message):
+  with pytest.raises(UserError, match=message) as caught:
+    expand(axes, tiny, 100)
+  assert "\n" not in str(caught.value)
+
+
+def test_groups_differ_in_programs_and_members_in_numbers(tiny):
+  numbers = (
+    "seed=0,1",
+    "stages.main.learning_rate=0.1,0.2 & stages.main.schedule=constant,cosine",
+    "stages.edge.weight_decay=0.0,0.1",
+    "model.cloud.dropout=0,0.5",
+    "stages.cloud.label_smoothing=0,0.1",
+  )
+  (group,) = group_points(expand(numbers, tiny, 100))
+  assert len(group.points) == 32
+  programs = (
+    "model.main.structure.widths=(4,),(8,)",
+    "stages.main.momentum=0.9,0.5,0.0",
+    "stages.main.ema_decay=0.0,0.5,0.9",
+  )
+  groups = group_points(expand(programs, tiny, 100))
+  assert sorted(len(group.points) for group in groups) == [1, 1, 2, 2, 2, 2, 4, 4]
+  assert sorted(p.number for group in groups for p in group.points) == list(range(18))
+
+
+@given(st.integers(0, 99), st.floats(1e-6, 10), st.floats(0.01, 0.99))
+def test_a_program_is_its_own_and_knows_no_number(seed, rate, momentum):
+  from meanet_jax.config_dict import resolve
+  from tests.experiments import tiny_config
+
+  fields = tiny_config()
+  fields.seed, fields.stages.main.learning_rate, fields.stages.edge.momentum = seed, rate, momentum
+  changed = resolve(fields)
+  assert program(changed) == program(resolve(tiny_config())) == program(program(changed))
+  assert to_json(program(changed))["model"] == to_json(changed)["model"]

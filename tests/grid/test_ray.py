@@ -1,0 +1,94 @@
+"""Groups as tasks of a Ray cluster of two nodes, a worker of which is killed in the middle."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from meanet_jax.config import GridConfig, RayConfig
+from meanet_jax.errors import UserError
+from meanet_jax.grid.pipeline import train_grid
+from meanet_jax.grid.ray import parse_resources
+
+ray = pytest.importorskip("ray")
+
+# Ray's own: files and sockets that its processes leave to the collector, and its future defaults.
+pytestmark = [
+  pytest.mark.filterwarnings("ignore::ResourceWarning:ray"),
+  pytest.mark.filterwarnings("ignore:.*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO:FutureWarning"),
+  pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+  pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def worker_of(task: str) -> int | None:
+  """The process of a Ray task, which bears its name."""
+  for entry in Path("/proc").iterdir():
+    with contextlib.suppress(OSError):
+      if entry.name.isdigit() and (entry / "cmdline").read_text().startswith(f"ray::{task}"):
+        return int(entry.name)
+  return None
+
+
+def test_every_point_finishes_once_though_a_worker_is_killed(tiny, reporter, tmp_path):
+  from ray.cluster_utils import Cluster
+
+  stages = {
+    name: dataclasses.replace(tiny.stage(name), epochs=6) for name in ("main", "edge", "cloud")
+  }
+  config = dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, **stages))
+  # Two groups of one program each: widths differ.
+  axes = ("model.extension.widths=(8,),(12,)",)
+  cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+  cluster.add_node(num_cpus=1)
+  settings = RayConfig(address=cluster.address, num_cpus=1.0, max_retries=2)
+  killed: list[int] = []
+
+  def kill_one() -> None:
+    """The worker of the first point, once its metrics tell of a step."""
+    metrics = tmp_path / "grid" / "points" / "000" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+      time.sleep(0.05)
+    found = worker_of("points 000 to 000")
+    if found is not None:
+      os.kill(found, signal.SIGKILL)
+      killed.append(found)
+
+  watcher = threading.Thread(target=kill_one, daemon=True)
+  watcher.start()
+  try:
+    train_grid(
+      config,
+      GridConfig(axes=axes, ray=settings),
+      tmp_path / "grid",
+      reporter,
+      executor="ray",
+    )
+  finally:
+    watcher.join(timeout=60)
+    ray.shutdown()
+    cluster.shutdown()
+  assert killed
+  grid = json.loads((tmp_path / "grid" / "grid.json").read_text())
+  assert [point["status"] for point in grid["points"]] == ["finished"] * 2
+  for point in ("000", "001"):
+    lines = (tmp_path / "grid" / "points" / point / "metrics.jsonl").read_text().splitlines()
+    validated = [
+      (line["stage"], line["step"])
+      for line in map(json.loads, lines)
+      if "validation_accuracy" in line
+    ]
+    assert len(validated) == len(set(validated)) == 18  # 6 epochs of three stages, none twice
+
+
+def test_resources_are_named_amounts():
+  assert parse_resources(("TPU=4", "big = 0.5")) == {"TPU": 4.0, "big": 0.5}
+  for wrong in ("TPU", "=4", "TPU=many"):
+    with pytest.raises(UserError, match="accepted: NAME=AMOUNT, as in TPU=4"):
+      parse_resources((wrong,))
