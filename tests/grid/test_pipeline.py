@@ -80,7 +80,10 @@ def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, reporter, tmp_
 
 
 def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, tmp_path):
-  """Stopped in the stage main, between two lines of metrics, and once more in the same stage."""
+  """Stopped in the stage main between two lines of metrics, where one member then begins anew.
+
+  So the two are at different steps, and the one that is done first waits without changing.
+  """
   (group,) = plan(tiny, grid)
   points = group.points[:2]
   dataset, model = load(tiny.dataset), build(tiny)
@@ -92,12 +95,12 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, 
       member.variables = initialise(member.config.seed, ("main",))
     train_members(MAIN, members, model, dataset, grid, reporter, stop)
 
-  for rounds in (8, 7):
-    answers = iter([False] * (rounds - 1) + [True])
-    with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
-      train_main(lambda found=answers: next(found))
-    for point in points:
-      assert finished_step(tmp_path / "points" / point.name / "checkpoints" / "main") in (8, 15)
+  answers = iter([False] * 7 + [True])
+  with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
+    train_main(lambda: next(answers))
+  runs = [tmp_path / "points" / point.name for point in points]
+  assert [finished_step(run / "checkpoints" / "main") for run in runs] == [8, 8]
+  shutil.rmtree(runs[1])
   train_main(lambda: False)
   for point in points:
     one, other = (where / "points" / point.name for where in (tmp_path, trained))
