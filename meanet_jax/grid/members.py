@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,11 @@ from meanet_jax.training.state import TrainState, create_state
 DIVERGED, SCORES = "diverged.json", "validation.json"
 
 
+def is_done(path: Path) -> bool:
+  """Whether nothing is left to do for the point of a run directory: scored, or diverged."""
+  return (path / SCORES).exists() or (path / DIVERGED).exists()
+
+
 @dataclasses.dataclass
 class Member:
   """A point and what it has learned so far.
@@ -51,11 +57,6 @@ class Member:
     """Where its loss was not finite; None where that has not happened."""
     path = self.run.path / DIVERGED
     return read_json(path)["message"] if path.exists() else None
-
-  @property
-  def scored(self) -> bool:
-    """Whether nothing is left to do."""
-    return (self.run.path / SCORES).exists()
 
   def mark_diverged(self, stage: str, step: int, message: str) -> None:
     """Writes down that this point is not to be trained further."""

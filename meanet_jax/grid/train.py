@@ -9,7 +9,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingStoppedError
 from meanet_jax.grid.feeds import hard_images
 from meanet_jax.grid.loop import train_members, validation_logits
-from meanet_jax.grid.members import Member
+from meanet_jax.grid.members import Member, is_done
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.score import write_scores
 from meanet_jax.models.costs import block_macs
@@ -66,8 +66,8 @@ def train_points(
     UserError: a run directory that cannot be used, or a full disk.
   """
   with full_disk_in_one_line(workdir):
-    members = [open_member(workdir, point, dataset) for point in points]
-    members = [member for member in members if not member.scored and not member.diverged]
+    left = [point for point in points if not is_done(point_path(workdir, point))]
+    members = [open_member(workdir, point, dataset) for point in left]
     if members:
       _Group(members, dataset, grid, reporter, stop, tensorboard).train()
 

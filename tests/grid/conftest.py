@@ -20,11 +20,21 @@ AXES = (
 )
 
 
+# Two waves: two members unrolled in one program, then one beside an empty place.
+GRID = GridConfig(axes=AXES, batching="unroll", per_device=2)
+
+
 @pytest.fixture(autouse=True)
 def optax_promotes():
   """optax's own schedules multiply Python floats with integer step counts."""
   with jax.numpy_dtype_promotion("standard"):
     yield
+
+
+@pytest.fixture(scope="session")
+def grid() -> GridConfig:
+  """What `trained` was made with."""
+  return GRID
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Config, said: io.Str
   with jax.numpy_dtype_promotion("standard"):
     train_grid(
       tiny,
-      GridConfig(axes=AXES, batching="unroll"),
+      GRID,
       workdir,
       Reporter(Console(file=said, width=200)),
     )

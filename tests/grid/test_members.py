@@ -1,13 +1,17 @@
 """Members against the same points trained alone, by the ordinary train()."""
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from meanet_jax.config import GridConfig
+from meanet_jax.console import Reporter
 from meanet_jax.data.sources import load
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.members import Member
@@ -44,11 +48,10 @@ def difference(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> fl
 @pytest.fixture(scope="module")
 def alone(tiny, axes, tmp_path_factory, finished_run) -> list[Path]:
   """The grid's first two points, trained by themselves."""
-  from meanet_jax.console import Reporter
-
   other = expand(axes, tiny, 10)[1].config
   path = tmp_path_factory.mktemp("alone")
-  train(other, path, Reporter())
+  with jax.numpy_dtype_promotion("standard"):
+    train(other, path, Reporter(Console(file=io.StringIO())))
   return [finished_run.path, path]
 
 
