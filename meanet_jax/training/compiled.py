@@ -22,6 +22,11 @@ from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step
 
 STRAIGHT_ATTEMPTS = 5
+# libtpu 0.0.42's words; older ones said "Used 24.7G of 15.75G hbm".
+OUT_OF_MEMORY = re.compile(
+  r"(?:total memory required.*?\(|Used )([\d.]+)([KMGT]?)\)? (?:exceeds available HBM \(|of )"
+  r"([\d.]+)([KMGT]?)"
+)
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -101,7 +106,7 @@ def cost(lowered: jax.stages.Lowered) -> StepCost:
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    said = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", str(error))
+    said = OUT_OF_MEMORY.search(str(error))
     if said is None:
       raise
     asked, usable = (round(float(said[i]) * UNITS[said[i + 1]]) for i in (1, 3))
