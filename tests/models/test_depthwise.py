@@ -42,7 +42,8 @@ def test_output_and_both_gradients_are_those_of_the_convolution(stride, size, ke
     return jax.grad(lambda x, k: jnp.sum(function(x, k) * weights), argnums=(0, 1))(x, kernel)
 
   for mine, theirs in zip(gradients(ours), gradients(reference), strict=True):
-    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    # Sums of many products, which may cancel: the error goes with the largest of them.
+    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=3e-6 * float(np.abs(theirs).max()))
 
 
 def test_the_compiled_kernel_gradient_is_not_a_dense_convolution():
