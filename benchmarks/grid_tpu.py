@@ -3,14 +3,12 @@
 Command: python -m benchmarks.grid_tpu [MEMBERS:BATCHING ...]
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 
 from meanet_jax.config_dict import resolve
 from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
@@ -20,19 +18,11 @@ from meanet_jax.runs.directory import read_json, write_json
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.state import create_state
+from meanet_jax.training.topology import open_slice
 
 ROOT = Path(__file__).parent.parent
 TOPOLOGY = "v5e:2x2"
 MEMBERS = (1, 4, 16, 64)
-# libtpu asks a cloud for its machine, and wants to be alone; a compiler needs neither.
-ENVIRONMENT = {
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-  "TPU_MIN_LOG_LEVEL": "3",
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_STDERR_LOG_LEVEL": "3",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-}
 
 
 def compiled_cost(members: int, batching: str) -> dict[str, float]:
@@ -41,7 +31,7 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
 
   config = resolve(get_config())
   settings, model = config.stages.main, build(config)
-  device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
+  _, (device, *_) = open_slice(TOPOLOGY)
   sharding = jax.sharding.SingleDeviceSharding(device)
   tx = make_optimizer(settings, 1)
   variables = abstract_variables(model, config.dataset.image_shape)
@@ -109,9 +99,6 @@ def report_tpu(results: Path) -> list[str]:
 
 def main(chosen: list[str]) -> None:
   """Compiles what is asked for, or everything."""
-  for variable, value in ENVIRONMENT.items():
-    os.environ.setdefault(variable, value)
-  jax.config.update("jax_platforms", "cpu")
   results = ROOT / "runs" / "grid_benchmark"
   results.mkdir(parents=True, exist_ok=True)
   for text in chosen or [f"{members}:vmap" for members in MEMBERS] + ["16:unroll"]:
