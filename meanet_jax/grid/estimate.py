@@ -114,11 +114,7 @@ def _member_bytes(group: Group, model: Any) -> int:
       lambda variables, stage=stage, tx=tx, settings=settings: create_state(
         stage, variables, tx, settings.ema_decay > 0
       ),
-      {
-        block: tree
-        for block, tree in abstract.items()
-        if block in stage.trainable or (block == "main" and stage.name == "edge")
-      },
+      abstract,
     )
     kept = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
     whole = config.stages.joint and stage.name == "edge"

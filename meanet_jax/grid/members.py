@@ -178,11 +178,8 @@ def take_seat(
   config = member.config
   settings = config.stage(stage.name)
   steps_per_epoch = images // settings.batch_size
-  needed = {*stage.trainable, *(("main",) if Exits.EXTENSION in stage.exits else ())}
-  variables = {block: tree for block, tree in member.variables.items() if block in needed}
-  fresh = create_state(
-    stage, variables, make_optimizer(settings, steps_per_epoch), settings.ema_decay > 0
-  )
+  tx = make_optimizer(settings, steps_per_epoch)
+  fresh = create_state(stage, member.variables, tx, settings.ema_decay > 0)
   files = FilesOnDisk(member.run, stage.name, config.logging, tensorboard)
   with closing_after_errors(files):
     begin, kept = files.begin(saved(fresh))

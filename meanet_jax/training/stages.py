@@ -5,6 +5,8 @@ from typing import Literal
 
 from meanet_jax.models.meanet import Exits
 
+EDGE_BLOCKS = ("main", "adaptive", "extension")
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -23,11 +25,17 @@ class Stage:
   watched: Exits
   images: Literal["all", "hard"] = "all"
 
+  @property
+  def blocks(self) -> frozenset[str]:
+    """The blocks that its logits need; no step carries the others."""
+    needed = {Exits.MAIN: {"main"}, Exits.EXTENSION: EDGE_BLOCKS, Exits.CLOUD: {"cloud"}}
+    return frozenset().union(*(needed[exit] for exit in self.exits))
+
 
 MAIN = Stage("main", ("main",), Exits.MAIN, Exits.MAIN)
 EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION, images="hard")
 # The ablation: every block of the edge learns at once, the extension from hard images alone.
-JOINT = Stage("edge", ("main", "adaptive", "extension"), Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
+JOINT = Stage("edge", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)
 
 

@@ -19,7 +19,8 @@ class TrainState:
   """Everything that a step reads and writes.
 
   step: int32, steps taken. params, batch_stats: of the stage's trainable blocks, by block.
-  opt_state: the optimiser's. frozen: variables of the blocks that are read but do not learn.
+  opt_state: the optimiser's. frozen: variables of the blocks that the
+  stage reads but that do not learn.
   average: the moving average of the trainable blocks' variables; None where none is kept.
   """
 
@@ -49,7 +50,7 @@ def create_state(
 
   Args:
     stage: which blocks learn.
-    variables: of every block of the model.
+    variables: of the blocks that the stage needs, at least.
     tx: the stage's optimiser.
     averaged: whether a moving average is kept, beginning at `variables`.
   """
@@ -60,7 +61,11 @@ def create_state(
     params=params,
     batch_stats={block: variables[block]["batch_stats"] for block in trainable},
     opt_state=tx.init(params),
-    frozen={block: value for block, value in variables.items() if block not in trainable},
+    frozen={
+      block: value
+      for block, value in variables.items()
+      if block in stage.blocks and block not in trainable
+    },
   )
   # A copy: a step may reuse the buffers of either.
   return state.replace(average=jax.tree.map(jnp.copy, state.newest())) if averaged else state
