@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from meanet_jax.models.depthwise import depthwise_conv_general_dilated
+from meanet_jax.models.convolution import conv_general_dilated
 
 Dtype = Any
 
@@ -42,14 +42,13 @@ class ConvNorm(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 d"]:
     pad = (self.kernel - 1) // 2
-    depthwise = self.groups == self.width == x.shape[-1] and self.groups > 1
     x = nn.Conv(
       self.width,
       (self.kernel, self.kernel),
       strides=self.stride,
       padding=[(pad, pad), (pad, pad)],
       feature_group_count=self.groups,
-      conv_general_dilated=depthwise_conv_general_dilated if depthwise else None,
+      conv_general_dilated=conv_general_dilated,
       use_bias=False,
       dtype=self.dtype,
       kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),

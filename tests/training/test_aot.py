@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.data.sizes import TrainingImages
 from meanet_jax.errors import UserError
+from meanet_jax.models import convolution, layers
 from meanet_jax.training import stages
 from meanet_jax.training.compiled import DoesNotFitError, compile_step
 from meanet_jax.training.topology import ENVIRONMENT, open_slice
@@ -74,6 +76,16 @@ def test_a_step_that_does_not_fit_says_what_it_asked_for(tiny: Config):
     compile_step(stages.MAIN, tiny, images, 2**23, devices)
   assert error.value.asked > error.value.usable
   assert 0.9 * chip.memory_bytes < error.value.usable <= chip.memory_bytes
+
+
+@needs_libtpu
+def test_the_kernel_gradients_of_cpus_leave_a_tpus_step_as_it_was(tiny: Config, monkeypatch):
+  _, devices = open_slice("v5e:1x1")
+  monkeypatch.setattr(convolution, "CACHED_BYTES", 0)
+  images = TrainingImages(1000, streamed=False)
+  ours = compile_step(stages.MAIN, tiny, images, 64, devices)
+  monkeypatch.setattr(layers, "conv_general_dilated", jax.lax.conv_general_dilated)
+  assert compile_step(stages.MAIN, tiny, images, 64, devices) == ours
 
 
 @needs_libtpu
