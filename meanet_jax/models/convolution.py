@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 Padding = tuple[tuple[int, int], tuple[int, int]]
 # Of what benchmarks/cpu_gradient.py measures: images that fit a core's cache are not cut up; others
 # are, into runs of so many images, unless that makes the program too long.
-CACHED_BYTES, RUN, MOST_RUNS = 2**20, 8, 16
+CACHED_BYTES, RUN, MOST_RUNS = 2**20, 8, 8
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
