@@ -129,9 +129,17 @@ def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
   Every argument but the store has a leading device axis. Nothing crosses it: no member learns from
   another's images, or waits for another's device. What is carried gives up its buffers.
   """
-  return jax.pmap(step, in_axes=(0, 0, None, 0), donate_argnums=(0,), devices=jax.local_devices())
+  # The axis has the name that `spread` gives it: carried under another, the results of the first
+  # call would be other arguments to the second, and compiled for again.
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(0, 0, None, 0),
+    donate_argnums=(0,),
+    devices=jax.local_devices(),
+  )
 
 
 def map_members_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
   """(carried, images) -> outputs, of the members of each device, which all see the same images."""
-  return jax.pmap(forward, in_axes=(0, None), devices=jax.local_devices())
+  return jax.pmap(forward, axis_name=AXIS, in_axes=(0, None), devices=jax.local_devices())
