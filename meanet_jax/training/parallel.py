@@ -102,14 +102,21 @@ def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any
   )
 
 
-def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[..., Any]:
-  """(variables, sharded images) -> outputs of the whole batch, of all processes, [b, ...]."""
+def map_forward(
+  forward: Callable[[PyTree, jax.Array], PyTree], devices: Sequence[Any] | None = None
+) -> Callable[..., Any]:
+  """(variables, sharded images) -> outputs of the whole batch, [b, ...].
+
+  Args:
+    forward: of one shard.
+    devices: those that it runs on; None for those of all processes.
+  """
 
   def on_device(variables: PyTree, images: jax.Array) -> PyTree:
     outputs = forward(variables, images)
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), outputs)
 
-  return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+  return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
 
 
 def devices_of_members() -> int:
