@@ -25,7 +25,7 @@ def draw(path: Path, tiny: Config, found: list, *axes: str) -> Figure:
   grid = GridConfig(axes=axes, best_by="edge_only")
   groups = plan(tiny, grid)
   directory = GridDirectory(path / "grid")
-  directory.begin(tiny, grid)
+  directory.begin(tiny, grid, groups)
   points = sorted((p for group in groups for p in group.points), key=lambda point: point.number)
   for point, accuracy in zip(points, found, strict=True):
     run = point_path(directory.path, point)
