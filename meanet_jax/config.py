@@ -178,7 +178,7 @@ class StageConfig:
   label_smoothing: probability mass moved from the label to all classes evenly.
   loss_weights: factors of the cross-entropies that the stage's loss adds up, at least 0 and one of
     them above: of main and extension in a joint stage `edge`, of its one exit in any other. The
-    logged loss has them in it. None: 1 each.
+    logged loss has them in it. Empty: 1 each.
   ema_decay: of the moving average of parameters and batch statistics, which is then what is
     validated, handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) /
     (10 + t)), so that a short run does not stay where it began.

@@ -38,7 +38,7 @@ def _validate_stage(config: Config, name: str) -> None:
   exits = 2 if name == "edge" and config.stages.joint else 1
   if stage.loss_weights and (len(stage.loss_weights) != exits or not any(stage.loss_weights)):
     raise UserError(
-      f"stages.{name}.loss_weights is {stage.loss_weights}; accepted: none, or "
+      f"stages.{name}.loss_weights is {stage.loss_weights}; accepted: (), or "
       f"{exits} number(s) of which one is above 0"
     )
   pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}

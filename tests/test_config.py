@@ -46,8 +46,8 @@ def test_every_default_is_of_its_declared_type_and_range():
     ("stages.main.step_epochs", (3, 2), "step_epochs is (3, 2); accepted: strictly increasing"),
     ("stages.main.accumulate", 0, "'stages.main.accumulate' is 0; accepted: 1 to inf"),
     ("stages.main.ema_decay", 1.0, "'stages.main.ema_decay' is 1.0; accepted: 0 to 0.999999"),
-    ("stages.main.loss_weights", (1.0, 2.0), "is (1.0, 2.0); accepted: none, or 1 number(s) of"),
-    ("stages.edge.loss_weights", (0.0,), "is (0.0,); accepted: none, or 1 number(s) of which one"),
+    ("stages.main.loss_weights", (1.0, 2.0), "is (1.0, 2.0); accepted: (), or 1 number(s) of"),
+    ("stages.edge.loss_weights", (0.0,), "is (0.0,); accepted: (), or 1 number(s) of which one"),
     ("stages.edge.loss_weights", (-1.0,), "'stages.edge.loss_weights' is (-1.0,); accepted: 0 to"),
     ("stages.main.schedule", "onecycle", "is 'onecycle'; did you mean 'one_cycle'?"),
     ("model.batch_norm", "per-device", "is 'per-device'; did you mean 'per_device'?"),
@@ -78,7 +78,7 @@ def test_a_joint_stage_has_two_loss_weights():
   for refused in ((1.0,), (0.0, 0.0)):
     fields.stages.edge.loss_weights = refused
     with pytest.raises(
-      UserError, match=r"accepted: none, or 2 number\(s\) of which one is above 0"
+      UserError, match=r"accepted: \(\), or 2 number\(s\) of which one is above 0"
     ):
       resolve(fields)
 

@@ -1,5 +1,6 @@
 """From a grid to trained points, tables, pictures and the best of them."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.errors import TrainingDivergedError, UserError
+from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
 from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
 from meanet_jax.grid.groups import Group, group_points
+from meanet_jax.grid.members import is_done
 from meanet_jax.grid.pictures import draw_grid
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.report import (
@@ -35,6 +37,8 @@ from meanet_jax.runs.directory import read_json, write_json, write_text
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_same
+
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def plan(config: Config, grid: GridConfig) -> list[Group]:
@@ -124,7 +128,8 @@ def train_grid(
   first(lambda: directory.begin(config, grid, groups))
   try:
     train_groups(groups)
-    every(lambda: None)  # until the last process is done
+    if jax.process_count() > 1:
+      _wait_for_others(directory, groups, stop)
   finally:
     if is_first():
       directory.write(groups, grid, None)
@@ -156,6 +161,24 @@ def _load_and_show(
     )
   reporter.say(f"all groups: about {_duration(total)} ({describe(rate)})")
   return groups, dataset
+
+
+def _wait_for_others(
+  directory: "GridDirectory", groups: Sequence[Group], stop: Callable[[], bool]
+) -> None:
+  """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
+
+  Raises:
+    TrainingStoppedError: `stop` said so.
+  """
+  paths = [point_path(directory.path, point) for group in groups for point in group.points]
+  while not all(map(is_done, paths)):
+    if stop():
+      raise TrainingStoppedError(
+        "stopped by SIGTERM while other processes train; the same command goes on from there"
+      )
+    time.sleep(SECONDS_BETWEEN_LOOKS)
+  every(lambda: None)
 
 
 class GridDirectory:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from meanet_jax.runs.directory import read_json
-from tests.grid.test_members import STAGES, arrays, difference
+from tests.grid.test_members import STAGES, arrays, assert_close
 from tests.training.test_processes import Ended, Pair, start
 
 
@@ -13,7 +13,7 @@ def check(grid: Path, alone: list[Path]) -> None:
     for stage in STAGES:
       ours, theirs = arrays(grid / "points" / f"{point:03d}", stage), arrays(run, stage)
       assert ours["['step']"] == theirs["['step']"] >= 10
-      assert difference(ours, theirs) < 1e-6, (point, stage)
+      assert_close(ours, theirs, 1e-6, (point, stage))
   found = read_json(grid / "grid.json")
   assert [point["status"] for point in found["points"]] == ["finished", "finished", "diverged"]
   best = grid / found["best"]["workdir"]

@@ -32,18 +32,23 @@ def arrays(run: Path, stage: str) -> dict[str, np.ndarray]:
   return read_arrays(path / str(finished_step(path)))
 
 
-def difference(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> float:
-  """The largest distance of two checkpoints' tensors, relative to the tensor's own norm."""
+def assert_close(
+  ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], within: float, what: object = ""
+) -> None:
+  """Two checkpoints' parameters, each tensor relative to its own norm.
+
+  Running means of batch norm lie near 0, which makes the same rounding more of them: three times.
+  """
   assert ours.keys() == theirs.keys()
   assert {name: (x.shape, x.dtype) for name, x in ours.items()} == {
     name: (x.shape, x.dtype) for name, x in theirs.items()
   }
   learned = [name for name in ours if "params" in name or "batch_stats" in name]
   assert len(learned) > 10
-  return max(
-    float(np.linalg.norm(ours[name] - theirs[name]) / max(np.linalg.norm(theirs[name]), 1e-3))
-    for name in learned
-  )
+  for name in learned:
+    norm = max(np.linalg.norm(theirs[name]), 1e-3)
+    accepted = within if "params" in name else 3 * within
+    assert np.linalg.norm(ours[name] - theirs[name]) / norm < accepted, (what, name)
 
 
 @pytest.mark.parametrize("point", [0, 1])
@@ -52,7 +57,7 @@ def test_unrolled_members_equal_points_trained_alone(trained, alone, point):
   for stage in STAGES:
     ours, theirs = arrays(run, stage), arrays(alone[point], stage)
     assert ours["['step']"] == theirs["['step']"] >= 10
-    assert difference(ours, theirs) < 1e-6, stage
+    assert_close(ours, theirs, 1e-6, stage)
   for name in ("config.json", "data.json", "hard_classes.json"):
     ours, theirs = (json.loads((path / name).read_text()) for path in (run, alone[point]))
     assert ours == theirs
@@ -91,7 +96,7 @@ def test_vmapped_members_of_every_number_equal_points_trained_alone(tiny, report
     found[batching] = [arrays(member.run.path, "main") for member in members]
   for vmapped, unrolled in zip(found["vmap"], found["unroll"], strict=True):
     assert any("average" in name for name in vmapped)
-    assert difference(vmapped, unrolled) < 1e-5
+    assert_close(vmapped, unrolled, 1e-5)
 
 
 def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tmp_path):
@@ -121,7 +126,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
   train_stage(stage, weighed.config, mapped, jax.device_get(variables), images, alone, reporter)
   ours, theirs = (arrays(run.path, "edge") for run in (weighed.run, alone))
   assert ours["['step']"] == theirs["['step']"] >= 10
-  assert difference(ours, theirs) < 1e-6
+  assert_close(ours, theirs, 1e-6)
 
 
 def test_a_member_that_diverges_is_marked_and_the_others_go_on(trained, said):
