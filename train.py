@@ -73,6 +73,11 @@ def _with_flags(grid: GridConfig) -> GridConfig:
     grid = dataclasses.replace(grid, axes=split_axes(_GRID.value))
     if not grid.axes:
       raise UserError(f"flag --grid is {_GRID.value!r}; accepted: FIELD=VALUE,VALUE;...")
+  if _EXECUTOR.value != "here" and _cluster() is not None:
+    raise UserError(
+      f"flag --executor is {_EXECUTOR.value} with --distributed; accepted: one of them, for Ray "
+      "has processes of its own"
+    )
   if not grid.axes and (_DRY_RUN.value or _EXECUTOR.value != "here"):
     name = "dry_run" if _DRY_RUN.value else "executor"
     raise UserError(f"flag --{name} without a grid; accepted: with --grid, or a configuration's")

@@ -15,6 +15,7 @@ from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.training.numbers import Numbers
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.state import create_state
@@ -38,9 +39,10 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
   state = jax.eval_shape(lambda v: create_state(MAIN, {"main": v["main"]}, tx), variables)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
   whole = jax.ShapeDtypeStruct((), jnp.int32)
+  numbers = Numbers(None, scalar, scalar, scalar, scalar, (scalar,))
   one = (
     Carried(state, jax.ShapeDtypeStruct((), jnp.bool_)),
-    Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), whole, whole, *[scalar] * 5),
+    Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), whole, whole, numbers, scalar),
   )
   if batching == "vmap":
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), one)

@@ -1,13 +1,12 @@
 """The configuration: frozen dataclasses, one per subject, each field with its meaning and range.
 
 Configuration files hand out a `ml_collections.ConfigDict`; `config_dict.py` turns it into these
-classes and checks every name, type and range. `validate` checks what no single field can know.
+classes and checks every name, type and range. `config_checks.py` checks what no single field can
+know.
 """
 
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
-
-from meanet_jax.errors import UserError
 
 
 class Range(NamedTuple):
@@ -177,6 +176,9 @@ class StageConfig:
   warmup_epochs: linear rise from 0 to the peak before that. `one_cycle` has no other rise than its
     own, which then takes so many epochs instead of three tenths of all steps.
   label_smoothing: probability mass moved from the label to all classes evenly.
+  loss_weights: factors of the cross-entropies that the stage's loss adds up, at least 0 and one of
+    them above: of main and extension in a joint stage `edge`, of its one exit in any other. The
+    logged loss has them in it. Empty: 1 each.
   ema_decay: of the moving average of parameters and batch statistics, which is then what is
     validated, handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) /
     (10 + t)), so that a short run does not stay where it began.
@@ -194,6 +196,7 @@ class StageConfig:
   step_factor: PositiveFloat = 0.1
   warmup_epochs: NonNegative = 0
   label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
+  loss_weights: Annotated[tuple[float, ...], Range(0)] = ()
   ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0
   augment: AugmentConfig = AugmentConfig()
 
@@ -366,58 +369,3 @@ class Experiment(Config):
   """
 
   grid: GridConfig = GridConfig()
-
-
-def validate(config: Config) -> None:
-  """Checks what spans several fields.
-
-  Raises:
-    UserError: one line that names the field, what was found and what is accepted.
-  """
-  classes = config.dataset.num_classes
-  if not 1 <= config.num_hard < classes:
-    raise UserError(
-      f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
-      f"for a dataset of {classes} classes"
-    )
-  if len(config.dataset.image_shape) != 3:
-    raise UserError(
-      f"dataset.image_shape is {config.dataset.image_shape}; accepted: (height, width, channels)"
-    )
-  channels = config.dataset.image_shape[-1]
-  for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
-    if len(values) not in (1, channels):
-      raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
-  if config.evaluation.confidence is not None and not config.evaluation.calibration_fraction:
-    raise UserError(
-      "evaluation.calibration_fraction is 0; accepted: above 0 with evaluation.confidence, "
-      "which needs validation images that chose nothing else"
-    )
-  for name in STAGE_NAMES:
-    _validate_stage(config, name)
-
-
-def _validate_stage(config: Config, name: str) -> None:
-  stage = config.stage(name)
-  pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
-  if stage.epochs == 0:
-    if not pretrained.get(name):
-      raise UserError(
-        f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
-      )
-    return  # no step is taken, whatever the schedule
-  if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
-    raise UserError(
-      f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
-    )
-  if stage.warmup_epochs >= stage.epochs:
-    raise UserError(
-      f"stages.{name}.warmup_epochs is {stage.warmup_epochs}; "
-      f"accepted: fewer than the stage's {stage.epochs} epochs"
-    )
-  early = [epoch for epoch in stage.step_epochs if epoch <= stage.warmup_epochs]
-  if stage.schedule == "step" and stage.warmup_epochs and early:
-    raise UserError(
-      f"stages.{name}.step_epochs has {early[0]}; accepted: epochs after the "
-      f"{stage.warmup_epochs} of warm-up"
-    )

@@ -9,7 +9,8 @@ from typing import Any, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
 
-from meanet_jax.config import Config, Experiment, GridConfig, Range, validate
+from meanet_jax.config import Config, Experiment, GridConfig, Range
+from meanet_jax.config_checks import validate
 from meanet_jax.errors import UserError
 
 

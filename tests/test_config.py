@@ -46,6 +46,9 @@ def test_every_default_is_of_its_declared_type_and_range():
     ("stages.main.step_epochs", (3, 2), "step_epochs is (3, 2); accepted: strictly increasing"),
     ("stages.main.accumulate", 0, "'stages.main.accumulate' is 0; accepted: 1 to inf"),
     ("stages.main.ema_decay", 1.0, "'stages.main.ema_decay' is 1.0; accepted: 0 to 0.999999"),
+    ("stages.main.loss_weights", (1.0, 2.0), "is (1.0, 2.0); accepted: (), or 1 number(s) of"),
+    ("stages.edge.loss_weights", (0.0,), "is (0.0,); accepted: (), or 1 number(s) of which one"),
+    ("stages.edge.loss_weights", (-1.0,), "'stages.edge.loss_weights' is (-1.0,); accepted: 0 to"),
     ("stages.main.schedule", "onecycle", "is 'onecycle'; did you mean 'one_cycle'?"),
     ("model.batch_norm", "per-device", "is 'per-device'; did you mean 'per_device'?"),
     ("stages.main.warmup_epochs", 2, "warmup_epochs is 2; accepted: fewer than the stage's 2"),
@@ -64,6 +67,20 @@ def test_refusals(tiny, path, value, words):
     resolve(fields)
   assert words in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+def test_a_joint_stage_has_two_loss_weights():
+  fields = tiny_config()
+  fields.stages.joint = True
+  for accepted in ((), (1, 0), (0.5, 2.0)):
+    fields.stages.edge.loss_weights = accepted
+    assert resolve(fields).stages.edge.loss_weights == accepted
+  for refused in ((1.0,), (0.0, 0.0)):
+    fields.stages.edge.loss_weights = refused
+    with pytest.raises(
+      UserError, match=r"accepted: \(\), or 2 number\(s\) of which one is above 0"
+    ):
+      resolve(fields)
 
 
 def test_a_missing_field_is_named(tiny):

@@ -85,7 +85,8 @@ def _logits(
   splits: dict[str, Split],
   reporter: Reporter,
 ) -> dict[str, Outputs]:
-  forward = ForwardPass(model, Exits.ALL, config.dataset, config.evaluation.batch_size)
+  batch_size = config.evaluation.batch_size
+  forward = ForwardPass(model, Exits.ALL, config.dataset, batch_size, alone=True)
   on_devices = replicate(variables)
   logits = {}
   for name, split in splits.items():

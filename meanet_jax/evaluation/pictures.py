@@ -42,7 +42,7 @@ def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context)
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    paths.append(_save(figure, directory / f"{name}.png"))
+    paths.append(save_figure(figure, directory / f"{name}.png"))
   return paths
 
 
@@ -75,7 +75,7 @@ def draw_confusion(
   axes.set_xlabel("class predicted by the main block (hard classes in orange)")
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
-  return _save(figure, directory / "confusion_matrix.png")
+  return save_figure(figure, directory / "confusion_matrix.png")
 
 
 def draw_entropies(
@@ -96,7 +96,7 @@ def draw_entropies(
   axes.set_ylabel("share of the answers of that kind [%]")
   axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
   axes.legend()
-  return _save(figure, directory / "entropies.png")
+  return save_figure(figure, directory / "entropies.png")
 
 
 def draw_bands(
@@ -120,7 +120,7 @@ def draw_bands(
   axes.set_title(f"{dataset}: mean and standard deviation of {runs} runs")
   axes.grid(alpha=0.3)
   axes.legend()
-  return _save(figure, directory / "comparison.png")
+  return save_figure(figure, directory / "comparison.png")
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -137,7 +137,8 @@ def _draw_curve(axes: Axes, name: str, x: Any, y: Any, chosen: int) -> None:
     axes.plot(x, y, "s", color=COLOURS[name], label=name)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+  """Writes a picture whole, or not at all."""
   partial = path.with_name(f".{path.stem}.partial.png")
   figure.savefig(partial, dpi=120)
   partial.replace(path)

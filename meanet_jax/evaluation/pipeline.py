@@ -38,6 +38,8 @@ def evaluate(
 ) -> None:
   """Collects records, chooses thresholds on validation, reports on test; writes `eval/`.
 
+  By one process, on its own devices, whatever others there are.
+
   Args:
     workdir: a run with all stages finished.
     reporter: progress, the table, and wishes that cannot be kept.
@@ -51,7 +53,7 @@ def evaluate(
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
-  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
+  check_evaluation(config)
   dataset = load(config.dataset, options, reporter)
   run.record_data(dataset.describe())
   require_finished(config, dataset, run, reporter.say)
@@ -115,6 +117,16 @@ def evaluate(
     if line.unmet is not None:
       reporter.say(f"{name}: {line.unmet}")
   reporter.say(f"pictures and tables are in {workdir}/eval")
+
+
+def check_evaluation(config: Config) -> None:
+  """Refuses a batch that this process's devices cannot share evenly.
+
+  Raises:
+    UserError: of `evaluation.batch_size`.
+  """
+  devices = jax.local_device_count()
+  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size", devices=devices)
 
 
 def configured_wish(config: Config) -> Wish:

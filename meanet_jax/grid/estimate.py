@@ -16,7 +16,6 @@ from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.parallel import devices_of_members
 from meanet_jax.training.stages import CLOUD, MAIN, edge_stage
 from meanet_jax.training.state import create_state
 
@@ -53,7 +52,7 @@ def matrix_product_rate(size: int = 1024, repeats: int = 4) -> float:
 
 
 def estimate(group: Group, dataset: Dataset, grid: GridConfig, rate: float) -> Estimate:
-  """What a group takes on this process's devices.
+  """What a group takes on the devices of all processes.
 
   Hard classes are not known yet: the edge stage counts K / C of the images.
 
@@ -84,7 +83,7 @@ def estimate(group: Group, dataset: Dataset, grid: GridConfig, rate: float) -> E
     passes = math.ceil(settings.epochs / config.logging.checkpoint_every_epochs)
     flops += 2 * trained[name] * settings.epochs * images
     flops += 2 * validated[name] * passes * len(dataset.validation)
-  devices = devices_of_members()
+  devices = jax.device_count()  # of all processes, which share out the points
   members = grid.per_device or -(-len(group.points) // devices)
   waves = -(-len(group.points) // (devices * members))
   seconds = flops * members * waves / (UTILISATION * rate)

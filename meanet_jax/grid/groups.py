@@ -57,6 +57,7 @@ def _stage_program(stage: StageConfig) -> StageConfig:
     warmup_epochs=default.warmup_epochs,
     weight_decay=0.0,
     label_smoothing=0.0,
+    loss_weights=(),
     # Without momentum, or an average, a state has no place for it.
     momentum=0.5 if stage.momentum else 0.0,
     ema_decay=0.5 if stage.ema_decay else 0.0,

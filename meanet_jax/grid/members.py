@@ -21,6 +21,7 @@ from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
 from meanet_jax.training.loop import checked, saved
+from meanet_jax.training.numbers import Numbers
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
 from meanet_jax.training.stage_log import NO_SUMS, StageLog
 from meanet_jax.training.stages import Stage
@@ -146,14 +147,14 @@ class Seat:
     rates[: self.steps] = np.asarray(schedule(jnp.arange(self.steps)), np.float32)
     networks = {"main": config.model.main, "cloud": config.model.cloud}
     dropped = [networks[block].dropout for block in networks if block in self.stage.trainable]
+    numbers = Numbers.of(settings)
+    if not numbers.loss_weights:  # the others of its group may have some
+      numbers = numbers._replace(loss_weights=(1.0,) * len(self.stage.exits))
     return Constants(
       rates=rates,
       steps=np.asarray(self.steps, np.int32),
       source=np.asarray(source, np.int32),
-      momentum=np.asarray(settings.momentum, np.float32),
-      weight_decay=np.asarray(settings.weight_decay, np.float32),
-      label_smoothing=np.asarray(settings.label_smoothing, np.float32),
-      ema_decay=np.asarray(settings.ema_decay, np.float32),
+      numbers=jax.tree.map(lambda x: np.asarray(x, np.float32), numbers),
       dropout=np.asarray(dropped[0] if dropped else 0.0, np.float32),
     )
 

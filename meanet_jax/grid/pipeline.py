@@ -1,5 +1,6 @@
 """From a grid to trained points, tables, pictures and the best of them."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.errors import TrainingDivergedError, UserError
-from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
+from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
 from meanet_jax.grid.groups import Group, group_points
+from meanet_jax.grid.members import is_done
 from meanet_jax.grid.pictures import draw_grid
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.report import (
@@ -29,9 +31,14 @@ from meanet_jax.grid.report import (
   read_outcomes,
 )
 from meanet_jax.grid.train import point_path, train_points
+from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import read_json, write_json, write_text
+from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
+from meanet_jax.training.start import check_same
+
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def plan(config: Config, grid: GridConfig) -> list[Group]:
@@ -43,6 +50,7 @@ def plan(config: Config, grid: GridConfig) -> list[Group]:
   groups = group_points(expand(grid.axes, config, grid.max_points))
   for group in groups:
     build(group.config)
+    check_evaluation(group.config)  # the best point is evaluated here, when all is trained
     for name in STAGE_NAMES:
       settings = group.config.stage(name)
       if settings.batch_size % settings.accumulate:
@@ -97,9 +105,12 @@ def train_grid(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
+  check_same("configuration", differences, first(lambda: config), config)
+  check_same("grid", _changed, first(lambda: grid), grid)
+  if tensorboard:
+    first(check_installed)
   groups, dataset = _load_and_show(config, grid, reporter, options)
   directory = GridDirectory(Path(workdir).absolute())
-  first(lambda: directory.begin(config, grid))
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
 
@@ -114,19 +125,21 @@ def train_grid(
         points = group.points[mine::processes]
         train_points(points, directory.path, dataset, grid, reporter, stop, tensorboard)
 
+  first(lambda: directory.begin(config, grid, groups))
   try:
     train_groups(groups)
+    if jax.process_count() > 1:
+      _wait_for_others(directory, groups, stop)
   finally:
     if is_first():
       directory.write(groups, grid, None)
-  every(lambda: None)  # until the last process is done
   first(lambda: _finish(directory, groups, grid, reporter, options))
 
 
 def _load_and_show(
   config: Config, grid: GridConfig, reporter: Reporter, options: ReadOptions | None
 ) -> tuple[list[Group], Dataset]:
-  groups = plan(config, grid)
+  groups = every(lambda: plan(config, grid))
   # In turn, because the first to read a streamed set makes its index.
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   for group in groups:
@@ -150,17 +163,36 @@ def _load_and_show(
   return groups, dataset
 
 
+def _wait_for_others(
+  directory: "GridDirectory", groups: Sequence[Group], stop: Callable[[], bool]
+) -> None:
+  """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
+
+  Raises:
+    TrainingStoppedError: `stop` said so.
+  """
+  paths = [point_path(directory.path, point) for group in groups for point in group.points]
+  while not all(map(is_done, paths)):
+    if stop():
+      raise TrainingStoppedError(
+        "stopped by SIGTERM while other processes train; the same command goes on from there"
+      )
+    time.sleep(SECONDS_BETWEEN_LOOKS)
+  every(lambda: None)
+
+
 class GridDirectory:
   """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
 
   def __init__(self, path: Path):
     self.path = path
 
-  def begin(self, config: Config, grid: GridConfig) -> None:
+  def begin(self, config: Config, grid: GridConfig, groups: Sequence[Group]) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one.
 
     Raises:
-      UserError: it holds a run or another grid, or cannot be written.
+      UserError: it holds a run or another grid, or cannot be written; or pretrained weights of a
+        new grid that are not its networks'.
     """
     if (self.path / "config.json").exists():
       raise UserError(
@@ -178,6 +210,8 @@ class GridDirectory:
           "accepted: the same grid, or another --workdir"
         )
       return
+    for group in groups:
+      check_pretrained(group.config, build(group.config))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
       write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
@@ -237,12 +271,6 @@ def _finish(
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
-  if jax.process_count() > 1:  # the processes' devices would have to evaluate together
-    reporter.say(
-      f"best by validation: point {outcome.point.name}; the same command without --distributed "
-      "trains nothing more and evaluates it"
-    )
-    return
   if not (path / "eval" / "summary.json").exists():
     evaluate(path, reporter, options=options)
   test = read_json(path / "eval" / "summary.json")["systems"]
@@ -254,6 +282,10 @@ def _finish(
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
+
+
+def _changed(told: GridConfig, own: GridConfig) -> list[str]:
+  return [name for name, value in vars(told).items() if value != getattr(own, name)]
 
 
 def _settings(point: Point) -> str:

@@ -60,16 +60,16 @@ def expand(axes: Sequence[str], config: Config, max_points: int) -> list[Point]:
     max_points: how many there may be.
 
   Raises:
-    UserError: an axis that cannot be read or is empty, a field that does not exist, stands on two
-      axes or must be the same for all, a value that its field does not take, a point that is there
-      twice, or too many points.
+    UserError: an axis that cannot be read or is empty, a field that does not exist, is a group,
+      stands on two axes or must be the same for all, a value that its field does not take, a point
+      that is there twice, or too many points.
   """
   parsed = [_parse(axis) for axis in axes]
   fields: list[str] = []
   for choices in parsed:
     names = list(dict.fromkeys(name for settings in choices for name in settings))
     for name in names:
-      _check_field(name)
+      _check_field(name, config)
       if name in fields:
         raise UserError(f"grid field {name!r} stands on two axes; accepted: one axis for a field")
     fields += names
@@ -98,6 +98,8 @@ def _parse(axis: str) -> list[Settings]:
   if axis.strip().startswith("{"):
     return [_listed(point.strip(), axis) for point in _split(axis, ",")]
   columns = [_column(part, axis) for part in _split(axis, "&")]
+  if not columns:
+    raise UserError(f"grid axis {axis!r} is empty; accepted: FIELD=VALUE,VALUE")
   names = [name for name, _ in columns]
   if len(set(names)) < len(names):
     raise UserError(f"grid axis {axis.strip()!r} has a field twice; accepted: a field once")
@@ -161,13 +163,15 @@ def _split(text: str, separator: str) -> list[str]:
   return [part.strip() for part in parts if part.strip()]
 
 
-def _check_field(name: str) -> None:
+def _check_field(name: str, config: Config) -> None:
   if name.partition(".")[0] in SHARED:
     raise UserError(
       f"grid field {name!r} must be the same for all points; accepted: any field but "
       "those of dataset and grid, and the workdir"
     )
   check_field_name(name)
+  if dataclasses.is_dataclass(_value(config, name)):
+    raise UserError(f"grid field {name!r} is a group of fields; accepted: one of them")
 
 
 def _with(fields: dict[str, Any], settings: Settings) -> dict[str, Any]:

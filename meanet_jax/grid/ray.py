@@ -27,6 +27,12 @@ class RayExecutor:
     stop: Callable[[], bool],
     tensorboard: bool,
   ):
+    """What is not there, or cannot be read, is refused before anything begins.
+
+    Raises:
+      UserError: Ray is not installed, or resources that are none.
+    """
+    self._ray, self._resources = _import_ray(), parse_resources(grid.ray.resources)
     self._workdir, self._grid, self._options = workdir, grid, options
     self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
 
@@ -34,10 +40,10 @@ class RayExecutor:
     """Runs every group to its end.
 
     Raises:
-      UserError: Ray is not installed or not there, or what a task raised.
+      UserError: no cluster, or what a task raised.
       TrainingStoppedError: `stop` said so; checkpoints hold what was reached.
     """
-    ray = _import_ray()
+    ray = self._ray
     began = not ray.is_initialized()
     if began:
       _connect(ray, self._grid.ray)
@@ -49,7 +55,7 @@ class RayExecutor:
 
   def _run(self, ray: Any, groups: Sequence[Group]) -> None:
     settings = self._grid.ray
-    task, resources = ray.remote(train_task), parse_resources(settings.resources)
+    task = ray.remote(train_task)
     pending = {}
     for group in groups:
       for points in _parts(group, settings.points_per_task):
@@ -59,7 +65,7 @@ class RayExecutor:
           name=name,
           num_cpus=settings.num_cpus,
           num_gpus=settings.num_gpus,
-          resources=resources,
+          resources=self._resources,
           max_retries=settings.max_retries,
           retry_exceptions=False,  # what a task raises, it would raise again
         )

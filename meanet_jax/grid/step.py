@@ -38,16 +38,14 @@ class Constants(NamedTuple):
   """A member's numbers.
 
   rates: the learning rate of every step, padded. steps: of the stage; later ones change nothing.
-  source: which of its device's sources it learns from. The others are the configuration's.
+  source: which of its device's sources it learns from. numbers: the configuration's, arrays [],
+  without a learning rate and with a loss weight for every exit. dropout: of the stage's network.
   """
 
   rates: Float[Array, " t"]
   steps: Int[Array, ""]
   source: Int[Array, ""]
-  momentum: Float[Array, ""]
-  weight_decay: Float[Array, ""]
-  label_smoothing: Float[Array, ""]
-  ema_decay: Float[Array, ""]
+  numbers: Numbers
   dropout: Float[Array, ""]
 
 
@@ -91,13 +89,8 @@ def make_member_step(
     if index is not None:
       batch["image"] = jnp.take(store["image"], index, axis=0)
     last = constants.rates.shape[0] - 1
-    numbers = Numbers(
-      learning_rate=jnp.take(constants.rates, jnp.minimum(state.step, last)),
-      momentum=constants.momentum,
-      weight_decay=constants.weight_decay,
-      label_smoothing=constants.label_smoothing,
-      ema_decay=constants.ema_decay,
-    )
+    rate = jnp.take(constants.rates, jnp.minimum(state.step, last))
+    numbers = constants.numbers._replace(learning_rate=rate)
     own = make_train_step(
       with_dropout(model, stage, constants.dropout if dropout else 0.0),
       stage,

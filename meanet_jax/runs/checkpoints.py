@@ -17,6 +17,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from meanet_jax.runs.process_arrays import write_arrays_here
+
 PyTree = Any
 CHECKSUMS = "sha256.json"
 _PARTIAL = ".orbax-checkpoint-tmp"  # follows the step in the name of a checkpoint being written
@@ -37,16 +39,20 @@ class StageCheckpoints:
     self._path = path
     self._saving = 0
     path.mkdir(parents=True, exist_ok=True)
+    # A run's checkpoints are one process's own matter, whose manager waits for no other.
+    own = ocp.options.MultiprocessingOptions(
+      jax.process_index(),
+      active_processes={jax.process_index()},
+      barrier_sync_key_prefix=f"process {jax.process_index()}",
+    )
+    write_arrays_here()
     self._manager = ocp.CheckpointManager(
       path,
+      # Told of it again: the one that Orbax would make writes in process 0 alone.
+      item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=own),
       options=ocp.CheckpointManagerOptions(
         create=False,
-        # A run's checkpoints are one process's own matter, whose manager waits for no other.
-        multiprocessing_options=ocp.options.MultiprocessingOptions(
-          jax.process_index(),
-          active_processes={jax.process_index()},
-          barrier_sync_key_prefix=f"process {jax.process_index()}",
-        ),
+        multiprocessing_options=own,
         preservation_policy=policies.AnyPreservationPolicy(kept),
         best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
         async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -68,7 +74,8 @@ class StageCheckpoints:
     self._manager.wait_until_finished()
     self._saving = step
     metrics = None if accuracy is None else {"accuracy": accuracy}
-    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
+    arrays = jax.tree.map(np.asarray, tree)  # NumPy's scalars too, which Orbax tells apart
+    self._manager.save(step, args=ocp.args.StandardSave(arrays), metrics=metrics)
 
   def restore(self, step: int, like: PyTree) -> PyTree:
     """A checkpoint as NumPy arrays, in the structure, shapes and types of `like`."""

@@ -17,12 +17,21 @@ class ForwardPass:
   """Logits of the exits in a mask, compiled once for one batch size, on all devices.
 
   With several processes, all of them call it together, each reads its own part of every batch, and
-  all get the logits of all images.
+  all get the logits of all images; or one of them calls it `alone`, on its own devices.
   """
 
-  def __init__(self, model: MEANet, exits: Exits, dataset: DatasetConfig, batch_size: int):
-    self._mapped = map_forward(make_forward(model, exits, dataset))
+  def __init__(
+    self,
+    model: MEANet,
+    exits: Exits,
+    dataset: DatasetConfig,
+    batch_size: int,
+    alone: bool = False,
+  ):
+    devices = jax.local_devices() if alone else None
+    self._mapped = map_forward(make_forward(model, exits, dataset), devices)
     self._batch_size = batch_size
+    self._part = (0, 1) if alone else (jax.process_index(), jax.process_count())
 
   def __call__(self, variables: Variables, split: Split) -> Outputs:
     """NumPy logits [n, ...] per exit, None outside the mask; n is any number of at least 1.
@@ -33,8 +42,7 @@ class ForwardPass:
     """
     pending: Any = None
     parts = []
-    mine = jax.process_index(), jax.process_count()
-    for batch, real in split.batches(self._batch_size, *mine):
+    for batch, real in split.batches(self._batch_size, *self._part):
       outputs = self._mapped(variables, shard(batch))
       if pending is not None:  # fetched one batch late, so that the devices never wait
         parts.append(_real(*pending))

@@ -14,6 +14,7 @@ class Numbers(NamedTuple):
 
   learning_rate: of the step under way; None asks the stage's schedule. momentum, ema_decay: without
   them (Python's 0) a state has no place for them, which an array of 0 does not take from it.
+  loss_weights: of the stage's exits in their order; empty weighs nothing.
   """
 
   learning_rate: Number | None
@@ -21,8 +22,16 @@ class Numbers(NamedTuple):
   weight_decay: Number
   label_smoothing: Number
   ema_decay: Number
+  loss_weights: tuple[Number, ...]
 
   @classmethod
   def of(cls, config: StageConfig) -> "Numbers":
     """Those of a stage."""
-    return cls(None, config.momentum, config.weight_decay, config.label_smoothing, config.ema_decay)
+    return cls(
+      learning_rate=None,
+      momentum=config.momentum,
+      weight_decay=config.weight_decay,
+      label_smoothing=config.label_smoothing,
+      ema_decay=config.ema_decay,
+      loss_weights=config.loss_weights,
+    )

@@ -102,14 +102,21 @@ def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any
   )
 
 
-def map_forward(forward: Callable[[PyTree, jax.Array], PyTree]) -> Callable[..., Any]:
-  """(variables, sharded images) -> outputs of the whole batch, of all processes, [b, ...]."""
+def map_forward(
+  forward: Callable[[PyTree, jax.Array], PyTree], devices: Sequence[Any] | None = None
+) -> Callable[..., Any]:
+  """(variables, sharded images) -> outputs of the whole batch, [b, ...].
+
+  Args:
+    forward: of one shard.
+    devices: those that it runs on; None for those of all processes.
+  """
 
   def on_device(variables: PyTree, images: jax.Array) -> PyTree:
     outputs = forward(variables, images)
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), outputs)
 
-  return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+  return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
 
 
 def devices_of_members() -> int:
@@ -129,9 +136,17 @@ def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
   Every argument but the store has a leading device axis. Nothing crosses it: no member learns from
   another's images, or waits for another's device. What is carried gives up its buffers.
   """
-  return jax.pmap(step, in_axes=(0, 0, None, 0), donate_argnums=(0,), devices=jax.local_devices())
+  # The axis has the name that `spread` gives it: carried under another, the results of the first
+  # call would be other arguments to the second, and compiled for again.
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(0, 0, None, 0),
+    donate_argnums=(0,),
+    devices=jax.local_devices(),
+  )
 
 
 def map_members_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
   """(carried, images) -> outputs, of the members of each device, which all see the same images."""
-  return jax.pmap(forward, in_axes=(0, None), devices=jax.local_devices())
+  return jax.pmap(forward, axis_name=AXIS, in_axes=(0, None), devices=jax.local_devices())

@@ -14,7 +14,8 @@ class Stage:
 
   name: as in the configuration and on disk.
   trainable: the blocks that learn and whose batch norm is in training mode.
-  exits: those whose logits enter the loss, their cross-entropies added; nothing else is computed.
+  exits: those whose logits enter the loss, their weighed cross-entropies added; nothing else is
+    computed.
   watched: the exit among them whose accuracy is logged and validated.
   images: `all`, or those of `hard` classes with labels remapped to 0 .. K - 1.
   """

@@ -39,14 +39,14 @@ def start(
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
-  _check_same("configuration", differences, first(lambda: config), config)
+  check_same("configuration", differences, first(lambda: config), config)
   every(lambda: _check_batch_sizes(config))
   if tensorboard:
     first(check_installed)
   model = build(config, AXIS)
   # In turn, because the first to read a streamed set makes its index.
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
-  _check_same("data", _changed, first(dataset.describe), dataset.describe())
+  check_same("data", _changed, first(dataset.describe), dataset.describe())
   every(lambda: _check_split_sizes(config, dataset))
   run = RunDirectory(workdir)
   first(lambda: _begin(run, config, model, dataset, reporter))
@@ -65,8 +65,17 @@ def _check_split_sizes(config: Config, dataset: Dataset) -> None:
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
 
 
-def _check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
-  """Refuses what this process was given, where it is not what process 0 was."""
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+  """Refuses what this process was given, where it is not what process 0 was.
+
+  Args:
+    what: in a word.
+    differ: names what differs.
+    told, own: what process 0 has, and this one.
+
+  Raises:
+    UserError: in every process.
+  """
 
   def check() -> None:
     changed = differ(told, own)

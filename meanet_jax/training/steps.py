@@ -124,7 +124,10 @@ def make_train_step(
         mutable=["batch_stats"],
         rngs={"dropout": dropout_key},
       )
-      losses = (exit_loss(outputs, exit, batch["label"], shares[exit]) for exit in stage.exits)
+      losses = [exit_loss(outputs, exit, batch["label"], shares[exit]) for exit in stage.exits]
+      if numbers.loss_weights:
+        weighed = zip(numbers.loss_weights, losses, strict=True)
+        losses = [weight * loss for weight, loss in weighed]
       return sum(losses, jnp.zeros(())), (
         updates["batch_stats"],
         exit_logits(outputs, stage.watched),

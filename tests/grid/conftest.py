@@ -10,6 +10,9 @@ from rich.console import Console
 from meanet_jax.config import Config, GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.grid.pipeline import train_grid
+from meanet_jax.grid.points import expand
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.training.pipeline import train
 
 AXES = (
   "{seed=0},"
@@ -60,3 +63,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Config, said: io.Str
       Reporter(Console(file=said, width=200)),
     )
   return workdir
+
+
+@pytest.fixture(scope="session")
+def alone(
+  tiny: Config, tmp_path_factory: pytest.TempPathFactory, finished_run: RunDirectory
+) -> list[Path]:
+  """The grid's first two points, trained by themselves. Tests read them; none writes to them."""
+  other = expand(AXES, tiny, 10)[1].config
+  path = tmp_path_factory.mktemp("alone")
+  with jax.numpy_dtype_promotion("standard"):
+    train(other, path, Reporter(Console(file=io.StringIO())))
+  return [finished_run.path, path]

@@ -11,6 +11,8 @@ import pytest
 from meanet_jax.config import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.export.pipeline import Options, export
+from meanet_jax.export.source import from_run
 from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.pipeline import plan, show_grid, train_grid
@@ -18,7 +20,8 @@ from meanet_jax.grid.train import open_member
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.training.pipeline import train
 from meanet_jax.training.stages import MAIN
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +68,20 @@ def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
   assert scores["systems"]["cloud_only"]["accuracy"] == np.mean(
     records["cloud_prediction"] == records["label"]
   )
+
+
+def test_members_are_runs_like_any_other(trained, reporter, tmp_path):
+  """The best, which is evaluated, exports; train.py has nothing left to do for the other."""
+  best = read_json(trained / "grid.json")["best"]
+  export(from_run(trained / best["workdir"], lambda _: None), tmp_path, Options(), lambda _: None)
+  assert (tmp_path / "edge.tflite").stat().st_size > 1000
+  assert read_json(tmp_path / "edge.json")["dataset"]["name"] == "digits"
+  other = tmp_path / "run"
+  shutil.copytree(trained / "points" / f"{1 - best['point']:03d}", other)
+  before = files(other / "checkpoints")
+  train(RunDirectory.existing(other).config(), other, reporter)
+  assert reporter.console.file.getvalue().count("already finished") == 4
+  assert files(other / "checkpoints") == before
 
 
 def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, reporter, tmp_path):
@@ -157,6 +174,18 @@ def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   [
     (["--grid=stages.main.rate=1"], "configuration field 'stages.main.rate' does not exist"),
     (["--dry_run"], "flag --dry_run without a grid"),
+    (
+      ["--grid=seed=0,1", "--executor=ray", "--config.grid.ray.resources=('TPU',)"],
+      "grid.ray.resources has 'TPU'; accepted: NAME=AMOUNT",
+    ),
+    (
+      ["--grid=seed=0,1", "--executor=ray", "--distributed"],
+      "flag --executor is ray with --distributed; accepted: one of them",
+    ),
+    (
+      ["--grid=model.main.pretrained=a.pth,b.pth"],
+      "weights 'a.pth' is no file",
+    ),
   ],
 )
 def test_the_command_refuses_in_one_line(tmp_path, flags, message):

@@ -75,7 +75,10 @@ def test_values_are_literals_of_their_fields_type(tiny):
     (["workdir=a,b"], "'workdir' must be the same for all points"),
     (["grid.per_device=1"], "'grid.per_device' must be the same for all points"),
     (["seed=1,1"], r"grid points 0 and 1 are the same \(seed=1\)"),
-    (["stages.main=1"], "'stages.main.' is 1; accepted: a group of fields"),
+    (["stages.main=1"], "'stages.main' is a group of fields; accepted: one of them"),
+    (["stages.main.augment={'flip': True}"], "'stages.main.augment' is a group of fields"),
+    ([" "], "grid axis ' ' is empty; accepted: FIELD=VALUE,VALUE"),
+    (["&"], "grid axis '&' is empty"),
     (["seed=" + ",".join(map(str, range(101)))], "has 101 points; accepted: at most 100"),
   ],
 )
@@ -92,9 +95,10 @@ def test_groups_differ_in_programs_and_members_in_numbers(tiny):
     "stages.edge.weight_decay=0.0,0.1",
     "model.cloud.dropout=0,0.5",
     "stages.cloud.label_smoothing=0,0.1",
+    "stages.cloud.loss_weights=(),(2,)",
   )
   (group,) = group_points(expand(numbers, tiny, 100))
-  assert len(group.points) == 32
+  assert len(group.points) == 64
   programs = (
     "model.main.structure.widths=(4,),(8,)",
     "stages.main.momentum=0.9,0.5,0.0",

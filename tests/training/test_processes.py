@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +20,18 @@ HEARTBEAT = "--heartbeat_seconds=10"
 
 
 class Pair:
-  """Both processes of a run; `kept` holds what they compiled."""
+  """Both processes of a run; `kept` holds what they compiled, `each` the flags of one alone."""
 
-  def __init__(self, workdir: Path, kept: Path, *flags: str):
+  def __init__(
+    self, workdir: Path, kept: Path, *flags: str, each: Sequence[Sequence[str]] = ((), ())
+  ):
     with socket.socket() as free:
       free.bind(("127.0.0.1", 0))
       address = f"127.0.0.1:{free.getsockname()[1]}"
     shared = ("--distributed", f"--coordinator={address}", "--num_processes=2", HEARTBEAT, *flags)
     self.processes = [
-      start(2, workdir, kept, *shared, f"--process_id={number}") for number in range(2)
+      start(2, workdir, kept, *shared, f"--process_id={number}", *own)
+      for number, own in enumerate(each)
     ]
 
   def wait_for(self, text: str) -> None:

@@ -1,4 +1,6 @@
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +9,15 @@ import pytest
 
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import BLOCKS
-from meanet_jax.models.variables import by_collection, init_variables
+from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
+from meanet_jax.training.numbers import Numbers
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import cross_entropy, make_train_step, stage_key
+from meanet_jax.training.state import TrainState, create_state
+from meanet_jax.training.steps import Sums, cross_entropy, make_train_step, stage_key
 
 
 def start(tiny, stage):
@@ -38,32 +42,95 @@ def leaves_equal(a, b) -> list[bool]:
   return [bool(np.array_equal(x, y)) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)]
 
 
-def test_the_joint_loss_is_the_sum_of_both_exits_the_extensions_over_hard_images(tiny):
+TO_HARD = np.array([-1, 0, -1, 1, 2, -1, 3, -1, 4, -1], np.int32)
+
+
+class Joint(NamedTuple):
+  """A step of all three blocks from `variables` on, of SGD without decay.
+
+  weighed: its state and sums under loss weights that are arguments, as in a grid. plain: without.
+  """
+
+  variables: Variables
+  batch: Batch
+  weighed: Callable[[float, float], tuple[TrainState, Sums]]
+  plain: tuple[TrainState, Sums]
+
+
+@pytest.fixture(scope="module")
+def joint(tiny) -> Joint:
   model = build(tiny)
   variables = init_variables(model, 0, tiny.dataset.image_shape, BLOCKS)
-  settings = dataclasses.replace(tiny.stages.edge, augment=AugmentConfig())
+  settings = dataclasses.replace(tiny.stages.edge, augment=AugmentConfig(), weight_decay=0.0)
   tx = make_optimizer(settings, 10)
-  state = create_state(stages.JOINT, variables, tx)
-  to_hard = np.array([-1, 0, -1, 1, 2, -1, 3, -1, 4, -1], np.int32)
-  step = make_train_step(model, stages.JOINT, settings, tiny.dataset, tx, to_hard=to_hard)
-  given = batch(0, 10)
-  after, sums = step(state, given, stage_key(0, "edge"))
-  images = normalise(given["image"], tiny.dataset.mean, tiny.dataset.std)
-  train = stages.JOINT.trainable
-  outputs, _ = model.apply(
-    by_collection(variables), images, stages.JOINT.exits, train, mutable=["batch_stats"]
+  state, given = create_state(stages.JOINT, variables, tx), batch(0, 10)
+
+  @jax.jit
+  def step(weights):
+    own = make_train_step(
+      model,
+      stages.JOINT,
+      settings,
+      tiny.dataset,
+      tx,
+      to_hard=TO_HARD,
+      numbers=Numbers.of(settings)._replace(loss_weights=weights),
+    )
+    return own(state, given, stage_key(0, "edge"))
+
+  def weighed(*weights):
+    return step(tuple(jnp.asarray(weight, jnp.float32) for weight in weights))
+
+  return Joint(variables, given, weighed, step(()))
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 1.0), (0.5, 3.0)], ids=str)
+def test_the_joint_loss_is_the_weighed_sum_of_both_exits_the_extensions_over_hard_images(
+  tiny, joint, weights
+):
+  after, sums = joint.plain if weights is None else joint.weighed(*weights)
+  images = normalise(joint.batch["image"], tiny.dataset.mean, tiny.dataset.std)
+  outputs, _ = build(tiny).apply(
+    by_collection(joint.variables),
+    images,
+    stages.JOINT.exits,
+    stages.JOINT.trainable,
+    mutable=["batch_stats"],
   )
-  hard = to_hard[np.asarray(given["label"])]
+  hard = TO_HARD[np.asarray(joint.batch["label"])]
   rows = [i for i in range(16) if hard[i] >= 0]
   assert 0 < len(rows) < 16
-  main = cross_entropy(outputs.main, given["label"], 0.0)
+  main = cross_entropy(outputs.main, joint.batch["label"], 0.0)
   extension = cross_entropy(outputs.extension[np.array(rows)], jnp.asarray(hard[rows]), 0.0)
-  expected = float(jnp.mean(main) + jnp.mean(extension))
+  of_main, of_extension = weights or (1.0, 1.0)
+  expected = float(of_main * jnp.mean(main) + of_extension * jnp.mean(extension))
   assert float(sums["loss"]) / 16 == pytest.approx(expected, rel=1e-5)
   assert float(sums["count"]) == float(sums["examples"]) == 16
   now = after.frozen | after.learned()
   assert set(now) == {"main", "adaptive", "extension"}
-  assert not any(all(leaves_equal(variables[block], now[block])) for block in now)
+  assert not any(all(leaves_equal(joint.variables[block], now[block])) for block in now)
+
+
+def test_a_loss_weight_scales_what_its_exit_teaches(joint):
+  """The first step of SGD moves parameters by a rate times the gradient."""
+
+  def moved(after):
+    return {
+      block: jax.tree.map(lambda a, b: a - b, after.params[block], joint.variables[block]["params"])
+      for block in after.params
+    }
+
+  whole, half, none = (moved(joint.weighed(1.0, weight)[0]) for weight in (1.0, 0.5, 0.0))
+  # Adaptive block and extension learn from the extension's exit alone, main from both.
+  for block in ("adaptive", "extension"):
+    assert not any(np.any(x) for x in jax.tree.leaves(none[block]))
+  for block in whole:
+    for one, two, zero in zip(
+      *(jax.tree.leaves(x[block]) for x in (whole, half, none)), strict=True
+    ):
+      # A few roundings of parameters of about 1.
+      np.testing.assert_allclose(2 * two, one + zero, rtol=0, atol=1e-6, err_msg=block)
+      assert np.abs(one).max() > 1e-4
 
 
 @pytest.mark.parametrize("stage", [stages.MAIN, stages.EDGE, stages.CLOUD], ids=lambda s: s.name)

@@ -1,0 +1,52 @@
+"""A grid on several devices, and in several processes: real ones, through train.py."""
+
+from pathlib import Path
+
+from meanet_jax.runs.directory import read_json
+from tests.grid.test_members import STAGES, arrays, assert_close
+from tests.training.test_processes import Ended, Pair, start
+
+
+def check(grid: Path, alone: list[Path]) -> None:
+  """Three points, one of which diverges: the others as trained alone, on one device."""
+  for point, run in enumerate(alone):
+    for stage in STAGES:
+      ours, theirs = arrays(grid / "points" / f"{point:03d}", stage), arrays(run, stage)
+      assert ours["['step']"] == theirs["['step']"] >= 10
+      assert_close(ours, theirs, 1e-6, (point, stage))
+  found = read_json(grid / "grid.json")
+  assert [point["status"] for point in found["points"]] == ["finished", "finished", "diverged"]
+  best = grid / found["best"]["workdir"]
+  assert found["best"]["test"] == read_json(best / "eval" / "summary.json")["systems"]
+
+
+def test_members_are_shared_out_over_the_devices_of_a_process(alone, axes, tmp_path):
+  """Three over two devices, where the second has an empty place; the grid is configuration."""
+  grid = tmp_path / "grid"
+  ended = Ended.of(start(2, grid, tmp_path / "kept", f"--config.grid.axes={axes!r}"))
+  assert ended.status == 0, ended.error
+  check(grid, alone)
+
+
+def test_members_are_shared_out_over_the_devices_of_all_processes(alone, axes, tmp_path):
+  """Two over the two devices of process 0, one and an empty device in process 1, which is mute."""
+  grid = tmp_path / "grid"
+  first, second = Pair(grid, tmp_path / "kept", f"--grid={';'.join(axes)}").end()
+  assert (first.status, second.status) == (0, 0), (first.error, second.error)
+  assert "best by validation" in first.out
+  assert (second.out, first.error, second.error) == ("", "", "")
+  check(grid, alone)
+
+
+def test_processes_of_different_grids_end_in_one_line(tmp_path):
+  grid = tmp_path / "grid"
+  pair = Pair(
+    grid, tmp_path / "kept", "--grid=seed=0,1", each=((), ("--config.grid.best_by=main_only",))
+  )
+  for ended in pair.end():
+    assert ended.status == 2
+    assert ended.error == (
+      "error: process 1 has other grid than process 0, different in best_by; accepted: the same in "
+      "every process\n"
+    )
+  assert not grid.exists()
