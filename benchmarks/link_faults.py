@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks.digits_run import digits_run
+from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax import cli
 from meanet_jax.export.pipeline import Options, export
 from meanet_jax.export.source import from_run
@@ -27,7 +27,7 @@ from tests.runtime.links import offloader_to
 from tests.runtime.oip_server import oip_server
 
 SHARE = 0.2  # of the images that the threshold sends
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "A run on digits; made if missing.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
 
@@ -90,7 +90,7 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
 
 def main() -> None:
   """Measures, and writes the page."""
-  workdir = digits_run(_WORKDIR.value)
+  workdir = run_directory(_WORKDIR.value)
   with tempfile.TemporaryDirectory() as directory:
     model = Path(directory)
     source = from_run(workdir, print)

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks.digits_run import digits_run
+from benchmarks.digits_run import DIGITS, run_directory
 from benchmarks.link_transport import (
   IDLE,
   PORT,
@@ -37,7 +37,7 @@ from tests.runtime.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavail
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "A run on digits; made if missing.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _SENT = flags.DEFINE_integer("sent", 60, "Images of each size, one after another.", lower_bound=5)
 _OUTPUT = flags.DEFINE_string("output", "benchmarks/link_shaped.md", "The page.")
 TITLES = (
@@ -134,7 +134,7 @@ def main() -> None:
   """Measures, and writes the page."""
   if reason := unavailable(LINK):
     raise UserError(f"{reason}; accepted: Linux, as root, with iproute2 and /dev/net/tun")
-  workdir = digits_run(_WORKDIR.value)
+  workdir = run_directory(_WORKDIR.value)
   with tempfile.TemporaryDirectory() as model, two_hosts(LINK) as hosts:
     export(from_run(workdir, print), model, Options(), print)
     transport = []
