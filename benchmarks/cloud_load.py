@@ -8,7 +8,6 @@ answered. They run in processes of their own, on the same cores as the server.
 
 import asyncio
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import multiprocessing
@@ -67,19 +66,18 @@ class Load(NamedTuple):
   client_cpu: float
 
 
-def untrained_run(config: Config, workdir: Path) -> Config:
-  """A run whose cloud has finished with initial weights, after no step; its configuration."""
-  none = dataclasses.replace(config.stages.cloud, epochs=0)
-  config = dataclasses.replace(config, stages=dataclasses.replace(config.stages, cloud=none))
+def untrained_run(config: Config, workdir: Path) -> None:
+  """A run whose cloud has finished with initial weights, after no step: it had no images."""
   run = RunDirectory.create(workdir, config)
   names = [str(number) for number in range(config.dataset.num_classes)]
   run.record_data({"class_names": names, "splits": {"train": {"num_examples": 0}}})
   model = build(config)
   variables = init_variables(model, config.seed, config.dataset.image_shape, ("cloud",))
-  state = create_state(stages.CLOUD, variables, make_optimizer(none, steps_per_epoch=1))
+  state = create_state(
+    stages.CLOUD, variables, make_optimizer(config.stages.cloud, steps_per_epoch=1)
+  )
   with open_checkpoints(run.checkpoints_path("cloud"), keep=1) as checkpoints:
     checkpoints.save(0, saved(state))
-  return config
 
 
 def noise(config: Config, count: int) -> np.ndarray:
@@ -194,7 +192,8 @@ def measure(path: str, context: Any) -> list[str]:
   """A network's lines of the table."""
   with tempfile.TemporaryDirectory() as directory:
     workdir = Path(directory) / "run"
-    config = untrained_run(resolve(runpy.run_path(str(ROOT / path))["get_config"]()), workdir)
+    config = resolve(runpy.run_path(str(ROOT / path))["get_config"]())
+    untrained_run(config, workdir)
     images = noise(config, max(*SIZES, _CLIENTS.value))
     model = CloudModel(read_run(workdir, print), SIZES[-1])
     with server(workdir, BATCH) as batched, server(workdir, 1) as single:

@@ -5,8 +5,6 @@ Command: python -m benchmarks.link_faults [--workdir runs/digits]
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax import cli
 from meanet_jax.export.pipeline import Options, export
 from meanet_jax.export.source import from_run
@@ -27,9 +26,8 @@ from meanet_jax.runtime.stream import Stream
 from tests.runtime.links import offloader_to
 from tests.runtime.oip_server import oip_server
 
-ROOT = Path(__file__).parent.parent
 SHARE = 0.2  # of the images that the threshold sends
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "A run; made when it is missing.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
 
@@ -92,10 +90,7 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
 
 def main() -> None:
   """Measures, and writes the page."""
-  workdir = ROOT / _WORKDIR.value
-  if not (workdir / "eval/summary.json").exists():
-    for command in (["train.py", "--config=configs/digits.py"], ["eval.py"]):
-      subprocess.run([sys.executable, *command, f"--workdir={workdir}"], cwd=ROOT, check=True)
+  workdir = run_directory(_WORKDIR.value)
   with tempfile.TemporaryDirectory() as directory:
     model = Path(directory)
     source = from_run(workdir, print)

@@ -2,11 +2,11 @@
 
 Writes benchmarks/online_budget.md, online_budget.png and online_bandit.png.
 
-Command: python -m benchmarks.online_budget [--workdir runs/digits] [--workdir runs/fashion]
+Command: python -m benchmarks.online_budget [--workdir runs/digits]
+  [--workdir runs/fashion --data_dir D]
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from absl import flags
@@ -14,18 +14,30 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks import online_bandit
+from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.online_follow import (
+  SETTLING,
+  TARGET,
+  TOLERANCE,
+  WINDOW,
+  Followed,
+  energy,
+  errors,
+  first_level,
+  follow,
+  offloads,
+  png_bytes,
+  settled_errors,
+  window_means,
+)
 from benchmarks.online_stream import Stream, accuracy, make_stream
 from meanet_jax import cli
 from meanet_jax.export.source import from_run
 from meanet_jax.routing.audit import Agreement, Audit, Audited, agreement, is_audited, record
-from meanet_jax.routing.budget import STEP, Budget, check_budget, guaranteed_excess, spend, start
+from meanet_jax.routing.budget import STEP, Budget, check_budget, guaranteed_excess
 from meanet_jax.runs.directory import environment, write_text
 
-WINDOW = 2000  # images over which a budget has to hold
-TOLERANCE = 0.02
-TARGET = 0.1  # share of images sent; the targets in bytes and millijoules are what that costs
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
-SETTLING = 1000  # images at the start and after the change that windows leave out
 TITLES = (
   "budget",
   "sent [%]",
@@ -41,38 +53,11 @@ TITLES = (
   "2% of target",
 )
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _IMAGES = flags.DEFINE_integer("images", 20_000, "In each half of the stream.", lower_bound=10_000)
 _ORDERS = flags.DEFINE_integer("orders", 5, "Orders of the stream, for the bandit.", lower_bound=2)
 _NOISE = flags.DEFINE_float("noise", 20, "Of the second half: standard deviation, of 255.")
 _BLUR = flags.DEFINE_float("blur", 0.5, "Of the second half: see benchmarks/online_stream.py.")
-
-
-class Followed(NamedTuple):
-  """A budget over the stream, arrays [n]: which images go, what each costs, the level before it."""
-
-  goes: np.ndarray
-  costs: np.ndarray
-  level: np.ndarray
-
-
-def follow(
-  stream: Stream, budget: Budget, level: float, kept: np.ndarray, sent: np.ndarray
-) -> Followed:
-  """The stream under a budget, from a first level and each image's cost if kept and if sent."""
-  state, levels = start(budget, level), []
-  columns = (stream.level, kept, sent)
-  for image, if_kept, if_sent in zip(*(values.tolist() for values in columns)):
-    levels.append(state.level)
-    state = spend(budget, state, if_sent if image > state.level else if_kept)
-  goes = stream.level > np.array(levels)
-  return Followed(goes, np.where(goes, sent, kept), np.array(levels))
-
-
-def window_means(costs: np.ndarray) -> np.ndarray:
-  """Means over every `WINDOW` consecutive images, by the number of the first."""
-  sums = np.concatenate([[0], np.cumsum(costs, dtype=np.float64)])
-  return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
 
 
 def settled(off: np.ndarray) -> str:
@@ -94,41 +79,36 @@ def row(name: str, stream: Stream, budget: Budget, followed: Followed, guarantee
     best = accuracy(there, there.level > np.quantile(there.level, 1 - share))
     reached = accuracy(there, gone)
     accuracies.append(f"{100 * reached:.2f} ({100 * (reached - best):+.2f})")
-  error = (window_means(followed.costs) - budget.target) / budget.target
-  before, after = error[SETTLING : change - WINDOW + 1], error[change:]
-  off = np.abs(np.concatenate([before, after[SETTLING:]])) > TOLERANCE
-  worst = [np.abs(before).max(), np.abs(after[SETTLING:]).max(), np.abs(error).max()]
+  error = errors(budget, followed)
+  before, after = settled_errors(error)
+  off = np.abs(np.concatenate([before, after])) > TOLERANCE
+  worst = [np.abs(part).max() for part in (before, after, error)]
   cells += accuracies
   cells += [f"{100 * value:.1f}" for value in worst]
   bound = guaranteed_excess(budget, WINDOW) / budget.target
   cells += [f"{100 * bound:.1f}" if guaranteed else "-", f"{100 * off.mean():.1f}"]
   points = TOLERANCE * budget.largest / budget.target
-  cells += [settled(np.abs(after) > limit) for limit in (points, TOLERANCE)]
+  cells += [settled(np.abs(error[change:]) > limit) for limit in (points, TOLERANCE)]
   return f"| {' | '.join(cells)} |"
 
 
 def budget_rows(stream: Stream) -> tuple[list[str], dict[str, Followed]]:
   """Lines of the table, and what the picture shows."""
-  count = len(stream.level)
-  clean = stream.halves[0]
-  level = float(np.quantile(clean.level, 1 - TARGET))
-  nothing, one = np.zeros(count), np.ones(count)
+  level = first_level(stream)
   goes = stream.level > level
-  shown = {"fixed threshold": Followed(goes, goes.astype(float), np.full(count, level))}
+  shown = {"fixed threshold": Followed(goes, goes.astype(float), np.full(len(goes), level))}
   rows = [row("fixed threshold", stream, Budget(TARGET), shown["fixed threshold"], False)]
   for step in STEPS:
-    budget, name = Budget(TARGET, step=step), f"share, step {step:g}"
-    shown[name] = follow(stream, budget, level, nothing, one)
-    rows.append(row(name, stream, budget, shown[name], True))
-  sent = stream.bytes.astype(float)
-  size = Budget(TARGET * float(clean.bytes.mean()), float(sent.max()))
-  name = f"{size.target:.1f} bytes (PNG)"
-  rows.append(row(name, stream, size, follow(stream, size, level, nothing, sent), True))
-  more = clean.sent_mj - clean.kept_mj
-  energy = Budget(float(np.mean(clean.kept_mj + TARGET * more)), float(stream.sent_mj.max()))
-  check_budget("max_energy_mj", energy, float(stream.kept_mj.max()))
-  followed = follow(stream, energy, level, stream.kept_mj, stream.sent_mj)
-  rows.append(row(f"{1e3 * energy.target:.1f} µJ", stream, energy, followed, True))
+    name, wanted = f"share, step {step:g}", offloads(stream, step)
+    shown[name] = follow(stream, wanted)
+    rows.append(row(name, stream, wanted.budget, shown[name], True))
+  size, power = png_bytes(stream), energy(stream)
+  check_budget("max_energy_mj", power.budget, float(stream.kept_mj.max()))
+  for name, wanted in (
+    (f"{size.budget.target:.1f} bytes (PNG)", size),
+    (f"{1e3 * power.budget.target:.1f} µJ", power),
+  ):
+    rows.append(row(name, stream, wanted.budget, follow(stream, wanted), True))
   return rows, shown
 
 
@@ -189,7 +169,7 @@ def main() -> None:
   """Simulates every run and writes the page."""
   shown, curves, sections = {}, {}, []
   for workdir in _WORKDIRS.value:
-    source = from_run(workdir, print, _read_options())
+    source = from_run(run_directory(workdir), print, _read_options())
     name = source.config.dataset.name
     stream = make_stream(source, _IMAGES.value, _NOISE.value, _BLUR.value)
     budget_lines, shown[name] = budget_rows(stream)

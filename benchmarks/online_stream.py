@@ -53,6 +53,25 @@ class Stream(NamedTuple):
     return Stream(*(values[chosen] for values in self))
 
 
+def harder_half_way(
+  images: np.ndarray, noise: float, blur: float, rng: np.random.Generator
+) -> np.ndarray:
+  """Images [2n, h, w, c], uint8, of which the second half is blurred and gets noise.
+
+  Args:
+    images: as they are.
+    noise: standard deviation, of 255.
+    blur: standard deviation in pixels of an image 8 pixels high; others in proportion to the root
+      of their height, as the widths of their strokes are.
+    rng: of the noise, each image its own.
+  """
+  half = len(images) // 2
+  blur *= math.sqrt(images.shape[1] / 8)
+  harder = scipy.ndimage.gaussian_filter(images[half:].astype(np.float32), (0, blur, blur, 0))
+  harder += rng.normal(0, noise, harder.shape).astype(np.float32)
+  return np.concatenate([images[:half], np.clip(np.rint(harder), 0, 255).astype(np.uint8)])
+
+
 def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   """What the run's networks say about the stream, offloads decided after the edge's answer.
 
@@ -61,19 +80,13 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   Args:
     source: the run.
     half: images before the change, and as many after it.
-    noise: standard deviation, of 255.
-    blur: standard deviation in pixels of an image 8 pixels high; others in proportion to the root
-      of their height, as the widths of their strokes are.
+    noise, blur: see `harder_half_way`.
   """
   rng = np.random.default_rng(0)
   config, test = source.config, source.dataset.test
   drawn = rng.integers(len(test), size=2 * half)
-  images = test.images_at(drawn)
-  blur *= math.sqrt(images.shape[1] / 8)
-  harder = scipy.ndimage.gaussian_filter(images[half:].astype(np.float32), (0, blur, blur, 0))
-  harder += rng.normal(0, noise, harder.shape).astype(np.float32)
-  images = np.concatenate([images[:half], np.clip(np.rint(harder), 0, 255)])
-  split = ArraySplit(images.astype(np.uint8), test.labels[drawn])
+  images = harder_half_way(test.images_at(drawn), noise, blur, rng)
+  split = ArraySplit(images, test.labels[drawn])
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), split)
   records = make_records(logits, split, source.hard_classes, source.temperatures)

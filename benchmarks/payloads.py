@@ -1,6 +1,6 @@
 """What an offload could send: bytes and accuracy of every payload; writes benchmarks/payloads.md.
 
-Command: python benchmarks/payloads.py [--workdir runs/digits] [--workdir runs/fashion --data_dir D]
+Command: python -m benchmarks.payloads [--workdir runs/digits] [--workdir runs/fashion --data_dir D]
 """
 
 import io
@@ -15,6 +15,7 @@ from absl import flags
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
+from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax import cli
 from meanet_jax.cost.energy import upload_ms, upload_power_mw
 from meanet_jax.data.augment import normalise
@@ -43,7 +44,7 @@ TITLES = (
   "the whole system [%]",
 )
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 15, "Of the head on main's features.")
 
 
@@ -198,7 +199,7 @@ def main() -> None:
   lines = [
     "# Payloads",
     "",
-    "Made by `python benchmarks/payloads.py`. Bytes are those of the payload alone, without the "
+    "Made by `python -m benchmarks.payloads`. Bytes are those of the payload alone, without the "
     "protocol around it; time and energy of the upload are the cost model's, for the mean image "
     "that is sent. PNG and JPEG are Pillow's with its default settings. Images are answered by the "
     "run's cloud model, which was trained on undamaged pixels. Features are those of the main "
@@ -210,7 +211,7 @@ def main() -> None:
     "",
   ]
   for workdir in _WORKDIRS.value:
-    for line in section(from_run(workdir, print, _read_options())):
+    for line in section(from_run(run_directory(workdir), print, _read_options())):
       print(line, flush=True)
       lines.append(line)
   lines += [f"Versions: Python {here['python']}, {versions}.", ""]

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,8 +16,9 @@ READY = re.compile(r"cloud tier ready: https?://.*:(\d+) and grpcs?://.*:(\d+)")
 
 @dataclasses.dataclass
 class CloudServer:
-  """http_port, grpc_port: on 127.0.0.1. workdir: of the run it serves. process: to be signalled.
-  output: what it has printed, both streams, growing."""
+  """http_port, grpc_port: on 127.0.0.1 unless a flag says another host. workdir: of the run that it
+  serves. process: to be signalled. output: what it has printed, both streams, growing.
+  """
 
   http_port: int
   grpc_port: int
@@ -28,13 +29,14 @@ class CloudServer:
 
 @contextlib.contextmanager
 def cloud_server_process(
-  workdir: Path, *flags: str, env: dict[str, str] | None = None
+  workdir: Path, *flags: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[CloudServer]:
-  """Starts it, waits until it is ready, and ends it."""
+  """Starts it, behind the words of `prefix` if there are any; waits until it is ready; ends it."""
   ports = () if any(flag.startswith("--grpc_port") for flag in flags) else ("--grpc_port=0",)
   ports += () if any(flag.startswith("--http_port") for flag in flags) else ("--http_port=0",)
+  command = [sys.executable, "-m", "meanet_jax.runtime.cloud"]
   process = subprocess.Popen(
-    [sys.executable, "-m", "meanet_jax.runtime.cloud", f"--workdir={workdir}", *ports, *flags],
+    [*prefix, *command, f"--workdir={workdir}", *ports, *flags],
     cwd=ROOT,
     env=os.environ | (env or {}),
     stdout=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from meanet_jax.runtime.answers import (
 from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.encoding import parse_encoding
 from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, matching
-from meanet_jax.runtime.manifest import Manifest
+from meanet_jax.runtime.manifest import Manifest, read_manifest
 from meanet_jax.runtime.protocol import classes_digest
 from meanet_jax.runtime.steering import Steering, Wishes
 from meanet_jax.runtime.stream import Stream
@@ -104,8 +105,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _classify(given: argparse.Namespace) -> None:
-  classifier = EdgeClassifier(given.model, num_threads=given.threads)
-  manifest = classifier.manifest
+  manifest = read_manifest(given.model)
   images = _open_images(given, manifest)
   with ExitStack() as stack:
     offloader, steering = None, None
@@ -113,6 +113,8 @@ def _classify(given: argparse.Namespace) -> None:
       offloader = _connect(given, manifest)
       stack.callback(offloader.close)
       steering = _steering(given, manifest, offloader.message_bytes)
+    # Only now: the interpreter has a word of its own for stderr, where an error is to be alone.
+    classifier = EdgeClassifier(given.model, num_threads=given.threads)
     output = None if given.output is None else stack.enter_context(Output(given.output))
     summary = Summary()
 
@@ -155,6 +157,8 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
   Raises:
     UserError: no gRPC here; a server that refuses this device, or is another.
   """
+  # gRPC's own log would stand beside the line that says what is wrong. It is read when it starts.
+  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
     from meanet_jax.runtime.connection import Expected, check, parse_address
     from meanet_jax.runtime.offload import Offloader, Patience

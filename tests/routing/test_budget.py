@@ -10,6 +10,7 @@ from meanet_jax.routing.budget import (
   Budget,
   Spending,
   check_budget,
+  correct,
   guaranteed_excess,
   spend,
   start,
@@ -109,6 +110,49 @@ def test_costs_that_vary_never_exceed_the_bound(seed, target, kept, step):
   images = np.clip(rng.normal(rng.choice([0.1, 0.9], 60), 0.3), 0, 1)
   costs = run(budget, 0.5, images, kept, rng.uniform(kept, 800, 60))[1]
   assert largest_window(costs - target) <= guaranteed_excess(budget, 1) * (1 + 1e-9)
+
+
+def test_a_cost_that_is_known_late_by_hand():
+  budget = Budget(100, largest=400, step=0.2)
+  state = correct(budget, spend(budget, start(budget, 0.5), 200), 150.0)
+  assert state == Spending(pytest.approx(0.5 + 0.2 * 250 / 400), 1, 350)
+  assert state == spend(budget, start(budget, 0.5), 350)
+  # Cheaper than expected, down to the lowest level and no further.
+  state = correct(budget, state, -350.0)
+  assert state == Spending(pytest.approx(0.5 - 0.2 * 100 / 400), 1, 0)
+  assert correct(budget, state, -4000.0).level == -0.2 * 100 / 400
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+  seed=st.integers(0, 10**6),
+  target=st.floats(20, 700),
+  step=st.sampled_from(STEPS),
+  window=st.integers(0, 16),
+  short=st.floats(0, 1),
+)
+def test_costs_that_are_known_late_are_not_forgotten(seed, target, step, window, short):
+  """Expected when an image is sent, corrected when `window` others have been sent after it."""
+  rng = np.random.default_rng(seed)
+  budget = Budget(target, largest=800, step=step)
+  first = state = start(budget, 0.5)
+  late, total = [], 0.0
+  for image, actual in zip(rng.uniform(size=120), rng.uniform(0, 800, 120), strict=True):
+    if image <= state.level:
+      state = spend(budget, state, 0.0)
+      continue
+    state, total = spend(budget, state, short * actual), total + actual
+    late.append((1 - short) * actual)
+    if len(late) > window:
+      state = correct(budget, state, late.pop(0))
+  for difference in late:
+    state = correct(budget, state, difference)
+  assert (state.num_images, state.total) == (120, pytest.approx(total))
+  assert state.level >= -step * target / 800 - 1e-12
+  excess, rounding = total - 120 * target, 1e-6
+  assert excess <= (state.level - first.level) * 800 / step + rounding
+  # The bound of costs known at once, and what can be on its way.
+  assert excess <= guaranteed_excess(budget, 1) + window * 800 + rounding
 
 
 def test_several_budgets_are_all_kept():

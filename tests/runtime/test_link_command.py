@@ -211,6 +211,24 @@ def test_a_server_of_another_protocol_is_no_cloud(model, folder, capsys):
   assert "cannot be reached (deadline_exceeded" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_there_is_warned_of(model, folder, capsys, host):
+  """An unknown name, and an address of nobody's machine (RFC 5737)."""
+  url = f"grpc://{host}:8081"
+  assert run("--model", model, "--cloud", url, "--check_seconds=0.3", folder / "00.png") == 0
+  out, err = capsys.readouterr()
+  (line,) = err.splitlines()
+  assert line.startswith(f"warning: {url} cannot be reached (")
+  assert out.startswith(f"{folder / '00.png'}: ")
+
+
+def test_the_port_of_rest_is_the_wrong_one(cloud_server, model, folder, capsys):
+  url = f"grpc://127.0.0.1:{cloud_server.http_port}"
+  assert run("--model", model, "--cloud", url, "--check_seconds=5", folder / "00.png") == 0
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith(f"warning: {url} cannot be reached (")
+
+
 def test_servers_that_are_another_or_refuse(server, model, folder, tmp_path, capsys):
   token, wrong = tmp_path / "token", tmp_path / "wrong"
   token.write_text("right\n")
@@ -258,6 +276,12 @@ def test_certificates(model, folder, tmp_path, capsys):
         capsys.readouterr()
       else:
         assert words in one_line(capsys, *flags)
+  named = make_certificate(address="192.0.2.1")
+  ca.write_bytes(named.chain)
+  with oip_server(tls=(named.key, named.chain)) as server:
+    flags = ["--model", model, "--cloud", f"grpcs://127.0.0.1:{server.port}", "--ca_file", ca]
+    line = one_line(capsys, *flags, folder / "00.png")
+    assert "its certificate is refused: IP address mismatch" in line
   with oip_server() as plain:
     flags = ["--model", model, "--cloud", f"grpcs://localhost:{plain.port}", folder / "00.png"]
     assert "does not speak TLS; accepted: grpc://HOST:PORT" in one_line(capsys, *flags)

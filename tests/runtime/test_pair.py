@@ -1,6 +1,7 @@
 """The running pair: an exported edge and the real cloud tier, as two processes."""
 
 import contextlib
+import itertools
 import json
 import threading
 from collections import Counter
@@ -9,19 +10,28 @@ import pytest
 
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.routing.classes import is_hard
-from meanet_jax.routing.policies import route
+from meanet_jax.routing.policies import CLOUD, route
 from meanet_jax.runtime import command
-from meanet_jax.runtime.answers import Output, to_line
-from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.runtime.answers import Given, Output, to_line
+from meanet_jax.runtime.connection import Address
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.offload import Patience
 from meanet_jax.runtime.stream import Stream
+from tests.runtime.certificates import make_certificate
+from tests.runtime.faulty_proxy import faulty_proxy
 from tests.runtime.links import offloader_to, sending
 from tests.servers import cloud_server_process
 
 IMAGES, WINDOW = 100_000, 16
-# Images at which the server is killed, begins to start again, and is waited for.
-KILLED, STARTED, READY = 30_000, 50_000, 70_000
+SOME = 5000  # images under each fault
+FAULTS = {
+  "delay": {"delay": 0.005},
+  "throttle": {"rate": 50_000},
+  "corrupt": {"corrupt": 0.02},
+  "truncate": {"truncate": 6000},
+  "reset": {"reset": True},
+  "drop": {"drop": True},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,42 +68,77 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
     assert figures["cost_model"][name] == pytest.approx(meanet[name]), name
 
 
-def test_a_server_that_is_killed_and_started_again_loses_no_image(
+def test_no_fault_loses_an_image_nor_answers_one_twice(
   evaluated_run, source, exported, records, tmp_path
 ):
+  """The proxy's faults one after another, then the server killed and started, in one stream."""
   images = source.dataset.test.images
   edge = sending(exported, 0.04, images)
-  manifest = edge.manifest
-  alone = EdgeClassifier(exported, policy=edge._policy, thresholds=edge._thresholds)
-  own = alone.classify(images)
+  own = sending(exported, 0.04, images).classify(images)
+  made, paths = make_certificate(), {name: tmp_path / name for name in ("chain", "key", "token")}
+  for name, data in (("chain", made.chain), ("key", made.key), ("token", b"t0ken")):
+    paths[name].write_bytes(data)
+  flags = [f"--tls_certificate={paths['chain']}", f"--tls_key={paths['key']}"]
+  flags += [f"--token_file={paths['token']}"]
+  output, pause = tmp_path / "answers.jsonl", threading.Event()
+  newest = [-1]  # image that the cloud answered
+  during: list[str | None] = []  # by image, what was wrong when it was taken up
   with contextlib.ExitStack() as stack:
-    server = stack.enter_context(cloud_server_process(evaluated_run))
+    server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
+    proxy = stack.enter_context(faulty_proxy(server.grpc_port))
+    address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
     patience = Patience(deadline=5.0, failures=5, rest=0.2)
-    offloader = offloader_to(server.grpc_port, exported, patience=patience, window=WINDOW)
+    offloader = offloader_to(
+      proxy.port, exported, patience=patience, window=WINDOW, address=address
+    )
 
     def start_again() -> None:
-      flag = f"--grpc_port={server.grpc_port}"
-      stack.enter_context(cloud_server_process(evaluated_run, flag))
+      port = f"--grpc_port={server.grpc_port}"
+      stack.enter_context(cloud_server_process(evaluated_run, *flags, port))
+
+    def recovery():
+      """Until the cloud answers an image of these."""
+      since = len(during)
+      while newest[0] < since:
+        pause.wait(0.001)  # in the time that it takes, not as many images as there could be
+        yield "recovery"
+
+    def events():
+      """What is wrong, image by image."""
+      yield from itertools.repeat(None, SOME)
+      for name, faults in FAULTS.items():
+        proxy.set(**faults)
+        yield from itertools.repeat(name, SOME)
+        proxy.set()
+        yield from recovery()
+      server.process.kill()
+      server.process.wait()
+      yield from itertools.repeat("killed", SOME)
+      starting = threading.Thread(target=start_again)
+      starting.start()
+      while starting.is_alive():
+        pause.wait(0.001)
+        yield "starting"
+      yield from recovery()
+      yield from itertools.repeat("back")
 
     def items():
-      starting = threading.Thread(target=start_again)
-      for number in range(IMAGES):
-        if number == KILLED:
-          server.process.kill()
-          server.process.wait()
-        if number == STARTED:
-          starting.start()
-        if number == READY:
-          starting.join()
+      for number, event in zip(range(IMAGES), events()):
+        during.append(event)
         yield Item(number, images[number % len(images)])
 
-    output = tmp_path / "answers.jsonl"
     with Output(str(output)) as out:
-      stream = Stream(edge, lambda given: out.write(to_line(given, manifest)), offloader)
+
+      def give(given: Given) -> None:
+        out.write(to_line(given, edge.manifest))
+        if given.exit == CLOUD:
+          newest[0] = max(newest[0], given.item.number)
+
       try:
-        stream.run(items())
+        Stream(edge, give, offloader).run(items())
       finally:
         offloader.close()
+    connections = proxy.seen
   with output.open() as file:
     lines = [json.loads(line) for line in file]
   assert Counter(line["id"] for line in lines) == Counter(range(IMAGES))
@@ -104,18 +149,21 @@ def test_a_server_that_is_killed_and_started_again_loses_no_image(
     assert line["class"] == prediction
     assert line["complex"] == own[place].complex
     assert (line["fallback"] is not None) == (line["complex"] and line["exit"] != "cloud")
-  assert reasons(lines, 0, KILLED)[None] > 0.95 * reasons(lines, 0, KILLED).total()
-  dead = reasons(lines, KILLED, STARTED)
-  assert dead[None] <= WINDOW  # answered before the end
-  assert set(dead) <= {None, "unreachable", "circuit_open"}
-  assert dead["circuit_open"] > 0.5 * dead.total()
-  # One image finds out that it is back, and the others follow.
-  assert reasons(lines, READY, IMAGES)[None] > 0.5 * reasons(lines, READY, IMAGES).total()
-  assert set(reasons(lines, IMAGES - 5000, IMAGES)) == {None}
-
-
-def reasons(lines: list[dict], begin: int, end: int) -> Counter:
-  """How often complex images of these numbers had which fallback; None is the cloud's answer."""
-  return Counter(
-    line["fallback"] for line in lines if line["complex"] and begin <= line["id"] < end
-  )
+  assert {line["fallback"] for line in lines} <= {None, "late", "unreachable", "circuit_open"}
+  reasons = {name: Counter() for name in (*FAULTS, "killed", "back")}
+  for line in lines:
+    if line["complex"] and during[line["id"]] in reasons:
+      reasons[during[line["id"]]][line["fallback"]] += 1
+  for name in ("delay", "throttle", "back"):
+    assert reasons[name][None] > 0.5 * reasons[name].total(), reasons
+  for name in ("corrupt", "truncate"):
+    assert reasons[name][None], reasons
+  # The first few find out, and the others are not sent.
+  for name in ("drop", "reset", "killed"):
+    assert reasons[name][None] <= WINDOW, reasons  # answered before the fault
+    assert reasons[name]["circuit_open"] > 0.5 * reasons[name].total(), reasons
+  assert reasons["drop"]["late"]
+  assert reasons["reset"]["unreachable"]
+  assert connections > len(FAULTS)  # broken ones are made anew
+  last = [line["fallback"] for line in lines if line["complex"] and line["id"] >= IMAGES - SOME]
+  assert set(last) == {None}

@@ -12,8 +12,10 @@ from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.manifest import Manifest, read_manifest
+from meanet_jax.runtime.offload import Patience
 from meanet_jax.runtime.steering import ARMS, Steering, Wishes
-from tests.runtime.links import offloader_to, sending, stream
+from tests.runtime.faulty_proxy import faulty_proxy
+from tests.runtime.links import PATIENT, offloader_to, sending, stream
 from tests.runtime.oip_server import class_of, oip_server
 
 COUNT = 1200
@@ -72,6 +74,24 @@ def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, image
   assert np.mean(up) > 10
   figures = steering.figures()["budgets"]
   assert figures["max_bytes_per_image"]["mean"] == pytest.approx(np.mean(up))
+
+
+def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manifest, images):
+  patience = Patience(deadline=60.0, failures=10_000)
+  with faulty_proxy(server.port) as proxy:
+    proxy.set(truncate=700)  # a few answers, and the connection breaks
+    offloader = offloader_to(proxy.port, exported, patience=patience)
+    wishes = Wishes(max_bytes=40.0)
+    steering = Steering(manifest, wishes, offloader.message_bytes, no_alarm)
+    ran = stream(edge, cycled(images, 300), offloader, steering)
+  replies = [given.reply for given in ran.by_number()]
+  assert sum(reply.attempts - 1 for reply in replies if reply) > 0
+  up = [reply.bytes_up if reply else 0 for reply in replies]
+  found = steering.figures()["budgets"]["max_bytes_per_image"]
+  assert found["mean"] == pytest.approx(np.mean(up))
+  largest = offloader.message_bytes + 3
+  late = 8 * PATIENT.attempts * largest  # of a full window
+  assert sum(up) <= 300 * 40 + guaranteed_excess(Budget(40, largest), 1) + late
 
 
 def test_energy_is_the_cost_models(server, exported, edge, manifest, images):

@@ -1,7 +1,8 @@
-"""Two hosts on one machine: network namespaces joined by a wire of a given rate and delay.
+"""Two hosts on one machine: network namespaces joined by a cable, or by a slow link. Needs root.
 
-The rate is the kernel's (`tc`, tbf, on either end). Not every kernel has netem for the delay, so
-the wire is a process between two TUN devices that hands on each packet so much later. Needs root.
+The cable is the kernel's (veth). So is the link's rate (`tc`, tbf, on either end), but not every
+kernel has netem for its delay: there the wire is a process between two TUN devices that hands on
+each packet so much later, before any other process runs if this machine allows it.
 
 Command of the wire: python -m tests.runtime.two_hosts NAMESPACE NAMESPACE SECONDS
 """
@@ -28,6 +29,13 @@ _SET_INTERFACE, _TUN, _NO_INFO = 0x400454CA, 0x0001, 0x1000
 _NEW_NETWORK = 0x40000000
 
 
+class Link(NamedTuple):
+  """Each way: 10^6 bit/s, and seconds from end to end."""
+
+  mbps: float
+  delay: float
+
+
 class Hosts(NamedTuple):
   """edge, cloud: the namespaces' names; their addresses are `EDGE` and `CLOUD`."""
 
@@ -44,55 +52,64 @@ class Hosts(NamedTuple):
     return int(_run("ip", "netns", "exec", host, "cat", path))
 
 
-def unavailable() -> str | None:
-  """Why this machine cannot have two hosts; None if it can."""
+def unavailable(link: Link | None = None) -> str | None:
+  """Why this machine cannot have two hosts so joined; None if it can."""
   if os.geteuid() != 0:
     return "network namespaces need root"
-  for tool in ("ip", "tc"):
+  for tool in ("ip", "tc") if link else ("ip",):
     if shutil.which(tool) is None:
       return f"{tool} (iproute2) is not installed"
   try:
-    with two_hosts(18.88, 0.01):
+    with two_hosts(link):
       return None
   except (OSError, subprocess.CalledProcessError) as error:
     return f"network namespaces are not allowed here: {getattr(error, 'stderr', None) or error}"
 
 
 @contextlib.contextmanager
-def two_hosts(mbps: float, delay: float) -> Iterator[Hosts]:
-  """A link of 10^6 bit/s each way and so many seconds from end to end, each way."""
+def two_hosts(link: Link | None = None) -> Iterator[Hosts]:
+  """Joined by a link, or by a cable that neither limits nor delays."""
   hosts = Hosts(f"edge-{os.getpid()}", f"cloud-{os.getpid()}")
   with contextlib.ExitStack() as stack:
     for host in hosts:
       _run("ip", "netns", "add", host)
       stack.callback(_run, "ip", "netns", "del", host)
       _run("ip", "-n", host, "link", "set", "lo", "up")
-    wire = subprocess.Popen(
-      [sys.executable, "-m", "tests.runtime.two_hosts", *hosts, str(delay)],
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    stack.callback(_end, wire)
-    if wire.stdout.readline() != "ready\n":
-      raise OSError(wire.stderr.read().strip().splitlines()[-1])
+    if link is None:
+      ends = [(DEVICE, "netns", host) for host in hosts]
+      _run("ip", "link", "add", *ends[0], "type", "veth", "peer", "name", *ends[1])
+    else:
+      stack.enter_context(_wire_process(hosts, link.delay))
     for host, address in ((hosts.edge, EDGE), (hosts.cloud, CLOUD)):
       _run("ip", "-n", host, "address", "add", f"{address}/24", "dev", DEVICE)
       _run("ip", "-n", host, "link", "set", DEVICE, "up")
-      # A burst of a few packets, as short as the kernel's clock allows at this rate.
-      shape = ("tbf", "rate", f"{mbps}mbit", "burst", "6kb", "latency", "500ms")
-      _run("ip", "netns", "exec", host, "tc", "qdisc", "add", "dev", DEVICE, "root", *shape)
+      if link is not None:
+        # A burst of a few packets, as short as the kernel's clock allows at this rate.
+        shape = ("tbf", "rate", f"{link.mbps}mbit", "burst", "6kb", "latency", "500ms")
+        _run("ip", "netns", "exec", host, "tc", "qdisc", "add", "dev", DEVICE, "root", *shape)
     yield hosts
+
+
+@contextlib.contextmanager
+def _wire_process(hosts: Hosts, delay: float) -> Iterator[None]:
+  wire = subprocess.Popen(
+    [sys.executable, "-m", "tests.runtime.two_hosts", *hosts, str(delay)],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    if wire.stdout.readline() != "ready\n":
+      raise OSError(wire.stderr.read().strip().splitlines()[-1])
+    yield
+  finally:
+    wire.terminate()
+    wire.communicate()
 
 
 def _run(*arguments: str) -> str:
   return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-
-
-def _end(process: subprocess.Popen) -> None:
-  process.terminate()
-  process.communicate()
 
 
 def _open_tun(namespace: str) -> int:
@@ -107,6 +124,8 @@ def _open_tun(namespace: str) -> int:
 
 
 def _wire(first: str, second: str, delay: float) -> None:
+  with contextlib.suppress(OSError):  # else it is late when others want the processor
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
   ends = [_open_tun(first), _open_tun(second)]
   under_way: deque[tuple[float, int, bytes]] = deque()  # due, to which end, packet
   print("ready", flush=True)
