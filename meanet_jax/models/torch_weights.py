@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -135,7 +136,7 @@ def _check_names(expected: set[str], given: set[str], source: str) -> None:
 def _convert(
   array: np.ndarray, shape: tuple[int, ...], path: Path, name: str, source: str
 ) -> np.ndarray:
-  if array.dtype.kind not in "fV" and str(array.dtype) != "bfloat16":
+  if not jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's own does not know bfloat16
     raise UserError(f"weights {source!r}: {name!r} is {array.dtype}; accepted: floating point")
   wanted = _torch_shape(shape, path)
   if array.shape != wanted:

@@ -101,6 +101,39 @@ def test_weights_arrive_in_flax_layout_and_conversion_is_said_once(file):
   assert len(said) == converts
 
 
+def test_float16_is_converted_and_said_once(tmp_path):
+  state = read_state_dict(str(DATA / "weights" / "zip.pth"))
+  half = {
+    name: array.astype(np.float16) for name, array in state.items() if array.dtype.kind == "f"
+  }
+  np.savez(tmp_path / "half.npz", **half)
+  said: list[str] = []
+  main = load(tiny(str(tmp_path / "half.npz")), said)["main"]
+  assert said == [f"weights {tmp_path / 'half.npz'}: converted from float16 to float32"]
+  dense = main["params"]["head"]["dense"]["kernel"]
+  assert dense.dtype == np.float32
+  np.testing.assert_array_equal(dense, half["fc.weight"].T.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+  ("given", "network", "words"),
+  [
+    ("mobilenet_v2", "resnet18", "misses entry 'bn1.bias' and"),
+    ("resnet18", "mobilenet_v2", "misses entry 'classifier.1.bias' and"),
+    ("resnet18", "resnet34", "misses entry 'layer1.2.bn1.bias' and"),
+    ("resnet18", "resnet50", "misses entry 'layer1.0.bn3.bias' and"),
+  ],
+)
+def test_a_whole_state_dict_of_another_network_is_refused(given, network, words):
+  with np.load(DATA / "golden" / f"torchvision_{given}.npz") as file:
+    state_dict = golden.state_dict(str(file["spec"]))
+  structure = STRUCTURES[network]
+  with pytest.raises(UserError) as caught:
+    load_pretrained(state_dict, structure, abstract(Network(structure, 1000), 64), "w.npz")
+  assert f"weights 'w.npz': the file {words}" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
 def test_other_blocks_are_those_of_a_run_without_pretrained_weights():
   fresh = load(resolve(tiny_config()))
   given = load(tiny(str(DATA / "weights" / "zip.pth")))
@@ -123,6 +156,8 @@ def test_other_blocks_are_those_of_a_run_without_pretrained_weights():
     ({"bn1.bias": np.array([0, 1, np.nan, 0], np.float32)}, "'bn1.bias' has values that are not"),
     ({"bn1.bias": np.full(4, 1e300)}, "'bn1.bias' has values that are not"),
     ({"bn1.bias": np.zeros(4, np.int32)}, "'bn1.bias' is int32; accepted: floating point"),
+    # As np.savez keeps bfloat16: bytes of which the type is lost.
+    ({"bn1.bias": np.zeros(4, "V2")}, "'bn1.bias' is |V2; accepted: floating point"),
     ({"fc.weight": np.ones((12, 4), np.float32)}, "(12, 4); accepted: (10, 4) (or reset_head=true"),
   ],
 )

@@ -1,0 +1,117 @@
+"""Compiled flops of the edge stage with every network as main block; writes network_costs.md.
+
+Command: python benchmarks/network_costs.py
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from meanet_jax.config import AugmentConfig, Config, StructureConfig
+from meanet_jax.config_dict import default_config, resolve
+from meanet_jax.models.costs import block_functions, compiled_flops
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import STRUCTURES, build
+from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.stages import EDGE, Stage
+from meanet_jax.training.state import create_state
+from meanet_jax.training.steps import make_train_step
+
+BATCH = 8
+SIZE = {"conv3": 32, "conv7_pool": 224, "conv3_stride2": 224}
+CLASSES = 100
+
+
+def experiment(name: str, split_after: int = 0, join: str = "concat") -> Config:
+  """The network in the places of main block, split where asked, and cloud.
+
+  The adaptive block is the same trunk with one block per stage, so that it meets the main block
+  whatever the join; the extension is one basic block.
+  """
+  config: ConfigDict = default_config()
+  structure = STRUCTURES[name]
+  config.dataset.image_shape = (SIZE[structure.stem], SIZE[structure.stem], 3)
+  config.dataset.num_classes = CLASSES
+  config.model.main.name, config.model.main.split_after = name, split_after
+  config.model.cloud.name = name
+  config.model.adaptive.update(dataclasses.asdict(shallow(structure, split_after)))
+  extension = config.model.extension
+  extension.depths, extension.widths, extension.strides = (1,), (64,), (1,)
+  config.model.join = join
+  return resolve(config)
+
+
+def shallow(structure: StructureConfig, stages: int = 0) -> StructureConfig:
+  """A trunk with one block in each of its first stages; 0 takes all stages."""
+  count = stages or len(structure.depths)
+  return dataclasses.replace(
+    structure,
+    depths=(1,) * count,
+    widths=structure.widths[:count],
+    strides=structure.strides[:count],
+    expansions=structure.expansions[:count],
+    final_width=0,
+  )
+
+
+def abstract_step(
+  model: MEANet, config: Config, stage: Stage, batch_size: int = BATCH
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+  """A stage's training step, without augmentation, and abstract arguments for it."""
+  settings = dataclasses.replace(config.stage(stage.name), augment=AugmentConfig())
+  tx = make_optimizer(settings, 10)
+  shape = config.dataset.image_shape
+  state = jax.eval_shape(lambda v: create_state(stage, v, tx), abstract_variables(model, shape))
+  numbers = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+  batch = {
+    "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
+    "label": numbers,
+    "position": numbers,
+  }
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return make_train_step(model, stage, settings, config.dataset, tx), (state, batch, key)
+
+
+def main() -> None:
+  """Compiles every network's edge stage and writes the table."""
+  lines = [
+    "# The edge stage's flops, for every network as main block",
+    "",
+    f"As XLA counts them once compiled, at batch {BATCH}, with {CLASSES} classes. The adaptive "
+    "block is the main block's trunk with one block per stage, the extension one basic block of 64 "
+    "channels. Were the main block's backward pass in the step, it would cost twice the forward "
+    "pass more. Made by `python benchmarks/network_costs.py`.",
+    "",
+    "| main block | image | forward(main) [M] | forward(adaptive + extension) [M] | "
+    "edge stage [M] | edge stage / (forward(main) + 3.1 x forward(adaptive + extension)) |",
+    "|---|---|---|---|---|---|",
+  ]
+  for name in STRUCTURES:
+    config = experiment(name)
+    model = build(config)
+    functions = block_functions(model, config, BATCH)
+    function, arguments = functions["main"]
+    main_block = compiled_flops(function, *arguments)
+    own = sum(compiled_flops(f, *a) for f, a in (functions["adaptive"], functions["extension"]))
+    step, arguments = abstract_step(model, config, EDGE)
+    edge = compiled_flops(step, *arguments)
+    size = config.dataset.image_shape[0]
+    lines.append(
+      f"| `{name}` | {size}x{size} | {main_block / 1e6:,.1f} | {own / 1e6:,.1f} | "
+      f"{edge / 1e6:,.1f} | {edge / (main_block + 3.1 * own):.3f} |"
+    )
+    print(lines[-1], flush=True)
+  here = environment()
+  lines += ["", f"{here['platform']}, {here['devices'][0]}, jax {here['packages']['jax']}.", ""]
+  write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+  main()
