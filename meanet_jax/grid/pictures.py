@@ -162,9 +162,8 @@ def _columns(settings: Sequence[Setting], values: Values, label: str) -> Figure:
   best = best_setting(settings)
   low, height = _limits(settings)
   for place, setting in enumerate(settings):
-    lost = setting.mean is None
-    mean = low if lost else 100 * setting.mean
-    if not lost:
+    mean = low if setting.mean is None else 100 * setting.mean
+    if setting.mean is not None:
       axes.errorbar(place, mean, _deviation(setting), color="#0072B2", capsize=3, marker="o")
     axes.annotate(
       _note(setting, best),

@@ -111,7 +111,8 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
   (group,) = plan(config, GridConfig(axes=axes))
   stage = edge_stage(joint=True)
   members = []
-  for point, hard in zip(group.points, ([1, 2, 3, 8, 9], [0, 1, 4, 5, 7]), strict=True):
+  hard_classes = ([1, 2, 3, 8, 9], [0, 1, 4, 5, 7])
+  for point, hard in zip(group.points, hard_classes, strict=True):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
@@ -119,7 +120,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
   train_members(stage, members, model, dataset, GridConfig(), reporter, lambda: False)
   weighed = members[1]
   alone = RunDirectory.create(tmp_path / "alone", weighed.config)
-  write_json(alone.hard_classes_path, {"classes": hard})
+  write_json(alone.hard_classes_path, {"classes": hard_classes[1]})
   images = stage_images(stage, dataset, alone, weighed.config)
   variables = init_variables(model, weighed.config.seed, config.dataset.image_shape, BLOCKS)
   mapped = build(weighed.config, AXIS)

@@ -1,11 +1,13 @@
 """What grid.png shows of made-up results: the axes' data and texts, not pixels."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from meanet_jax.config import Config, GridConfig
@@ -45,6 +47,10 @@ def draw(path: Path, tiny: Config, found: list, *axes: str) -> Figure:
   )
   check_that_nothing_is_cut_off(figure)
   return figure
+
+
+def heights(line: Line2D) -> np.ndarray:
+  return np.asarray(line.get_ydata(), float)
 
 
 def check_that_nothing_is_cut_off(figure: Figure) -> None:
@@ -103,8 +109,11 @@ def test_one_field_is_a_column_for_each_value(tiny, tmp_path):
   figure = draw(tmp_path, tiny, found, f"{RATES}=0.02,0.05,0.1,0.2", "seed=0,1")
   (axes,) = figure.axes
   assert [t.get_text() for t in axes.get_xticklabels()] == ["0.02", "0.05", "0.1", "0.2"]
-  dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
-  np.testing.assert_allclose(dots, [[0, 91], [1, 95], [3, 80]])
+  dots = [line for line in axes.lines if line.get_marker() == "o"]
+  np.testing.assert_allclose(
+    np.ravel([np.asarray(line.get_xdata(), float) for line in dots]), [0, 1, 3]
+  )
+  np.testing.assert_allclose(np.ravel([heights(line) for line in dots]), [91, 95, 80])
   bars = [bar.get_segments()[0] for bar in axes.collections if isinstance(bar, LineCollection)]
   deviation = 100 * np.std([0.90, 0.92], ddof=1)
   np.testing.assert_allclose(bars[0], [[0, 91 - deviation], [0, 91 + deviation]])
@@ -120,7 +129,7 @@ def test_many_long_values_do_not_lie_over_each_other(tiny, tmp_path, count):
   labels = figure.axes[0].get_xticklabels()
   assert len(labels) == count
   ends = [label.get_window_extent().x1 for label in labels]
-  line = 1.2 * labels[0].get_fontsize() / 72 * figure.dpi
+  line = 1.2 * float(labels[0].get_fontsize()) / 72 * figure.dpi
   for label, one, other in zip(labels[1:], ends[:-1], ends[1:], strict=True):
     straight = not label.get_rotation()
     # Slanted ones need no more than the height of a line between them.
@@ -147,18 +156,18 @@ def test_more_fields_are_parallel_coordinates(tiny, tmp_path):
   found: list = [*accuracies[:20], DIVERGED, None, 0.99, DIVERGED]
   figure = draw(tmp_path, tiny, found, *axes)
   (main,) = figure.axes
-  lines = [line for line in main.lines if len(line.get_xdata()) >= 3]
+  lines = [line for line in main.lines if len(heights(line)) >= 3]
   assert len(lines) == 12
-  ends = {line.get_linestyle(): [] for line in lines}
+  ends: dict[Any, list] = {line.get_linestyle(): [] for line in lines}
   for line in lines:
-    ends[line.get_linestyle()].append(line.get_ydata()[3:].tolist())
+    ends[line.get_linestyle()].append(heights(line)[3:].tolist())
   assert ends[":"] == [[]]  # all seeds lost: no accuracy
   np.testing.assert_allclose(ends["--"], [[99.0]])
   np.testing.assert_allclose(np.ravel(ends["-"]), 100 * accuracies[:20].reshape(10, 2).mean(1))
   best = lines[-1]
-  assert best.get_ydata()[3] == pytest.approx(100 * accuracies[18:20].mean())
+  assert heights(best)[3] == pytest.approx(100 * accuracies[18:20].mean())
   assert best.get_linewidth() == max(line.get_linewidth() for line in lines)
-  starts = sorted(line.get_ydata()[0] for line in lines)
+  starts = sorted(heights(line)[0] for line in lines)
   assert min(np.diff(starts)) > 0  # no line hides another
   low, high = main.get_ylim()
   assert np.diff(starts)[5] > 0.5 * (high - low)  # six settings of each rate
