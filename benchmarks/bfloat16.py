@@ -28,24 +28,26 @@ STEPS, BATCH = 20, 16
 RATE = 2e-4
 # Small images: what is compared is arithmetic, not accuracy.
 SIZE = {"conv3": 16, "conv7_pool": 64, "conv3_stride2": 64}
+# The smallest and the largest width multiplier of the MobileNetV2s that its authors published.
+SCALED = (("mobilenet_v2", 0.35), ("mobilenet_v2", 1.4))
 
 
-def experiment(name: str, dtype: str) -> Config:
+def experiment(name: str, dtype: str, multiplier: float = 1.0) -> Config:
   """The network in the cloud's place; the edge is as small as it gets."""
   config: ConfigDict = default_config()
   size = SIZE[STRUCTURES[name].stem]
   config.dataset.image_shape = (size, size, 3)
   for trunk in (config.model.main.structure, config.model.adaptive, config.model.extension):
     trunk.depths, trunk.widths, trunk.strides = (1,), (4,), (1,)
-  config.model.cloud.name = name
+  config.model.cloud.name, config.model.cloud.width_multiplier = name, multiplier
   config.model.compute_dtype = dtype
   config.stages.cloud.learning_rate, config.stages.cloud.schedule = RATE, "constant"
   return resolve(config)
 
 
-def losses(name: str, dtype: str) -> tuple[list[float], TrainState]:
+def losses(name: str, dtype: str, multiplier: float = 1.0) -> tuple[list[float], TrainState]:
   """The loss of every step on made-up images, the same for both types, and the last state."""
-  config = experiment(name, dtype)
+  config = experiment(name, dtype, multiplier)
   model = build(config)
   settings = dataclasses.replace(config.stages.cloud, batch_size=BATCH)
   tx = make_optimizer(settings, 10)
@@ -76,13 +78,14 @@ def main() -> None:
     "| network | image | float32 | bfloat16 | difference | largest in one step |",
     "|---|---|---|---|---|---|",
   ]
-  for name in STRUCTURES:
-    full, half = losses(name, "float32")[0], losses(name, "bfloat16")[0]
+  for name, multiplier in [*((name, 1.0) for name in STRUCTURES), *SCALED]:
+    full, half = (losses(name, dtype, multiplier)[0] for dtype in ("float32", "bfloat16"))
     mean = statistics.mean(half) / statistics.mean(full) - 1
     worst = max(abs(b / a - 1) for a, b in zip(full, half, strict=True))
     size = SIZE[STRUCTURES[name].stem]
+    label = f"`{name}`" + ("" if multiplier == 1 else f" x {multiplier}")
     lines.append(
-      f"| `{name}` | {size}x{size} | {statistics.mean(full):.4f} | {statistics.mean(half):.4f} | "
+      f"| {label} | {size}x{size} | {statistics.mean(full):.4f} | {statistics.mean(half):.4f} | "
       f"{100 * mean:+.2f}% | {100 * worst:.2f}% |"
     )
     print(lines[-1], flush=True)
