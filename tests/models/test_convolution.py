@@ -92,7 +92,7 @@ def test_a_cpu_gets_what_is_fast_there(groups, kernel, size, convolutions, produ
 
 
 def test_a_large_batch_is_cut_into_a_bounded_number_of_runs():
-  x = jnp.zeros((3 * RUN * convolution.MOST_RUNS, 8, 8, 8))
+  x = jnp.zeros((3 * RUN * convolution.MOST_RUNS, 16, 16, 8))
   text = lowered_gradients(ConvNorm(8), x, "cpu")
   assert text.count("stablehlo.convolution(") == 2 + convolution.MOST_RUNS
 
