@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from meanet_jax.runs.directory import read_json
 from tests.training.test_stopping import ROOT, STAGES, assert_same_run, command
 
 HEARTBEAT = "--heartbeat_seconds=10"
+GLOO = re.compile(r"\[Gloo\]| peer ranks")
 
 
 class Pair:
@@ -53,8 +55,8 @@ class Ended(NamedTuple):
   @classmethod
   def of(cls, process: subprocess.Popen) -> "Ended":
     out, error = process.communicate(timeout=600)
-    # Gloo, which is XLA's way between processes on CPU, speaks for itself.
-    out = "".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]"))
+    # Gloo, which is XLA's way between processes on CPU, speaks for itself, from several threads.
+    out = "".join(line for line in out.splitlines(True) if not GLOO.search(line))
     return cls(process.returncode, out, error)
 
 
