@@ -55,7 +55,12 @@ class StageCheckpoints:
         multiprocessing_options=own,
         preservation_policy=policies.AnyPreservationPolicy(kept),
         best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
-        async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        async_options=ocp.AsyncOptions(
+          post_finalization_callback=self._seal,
+          # Made in a thread, a directory is announced under a key that all processes share, though
+          # each counts its own checkpoints: one would wait for, or believe, another's.
+          create_directories_asynchronously=False,
+        ),
       ),
     )
 

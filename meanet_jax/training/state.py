@@ -19,8 +19,8 @@ class TrainState:
   """Everything that a step reads and writes.
 
   step: int32, steps taken. params, batch_stats: of the stage's trainable blocks, by block.
-  opt_state: the optimiser's. frozen: variables of the blocks that the
-  stage reads but that do not learn.
+  opt_state: the optimiser's. frozen: variables of the blocks that the stage reads but
+  that do not learn.
   average: the moving average of the trainable blocks' variables; None where none is kept.
   """
 
