@@ -1,6 +1,8 @@
 """From command line to function call: flags, one-line errors, exit status."""
 
 import contextlib
+import os
+import select
 import signal
 import sys
 import threading
@@ -20,7 +22,8 @@ from meanet_jax.errors import UserError
 def run(main: Callable[..., None], *arguments: str) -> None:
   """Parses the flags, calls `main` and exits: 0, the error's status, or 2 for a wrong flag.
 
-  A `UserError` ends as one line on stderr. Any other exception is a defect and keeps its traceback.
+  A `UserError` ends as one line on stderr; output that nobody reads any longer (`| head`) without
+  a word, with the status of SIGPIPE. Any other exception is a defect and keeps its traceback.
 
   Args:
     main: called with the positional arguments.
@@ -100,10 +103,23 @@ def _guarded(main: Callable[[], None]) -> None:
     _silence_closed_loops()
   try:
     main()
+    sys.stdout.flush()
+  except BrokenPipeError:
+    if not _unread(sys.stdout.fileno()):
+      raise
+    # The interpreter flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
   except UserError as error:
     _fail(error, error.status)
   except KeyboardInterrupt:
     _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _unread(pipe: int) -> bool:
+  polled = select.poll()
+  polled.register(pipe, 0)  # errors are always told
+  return any(events & select.POLLERR for _, events in polled.poll(0))
 
 
 def _silence_closed_loops() -> None:

@@ -110,3 +110,21 @@ def test_writes_that_end_after_their_loop_say_nothing_more(tmp_path: Path):
   assert result.returncode == 0
   assert "Event loop is closed" not in result.stderr
   assert "RuntimeError: seen" in result.stderr
+
+
+def test_output_that_nobody_reads_ends_without_a_word(tmp_path: Path):
+  for lines in (1, 100_000):  # what the last flush writes, and what leaves in the middle
+    script = f"from meanet_jax import cli\ncli.run(lambda: print('x\\n' * {lines}))\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+      [sys.executable, write(tmp_path / "prints.py", script)],
+      cwd=ROOT,
+      env=os.environ | {"PYTHONPATH": str(ROOT)},
+      stdout=writing,
+      stderr=subprocess.PIPE,
+      text=True,
+      check=False,
+    )
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
