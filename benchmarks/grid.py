@@ -1,6 +1,6 @@
 """A grid of 8 small networks against 8 runs, and members on a TPU; writes benchmarks/grid.md.
 
-Command: python benchmarks/grid.py [--repeats 5]
+Command: python -m benchmarks.grid [--repeats 5]
 
 Each measurement is a process of its own and leaves a file under runs/grid_benchmark/, so that an
 interrupted benchmark goes on and `--only` can take a part of it.
@@ -182,7 +182,7 @@ def page() -> str:
     [
       "# Grids",
       "",
-      f"Made by `python benchmarks/grid.py --repeats {count}`: medians of {count} measurements of "
+      f"Made by `python -m benchmarks.grid --repeats {count}`: medians of {count} measurements of "
       "each kind, taken in turn.",
       "",
       "## Eight small networks",
