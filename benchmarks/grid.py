@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks.grid_tpu import report_tpu
 from meanet_jax.config import Config, GridConfig
@@ -216,6 +216,7 @@ def _ratio(values: list[float]) -> str:
 
 def main(_: list[str]) -> None:
   """Measures, then writes the page."""
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
   if _MEASURE.value:
     kind, workdir, result = _MEASURE.value.split(":")
     measure(kind, Path(workdir), Path(result))
