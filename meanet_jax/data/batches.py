@@ -15,7 +15,7 @@ from jaxtyping import Int
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data import decode
 from meanet_jax.data.splits import ArraySplit, Split
-from meanet_jax.data.streaming import StreamedSplit, stream
+from meanet_jax.data.streaming import Room, StreamedSplit, stream
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 
@@ -103,7 +103,7 @@ class StreamedBatches:
     """Nothing stays on the devices."""
     return {}
 
-  def __call__(self, step: int) -> Batch:
+  def __call__(self, step: int, room: Room = np.empty) -> Batch:
     """`image` uint8 [b, h, w, c], `label` and place in the global batch `position`, int32 [b]."""
     index, position = self.order(step)
 
@@ -114,7 +114,7 @@ class StreamedBatches:
       return decode.random_crop(encoded, self.split.shape, np.random.default_rng(key))
 
     return {
-      "image": self.split.records.decoded(self.split.numbers[index], pixels),
+      "image": self.split.records.decoded(self.split.numbers[index], pixels, room),
       "label": self.split.labels[index].astype(np.int32),
       "position": position,
     }

@@ -92,14 +92,16 @@ def centre(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
 def random_crop(
   encoded: bytes, shape: Shape, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w c"]:
-  """A random crop of the image, resized bilinearly with antialiasing.
+  """A random crop of the image, resized bilinearly with antialiasing, as torchvision does it.
 
   Raises:
     UndecodableImageError: see `decode`.
   """
   image = decode(encoded, shape[2])
   height, width, _ = image.shape
-  return _resized(image, random_box(width, height, rng), shape)
+  left, upper, right, lower = random_box(width, height, rng)
+  crop = image[upper:lower, left:right]
+  return _resized(crop, (0, 0, right - left, lower - upper), shape)
 
 
 def centre_box(width: int, height: int, shape: Shape) -> Box:
@@ -110,7 +112,7 @@ def centre_box(width: int, height: int, shape: Shape) -> Box:
   return (left, upper, left + box_width, upper + box_height)
 
 
-def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
+def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
   """A random box of whole pixels inside the image.
 
   As torchvision's RandomResizedCrop (and `augment.crop_box`, which does the same on the device):

@@ -4,6 +4,7 @@ This module knows no JAX, so that worker processes start fast and leave devices 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ from meanet_jax.errors import UserError
 
 BATCHES_PER_WORKER = 2
 
+# From a shape and a dtype to an array. What a worker makes in Grain's shared memory is handed over
+# as it lies; any other array would be copied there.
+Room = Callable[..., np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Records:
@@ -33,9 +38,14 @@ class Records:
   examples: Any
 
   def decoded(
-    self, numbers: Numbers, to_pixels: Callable[[int, bytes], UInt8[np.ndarray, "h w c"]]
+    self,
+    numbers: Numbers,
+    to_pixels: Callable[[int, bytes], UInt8[np.ndarray, "h w c"]],
+    room: Room = np.empty,
   ) -> UInt8[np.ndarray, "m h w c"]:
     """The pixels that `to_pixels` makes of each image, given its place among `numbers`.
+
+    They lie where `room` says.
 
     Raises:
       UserError: damaged records, or an image that cannot be decoded, by name.
@@ -48,7 +58,7 @@ class Records:
       except decode.UndecodableImageError as error:
         name = self.found.example_name(self.split, number, example)
         raise UserError(f"{name} cannot be decoded: {error}") from error
-    return np.stack(images)
+    return np.stack(images, out=room((len(images), *images[0].shape), np.uint8))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +81,10 @@ class StreamedSplit:
     """See `Split`."""
     return dataclasses.replace(self, numbers=self.numbers[chosen], labels=labels)
 
-  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
+  def images_at(self, numbers: Numbers, room: Room = np.empty) -> UInt8[np.ndarray, "m h w c"]:
     """See `Split`."""
     return self.records.decoded(
-      self.numbers[np.asarray(numbers)], lambda _, encoded: decode.centre(encoded, self.shape)
+      self.numbers[np.asarray(numbers)], lambda _, encoded: decode.centre(encoded, self.shape), room
     )
 
   def batches(
@@ -97,11 +107,11 @@ class _EvaluationBatch:
     return self.split.images_at(numbers) if numbers else np.zeros((0, *self.split.shape), np.uint8)
 
 
-def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:
+def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:
   """`make(begin)` to `make(count - 1)` in order, made ahead of their use by worker processes.
 
   Args:
-    make: can be pickled; gives arrays.
+    make: can be pickled; gives arrays, large ones in the `room` that it may be given.
     count: one more than the last number.
     workers: processes; 0 makes everything in a thread of this one.
     begin: the first number.
@@ -109,9 +119,10 @@ def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0)
   Raises:
     UserError: as `make` raised it in a worker.
   """
-  numbers = grain.MapDataset.range(begin, count).map(make)
+  numbers = grain.MapDataset.range(begin, count)
   if not workers:
-    yield from numbers.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    made = numbers.map(make)
+    yield from made.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     return
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only a command has parsed
@@ -119,7 +130,8 @@ def stream(make: Callable[[int], Any], count: int, workers: int, begin: int = 0)
   options = grain.MultiprocessingOptions(
     num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER
   )
-  yield from numbers.to_iter_dataset(ahead).mp_prefetch(options)
+  made = numbers.map(functools.partial(make, room=grain.SharedMemoryArray))
+  yield from made.to_iter_dataset(ahead).mp_prefetch(options)
 
 
 def open_stream(

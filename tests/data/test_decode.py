@@ -59,6 +59,16 @@ def test_a_jpeg_that_only_pillow_forgives_is_read_as_pillow_reads_it():
   np.testing.assert_array_equal(decode.decode(flawed, 3), by_pillow(image))
 
 
+def test_a_random_crop_is_cut_and_then_resized():
+  image = encoded(picture(3, (60, 90)))
+  for seed in range(20):
+    found = decode.random_crop(image, (24, 32, 3), np.random.default_rng(seed))
+    box = decode.random_box(90, 60, np.random.default_rng(seed))
+    cut = Image.fromarray(by_pillow(image)).crop(box)
+    expected = np.asarray(cut.resize((32, 24), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1, rtol=0)
+
+
 @given(st.data())
 def test_a_resized_box_is_pillows_within_one_grey_level(data):
   sides = st.integers(1, 90)
