@@ -102,16 +102,18 @@ class _EvaluationBatch:
   split: StreamedSplit
   numbers: tuple[range, ...]
 
-  def __call__(self, batch: int) -> UInt8[np.ndarray, "m h w c"]:
+  def __call__(self, batch: int, room: Room = np.empty) -> UInt8[np.ndarray, "m h w c"]:
     numbers = self.numbers[batch]
-    return self.split.images_at(numbers) if numbers else np.zeros((0, *self.split.shape), np.uint8)
+    if not numbers:
+      return np.zeros((0, *self.split.shape), np.uint8)
+    return self.split.images_at(numbers, room)
 
 
 def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:
   """`make(begin)` to `make(count - 1)` in order, made ahead of their use by worker processes.
 
   Args:
-    make: can be pickled; gives arrays, large ones in the `room` that it may be given.
+    make: can be pickled; gives arrays, large ones in the `room` that it is given.
     count: one more than the last number.
     workers: processes; 0 makes everything in a thread of this one.
     begin: the first number.

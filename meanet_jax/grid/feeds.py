@@ -10,7 +10,7 @@ from jaxtyping import Int
 from meanet_jax.config import StageConfig
 from meanet_jax.data.batches import Batch, Order, training_batches
 from meanet_jax.data.splits import ArraySplit, Split
-from meanet_jax.data.streaming import StreamedSplit, stream
+from meanet_jax.data.streaming import Room, StreamedSplit, stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +52,17 @@ class Feeds:
   feeds: tuple[Callable[[int], Batch], ...]
   workers: int
 
-  def __call__(self, round: int) -> Batch:
+  def __call__(self, round: int, room: Room = np.empty) -> Batch:
     """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
     made = [
       feed(min(source.begin + round, source.steps - 1))
       for source, feed in zip(self.sources, self.feeds, strict=True)
     ]
-    return {name: np.stack([batch[name] for batch in made]) for name in made[0]}
+    together = {name: [batch[name] for batch in made] for name in made[0]}
+    return {
+      name: np.stack(arrays, out=room((len(arrays), *arrays[0].shape), arrays[0].dtype))
+      for name, arrays in together.items()
+    }
 
   def stream(self, rounds: int) -> Iterator[Batch]:
     """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
