@@ -51,6 +51,16 @@ def assert_close(
     assert np.linalg.norm(ours[name] - theirs[name]) / norm < accepted, (what, name)
 
 
+def trained_alone(stage, config, dataset, blocks, run: RunDirectory, reporter) -> Path:
+  """The run after a stage of it alone, by the ordinary loop."""
+  variables = jax.device_get(
+    init_variables(build(config), config.seed, config.dataset.image_shape, blocks)
+  )
+  images = stage_images(stage, dataset, run, config)
+  train_stage(stage, config, build(config, AXIS), variables, images, run, reporter)
+  return run.path
+
+
 @pytest.mark.parametrize("point", [0, 1])
 def test_unrolled_members_equal_points_trained_alone(trained, alone, point):
   run = trained / "points" / f"{point:03d}"
@@ -84,19 +94,20 @@ def test_vmapped_members_of_every_number_equal_points_trained_alone(tiny, report
     " stages.main.learning_rate=0.02}",
   )
   dataset, model = load(config.dataset), build(config)
-  found = {}
-  for batching in ("vmap", "unroll"):
-    members = []
-    for point in expand(axes, config, 10):
-      run = RunDirectory.create(tmp_path / batching / point.name, point.config)
-      variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
-      members.append(Member(point, run, variables))
-    grid = GridConfig(batching=batching)
-    train_members(MAIN, members, model, dataset, grid, reporter, lambda: False)
-    found[batching] = [arrays(member.run.path, "main") for member in members]
-  for vmapped, unrolled in zip(found["vmap"], found["unroll"], strict=True):
-    assert any("average" in name for name in vmapped)
-    assert_close(vmapped, unrolled, 1e-5)
+  members = []
+  for point in expand(axes, config, 10):
+    run = RunDirectory.create(tmp_path / point.name, point.config)
+    variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
+    members.append(Member(point, run, variables))
+  grid = GridConfig(batching="vmap")
+  train_members(MAIN, members, model, dataset, grid, reporter, lambda: False)
+  for member in members:
+    point = member.point
+    run = RunDirectory.create(tmp_path / "alone" / point.name, point.config)
+    alone = trained_alone(MAIN, point.config, dataset, ("main",), run, reporter)
+    ours, theirs = arrays(member.run.path, "main"), arrays(alone, "main")
+    assert any("average" in name for name in ours)
+    assert_close(ours, theirs, 1e-5, point.name)
 
 
 def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tmp_path):
@@ -121,10 +132,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
   weighed = members[1]
   alone = RunDirectory.create(tmp_path / "alone", weighed.config)
   write_json(alone.hard_classes_path, {"classes": hard_classes[1]})
-  images = stage_images(stage, dataset, alone, weighed.config)
-  variables = init_variables(model, weighed.config.seed, config.dataset.image_shape, BLOCKS)
-  mapped = build(weighed.config, AXIS)
-  train_stage(stage, weighed.config, mapped, jax.device_get(variables), images, alone, reporter)
+  trained_alone(stage, weighed.config, dataset, BLOCKS, alone, reporter)
   ours, theirs = (arrays(run.path, "edge") for run in (weighed.run, alone))
   assert ours["['step']"] == theirs["['step']"] >= 10
   assert_close(ours, theirs, 1e-6)
