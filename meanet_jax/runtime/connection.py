@@ -107,8 +107,10 @@ class Connection:
   def infer(
     self, request: protocol.ModelInferRequest, timeout: float
   ) -> protocol.ModelInferResponse:
-    """The server's response. Raises grpc.RpcError."""
-    return self._stub.ModelInfer(request, timeout=timeout, metadata=self._address.metadata)
+    """The response, an empty one where the call ended well without. Raises grpc.RpcError."""
+    response = self._stub.ModelInfer(request, timeout=timeout, metadata=self._address.metadata)
+    # gRPC gives None when bytes that changed under way have cost the message and not the status.
+    return protocol.ModelInferResponse() if response is None else response
 
   def metadata(self, timeout: float) -> protocol.ModelMetadataResponse:
     """What the server says of model `cloud`. Raises grpc.RpcError."""
