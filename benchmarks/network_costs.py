@@ -44,25 +44,23 @@ def experiment(
   config.dataset.num_classes = CLASSES
   config.model.main.name, config.model.main.split_after = name, split_after
   config.model.cloud.name = name
-  adaptive = shallow(structure, split_after)
-  if not expanded:
-    adaptive = dataclasses.replace(adaptive, expansions=(1,) * len(adaptive.expansions))
-  config.model.adaptive.update(dataclasses.asdict(adaptive))
+  config.model.adaptive.update(dataclasses.asdict(shallow(structure, split_after, expanded)))
   extension = config.model.extension
   extension.depths, extension.widths, extension.strides = (1,), (64,), (1,)
   config.model.join = join
   return resolve(config)
 
 
-def shallow(structure: StructureConfig, stages: int = 0) -> StructureConfig:
+def shallow(structure: StructureConfig, stages: int, expanded: bool) -> StructureConfig:
   """A trunk with one block in each of its first stages; 0 takes all stages."""
   count = stages or len(structure.depths)
+  expansions = structure.expansions if expanded else (1,) * len(structure.expansions)
   return dataclasses.replace(
     structure,
     depths=(1,) * count,
     widths=structure.widths[:count],
     strides=structure.strides[:count],
-    expansions=structure.expansions[:count],
+    expansions=expansions[:count],
     final_width=0,
   )
 
