@@ -8,7 +8,7 @@ import socket
 import ssl
 import urllib.parse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -107,15 +107,21 @@ class Connection:
   def infer(
     self, request: protocol.ModelInferRequest, timeout: float
   ) -> protocol.ModelInferResponse:
-    """The response, an empty one where the call ended well without. Raises grpc.RpcError."""
-    response = self._stub.ModelInfer(request, timeout=timeout, metadata=self._address.metadata)
-    # gRPC gives None when bytes that changed under way have cost the message and not the status.
-    return protocol.ModelInferResponse() if response is None else response
+    """The server's response. Raises grpc.RpcError."""
+    return self._ask(self._stub.ModelInfer, request, timeout) or protocol.ModelInferResponse()
 
   def metadata(self, timeout: float) -> protocol.ModelMetadataResponse:
     """What the server says of model `cloud`. Raises grpc.RpcError."""
     request = protocol.ModelMetadataRequest(name=MODEL)
-    return self._stub.ModelMetadata(request, timeout=timeout, metadata=self._address.metadata)
+    asked = self._ask(self._stub.ModelMetadata, request, timeout)
+    return asked or protocol.ModelMetadataResponse()
+
+  def _ask(self, call: Any, request: Any, timeout: float) -> Any:
+    """The response; None where the call ended well without one.
+
+    A gRPC client accepts that, and bytes that change under way can cost the message alone.
+    """
+    return call(request, timeout=timeout, metadata=self._address.metadata)
 
   def close(self) -> None:
     """Gives up what is under way."""
