@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.devices import forced_devices
+
 ROOT = Path(__file__).parent.parent
 DIGITS = "configs/digits.py"
 
@@ -72,8 +74,9 @@ def test_eval_without_a_run(tmp_path: Path):
 
 
 def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
-  env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
-  result = command("train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}", env=env)
+  result = command(
+    "train.py", "--config", DIGITS, f"--workdir={tmp_path / 'run'}", env=forced_devices(3)
+  )
   assert "is 128; accepted: a multiple of the 3 devices" in one_line_error(result)
 
 

@@ -16,6 +16,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.steps import stage_key
+from tests.devices import forced_devices
 from tests.experiments import tiny_config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,7 +28,7 @@ def parameters(
   subprocess.run(
     [sys.executable, "-m", "tests.training.train_steps", str(path), batch_norm, str(steps)],
     cwd=ROOT,
-    env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+    env=os.environ | forced_devices(devices),
     check=True,
   )
   with np.load(path) as arrays:

@@ -15,6 +15,7 @@ import pytest
 
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import read_json
+from tests.devices import forced_devices
 from tests.training.test_stopping import ROOT, STAGES, assert_same_run, command
 
 HEARTBEAT = "--heartbeat_seconds=10"
@@ -61,14 +62,11 @@ class Ended(NamedTuple):
 
 
 def start(devices: int, workdir: Path, kept: Path, *flags: str) -> subprocess.Popen:
-  environment = os.environ | {
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    "JAX_ENABLE_COMPILATION_CACHE": "true",
-  }
+  cached = {"JAX_ENABLE_COMPILATION_CACHE": "true"}
   return subprocess.Popen(
     [*command(workdir, *flags), f"--compilation_cache={kept}"],
     cwd=ROOT,
-    env=environment,
+    env=os.environ | forced_devices(devices) | cached,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
