@@ -1,5 +1,6 @@
 """Variables by block: fresh, abstract, and in the order that Flax wants."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +47,9 @@ def init_variables(
   return make_init(model, image_shape)(seed, blocks)
 
 
+@functools.lru_cache(maxsize=2)  # the points of a grid ask for the same ones, one after another
 def abstract_variables(model: MEANet, image_shape: tuple[int, ...]) -> Variables:
-  """Shapes and types of the variables of every block that the model has."""
+  """Shapes and types of the variables of every block that the model has; not to be changed."""
   collections = jax.eval_shape(
     lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape), jnp.float32))
   )
