@@ -14,11 +14,13 @@ from meanet_jax.grid.points import expand
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.pipeline import train
 
+# Mild enough numbers: where training amplifies rounding (an edge stage with 0.2 did, to 1e-4), two
+# programs that are compiled apart cannot agree to 1e-6.
 AXES = (
   "{seed=0},"
   "{seed=1, stages.main.learning_rate=0.03, stages.main.momentum=0.8, stages.main.weight_decay=0.0,"
   " stages.main.label_smoothing=0.1, model.main.dropout=0.2, stages.main.schedule=cosine,"
-  " stages.edge.learning_rate=0.2, stages.edge.weight_decay=0.01, stages.cloud.momentum=0.5},"
+  " stages.edge.learning_rate=0.05, stages.edge.weight_decay=0.01, stages.cloud.momentum=0.5},"
   "{seed=2, stages.main.learning_rate=1e30}",
 )
 
