@@ -208,6 +208,32 @@ def test_the_index_is_made_once_and_anew_when_it_is_damaged(tmp_path, reporter):
   np.testing.assert_array_equal(np.sort(labels), np.sort(np.arange(12) % 2))
 
 
+CLOSED_EARLY = """
+import time
+import numpy as np
+from meanet_jax.data.streaming import stream
+
+def make(number, room=np.empty):
+  array = room((64, 64), np.uint8)
+  array[:] = number
+  return array
+
+if __name__ == "__main__":
+  numbers = stream(make, 1000, workers=2)
+  for expected in range(8):
+    assert int(next(numbers)[0, 0]) == expected
+    time.sleep(0.05)  # the workers fill what they have room for
+  numbers.close()
+"""
+
+
+def test_a_stream_closed_early_leaves_no_shared_memory(tmp_path):
+  script = tmp_path / "closed_early.py"  # a file, so that workers can import `make`
+  script.write_text(CLOSED_EARLY)
+  done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (0, "")
+
+
 WITHOUT_TENSORFLOW = """
 import importlib.machinery, sys
 found = importlib.machinery.PathFinder.find_spec
