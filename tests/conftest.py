@@ -6,10 +6,10 @@ from jaxtyping import install_import_hook
 
 # No test, nor process that one starts, is to use what another has compiled.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-# What is compiled here runs for milliseconds, so half of the time that LLVM would take is saved.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
 # Nor to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What is compiled here runs for milliseconds, so half of the time that LLVM would take is saved.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")

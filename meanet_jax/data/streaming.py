@@ -129,12 +129,12 @@ def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only a command has parsed
   # Nothing ahead of the buffer: what a closed stream's worker holds there is never unlinked.
-  ahead = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   options = grain.MultiprocessingOptions(
     num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER
   )
   made = numbers.map(functools.partial(make, room=grain.SharedMemoryArray))
-  yield from made.to_iter_dataset(ahead).mp_prefetch(options)
+  yield from made.to_iter_dataset(inline).mp_prefetch(options)
 
 
 def open_stream(
