@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ def full_disk_in_one_line(path: Path) -> Iterator[None]:
   Raises:
     UserError: they did, in whichever thread and by whichever library.
   """
+  # Of the writers that Orbax has at work only the first to fail is awaited. The errors of the others
+  # asyncio logs when it drops them, perhaps as late as the process's end: so the filter stays.
+  logging.getLogger("asyncio").addFilter(_is_other_news)
   try:
     yield
   except Exception as error:
@@ -24,6 +28,10 @@ def full_disk_in_one_line(path: Path) -> Iterator[None]:
       f"the disk of {path} is full and the run stopped; earlier checkpoints are whole; accepted: "
       "free space, and the same command again, which goes on from the last of them"
     ) from error
+
+
+def _is_other_news(record: logging.LogRecord) -> bool:
+  return not (record.exc_info and _is_full(record.exc_info[1]))
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -1,0 +1,46 @@
+"""A full disk is said once, whoever meets it."""
+
+import asyncio
+import errno
+import gc
+import os
+
+import pytest
+
+from meanet_jax.errors import UserError
+from meanet_jax.runs.disk import full_disk_in_one_line
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def fail(error: Exception) -> None:
+  raise error
+
+
+async def drop_unawaited(error: Exception) -> None:
+  """Ends with a failed task that nobody has awaited."""
+  task = asyncio.create_task(fail(error))
+  await asyncio.sleep(0)
+  assert task.done()
+
+
+@pytest.mark.parametrize("error", [FULL, ValueError("a.json: No space left on device [28]")])
+def test_a_full_disk_is_named_with_the_path(error, tmp_path):
+  with pytest.raises(UserError, match=f"^the disk of {tmp_path} is full"):
+    with full_disk_in_one_line(tmp_path):
+      raise error
+
+
+def test_another_error_passes_as_it_is(tmp_path):
+  with pytest.raises(ValueError, match="^other$"), full_disk_in_one_line(tmp_path):
+    raise ValueError("other")
+
+
+def test_of_failed_tasks_only_other_errors_are_logged(tmp_path, caplog):
+  with full_disk_in_one_line(tmp_path):
+    asyncio.run(drop_unawaited(FULL))
+    gc.collect()
+    assert not caplog.records
+    asyncio.run(drop_unawaited(ValueError("other")))
+    gc.collect()
+  assert [str(record.exc_info[1]) for record in caplog.records] == ["other"]
