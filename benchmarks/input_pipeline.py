@@ -99,7 +99,8 @@ def in_memory() -> list[str]:
   mapped, state, key = _step(config, stages.MAIN, batches.augment)
   bare, bare_state, _ = _step(config, stages.MAIN, AugmentConfig())
   store = replicate(batches.store)
-  still = fetch({k: jnp.asarray(v) for k, v in batches.store.items()}, batches(0))
+  first = next(batches.stream(0, 1))
+  still = fetch({k: jnp.asarray(v) for k, v in batches.store.items()}, first, 0)
   still = jax.tree.map(lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:]), still)
   stream = ahead(batches.stream(0, 10**6))
   states = {"with": state, "without": bare_state}
@@ -114,13 +115,13 @@ def in_memory() -> list[str]:
 
   @jax.jit
   def alone(store: Any, batch: Any) -> Any:
-    found = fetch(store, batch)
+    found = fetch(store, batch, 0)
     return augment(found["image"], found["position"], jax.random.key(0), settings.augment)
 
   resident = jax.device_put(batches.store)
   source = split.images[: settings.batch_size]
   pairs = _pairs(with_input, without_input)
-  times = _medians({"alone": lambda: alone(resident, batches(0)), "memcpy": lambda: source.copy()})
+  times = _medians({"alone": lambda: alone(resident, first), "memcpy": lambda: source.copy()})
   step = statistics.median(without for _, without in pairs)
   longer = [with_ / without - 1 for with_, without in pairs]
   low, cost, high = np.quantile(longer, (0.25, 0.5, 0.75))

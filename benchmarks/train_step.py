@@ -43,7 +43,7 @@ from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, ahead, map_train_
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step, stage_key
 
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
+REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each kind.", lower_bound=5)
 
 
 class Case(NamedTuple):

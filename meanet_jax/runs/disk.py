@@ -16,8 +16,8 @@ def full_disk_in_one_line(path: Path) -> Iterator[None]:
   Raises:
     UserError: they did, in whichever thread and by whichever library.
   """
-  # Of the writers that Orbax has at work only the first to fail is awaited. The errors of the others
-  # asyncio logs when it drops them, perhaps as late as the process's end: so the filter stays.
+  # Of the writers that Orbax has at work only the first to fail is awaited. The others' errors are
+  # logged when asyncio drops them, perhaps as late as the process's end: so the filter stays.
   logging.getLogger("asyncio").addFilter(_is_other_news)
   try:
     yield

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config import Config
-from meanet_jax.data.batches import left_for_device
+from meanet_jax.data.batches import BLOCK, left_for_device
 from meanet_jax.data.sizes import TrainingImages
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
@@ -90,7 +90,8 @@ def compile_step(
   if images.streamed:
     batch["image"] = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
   else:
-    batch = {"index": numbers, "position": numbers}
+    block = jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32)
+    batch = {"index": block, "position": numbers}
     store["image"] = jax.ShapeDtypeStruct((images.count, *shape), jnp.uint8)
     store["label"] = jax.ShapeDtypeStruct((images.count,), jnp.int32)
   key = jax.eval_shape(lambda: jax.random.key(0))

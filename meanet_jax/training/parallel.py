@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
 
-from meanet_jax.data.batches import Batch
+from meanet_jax.data.batches import BLOCK, Batch
 from meanet_jax.errors import UserError
 from meanet_jax.training.steps import Reduce, TrainStep
 
@@ -52,12 +53,16 @@ def shard(batch: PyTree) -> PyTree:
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-  """The sharded batches on the devices, each put there while the one before it is worked on."""
+  """The sharded batches on the devices, each put there while the one before it is worked on.
+
+  What comes several times in a row is put there once.
+  """
   mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
   sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-  waiting = None
+  waiting = on_devices = put = None
   for batch in batches:
-    on_devices = jax.device_put(shard(batch), sharding)
+    if batch is not put:
+      on_devices, put = jax.device_put(shard(batch), sharding), batch
     if waiting is not None:
       yield waiting
     waiting = on_devices
@@ -65,18 +70,21 @@ def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
     yield waiting
 
 
-def fetch(store: Batch, batch: Batch) -> Batch:
+def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
   """On the device: `image`, `label` and `position` of a batch.
 
   Args:
     store: `image` and `label` of a whole split in memory; empty when batches bring their own.
-    batch: image numbers `index` into the store, or `image` and `label` themselves; `position`.
+    batch: image numbers `index` [b, BLOCK] into the store, of all steps of a block; or `image` and
+      `label` themselves; `position`.
+    step: how many steps were taken before this one.
   """
   if not store:
     return batch
+  index = jax.lax.dynamic_index_in_dim(batch["index"], step % BLOCK, axis=1, keepdims=False)
   return {
-    "image": jnp.take(store["image"], batch["index"], axis=0),
-    "label": jnp.take(store["label"], batch["index"], axis=0),
+    "image": jnp.take(store["image"], index, axis=0),
+    "label": jnp.take(store["label"], index, axis=0),
     "position": batch["position"],
   }
 
@@ -90,7 +98,7 @@ def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any
   """
 
   def on_device(state: PyTree, store: PyTree, batch: PyTree, key: jax.Array) -> Any:
-    return step(state, fetch(store, batch), key)
+    return step(state, fetch(store, batch, state.step), key)
 
   return jax.pmap(
     on_device,

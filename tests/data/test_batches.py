@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meanet_jax.config import AugmentConfig
-from meanet_jax.data.batches import ArrayBatches, Order, training_batches
+from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, training_batches
 from meanet_jax.data.splits import ArraySplit, padded_batches
 from meanet_jax.errors import UserError
-from meanet_jax.training.parallel import fetch
+from meanet_jax.training.parallel import ahead, fetch
 
 
 def numbered(size: int) -> ArraySplit:
@@ -44,9 +44,27 @@ def test_a_batch_is_a_function_of_seed_stage_and_step():
 
 def test_fetch_gathers_images_and_labels_of_the_same_number():
   train = batches()
-  batch = fetch(train.store, train(6))
+  (block,) = train.stream(6, 7)
+  batch = fetch(train.store, block, 6)
   np.testing.assert_array_equal(batch["image"].ravel(), batch["label"])
   np.testing.assert_array_equal(batch["position"], range(5))
+
+
+def test_a_step_fetches_its_own_batch_from_its_block_wherever_the_stream_begins():
+  train, begin, end = batches(), BLOCK - 3, 3 * BLOCK + 2
+  streamed = list(train.stream(begin, end))
+  for step, block in enumerate(streamed, begin):
+    np.testing.assert_array_equal(fetch(train.store, block, step)["label"], train(step)["index"])
+  assert len({id(block) for block in streamed}) == 4
+
+
+def test_a_block_goes_to_the_devices_once():
+  train = batches(batch_size=4)
+  on_devices = list(ahead(train.stream(0, BLOCK + 1)))
+  assert len(on_devices) == BLOCK + 1
+  assert all(batch is on_devices[0] for batch in on_devices[:BLOCK])
+  assert on_devices[BLOCK] is not on_devices[0]
+  np.testing.assert_array_equal(on_devices[BLOCK]["index"][0, :, 0], train(BLOCK)["index"])
 
 
 def test_a_batch_larger_than_the_split_is_refused():

@@ -26,13 +26,13 @@ async def drop_unawaited(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [FULL, ValueError("a.json: No space left on device [28]")])
 def test_a_full_disk_is_named_with_the_path(error, tmp_path):
-  with pytest.raises(UserError, match=f"^the disk of {tmp_path} is full"):
-    with full_disk_in_one_line(tmp_path):
-      raise error
+  message = f"^the disk of {tmp_path} is full"
+  with pytest.raises(UserError, match=message), full_disk_in_one_line(tmp_path):
+    raise error
 
 
 def test_another_error_passes_as_it_is(tmp_path):
-  with pytest.raises(ValueError, match="^other$"), full_disk_in_one_line(tmp_path):
+  with pytest.raises(ValueError, match=r"^other$"), full_disk_in_one_line(tmp_path):
     raise ValueError("other")
 
 
