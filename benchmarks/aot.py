@@ -122,8 +122,8 @@ class _Given:
 def lower_own_blocks(config: Config, batch: int, devices: Sequence[Any]) -> jax.stages.Lowered:
   """The edge stage's step with main's features as an input."""
   model, shape, settings = build(config, AXIS), config.dataset.image_shape, config.stages.edge
-  variables = abstract_variables(model, shape)
-  del variables["cloud"], variables["main"]
+  every = abstract_variables(model, shape)
+  variables = {block: every[block] for block in ("adaptive", "extension")}
   tx = make_optimizer(settings, 100)
   state = jax.eval_shape(lambda v: create_state(stages.EDGE, v, tx), variables)
 
@@ -135,7 +135,7 @@ def lower_own_blocks(config: Config, batch: int, devices: Sequence[Any]) -> jax.
 
   features = jax.eval_shape(
     lambda v, x: model.apply(by_collection(v), x, method="main_features"),
-    abstract_variables(model, shape),
+    every,
     jax.ShapeDtypeStruct((1, *shape), jnp.float32),
   )
   numbers = jax.ShapeDtypeStruct(sharded(devices, batch), jnp.int32)
