@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from meanet_jax.data.store import StoredImages
 from meanet_jax.config_dict import resolve
 from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
 from meanet_jax.models.variables import abstract_variables
@@ -50,7 +51,7 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
     stacked = tuple((part,) * members for part in one)
   # Every member has a seed of its own, and so batches of its own: nothing is shared but the store.
   sources = Sources(jax.ShapeDtypeStruct((members, 2), jnp.uint32), None)
-  images = jax.ShapeDtypeStruct((45000, *config.dataset.image_shape), jnp.uint8)
+  images = StoredImages.abstract(45000, config.dataset.image_shape)
   batch = jax.ShapeDtypeStruct((members, settings.batch_size), jnp.int32)
   batches = {"index": batch, "label": batch, "position": batch}
   step = batch_steps(make_member_step(model, MAIN, settings, config.dataset, False), batching)

@@ -100,7 +100,7 @@ def in_memory() -> list[str]:
   bare, bare_state, _ = _step(config, stages.MAIN, AugmentConfig())
   store = replicate(batches.store)
   first = next(batches.stream(0, 1))
-  still = fetch({k: jnp.asarray(v) for k, v in batches.store.items()}, first, 0)
+  still = fetch(jax.device_put(batches.store), first, 0)
   still = jax.tree.map(lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:]), still)
   stream = ahead(batches.stream(0, 10**6))
   states = {"with": state, "without": bare_state}

@@ -16,6 +16,7 @@ from jaxtyping import Int
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data import decode
 from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
@@ -78,8 +79,11 @@ class ArrayBatches:
 
   @property
   def store(self) -> Batch:
-    """What the devices keep: all images (uint8) and labels (int32) of the stage."""
-    return {"image": self.split.images, "label": self.split.labels.astype(np.int32)}
+    """What the devices keep: all images (`StoredImages`) and labels (int32) of the stage."""
+    return {
+      "image": StoredImages.of(self.split.images),
+      "label": self.split.labels.astype(np.int32),
+    }
 
   def __call__(self, step: int) -> Batch:
     """Image numbers `index` and places in the global batch `position`, both int32 [b]."""

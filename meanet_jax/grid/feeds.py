@@ -10,6 +10,7 @@ from jaxtyping import Int
 from meanet_jax.config import StageConfig
 from meanet_jax.data.batches import Batch, Order, training_batches
 from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 
 
@@ -106,6 +107,6 @@ def make_feeds(
       batches = training_batches(train.select(chosen, labels), order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
       feeds.append(batches)
-  store = {"image": train.images} if isinstance(train, ArraySplit) else {}
+  store = {"image": StoredImages.of(train.images)} if isinstance(train, ArraySplit) else {}
   workers = train.workers if isinstance(train, StreamedSplit) else -1
   return Feeds(tuple(sources), tuple(feeds), workers), store, left

@@ -87,7 +87,7 @@ def make_member_step(
     batch = jax.tree.map(of, batches)
     index = batch.pop("index", None)
     if index is not None:
-      batch["image"] = jnp.take(store["image"], index, axis=0)
+      batch["image"] = store["image"].take(index)
     last = constants.rates.shape[0] - 1
     rate = jnp.take(constants.rates, jnp.minimum(state.step, last))
     numbers = constants.numbers._replace(learning_rate=rate)

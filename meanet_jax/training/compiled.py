@@ -12,6 +12,7 @@ import numpy as np
 from meanet_jax.config import Config
 from meanet_jax.data.batches import BLOCK, left_for_device
 from meanet_jax.data.sizes import TrainingImages
+from meanet_jax.data.store import StoredImages
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.classes import label_map
@@ -92,7 +93,7 @@ def compile_step(
   else:
     block = jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32)
     batch = {"index": block, "position": numbers}
-    store["image"] = jax.ShapeDtypeStruct((images.count, *shape), jnp.uint8)
+    store["image"] = StoredImages.abstract(images.count, shape)
     store["label"] = jax.ShapeDtypeStruct((images.count,), jnp.int32)
   key = jax.eval_shape(lambda: jax.random.key(0))
   return cost(map_train_step(step, devices).lower(state, store, batch, key))

@@ -74,7 +74,8 @@ def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
   """On the device: `image`, `label` and `position` of a batch.
 
   Args:
-    store: `image` and `label` of a whole split in memory; empty when batches bring their own.
+    store: `image` (`StoredImages`) and `label` of a whole split in memory; empty when batches bring
+      their own.
     batch: image numbers `index` [b, BLOCK] into the store, of all steps of a block; or `image` and
       `label` themselves; `position`.
     step: how many steps were taken before this one.
@@ -83,7 +84,7 @@ def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
     return batch
   index = jax.lax.dynamic_index_in_dim(batch["index"], step % BLOCK, axis=1, keepdims=False)
   return {
-    "image": jnp.take(store["image"], index, axis=0),
+    "image": store["image"].take(index),
     "label": jnp.take(store["label"], index, axis=0),
     "position": batch["position"],
   }

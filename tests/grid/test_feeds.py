@@ -28,7 +28,7 @@ def test_sources_give_the_batches_of_ordinary_runs(tiny):
       own = training_batches(split, order, settings.augment)
       expected = own(min(source.begin + round, source.steps - 1))
       np.testing.assert_array_equal(
-        store["image"][batch["index"][number]], own.store["image"][expected["index"]]
+        store["image"].take(batch["index"][number]), split.images[expected["index"]]
       )
       np.testing.assert_array_equal(batch["label"][number], own.store["label"][expected["index"]])
       np.testing.assert_array_equal(batch["position"][number], expected["position"])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.data.sizes import TrainingImages
+from meanet_jax.data.store import StoredImages
 from meanet_jax.errors import UserError
 from meanet_jax.models import convolution, layers
 from meanet_jax.training import stages
@@ -149,3 +151,13 @@ def test_without_libtpu_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
 )
 def test_commands_that_end_in_one_line(tmp_path: Path, flags, said):
   assert said in one_line_error(aot(tmp_path, *flags))
+
+
+@needs_libtpu
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (8, 8, 1)])
+def test_a_batch_is_gathered_without_reading_the_other_images(shape):
+  store, (_, devices) = StoredImages.abstract(45000, shape), open_slice("v5e:2x2")
+  take = jax.pmap(StoredImages.take, in_axes=(None, 0), devices=devices)
+  compiled = take.lower(store, jax.ShapeDtypeStruct((4, 32), jax.numpy.int32)).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 100_000
+  assert not re.search(r"u8\[45000[^ ]* (copy|transpose|fusion)\(", compiled.as_text())

@@ -1,0 +1,48 @@
+"""The images of a split as the devices keep them, for batches to be gathered from."""
+
+import dataclasses
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+LANES = 128  # bytes next to one another in a TPU's registers and in the tiles of its memory
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StoredImages:
+  """Each image is a run of whole lanes, filled up with zeros at its end.
+
+  A TPU lays [n, h, w, c] out with the image number innermost, because c is small. Gathering from
+  that, its compiler transposes all n images at every step: for CIFAR-100's on a v5e that is 7 of
+  the 10 million cycles it estimates for a ResNet-32 step. From lanes it reads the batch alone.
+
+  rows: uint8 [n, lanes, LANES]. shape: height, width, channels.
+  """
+
+  rows: Any
+  shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+  @classmethod
+  def of(cls, images: UInt8[np.ndarray, "n h w c"]) -> Self:
+    """On the host; a copy unless images fill their lanes."""
+    flat = images.reshape(len(images), -1)
+    missing = -flat.shape[1] % LANES
+    if missing:
+      flat = np.pad(flat, ((0, 0), (0, missing)))
+    return cls(flat.reshape(len(images), -1, LANES), images.shape[1:])
+
+  @classmethod
+  def abstract(cls, count: int, shape: tuple[int, ...]) -> Self:
+    """Shapes and types alone."""
+    lanes = -(-math.prod(shape) // LANES)
+    return cls(jax.ShapeDtypeStruct((count, lanes, LANES), jnp.uint8), shape)
+
+  def take(self, index: Int[Array, " b"]) -> UInt8[Array, "b h w c"]:
+    """The images of these numbers."""
+    rows = jnp.take(self.rows, index, axis=0).reshape(len(index), -1)
+    return rows[:, : math.prod(self.shape)].reshape(-1, *self.shape)
