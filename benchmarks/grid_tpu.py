@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.data.store import StoredImages
 from meanet_jax.config_dict import resolve
+from meanet_jax.data.store import StoredImages
 from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build

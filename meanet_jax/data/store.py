@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class StoredImages:
   shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
   @classmethod
-  def of(cls, images: UInt8[np.ndarray, "n h w c"]) -> Self:
+  def of(cls, images: UInt8[np.ndarray, "n h w c"]) -> "StoredImages":
     """On the host; a copy unless images fill their lanes."""
     flat = images.reshape(len(images), -1)
     missing = -flat.shape[1] % LANES
@@ -37,12 +37,12 @@ class StoredImages:
     return cls(flat.reshape(len(images), -1, LANES), images.shape[1:])
 
   @classmethod
-  def abstract(cls, count: int, shape: tuple[int, ...]) -> Self:
+  def abstract(cls, count: int, shape: tuple[int, ...]) -> "StoredImages":
     """Shapes and types alone."""
     lanes = -(-math.prod(shape) // LANES)
     return cls(jax.ShapeDtypeStruct((count, lanes, LANES), jnp.uint8), shape)
 
-  def take(self, index: Int[Array, " b"]) -> UInt8[Array, "b h w c"]:
+  def take(self, index: Int[Array | np.ndarray, " b"]) -> UInt8[Array | np.ndarray, "b h w c"]:
     """The images of these numbers."""
     rows = jnp.take(self.rows, index, axis=0).reshape(len(index), -1)
     return rows[:, : math.prod(self.shape)].reshape(-1, *self.shape)
