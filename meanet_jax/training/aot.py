@@ -30,6 +30,7 @@ from meanet_jax.training.compiled import (
   DoesNotFitError,
   StepCost,
   compile_step,
+  cost,
   largest_fitting,
 )
 from meanet_jax.training.parallel import check_batch_size
@@ -103,7 +104,7 @@ def plan_stage(
 
   def compiled(size: int) -> StepCost:
     say(f"stage {stage.name}: compiling at batch {size} for {chips} chips")
-    return compile_step(stage, config, images, size, devices)
+    return cost(compile_step(stage, config, images, size, devices))
 
   common = {
     "stage": stage.name,

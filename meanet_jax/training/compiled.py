@@ -57,7 +57,7 @@ class DoesNotFitError(Exception):
 
 def compile_step(
   stage: Stage, config: Config, images: TrainingImages, batch_size: int, devices: Sequence[Any]
-) -> StepCost:
+) -> jax.stages.Compiled:
   """Compiles the step that `training/loop.py` would run, from shapes alone.
 
   Args:
@@ -96,23 +96,27 @@ def compile_step(
     store["image"] = StoredImages.abstract(images.count, shape)
     store["label"] = jax.ShapeDtypeStruct((images.count,), jnp.int32)
   key = jax.eval_shape(lambda: jax.random.key(0))
-  return cost(map_train_step(step, devices).lower(state, store, batch, key))
+  return compile_lowered(map_train_step(step, devices).lower(state, store, batch, key))
 
 
-def cost(lowered: jax.stages.Lowered) -> StepCost:
-  """Compiles a lowered function and counts what one chip of its slice does.
+def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+  """The compiled function.
 
   Raises:
     DoesNotFitError: it needs more memory than a chip has.
   """
   try:
-    compiled = lowered.compile()
+    return lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     said = OUT_OF_MEMORY.search(str(error))
     if said is None:
       raise
     asked, usable = (round(float(said[i]) * UNITS[said[i + 1]]) for i in (1, 3))
     raise DoesNotFitError(asked, usable) from error
+
+
+def cost(compiled: jax.stages.Compiled) -> StepCost:
+  """What one chip of its slice does and keeps."""
   counted, memory = compiled.cost_analysis(), compiled.memory_analysis()
   taken = (
     memory.argument_size_in_bytes
