@@ -271,8 +271,9 @@ def page(counted: dict[Work, Counted]) -> str:
       "## Against a ResNet-18 written the ordinary way",
       "",
       "`benchmarks/plain_resnet18.py`: Flax's own modules, the same batch, augmentation, batch "
-      "norm over all chips and SGD. MB per image, between chips and their memory (a fused operation "
-      "reads an operand once; `benchmarks/hbm_traffic.py`) and by the compiler's count, which takes a value once for each instruction that reads it: our step reports the "
+      "norm over all chips and SGD. MB per image, between chips and their memory (a fused "
+      "operation reads an operand once; `benchmarks/hbm_traffic.py`) and by the compiler's count, "
+      "which takes a value once for each instruction that reads it: our step reports the "
       "gradient's norm, computed where the optimiser's update reads the gradient anyway.",
       "",
       "| slice | dtype | what | our main stage | plain | ours / plain |",
