@@ -25,15 +25,22 @@ from benchmarks.plain_resnet18 import lower_plain_step
 from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
 from meanet_jax.cost.roofline import roofline
+from meanet_jax.data.batches import left_for_device
 from meanet_jax.data.sizes import training_images
 from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import environment, write_text
 from meanet_jax.training import stages
-from meanet_jax.training.compiled import StepCost, compile_lowered, compile_step, cost
+from meanet_jax.training.compiled import (
+  StepCost,
+  abstract_inputs,
+  compile_lowered,
+  compile_step,
+  cost,
+)
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
+from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step
 from meanet_jax.training.topology import open_slice
@@ -138,29 +145,28 @@ def lower_own_blocks(config: Config, batch: int, devices: Sequence[Any]) -> jax.
   model, shape, settings = build(config, AXIS), config.dataset.image_shape, config.stages.edge
   every = abstract_variables(model, shape)
   variables = {block: every[block] for block in ("adaptive", "extension")}
+  images = training_images(config.dataset, None).hard(config.num_hard, config.dataset.num_classes)
+  if images.streamed:
+    settings = dataclasses.replace(settings, augment=left_for_device(settings.augment))
   tx = make_optimizer(settings, 100)
   state = jax.eval_shape(lambda v: create_state(stages.EDGE, v, tx), variables)
 
-  def step(state: Any, batch: Any, key: Any) -> Any:
-    given: Any = _Given(model, batch["features"])
-    rest = {name: value for name, value in batch.items() if name != "features"}
+  def step(state: Any, store: Any, batch: Any, features: Any, key: Any) -> Any:
+    given: Any = _Given(model, features)
     inner = make_train_step(given, stages.EDGE, settings, config.dataset, tx, ACROSS_DEVICES)
-    return inner(state, rest, key)
+    return inner(state, fetch(store, batch, state.step), key)
 
   features = jax.eval_shape(
     lambda v, x: model.apply(by_collection(v), x, method="main_features"),
     every,
     jax.ShapeDtypeStruct((1, *shape), jnp.float32),
   )
-  numbers = jax.ShapeDtypeStruct(sharded(devices, batch), jnp.int32)
-  inputs = {
-    "image": jax.ShapeDtypeStruct(sharded(devices, batch, *shape), jnp.uint8),
-    "features": jax.ShapeDtypeStruct(sharded(devices, batch, *features.shape[1:]), features.dtype),
-    "label": numbers,
-    "position": numbers,
-  }
+  given = jax.ShapeDtypeStruct(sharded(devices, batch, *features.shape[1:]), features.dtype)
+  store, numbers = abstract_inputs(images, shape, (len(devices), batch // len(devices)))
   key = jax.eval_shape(lambda: jax.random.key(0))
-  return map_train_step(step, devices).lower(state, {}, inputs, key)
+  axes = (None, None, 0, 0, None)
+  mapped = jax.pmap(step, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0,), devices=devices)
+  return mapped.lower(state, store, numbers, given, key)
 
 
 def works() -> list[Work]:

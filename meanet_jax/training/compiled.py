@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config import Config
-from meanet_jax.data.batches import BLOCK, left_for_device
+from meanet_jax.data.batches import BLOCK, Batch, left_for_device
 from meanet_jax.data.sizes import TrainingImages
 from meanet_jax.data.store import StoredImages
 from meanet_jax.models.variables import abstract_variables
@@ -84,19 +84,22 @@ def compile_step(
     lambda variables: create_state(stage, variables, tx, settings.ema_decay > 0),
     abstract_variables(model, shape),
   )
-  sharded = (len(devices), batch_size // len(devices))
-  numbers = jax.ShapeDtypeStruct(sharded, jnp.int32)
-  store = {}
-  batch = {"label": numbers, "position": numbers}
-  if images.streamed:
-    batch["image"] = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
-  else:
-    block = jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32)
-    batch = {"index": block, "position": numbers}
-    store["image"] = StoredImages.abstract(images.count, shape)
-    store["label"] = jax.ShapeDtypeStruct((images.count,), jnp.int32)
+  store, batch = abstract_inputs(images, shape, (len(devices), batch_size // len(devices)))
   key = jax.eval_shape(lambda: jax.random.key(0))
   return compile_lowered(map_train_step(step, devices).lower(state, store, batch, key))
+
+
+def abstract_inputs(
+  images: TrainingImages, shape: tuple[int, ...], sharded: tuple[int, int]
+) -> tuple[Batch, Batch]:
+  """Shapes and types of what `parallel.fetch` takes: the store, and a batch [devices, b, ...]."""
+  numbers = jax.ShapeDtypeStruct(sharded, jnp.int32)
+  if images.streamed:
+    pixels = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
+    return {}, {"image": pixels, "label": numbers, "position": numbers}
+  labels = jax.ShapeDtypeStruct((images.count,), jnp.int32)
+  store = {"image": StoredImages.abstract(images.count, shape), "label": labels}
+  return store, {"index": jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32), "position": numbers}
 
 
 def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
