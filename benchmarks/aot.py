@@ -238,23 +238,22 @@ def compared(title: str, parts: list[float | None], ours: float | None) -> str:
 
 def page(counted: dict[Work, Counted]) -> str:
   """Markdown of all that has been compiled."""
-  counts = (("memory", traffic), ("the compiler's count", megabytes))
+  get = functools.partial(megabytes, counted)
   plain = [
     compared(
       f"`{name}` | {dtype} | {what}",
       [moved(counted, Work(RESNET18, name, "plain", dtype))],
       moved(counted, Work(RESNET18, name, "main", dtype)),
     )
-    for what, moved in counts
+    for what, moved in (("memory", traffic), ("the compiler's count", megabytes))
     for name, dtype in ((SLICES[0], "float32"), (SLICES[1], "float32"), (SLICES[0], "bfloat16"))
   ]
   edge = [
     compared(
-      f"`{config}` | `{name}` | {what}",
-      [moved(counted, Work(config, name, part)) for part in ("features", "own_blocks")],
-      moved(counted, Work(config, name, "edge")),
+      f"`{config}` | `{name}`",
+      [get(Work(config, name, "features")), get(Work(config, name, "own_blocks"))],
+      get(Work(config, name, "edge")),
     )
-    for what, moved in counts
     for config in CONFIGS
     for name in (SLICES if config == RESNET18 else SLICES[:1])
   ]
@@ -290,11 +289,10 @@ def page(counted: dict[Work, Counted]) -> str:
       "## The edge stage against its parts",
       "",
       "Compiled alone: the main block's forward pass, which writes its features, and the step of "
-      "adaptive and extension block, which reads them. MB per image, counted in the same two ways "
-      "(all of a set in memory that images are gathered from is counted as read):",
+      "adaptive and extension block, which reads them. MB per image:",
       "",
-      "| configuration | slice | what | edge stage | forward(main) | own blocks | edge / (sum) |",
-      "|---|---|---|---|---|---|---|",
+      "| configuration | slice | edge stage | forward(main) | own blocks | edge / (sum) |",
+      "|---|---|---|---|---|---|",
       *edge,
       "",
       f"jax {here['jax']}, jaxlib {here['jaxlib']}, flax {here['flax']}, "
