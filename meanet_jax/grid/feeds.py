@@ -81,14 +81,19 @@ def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[An
   return chosen, labels[chosen]
 
 
+def make_store(train: Split) -> Batch:
+  """What the devices keep for all sources: the images of a split in memory, or nothing."""
+  return {"image": StoredImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+
+
 def make_feeds(
   sources: Sequence[Source],
   stage: str,
   settings: StageConfig,
   train: Split,
   label_maps: Sequence[Int[np.ndarray, " c"] | None],
-) -> tuple[Feeds, Batch, StageConfig]:
-  """The sources' batches, what the devices keep for all of them, and what is left to augment.
+) -> tuple[Feeds, StageConfig]:
+  """The sources' batches, whose image numbers are those of `make_store`; what is left to augment.
 
   Args:
     sources: different ones.
@@ -107,6 +112,5 @@ def make_feeds(
       batches = training_batches(train.select(chosen, labels), order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
       feeds.append(batches)
-  store = {"image": StoredImages.of(train.images)} if isinstance(train, ArraySplit) else {}
   workers = train.workers if isinstance(train, StreamedSplit) else -1
-  return Feeds(tuple(sources), tuple(feeds), workers), store, left
+  return Feeds(tuple(sources), tuple(feeds), workers), left

@@ -13,7 +13,7 @@ from meanet_jax.console import Reporter
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.grid.feeds import Feeds, hard_images, make_feeds
+from meanet_jax.grid.feeds import Feeds, hard_images, make_feeds, make_store
 from meanet_jax.grid.members import Member, Seat, take_seat
 from meanet_jax.grid.step import (
   Batching,
@@ -118,12 +118,10 @@ class _Program:
     self.padded_steps = max(seat.steps for seat in seats)
     # The first feeds tell what of the augmentation is left to the device.
     maps = [seats[0].to_hard if stage.images == "hard" else None]
-    _, store, settings = make_feeds(
-      [seats[0].source], stage.name, self.settings, dataset.train, maps
-    )
+    _, settings = make_feeds([seats[0].source], stage.name, self.settings, dataset.train, maps)
     dropout = any(float(seat.constants(seat.steps, 0).dropout) for seat in seats)
     member = make_member_step(model, stage, settings, config.dataset, dropout)
-    self.store = replicate(store)
+    self.store = replicate(make_store(dataset.train))
     self.step = map_members(
       lambda carried, constants, store, batches: batch_steps(member, batching)(
         carried, constants, store, batches
