@@ -5,44 +5,63 @@ JSON requests; one process, gRPC and V2 have to batch for themselves.
 """
 
 import asyncio
+import collections
 import concurrent.futures
+import contextlib
+import dataclasses
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Shaped, UInt8
 
 from meanet_jax.serving.metrics import Metrics
 
-Run = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
+Outputs = Mapping[str, Shaped[np.ndarray, "n ..."]]
+Run = Callable[[UInt8[np.ndarray, "n h w c"]], Outputs]
 
 
 class OverloadedError(Exception):
   """More images wait than the queue holds."""
 
 
-class _Waiting(NamedTuple):
-  """image: uint8 [h, w, c]. arrived: `time.monotonic()`. logits: gets float32 [k]."""
+@dataclasses.dataclass(eq=False)
+class _Request:
+  """images: uint8 [m, h, w, c]. arrived: `time.monotonic()`. taken: how many are in batches.
 
-  image: UInt8[np.ndarray, "h w c"]
+  answers: of the batches that were run, in order; done: gets them all.
+  """
+
+  images: UInt8[np.ndarray, "m h w c"]
   arrived: float
-  logits: "asyncio.Future[Float[np.ndarray, ' k']]"
+  done: "asyncio.Future[Outputs]"
+  taken: int = 0
+  answers: list[Outputs] = dataclasses.field(default_factory=list)
+
+  def answer(self, part: Outputs) -> None:
+    """Keeps the answers of the next images; the last ones end the request."""
+    self.answers.append(part)
+    answered = sum(len(next(iter(part.values()))) for part in self.answers)
+    if answered == len(self.images) and not self.done.done():
+      if len(self.answers) > 1:
+        part = {name: np.concatenate([one[name] for one in self.answers]) for name in part}
+      self.done.set_result(part)
 
 
 class Batcher:
-  """A queue of images and the one thread that runs the model on them.
+  """A queue of requests and the one thread that runs the model on their images.
 
-  A batch starts when it is full, or when its first image has waited `max_wait`; while the model is
-  busy with one batch the next fills, and has usually waited enough when its turn comes. An image
-  whose request was cancelled is left out.
+  A batch starts when it is full, or when its first request has waited `max_wait`; while the model
+  is busy with one batch the next fills, and has usually waited enough when its turn comes. A
+  request that was cancelled is left out.
   """
 
   def __init__(self, run: Run, max_batch: int, max_wait: float, max_queue: int, metrics: Metrics):
     """Starts nothing yet.
 
     Args:
-      run: from 1 to `max_batch` images to their logits; called by one thread at a time.
+      run: from 1 to `max_batch` images to named outputs, a row for each image; called by one thread
+        at a time.
       max_batch: images per run.
       max_wait: seconds.
       max_queue: images that may wait.
@@ -50,69 +69,88 @@ class Batcher:
     """
     self._run, self._max_batch, self._max_wait = run, max_batch, max_wait
     self._metrics, self._max_queue = metrics, max_queue
-    self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+    self._queue: collections.deque[_Request] = collections.deque()
+    self._waiting = 0  # images
+    self._arrival = asyncio.Event()
     self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="model")
 
-  async def submit(self, images: UInt8[np.ndarray, "m h w c"]) -> Float[np.ndarray, "m k"]:
-    """Logits of one request's images, which may be spread over several batches.
+  async def submit(self, images: UInt8[np.ndarray, "m h w c"]) -> Outputs:
+    """The outputs of one request's images, which may be spread over several batches.
 
     Raises:
       OverloadedError: the queue is full.
     """
-    if self._queue.qsize() + len(images) > self._max_queue:
-      raise OverloadedError(f"{self._queue.qsize()} images wait; accepted: {self._max_queue}")
-    loop, now = asyncio.get_running_loop(), time.monotonic()
-    waiting = [_Waiting(image, now, loop.create_future()) for image in images]
-    for item in waiting:
-      self._queue.put_nowait(item)
-    self._metrics.waiting.inc(len(waiting))
-    try:
-      return np.stack(await asyncio.gather(*(item.logits for item in waiting)))
-    finally:
-      for item in waiting:  # of a request that was cancelled
-        item.logits.cancel()
+    if self._waiting + len(images) > self._max_queue:
+      raise OverloadedError(f"{self._waiting} images wait; accepted: {self._max_queue}")
+    request = _Request(images, time.monotonic(), asyncio.get_running_loop().create_future())
+    self._queue.append(request)
+    self._count(len(images))
+    self._arrival.set()
+    return await request.done
 
   async def work(self) -> None:
     """Runs batches until it is cancelled, which must wait until no request is under way."""
     loop = asyncio.get_running_loop()
     while True:
-      taken = await self._next_batch()
-      self._metrics.waiting.dec(len(taken))
-      batch = [item for item in taken if not item.logits.done()]
+      await self._enough()
+      batch = self._take()
       if not batch:
         continue
+      images = np.concatenate([images for _, images in batch])
       begun = time.monotonic()
       try:
-        logits = await loop.run_in_executor(
-          self._thread, self._run, np.stack([item.image for item in batch])
-        )
+        outputs = await loop.run_in_executor(self._thread, self._run, images)
       except Exception as error:  # the requests fail, the server goes on
-        for item in batch:
-          if not item.logits.done():
-            item.logits.set_exception(error)
+        for request, _ in batch:
+          if not request.done.done():
+            request.done.set_exception(error)
         continue
-      for item, row in zip(batch, logits, strict=True):
-        if not item.logits.done():
-          item.logits.set_result(row)
+      start = 0
+      for request, part in batch:
+        rows = slice(start, start + len(part))
+        request.answer({name: values[rows] for name, values in outputs.items()})
+        start = rows.stop
       self._record(batch, begun)
 
-  async def _next_batch(self) -> list[_Waiting]:
-    batch = [await self._queue.get()]
-    deadline = batch[0].arrived + self._max_wait
-    while len(batch) < self._max_batch:
-      if self._queue.empty():
-        try:
-          async with asyncio.timeout(deadline - time.monotonic()):
-            batch.append(await self._queue.get())
-        except TimeoutError:
-          break
-      else:
-        batch.append(self._queue.get_nowait())
+  async def _enough(self) -> None:
+    """Waits for a whole batch, but not longer than the first request may wait."""
+    while not self._queue:
+      self._arrival.clear()
+      await self._arrival.wait()
+    left = self._queue[0].arrived + self._max_wait - time.monotonic()
+    with contextlib.suppress(TimeoutError):
+      async with asyncio.timeout(left):
+        while self._waiting < self._max_batch:
+          self._arrival.clear()
+          await self._arrival.wait()
+
+  def _take(self) -> list[tuple[_Request, UInt8[np.ndarray, "k h w c"]]]:
+    """The next requests with their images that are in the batch."""
+    batch, room = [], self._max_batch
+    while self._queue and room:
+      request = self._queue[0]
+      rest = request.images[request.taken :]
+      if request.done.done():  # cancelled, or failed with its first images
+        self._queue.popleft()
+        self._count(-len(rest))
+        continue
+      part = rest[:room]
+      batch.append((request, part))
+      request.taken += len(part)
+      room -= len(part)
+      self._count(-len(part))
+      if request.taken == len(request.images):
+        self._queue.popleft()
     return batch
 
-  def _record(self, batch: list[_Waiting], begun: float) -> None:
+  def _count(self, more: int) -> None:
+    self._waiting += more
+    self._metrics.waiting.set(self._waiting)
+
+  def _record(self, batch: list[tuple[_Request, np.ndarray]], begun: float) -> None:
+    images = sum(len(part) for _, part in batch)
     self._metrics.run.observe(time.monotonic() - begun)
-    self._metrics.batch.observe(len(batch))
-    self._metrics.images.inc(len(batch))
-    for item in batch:
-      self._metrics.wait.observe(begun - item.arrived)
+    self._metrics.batch.observe(images)
+    self._metrics.images.inc(images)
+    for request, _ in batch:
+      self._metrics.wait.observe(begun - request.arrived)

@@ -11,7 +11,6 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 
-from meanet_jax.routing.scores import scores
 from meanet_jax.runtime.protocol import (
   CLASS,
   CLASSES_PARAMETER,
@@ -83,15 +82,13 @@ class CloudEndpoint(Model):
     try:
       outputs = requested_outputs([output.name for output in payload.request_outputs or []])
       images = await self._read(payload)
-      logits = await self._batcher.submit(images)
+      values = await self._batcher.submit(images)
     except RequestError as error:
       self._metrics.refused.labels("invalid").inc()
       raise InvalidInput(str(error)) from error
     except OverloadedError as error:
       self._metrics.refused.labels("busy").inc()
       raise BusyError(str(error)) from error
-    said = scores(logits)
-    values = {CLASS: said.prediction, PROBABILITY: said.max_prob, LOGITS: logits}
     return InferResponse(
       payload.id or "",
       MODEL,

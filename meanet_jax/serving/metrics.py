@@ -28,7 +28,7 @@ class Metrics:
     )
     self.wait = prometheus_client.Histogram(
       "cloud_wait_seconds",
-      "From an image's arrival to the start of its batch.",
+      "From a request's arrival to the start of each batch that it shares.",
       registry=registry,
     )
     self.run = prometheus_client.Histogram(

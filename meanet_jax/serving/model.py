@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Shaped, UInt8
 
 from meanet_jax.config import Config
 from meanet_jax.data.splits import padded
@@ -14,7 +14,9 @@ from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.scores import softmax
 from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runtime.protocol import CLASS, LOGITS, PROBABILITY
 from meanet_jax.training.parallel import map_forward, replicate, shard
 from meanet_jax.training.pipeline import load_cloud
 from meanet_jax.training.steps import exit_logits, make_forward
@@ -58,7 +60,7 @@ def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
 
 
 class CloudModel:
-  """Logits of any number of images, by the smallest compiled batch that holds them."""
+  """The protocol's outputs for any number of images, by the smallest compiled batch of them."""
 
   def __init__(self, run: CloudRun, max_batch: int):
     """Compiles every batch size, which takes seconds to minutes.
@@ -74,12 +76,19 @@ class CloudModel:
     for size in self.sizes:
       self(np.zeros((size, *dataset.image_shape), np.uint8))
 
-  def __call__(self, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
-    """Logits of 1 to `sizes[-1]` images."""
+  def __call__(
+    self, images: UInt8[np.ndarray, "n h w c"]
+  ) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+    """Class, probability and logits (`runtime/protocol.py`) of 1 to `sizes[-1]` images."""
     size = next(size for size in self.sizes if size >= len(images))
     batch, real = padded(images, size)
     outputs = self._mapped(self._variables, shard(batch))
-    return np.asarray(exit_logits(outputs, Exits.CLOUD))[:real]
+    logits = np.asarray(exit_logits(outputs, Exits.CLOUD))[:real]
+    return {
+      CLASS: logits.argmax(axis=-1).astype(np.int32),
+      PROBABILITY: softmax(logits).max(axis=-1),
+      LOGITS: logits,
+    }
 
 
 def batch_sizes(max_batch: int, devices: int) -> list[int]:

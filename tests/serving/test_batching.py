@@ -12,20 +12,20 @@ from meanet_jax.serving.metrics import Metrics
 
 
 class Held:
-  """A model of one value per image, its first pixel. A batch is answered when it is released."""
+  """A model whose output is an image's first pixel. A batch is answered when it is released."""
 
   def __init__(self, released: bool = False):
     self.batches: list[int] = []
     self._release = threading.Semaphore(1000 if released else 0)
     self.begun = threading.Event()
 
-  def __call__(self, images: np.ndarray) -> np.ndarray:
+  def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
     self.batches.append(len(images))
     self.begun.set()
     assert self._release.acquire(timeout=60)
     if (images == 255).any():
       raise RuntimeError("no such luck")
-    return images[:, 0, 0].astype(np.float32)
+    return {"pixel": images[:, 0, 0, 0], "row": np.arange(len(images))}
 
   def release(self, count: int = 1) -> None:
     self._release.release(count)
@@ -64,7 +64,7 @@ def test_requests_that_wait_for_a_busy_model_share_its_next_batch():
     rest = [asyncio.create_task(batcher.submit(numbered(i))) for i in range(6)]
     await asyncio.sleep(0)
     model.release(3)
-    return [int(values[0, 0]) for values in await asyncio.gather(first, *rest)]
+    return [int(values["pixel"][0]) for values in await asyncio.gather(first, *rest)]
 
   answers, registry = run(test, model)
   assert answers == [9, 0, 1, 2, 3, 4, 5]
@@ -82,13 +82,13 @@ def test_an_idle_model_waits_no_longer_than_max_wait_and_not_at_all_for_a_full_b
 
   # An hour to wait: only a full batch can be answered within the test's time.
   answer, _ = run(test, model, max_wait=3600.0)
-  np.testing.assert_array_equal(answer[:, 0], [1, 2, 3, 4])
+  np.testing.assert_array_equal(answer["pixel"], [1, 2, 3, 4])
 
   async def alone(batcher: Batcher):
     return await batcher.submit(numbered(7))
 
   answer, _ = run(alone, model, max_wait=0.001)
-  np.testing.assert_array_equal(answer[:, 0], [7])
+  np.testing.assert_array_equal(answer["pixel"], [7])
 
 
 def test_a_request_larger_than_a_batch_is_spread_and_answered_in_order():
@@ -98,7 +98,8 @@ def test_a_request_larger_than_a_batch_is_spread_and_answered_in_order():
     return await batcher.submit(numbered(*range(11)))
 
   answer, _ = run(test, model)
-  np.testing.assert_array_equal(answer[:, 0], np.arange(11))
+  np.testing.assert_array_equal(answer["pixel"], np.arange(11))
+  np.testing.assert_array_equal(answer["row"], [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2])
   assert model.batches == [4, 4, 3]
 
 
@@ -111,7 +112,21 @@ def test_a_failing_batch_fails_its_requests_alone():
     return await batcher.submit(numbered(3))
 
   answer, _ = run(test, model)
-  assert answer[0, 0] == 3
+  assert answer["pixel"][0] == 3
+
+
+def test_a_request_that_failed_with_its_first_images_costs_the_model_no_more():
+  model = Held(released=True)
+
+  async def test(batcher: Batcher):
+    with pytest.raises(RuntimeError, match="no such luck"):
+      await batcher.submit(numbered(255, 1, 2, 3, 4, 5))
+    return await batcher.submit(numbered(6))
+
+  answer, registry = run(test, model)
+  assert answer["pixel"].tolist() == [6]
+  assert model.batches == [4, 1]
+  assert registry.get_sample_value("cloud_waiting_images") == 0
 
 
 def test_a_cancelled_request_costs_the_model_nothing():
@@ -126,7 +141,7 @@ def test_a_cancelled_request_costs_the_model_nothing():
     given_up.cancel()
     await asyncio.sleep(0)
     model.release(2)
-    return [int(values[0, 0]) for values in await asyncio.gather(first, kept)]
+    return [int(values["pixel"][0]) for values in await asyncio.gather(first, kept)]
 
   answers, _ = run(test, model)
   assert answers == [1, 4]
@@ -146,7 +161,7 @@ def test_a_full_queue_refuses_whole_requests():
     fits = asyncio.create_task(batcher.submit(numbered(6)))
     await asyncio.sleep(0)
     model.release(2)
-    return [values[:, 0].tolist() for values in await asyncio.gather(first, waiting, fits)]
+    return [values["pixel"].tolist() for values in await asyncio.gather(first, waiting, fits)]
 
   answers, _ = run(test, model, max_queue=3)
   assert answers == [[1], [2, 3], [6]]

@@ -31,15 +31,19 @@ def copy(finished_run: RunDirectory, tmp_path: Path) -> Path:
   return run
 
 
-def test_any_number_of_images_gets_the_logits_of_a_single_one(copy):
+def test_any_number_of_images_gets_the_outputs_of_a_single_one(copy):
   run = read_run(copy, pytest.fail)
   assert run.class_names == tuple(map(str, range(10)))
   model = CloudModel(run, 5)
   assert model.sizes == [1, 2, 4, 5]
   images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
-  single = np.concatenate([model(images[row : row + 1]) for row in range(5)])
+  single = np.concatenate([model(images[row : row + 1])["logits"] for row in range(5)])
+  probabilities = np.exp(single) / np.exp(single).sum(axis=1, keepdims=True)
   for count in range(1, 6):
-    np.testing.assert_allclose(model(images[:count]), single[:count], rtol=1e-5, atol=1e-6)
+    outputs = model(images[:count])
+    np.testing.assert_allclose(outputs["logits"], single[:count], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(outputs["class"], single[:count].argmax(axis=1))
+    np.testing.assert_allclose(outputs["probability"], probabilities[:count].max(axis=1), rtol=1e-5)
 
 
 def test_runs_that_cannot_be_served(copy):
