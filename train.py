@@ -10,7 +10,8 @@ from typing import Any
 from absl import flags
 
 from meanet_jax import cli, launch
-from meanet_jax.config import Config, GridConfig
+from meanet_jax.config import Config
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter, silent_reporter
 from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes

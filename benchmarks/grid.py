@@ -20,8 +20,9 @@ import jax
 from absl import app, flags, logging
 
 from benchmarks.grid_tpu import report_tpu
-from meanet_jax.config import Config, GridConfig
+from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.train import train_points

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from meanet_jax.config import Config, GridConfig
+from meanet_jax.config import Config
 from meanet_jax.config_dict import check_field_name, resolve, resolve_grid
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
 

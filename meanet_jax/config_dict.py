@@ -9,8 +9,9 @@ from typing import Any, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
 
-from meanet_jax.config import Config, Experiment, GridConfig, Range
+from meanet_jax.config import Config, Range
 from meanet_jax.config_checks import validate
+from meanet_jax.config_grid import Experiment, GridConfig
 from meanet_jax.errors import UserError
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config import STAGE_NAMES, GridConfig
+from meanet_jax.config import STAGE_NAMES
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.splits import Dataset
 from meanet_jax.grid.groups import Group
 from meanet_jax.grid.step import choose_batching

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from meanet_jax.config import GridConfig
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split

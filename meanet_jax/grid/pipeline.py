@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 
-from meanet_jax.config import STAGE_NAMES, Config, GridConfig
+from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.config import GridConfig, RayConfig
 from meanet_jax.config_dict import to_json
+from meanet_jax.config_grid import GridConfig, RayConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import TrainingStoppedError, UserError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.config import GridConfig
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.grid.groups import Group
 from meanet_jax.grid.members import DIVERGED, SCORES
 from meanet_jax.grid.points import Point, Settings

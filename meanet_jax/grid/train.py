@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from meanet_jax.config import GridConfig
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingStoppedError

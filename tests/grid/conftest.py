@@ -7,7 +7,8 @@ import jax
 import pytest
 from rich.console import Console
 
-from meanet_jax.config import Config, GridConfig
+from meanet_jax.config import Config
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand

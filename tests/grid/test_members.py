@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from meanet_jax.config import GridConfig
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.members import Member

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from meanet_jax.config import Config, GridConfig
+from meanet_jax.config import Config
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.grid.pictures import grid_figure
 from meanet_jax.grid.pipeline import GridDirectory, plan
 from meanet_jax.grid.report import SYSTEMS, average_seeds, read_outcomes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meanet_jax.config import GridConfig
+from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.export.pipeline import Options, export

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.config import GridConfig, RayConfig
+from meanet_jax.config_grid import GridConfig, RayConfig
 from meanet_jax.errors import UserError
 from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.ray import parse_resources
