@@ -37,12 +37,6 @@ def manifest(exported) -> Manifest:
   return dataclasses.replace(read_manifest(exported), policy=Policy(), thresholds=limits)
 
 
-@pytest.fixture
-def server():
-  with oip_server() as running:
-    yield running
-
-
 def no_alarm(found) -> None:
   raise AssertionError(found)
 

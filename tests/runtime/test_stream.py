@@ -18,12 +18,6 @@ from tests.runtime.links import PATIENT, offloader_to, sending, stream, untimed
 from tests.runtime.oip_server import OipServer, class_of, oip_server
 
 
-@pytest.fixture
-def server():
-  with oip_server() as running:
-    yield running
-
-
 @pytest.fixture(scope="module")
 def images(source) -> np.ndarray:
   return source.dataset.test.images[:120]
