@@ -1,41 +1,44 @@
 """The cloud tier under load against the bare compiled model; writes benchmarks/cloud_load.md.
 
-Command: python benchmarks/cloud_load.py [--config FILE ...]
+Command: python benchmarks/cloud_load.py
 
-64 clients, each with a connection of its own and one image per request, ask as soon as they are
-answered. They run in processes of their own, on the same cores as the server.
+64 clients, each with a connection of its own, ask again as soon as they are answered. They are
+h2load's (Debian's package nghttp2-client), on the same cores as the server: a client written in
+Python takes as long for a request as a small network for its image, and what it takes is the
+server's loss.
 """
 
-import asyncio
 import contextlib
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import re
-import resource
 import runpy
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 from absl import flags
+from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax import cli
 from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
+from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runtime.protocol import CLASS, IMAGE, MODEL, PROBABILITY
 from meanet_jax.serving.model import CloudModel, read_run
 from meanet_jax.training import stages
 from meanet_jax.training.loop import saved
@@ -43,22 +46,37 @@ from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import create_state
 
 ROOT = Path(__file__).parent.parent
-_CONFIGS = flags.DEFINE_multi_string(
-  "config",
-  ["configs/fashion_mnist.py", "configs/cifar100_resnet32_b.py"],
-  "Whose cloud model, with initial weights.",
-)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "Per pass.", lower_bound=0.5)
 _CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
-_PROCESSES = flags.DEFINE_integer("processes", 2, "Which the clients share.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
+METHOD = "inference.GRPCInferenceService/ModelInfer"
+
+
+class Case(NamedTuple):
+  """max_batch: of the server, 1 for no batching. images: per request."""
+
+  max_batch: int
+  images: int
+
+
+class Network(NamedTuple):
+  """Whose cloud model, with initial weights. seconds: of a pass, in which many batches end."""
+
+  config: str
+  seconds: int
+  cases: tuple[Case, ...]
+
+
+NETWORKS = (
+  Network("fashion_mnist", 5, (Case(BATCH, 1), Case(BATCH, 8), Case(1, 1))),
+  Network("cifar100_resnet32_b", 30, (Case(BATCH, 1), Case(1, 1))),
+)
 
 
 class Load(NamedTuple):
-  """One pass: images per second, latencies in seconds, CPU seconds of server and clients."""
+  """One pass: images per second; seconds of each request; CPU seconds of the server per image."""
 
   rate: float
   latencies: np.ndarray
@@ -95,9 +113,24 @@ def bare_rate(model: CloudModel, images: np.ndarray, seconds: float) -> float:
   return count / (time.perf_counter() - begun)
 
 
+class Server(NamedTuple):
+  """A cloud tier that runs."""
+
+  grpc: str
+  http: str
+  process: psutil.Process
+
+  def counts(self) -> dict[str, float]:
+    """What it tells Prometheus of itself: images answered, requests refused."""
+    with urllib.request.urlopen(f"{self.http}/metrics") as answer:
+      lines = answer.read().decode().splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("cloud_")]
+    return {name: float(value) for name, value in pairs}
+
+
 @contextlib.contextmanager
-def server(workdir: Path, max_batch: int) -> Iterator[tuple[str, psutil.Process]]:
-  """The cloud tier as a user starts it: gRPC's address, and the process."""
+def server(workdir: Path, max_batch: int) -> Iterator[Server]:
+  """The cloud tier as a user starts it."""
   arguments = [f"--workdir={workdir}", f"--max_batch={max_batch}", "--http_port=0", "--grpc_port=0"]
   process = subprocess.Popen(
     [sys.executable, "-m", "meanet_jax.runtime.cloud", *arguments],
@@ -109,170 +142,151 @@ def server(workdir: Path, max_batch: int) -> Iterator[tuple[str, psutil.Process]
     assert process.stdout is not None
     found = None
     for line in process.stdout:
-      found = re.search(r"cloud tier ready: .* grpc://(\S+)", line)
+      found = re.search(r"cloud tier ready: (\S+) and grpc://(\S+)", line)
       if found:
         break
     assert found, "the server did not start"
-    yield found[1], psutil.Process(process.pid)
+    yield Server(found[2], found[1], psutil.Process(process.pid))
   finally:
     process.terminate()
     process.wait()
     process.stdout.close()
 
 
-def client_process(
-  address: str, images: np.ndarray, clients: int, seconds: float, start: Any, pipe: Any
-) -> None:
-  """Some of the clients: each asks again once it is answered. Sends what `load` adds up."""
-  asyncio.run(_clients(address, images, clients, seconds, start, pipe))
+def message(images: np.ndarray) -> bytes:
+  """A request as a device sends it (`runtime/messages.py`), in gRPC's frame."""
+  request = protocol.ModelInferRequest(model_name=MODEL, id="1")
+  request.inputs.add(name=IMAGE, datatype="UINT8", shape=images.shape)
+  request.raw_input_contents.append(images.tobytes())
+  for name in (CLASS, PROBABILITY):
+    request.outputs.add(name=name)
+  body = request.SerializeToString()
+  return b"\0" + len(body).to_bytes(4, "big") + body
 
 
-async def _clients(
-  address: str, images: np.ndarray, clients: int, seconds: float, start: Any, pipe: Any
-) -> None:
-  import tritonclient.grpc.aio as triton  # Only here: the other processes do not ask.
+def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Load:
+  """One pass of all clients, every request with the same `images`.
 
-  async def client(number: int) -> list[tuple[float, float]]:
-    image = images[number : number + 1]
-    tensor = triton.InferInput("image", image.shape, "UINT8")
-    tensor.set_data_from_numpy(image)
-    answered = []
-    own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
-    async with triton.InferenceServerClient(address, channel_args=own) as asked:
-      await asked.infer("cloud", [tensor])  # connects
-      ready.release()
-      await begin.wait()
-      while time.perf_counter() < deadline:
-        sent = time.perf_counter()
-        await asked.infer("cloud", [tensor])
-        answered.append((time.perf_counter(), time.perf_counter() - sent))
-    return answered
-
-  ready, begin, deadline = asyncio.Semaphore(0), asyncio.Event(), 0.0
-  tasks = [asyncio.create_task(client(number)) for number in range(clients)]
-  for _ in tasks:
-    await ready.acquire()
-  await asyncio.to_thread(start.wait)
-  before = resource.getrusage(resource.RUSAGE_SELF)
-  begun = time.perf_counter()
-  deadline = begun + seconds
-  begin.set()
-  answers = [answer for answered in await asyncio.gather(*tasks) for answer in answered]
-  after = resource.getrusage(resource.RUSAGE_SELF)
-  cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-  pipe.send((begun, [at for at, _ in answers], [took for _, took in answers], cpu))
-
-
-def load(address: str, process: psutil.Process, images: np.ndarray, context: Any) -> Load:
-  """One pass of all clients."""
-  shares = [len(part) for part in np.array_split(range(_CLIENTS.value), _PROCESSES.value)]
-  start = context.Barrier(len(shares) + 1)
-  pipes, workers = [], []
-  for share in shares:
-    ours, theirs = context.Pipe(duplex=False)
-    arguments = (address, images, share, _SECONDS.value, start, theirs)
-    worker = context.Process(target=client_process, args=arguments)
-    worker.start()
-    pipes.append(ours)
-    workers.append(worker)
-  start.wait()
-  before = sum(process.cpu_times()[:2])
-  told = [pipe.recv() for pipe in pipes]
-  server_cpu = sum(process.cpu_times()[:2]) - before
-  for worker in workers:
-    worker.join()
-  begun = min(begun for begun, *_ in told)  # perf_counter is one clock for all processes
-  ended = max(max(at) for _, at, _, _ in told)
-  latencies = np.concatenate([took for _, _, took, _ in told])
-  cpu = sum(cpu for *_, cpu in told)
-  return Load(len(latencies) / (ended - begun), latencies, server_cpu, cpu)
+  h2load does not look into answers. gRPC's errors are answers without an image, which the server's
+  own counts would show.
+  """
+  body, log = directory / "request", directory / "answers"
+  body.write_bytes(message(images))
+  log.unlink(missing_ok=True)
+  before, cpu = asked.counts(), sum(asked.process.cpu_times()[:2])
+  clients = psutil.Popen(
+    [
+      "h2load",
+      f"--clients={_CLIENTS.value}",
+      f"--duration={seconds}",
+      "--warm-up-time=2",
+      f"--data={body}",
+      f"--log-file={log}",
+      "--header=content-type: application/grpc",
+      "--header=te: trailers",
+      f"http://{asked.grpc}/{METHOD}",
+    ],
+    stdout=subprocess.DEVNULL,
+  )
+  _, _, usage = os.wait4(clients.pid, 0)
+  cpu = sum(asked.process.cpu_times()[:2]) - cpu
+  after = asked.counts()
+  rows = np.loadtxt(log, dtype=np.int64, ndmin=2)  # begun [us], HTTP status, took [us]
+  answered = after["cloud_images_total"] - before["cloud_images_total"]
+  assert (rows[:, 1] == 200).all()
+  assert answered >= len(rows) * len(images), "answers without images"
+  assert not [name for name in after if name.startswith("cloud_refused_total") and after[name]]
+  return Load(
+    len(rows) * len(images) / seconds,
+    rows[:, 2] / 1e6,
+    cpu / answered,
+    (usage.ru_utime + usage.ru_stime) / answered,
+  )
 
 
-def measure(path: str, context: Any) -> list[str]:
+def measure(network: Network, directory: Path) -> list[str]:
   """A network's lines of the table."""
-  with tempfile.TemporaryDirectory() as directory:
-    workdir = Path(directory) / "run"
-    config = resolve(runpy.run_path(str(ROOT / path))["get_config"]())
-    untrained_run(config, workdir)
-    images = noise(config, max(*SIZES, _CLIENTS.value))
-    model = CloudModel(read_run(workdir, print), SIZES[-1])
-    with server(workdir, BATCH) as batched, server(workdir, 1) as single:
-      bare: dict[int, list[float]] = {size: [] for size in SIZES}
-      loads: dict[str, list[Load]] = {"batched": [], "single": []}
-      for _ in range(_ROUNDS.value):
-        for size in SIZES:
-          bare[size].append(bare_rate(model, images[:size], _SECONDS.value / len(SIZES)))
-        loads["batched"].append(load(*batched, images, context))
-        loads["single"].append(load(*single, images, context))
-        print(json.dumps({name: [round(one.rate) for one in of] for name, of in loads.items()}))
-    rates = {size: statistics.median(of) for size, of in bare.items()}
-    best = max(rates, key=rates.__getitem__)
-    macs = cloud_macs(config)
-    return [
-      line(Path(path).stem, macs, best, rates, name, loads[name], bare[best]) for name in loads
-    ]
+  config = resolve(runpy.run_path(str(ROOT / f"configs/{network.config}.py"))["get_config"]())
+  workdir = directory / network.config
+  untrained_run(config, workdir)
+  images = noise(config, max(SIZES))
+  model = CloudModel(read_run(workdir, print), SIZES[-1])
+  bare: dict[int, list[float]] = {size: [] for size in SIZES}
+  loads: dict[Case, list[Load]] = {case: [] for case in network.cases}
+  with contextlib.ExitStack() as stack:
+    servers = {
+      max_batch: stack.enter_context(server(workdir, max_batch))
+      for max_batch in dict.fromkeys(case.max_batch for case in network.cases)
+    }
+    for _ in range(_ROUNDS.value):
+      for size in SIZES:
+        bare[size].append(bare_rate(model, images[:size], network.seconds / len(SIZES)))
+      for case, passes in loads.items():
+        passes.append(
+          load(servers[case.max_batch], images[: case.images], network.seconds, directory)
+        )
+      print(json.dumps([round(passes[-1].rate, 1) for passes in loads.values()]), flush=True)
+  rates = {size: statistics.median(of) for size, of in bare.items()}
+  best = max(rates, key=rates.__getitem__)
+  start = (
+    f"| `{network.config}` | {block_macs(build(config), config).cloud / 1e6:.0f} | "
+    f"{rates[best]:.0f} ({best}) | {rates[1]:.0f} |"
+  )
+  return [f"{start} {line(case, passes, bare[best])}" for case, passes in loads.items()]
 
 
-def cloud_macs(config: Config) -> float:
-  """Million multiply-accumulates per image."""
-  return block_macs(build(config), config).cloud / 1e6
-
-
-def line(
-  name: str,
-  macs: float,
-  best: int,
-  rates: dict[int, float],
-  how: str,
-  passes: list[Load],
-  bare: list[float],
-) -> str:
-  """A row: medians over passes; latencies over all answers of all passes."""
+def line(case: Case, passes: list[Load], bare: list[float]) -> str:
+  """The end of a row: medians over passes; latencies over all answers of all passes."""
   ratios = [one.rate / rate for one, rate in zip(passes, bare, strict=True)]
-  rate = statistics.median(one.rate for one in passes)
+  rate, server_cpu, client_cpu = (
+    statistics.median(values)
+    for values in zip(*((one.rate, one.server_cpu, one.client_cpu) for one in passes), strict=True)
+  )
   p50, p99 = np.percentile(np.concatenate([one.latencies for one in passes]), [50, 99]) * 1e3
-  images = sum(len(one.latencies) for one in passes)
-  server_ms = 1e3 * sum(one.server_cpu for one in passes) / images
-  client_ms = 1e3 * sum(one.client_cpu for one in passes) / images
-  batches = f"at most {BATCH}" if how == "batched" else "1 (none)"
+  batches = "1 (none)" if case.max_batch == 1 else f"at most {case.max_batch}"
   return (
-    f"| `{name}` | {macs:.0f} | {rates[best]:.0f} ({best}) | {rates[1]:.0f} | {batches} | "
-    f"{rate:.0f} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) | "
-    f"{p50:.0f} | {p99:.0f} | {server_ms:.2f} | {client_ms:.2f} |"
+    f"{batches} | {case.images} | {rate:.0f} | "
+    f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) | "
+    f"{p50:.0f} | {p99:.0f} | {server_cpu * 1e3:.2f} | {client_cpu * 1e3:.2f} |"
   )
 
 
 def main() -> None:
   """Measures and writes the page."""
-  context = multiprocessing.get_context("spawn")
-  rows = [row for path in _CONFIGS.value for row in measure(path, context)]
+  try:
+    told = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True)
+  except FileNotFoundError as error:
+    raise UserError("h2load is not installed; accepted: apt install nghttp2-client") from error
+  with tempfile.TemporaryDirectory() as directory:
+    rows = [row for network in NETWORKS for row in measure(network, Path(directory))]
   about = environment()
   packages = about["packages"] | {
-    name: importlib.metadata.version(name) for name in ("kserve", "grpcio", "tritonclient")
+    name: importlib.metadata.version(name) for name in ("kserve", "grpcio")
   }
   versions = ", ".join(f"{name} {version}" for name, version in packages.items())
   lines = [
     "# The cloud tier under load",
     "",
-    f"{_CLIENTS.value} clients over gRPC on loopback, one image per request, each asking again as "
-    f"soon as it is answered, in {_PROCESSES.value} processes beside the server; medians of "
-    f"{_ROUNDS.value} rounds of {_SECONDS.value:g} s each, everything in turn. "
-    "Made by `python benchmarks/cloud_load.py`.",
+    f"{_CLIENTS.value} clients (h2load) over gRPC on loopback, each asking again as soon as it is "
+    f"answered, beside the server; medians of {_ROUNDS.value} rounds of "
+    f"{' and '.join(f'{network.seconds} s' for network in NETWORKS)} for the two networks, "
+    "everything in turn. Made by `python benchmarks/cloud_load.py`.",
     "",
     "| cloud model, initial weights | MMAC / image | bare model [images/s] (best batch) "
-    "| bare, batch 1 | server's batches | server [images/s] | server / bare (range of rounds) "
-    "| p50 [ms] | p99 [ms] | server CPU [ms/image] | clients CPU [ms/image] |",
-    "|---" * 11 + "|",
+    "| bare, batch 1 | server's batches | images / request | server [images/s] "
+    "| server / bare (range of rounds) | p50 [ms] | p99 [ms] | server CPU [ms/image] "
+    "| clients CPU [ms/image] |",
+    "|---" * 12 + "|",
     *rows,
     "",
     "The target is 0.8 of the bare model. The bare model has all cores to itself and is fed from "
-    "memory; server and clients share them. So the ratio can at best be what the clients and the "
-    "protocol leave: CPU time per image is listed for both.",
+    "memory; server and clients share them. So the ratio can at best be what the protocol and the "
+    "clients leave: CPU time per image is listed for both.",
     "",
     f"Hardware: {about['devices'][0]}, {os.cpu_count()} cores; {about['platform']}.",
     f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
     f"script makes about {os.cpu_count()}; more than that is other programs on the same cores.",
-    f"Versions: Python {about['python']}, {versions}.",
+    f"Versions: Python {about['python']}, {versions}, {told.stdout.strip()}.",
   ]
   write_text(ROOT / _OUTPUT.value, "\n".join(lines) + "\n")
 
