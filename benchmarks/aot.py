@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from benchmarks.hbm_traffic import hbm_traffic
 from benchmarks.plain_resnet18 import lower_plain_step
 from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
@@ -81,16 +80,16 @@ def batch_size(work: Work) -> int:
 
 
 class Counted(NamedTuple):
-  """traffic: bytes between a chip and its memory."""
+  """accessed: bytes by the compiler's count, of one chip."""
 
   step: StepCost
-  traffic: int
+  accessed: float
 
 
 def count(work: Work) -> Counted:
   """Compiles and counts."""
   compiled = compile_work(work)
-  return Counted(cost(compiled), hbm_traffic(compiled.as_text()))
+  return Counted(cost(compiled), compiled.cost_analysis()["bytes accessed"])
 
 
 def compile_work(work: Work) -> jax.stages.Compiled:
@@ -186,11 +185,9 @@ def works() -> list[Work]:
   return list(dict.fromkeys([*first, *half, *edges, *rest]))
 
 
-def per_image(work: Work, counted: Counted) -> tuple[float, float]:
-  """Flops and bytes."""
-  step = counted.step
-  chips = len(open_slice(work.slice)[1])
-  return chips * step.flops / batch_size(work), chips * step.bytes / batch_size(work)
+def per_image(work: Work, of_one_chip: float) -> float:
+  """Flops or bytes per image, from those of a step of one chip."""
+  return len(open_slice(work.slice)[1]) * of_one_chip / batch_size(work)
 
 
 def stage_rows(counted: dict[Work, Counted]) -> list[str]:
@@ -206,7 +203,7 @@ def stage_rows(counted: dict[Work, Counted]) -> list[str]:
       lines.append(f"{start} not compiled | | | | | |")
       continue
     step, (chip, devices) = counted[work].step, open_slice(work.slice)
-    flops, moved = per_image(work, counted[work])
+    flops, moved = (per_image(work, total) for total in (step.flops, step.bytes))
     limits = roofline(chip, len(devices), flops, moved)
     lines.append(
       f"{start} {flops / 1e9:.3f} | {moved / 1e6:.1f} | "
@@ -216,15 +213,14 @@ def stage_rows(counted: dict[Work, Counted]) -> list[str]:
   return lines
 
 
-def megabytes(counted: dict[Work, Counted], work: Work) -> float | None:
-  """MB per image by the compiler's count, of what has been compiled."""
-  return per_image(work, counted[work])[1] / 1e6 if work in counted else None
-
-
 def traffic(counted: dict[Work, Counted], work: Work) -> float | None:
   """MB per image between chips and their memory, of what has been compiled."""
-  chips = len(open_slice(work.slice)[1])
-  return chips * counted[work].traffic / batch_size(work) / 1e6 if work in counted else None
+  return per_image(work, counted[work].step.bytes) / 1e6 if work in counted else None
+
+
+def accessed(counted: dict[Work, Counted], work: Work) -> float | None:
+  """MB per image by the compiler's count, of what has been compiled."""
+  return per_image(work, counted[work].accessed) / 1e6 if work in counted else None
 
 
 def compared(title: str, parts: list[float | None], ours: float | None) -> str:
@@ -238,22 +234,23 @@ def compared(title: str, parts: list[float | None], ours: float | None) -> str:
 
 def page(counted: dict[Work, Counted]) -> str:
   """Markdown of all that has been compiled."""
-  get = functools.partial(megabytes, counted)
+  counts = (("memory", traffic), ("the compiler's count", accessed))
   plain = [
     compared(
       f"`{name}` | {dtype} | {what}",
       [moved(counted, Work(RESNET18, name, "plain", dtype))],
       moved(counted, Work(RESNET18, name, "main", dtype)),
     )
-    for what, moved in (("memory", traffic), ("the compiler's count", megabytes))
+    for what, moved in counts
     for name, dtype in ((SLICES[0], "float32"), (SLICES[1], "float32"), (SLICES[0], "bfloat16"))
   ]
   edge = [
     compared(
-      f"`{config}` | `{name}`",
-      [get(Work(config, name, "features")), get(Work(config, name, "own_blocks"))],
-      get(Work(config, name, "edge")),
+      f"`{config}` | `{name}` | {what}",
+      [moved(counted, Work(config, name, part)) for part in ("features", "own_blocks")],
+      moved(counted, Work(config, name, "edge")),
     )
+    for what, moved in counts
     for config in CONFIGS
     for name in (SLICES if config == RESNET18 else SLICES[:1])
   ]
@@ -264,11 +261,12 @@ def page(counted: dict[Work, Counted]) -> str:
       "# The paper's configurations on TPU slices",
       "",
       "Every stage's mapped training step, compiled for a slice by the TPU's own compiler and "
-      "counted; nothing was run. Made by `python -m benchmarks.aot`. Flops and bytes are the "
-      "compiler's count of one chip's program. Bytes are all that its operations read and write, "
-      "what passes through on-chip memory included, so the memory limit is on the low side. The "
-      f"arithmetic limit is {chip.flops_per_second / 1e12:.0f} Tflop/s a chip in bfloat16, which "
-      "float32 convolutions reach as well at JAX's default precision; the memory limit is "
+      "counted; nothing was run. Made by `python -m benchmarks.aot`. Flops are the compiler's "
+      "count of one chip's program; bytes are what it moves between a chip and its memory: a fused "
+      "operation reads an operand once, of a set that images are gathered from only those images, "
+      "and what stays in on-chip memory is free (`meanet_jax/cost/traffic.py`). The arithmetic "
+      f"limit is {chip.flops_per_second / 1e12:.0f} Tflop/s a chip in bfloat16, which float32 "
+      "convolutions reach as well at JAX's default precision; the memory limit is "
       f"{chip.bytes_per_second / 1e9:.0f} GB/s ({chip.source}). What crosses chips is in neither. "
       "Float32 and batch sizes as configured; batch sizes are of all chips.",
       "",
@@ -277,10 +275,10 @@ def page(counted: dict[Work, Counted]) -> str:
       "## Against a ResNet-18 written the ordinary way",
       "",
       "`benchmarks/plain_resnet18.py`: Flax's own modules, the same batch, augmentation, batch "
-      "norm over all chips and SGD. MB per image, between chips and their memory (a fused "
-      "operation reads an operand once; `benchmarks/hbm_traffic.py`) and by the compiler's count, "
-      "which takes a value once for each instruction that reads it: our step reports the "
-      "gradient's norm, computed where the optimiser's update reads the gradient anyway.",
+      "norm over all chips and SGD. MB per image, between chips and their memory as above, and by "
+      "the compiler's count, which takes a value once for each instruction that reads it, fused or "
+      "not: our step reports the gradient's norm, computed where the optimiser's update reads the "
+      "gradient anyway.",
       "",
       "| slice | dtype | what | our main stage | plain | ours / plain |",
       "|---|---|---|---|---|---|",
@@ -289,10 +287,10 @@ def page(counted: dict[Work, Counted]) -> str:
       "## The edge stage against its parts",
       "",
       "Compiled alone: the main block's forward pass, which writes its features, and the step of "
-      "adaptive and extension block, which reads them. MB per image:",
+      "adaptive and extension block, which reads them. MB per image, counted in the same two ways:",
       "",
-      "| configuration | slice | edge stage | forward(main) | own blocks | edge / (sum) |",
-      "|---|---|---|---|---|---|",
+      "| configuration | slice | what | edge stage | forward(main) | own blocks | edge / (sum) |",
+      "|---|---|---|---|---|---|---|",
       *edge,
       "",
       f"jax {here['jax']}, jaxlib {here['jaxlib']}, flax {here['flax']}, "
@@ -308,12 +306,12 @@ def main(argv: list[str]) -> None:
   path = Path(KEPT.value)
   path.parent.mkdir(parents=True, exist_ok=True)
   kept = json.loads(path.read_text()) if path.exists() else []
-  counted = {Work(*work): Counted(StepCost(**step), moved) for work, step, moved in kept}
+  counted = {Work(*work): Counted(StepCost(**step), read) for work, step, read in kept}
   for work in works():
     if work not in counted:
       print(" ".join(work), flush=True)
       counted[work] = count(work)
-      rows = [(work, dataclasses.asdict(step), t) for work, (step, t) in counted.items()]
+      rows = [(work, dataclasses.asdict(step), read) for work, (step, read) in counted.items()]
       write_text(path, json.dumps(rows))
     write_text(Path(__file__).with_suffix(".md"), page(counted))
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from meanet_jax.config_dict import resolve
+from meanet_jax.cost.traffic import hbm_traffic
 from meanet_jax.data.store import StoredImages
 from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
 from meanet_jax.models.variables import abstract_variables
@@ -64,7 +65,7 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
   return {
     "members": members,
     "flops": cost["flops"],
-    "bytes": cost["bytes accessed"],
+    "bytes": hbm_traffic(compiled.as_text()),
     "temporaries": memory.temp_size_in_bytes,
   }
 
@@ -81,7 +82,8 @@ def report_tpu(results: Path) -> list[str]:
     "## ResNet-32 on a TPU, compiled ahead of time",
     "",
     f"Stage main of CIFAR-100 (batch 128), members with seeds of their own on one of the "
-    f"devices of {TOPOLOGY}; as XLA's cost analysis counts it. Made by "
+    f"devices of {TOPOLOGY}. Flops as XLA's cost analysis counts them; bytes between the chip and "
+    "its memory, read off the compiled program (`meanet_jax/cost/traffic.py`). Made by "
     "`python -m benchmarks.grid_tpu`. Nothing ran on a TPU.",
     "",
     "| batching | members | Gflop a member | GB moved a member | temporaries a member [MB] | "

@@ -60,7 +60,8 @@ class StagePlan:
     does not fit), and what the chip has.
   missing_bytes, largest_batch_size: where it does not fit: how much too much it asks for, and the
     largest global batch that fits (None: not even one image per chip and micro-batch).
-  flops_per_image, bytes_per_image: by the compiler's count; None where it does not fit.
+  flops_per_image, bytes_per_image: by the compiler's count, and between chips and their memory
+    (`cost/traffic.py`); None where it does not fit.
   compute_limit, memory_limit, images_per_second: the roofline, in images per second of the slice.
   bound: `compute` or `memory`, the lower limit.
   """

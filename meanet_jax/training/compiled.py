@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config import Config
+from meanet_jax.cost.traffic import hbm_traffic
 from meanet_jax.data.batches import BLOCK, Batch, left_for_device
 from meanet_jax.data.sizes import TrainingImages
 from meanet_jax.data.store import StoredImages
@@ -33,14 +34,14 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-  """What one step of one chip takes, by the compiler's count.
+  """What one step of one chip takes.
 
-  flops, bytes: floating-point operations, and bytes that its operations read and write.
-  memory: bytes of the chip's memory that are taken at its peak.
+  flops: floating-point operations, by the compiler's count. bytes: read from and written to the
+  chip's memory (`cost/traffic.py`). memory: bytes of it that are taken at its peak.
   """
 
   flops: float
-  bytes: float
+  bytes: int
   memory: int
 
 
@@ -128,7 +129,7 @@ def cost(compiled: jax.stages.Compiled) -> StepCost:
     + memory.temp_size_in_bytes
     + memory.generated_code_size_in_bytes
   )
-  return StepCost(counted["flops"], counted["bytes accessed"], taken)
+  return StepCost(counted["flops"], hbm_traffic(compiled.as_text()), taken)
 
 
 def largest_fitting(
