@@ -71,20 +71,29 @@ def hbm_traffic(program: str) -> int:
     program: optimised HLO as text, layouts included (`compiled.as_text()`). A loop counts as often
       as it is known to run, or as the one constant that its condition has says, or else once; of
       a conditional the dearest branch counts.
+
+  Raises:
+    ValueError: an instruction that is written in another way.
   """
   computations, entry = _parse(program)
   return _Traffic(computations).of(entry)
 
 
 def _parse(program: str) -> tuple[dict[str, _Computation], str]:
+  """The computations by name, and the entry's name."""
   computations: dict[str, dict[str, _Instruction]] = {}
   entry = ""
-  current: dict[str, _Instruction] = {}
+  current: dict[str, _Instruction] | None = None
   for line in program.splitlines():
     if opened := _COMPUTATION.match(line):
       current = computations[opened[2]] = {}
       entry = opened[2] if opened[1] else entry
-    elif found := _INSTRUCTION.match(line):
+    elif line.startswith("}"):
+      current = None
+    elif current is not None:
+      found = _INSTRUCTION.match(line)
+      if not found:  # left out, it would make the sum too small without a word
+        raise ValueError(f"an HLO instruction that is not understood: {line.strip()[:200]}")
       root, name, shape, operation, operands, rest = found.groups()
       named = operation not in ("parameter", "constant")
       names = re.findall(r"%([\w.-]+)", operands) if named else (operands,)

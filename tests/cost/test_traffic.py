@@ -125,3 +125,8 @@ def test_loops_count_as_often_as_they_run_and_the_dearest_branch(text, limit, tr
   negated = 2 * 256 * 4
   program = LOOP.replace("TRIPS", text).replace("LIMIT", limit)
   assert hbm_traffic(program) == trips * negated + negated
+
+
+def test_nothing_is_left_out_in_silence():
+  with pytest.raises(ValueError, match="not understood: ROOT %sum is add"):
+    hbm_traffic(FUSED.replace("%sum = f32[2,128]{1,0:T(8)} add(", "%sum is add("))
