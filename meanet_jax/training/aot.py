@@ -137,9 +137,14 @@ def plan_stage(
 
   def attempt(size: int) -> tuple[bool, float]:
     try:
-      return True, compiled(size * unit).memory / usable
+      fits, taken = True, compiled(size * unit).memory
     except DoesNotFitError as error:
-      return False, error.asked / usable
+      fits, taken = False, error.asked
+    say(
+      f"stage {stage.name}: batch {size * unit} {'takes' if fits else 'asks for'} "
+      f"{taken / GIB:.2f} of {usable / GIB:.2f} GiB"
+    )
+    return fits, taken / usable
 
   largest = largest_fitting(attempt, batch_size // unit, asked / usable)
   return StagePlan(

@@ -23,7 +23,7 @@ from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step
 
-STRAIGHT_ATTEMPTS = 5
+STRAIGHT_ATTEMPTS = 8
 # libtpu 0.0.42's words; older ones said "Used 24.7G of 15.75G hbm".
 OUT_OF_MEMORY = re.compile(
   r"(?:total memory required.*?\(|Used )([\d.]+)([KMGT]?)\)? (?:exceeds available HBM \(|of )"
@@ -138,23 +138,33 @@ def largest_fitting(
   """The largest size that fits, given one that does not; None when not even 1 does.
 
   Args:
-    attempt: whether a size fits, and what share of the memory it asks for, which grows with the
-      size: as a rule along a line, so that four attempts do.
+    attempt: whether a size fits, and what share of the memory it asks for, which as a rule grows
+      along a line, so that four attempts do. Near the limit the compiler trades time for memory,
+      and the share stays below 1 for long.
     fails: a size that does not fit.
     share: of the memory that it asks for.
   """
   low, low_share, high, high_share = 0, 0.0, fails, share
+  streak = 0  # attempts in a row that ended alike, less one; negative where they did not fit
   attempts = 0
   while high - low > 1:
-    if attempts < STRAIGHT_ATTEMPTS:  # where the line through both ends meets the whole memory
+    if attempts < STRAIGHT_ATTEMPTS:
+      # Where the line through both ends meets the whole memory; further with every attempt that
+      # moved the same end, or the other end would stay where it is.
       size = int(low + (1 - low_share) * (high - low) / (high_share - low_share))
+      if streak > 0:
+        size = low + max(size - low, 1) * 2**streak
+      elif streak < 0:
+        size = high - max(high - size, 1) * 2**-streak
       size = min(max(size, low + 1), high - 1)
     else:
       size = (low + high) // 2
     fits, share = attempt(size)
     attempts += 1
     if fits:
+      streak = streak + 1 if low and streak >= 0 else 0
       low, low_share = size, share
     else:
+      streak = streak - 1 if high < fails and streak <= 0 else 0
       high, high_share = size, max(share, 1.0)
   return low or None
