@@ -141,7 +141,7 @@ def plan_stage(
     except DoesNotFitError as error:
       fits, taken = False, error.asked
     say(
-      f"stage {stage.name}: batch {size * unit} {'takes' if fits else 'asks for'} "
+      f"stage {stage.name}: batch {size * unit} {'fits' if fits else 'does not fit'}: "
       f"{taken / GIB:.2f} of {usable / GIB:.2f} GiB"
     )
     return fits, taken / usable

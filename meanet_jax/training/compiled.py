@@ -144,7 +144,7 @@ def largest_fitting(
     fails: a size that does not fit.
     share: of the memory that it asks for.
   """
-  low, low_share, high, high_share = 0, 0.0, fails, share
+  low, low_share, high, high_share = 0, 0.0, fails, max(share, 1.001)
   streak = 0  # attempts in a row that ended alike, less one; negative where they did not fit
   attempts = 0
   while high - low > 1:
@@ -163,8 +163,8 @@ def largest_fitting(
     attempts += 1
     if fits:
       streak = streak + 1 if low and streak >= 0 else 0
-      low, low_share = size, share
+      low, low_share = size, min(share, 1.0)  # counted after it was compiled, and rounded
     else:
       streak = streak - 1 if high < fails and streak <= 0 else 0
-      high, high_share = size, max(share, 1.0)
+      high, high_share = size, max(share, 1.001)
   return low or None

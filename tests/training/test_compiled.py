@@ -35,6 +35,11 @@ def test_memory_that_stays_below_the_limit_for_long(largest):
   assert len(tried) <= 8 + 11, tried
 
 
+def test_shares_that_contradict_what_was_compiled():
+  """15.80 of 15.75 GiB by the count of a program that compiled, and a message rounded to 15.75."""
+  assert largest_fitting(lambda size: (size <= 10, 1.003 if size <= 10 else 1.0), 1000, 1.0) == 10
+
+
 @given(st.lists(st.floats(0.001, 0.2), min_size=2, max_size=300), st.floats(0, 0.5))
 def test_the_largest_is_found_whatever_the_growth(steps, fixed):
   shares = [fixed + sum(steps[: size + 1]) for size in range(len(steps))]
