@@ -1,11 +1,12 @@
 """Bytes that a compiled program moves between a chip and its memory, read off its optimised HLO.
 
 XLA's own count ("bytes accessed") takes a value once for every instruction that reads it, also
-where several are fused and read it together, and takes what never leaves on-chip memory: for a
-ResNet on a TPU about three times what is moved. Here a fused operation reads each operand once and
-writes each result once, where they lie in the chip's memory; what is only sliced or gathered from
-counts for what is taken of it, as in XLA's `HloCostAnalysis::FusionParameterReadBytes`. Neither
-counts what the tiles of a layout are padded with.
+where several are fused and read it together, and takes what never leaves on-chip memory: for
+ResNets on a TPU three to thirty times what is moved (benchmarks/aot.md). Here a fused operation
+reads each operand once and writes each result once, where they lie in the chip's memory; what is
+only sliced or gathered from counts for what is taken of it, as in XLA's
+`HloCostAnalysis::FusionParameterReadBytes`. Neither counts what the tiles of a layout are padded
+with.
 """
 
 import math
