@@ -1,13 +1,11 @@
 """Early exit in a batch against every edge block on every image; writes benchmarks/early_exit.md.
 
-Command: python benchmarks/early_exit.py [--workdir runs/digits]
+Command: python -m benchmarks.early_exit [--workdir runs/digits]
 """
 
 import os
 import runpy
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax import cli
 from meanet_jax.config import Config
 from meanet_jax.config_dict import resolve
@@ -38,7 +37,7 @@ from meanet_jax.training.steps import make_forward
 ROOT = Path(__file__).parent.parent
 EDGE = Exits.MAIN | Exits.EXTENSION
 _WORKDIR = flags.DEFINE_string(
-  "workdir", "runs/digits", "A run of configs/digits.py; trained when there is none."
+  "workdir", DIGITS, "A run of configs/digits.py; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of everything, interleaved.", lower_bound=5)
 _PASSES = flags.DEFINE_integer("passes", 8, "The digits test split is repeated so many times.")
@@ -60,10 +59,7 @@ class Case(NamedTuple):
 
 def digits_case(workdir: str) -> Case:
   """The trained edge on its test split, at the share that the trained main block judges hard."""
-  if not RunDirectory(workdir).config_path.exists():
-    command = ["train.py", "--config=configs/digits.py", f"--workdir={Path(workdir).absolute()}"]
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-  run = RunDirectory.existing(workdir)
+  run = RunDirectory.existing(run_directory(workdir))
   config = run.config()
   model, dataset = build(config), load(config.dataset)
   return Case(
@@ -215,7 +211,7 @@ def main() -> None:
     "",
     "`EarlyExit.predict` against main, adaptive and extension block on every image followed by the "
     f"same rules, without a cloud: medians of {_RUNS.value} interleaved runs over all "
-    "images. Made by `python benchmarks/early_exit.py`.",
+    "images. Made by `python -m benchmarks.early_exit`.",
     "",
     "| network | images / batch | share s that needs the extension | t_main [µs/image] | "
     "t_ext [µs/image] | everything [images/s] | early exit [images/s] | speed-up (range of runs) | "

@@ -1,13 +1,11 @@
 """Early exit per image on a device's runtime; writes benchmarks/edge_latency.md.
 
-Command: python benchmarks/edge_latency.py [--workdir runs/digits] [--workdir runs/another]
+Command: python -m benchmarks.edge_latency [--workdir runs/digits] [--workdir runs/another]
 """
 
 import os
 import runpy
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax import cli
 from meanet_jax.config_dict import resolve
 from meanet_jax.export.pipeline import Options, export
@@ -34,13 +33,13 @@ from meanet_jax.routing.policies import (
   takes_extension,
 )
 from meanet_jax.routing.scores import Scores
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import environment, write_text
 from meanet_jax.runtime.edge import EdgeClassifier
 
 ROOT = Path(__file__).parent.parent
 _read_options = cli.define_read_flags()
 _WORKDIRS = flags.DEFINE_multi_string(
-  "workdir", ["runs/digits"], "A run, on its test split; runs/digits is made when it is missing."
+  "workdir", [DIGITS], "A run, on its test split; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 15, "Timed passes of everything, in turn.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 100, "Made-up images for ResNet-32, each on its own.")
@@ -58,13 +57,7 @@ class Case(NamedTuple):
 
 def run_case(workdir: str) -> Case:
   """A trained edge at the operating point of its evaluation, on its test split."""
-  if workdir == "runs/digits" and not (ROOT / workdir / "eval/summary.json").exists():
-    for command in (
-      ["train.py", "--config=configs/digits.py", f"--workdir={workdir}"],
-      ["eval.py", f"--workdir={workdir}"],
-    ):
-      subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-  source = from_run(RunDirectory(workdir).path, print, _read_options())
+  source = from_run(run_directory(workdir), print, _read_options())
   assert source.dataset is not None
   name = f"`{source.config.dataset.name}`, trained"
   return Case(name, source, source.dataset.test.images, source.policy, source.thresholds)
@@ -194,7 +187,7 @@ def main() -> None:
     "",
     "`EdgeClassifier` on float32 exports, LiteRT with one thread, batch 1, image by image: medians "
     f"of {_RUNS.value} interleaved passes over all images, in microseconds per image. Made by "
-    "`python benchmarks/edge_latency.py`.",
+    "`python -m benchmarks.edge_latency`.",
     "",
     "| network | images | share s that needs the extension | t_main | t_ext | both always | "
     "early exit | speed-up (range of passes) | allowed | reached / allowed | JAX, both always | "
