@@ -1,5 +1,6 @@
 """A grid on several devices, and in several processes: real ones, through train.py."""
 
+import signal
 from pathlib import Path
 
 from meanet_jax.runs.directory import read_json
@@ -35,6 +36,23 @@ def test_members_are_shared_out_over_the_devices_of_all_processes(alone, axes, t
   assert (first.status, second.status) == (0, 0), (first.error, second.error)
   assert "best by validation" in first.out
   assert (second.out, first.error, second.error) == ("", "", "")
+  check(grid, alone)
+
+
+def test_stopped_and_killed_processes_of_a_grid_go_on(alone, axes, tmp_path):
+  grid, kept, flag = tmp_path / "grid", tmp_path / "kept", f"--grid={';'.join(axes)}"
+  stopped = Pair(grid, kept, flag)
+  stopped.wait_for("stage edge")
+  for process in stopped.processes:
+    process.send_signal(signal.SIGTERM)
+  first, _ = stopped.end()
+  assert first.status == 143, first.error
+  killed = Pair(grid, kept, flag)
+  killed.wait_for("stage cloud")
+  killed.processes[1].kill()
+  assert killed.end()[0].status not in (0, -signal.SIGKILL)
+  assert read_json(grid / "grid.json").get("best") is None
+  assert [ended.status for ended in Pair(grid, kept, flag).end()] == [0, 0]
   check(grid, alone)
 
 
