@@ -1,8 +1,6 @@
 """From command line to function call: flags, one-line errors, exit status."""
 
 import contextlib
-import os
-import select
 import signal
 import sys
 import threading
@@ -18,6 +16,7 @@ from meanet_jax.config_dict import check_field_name, resolve, resolve_grid
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
+from meanet_jax.stdout import checked_stdout
 
 
 def run(main: Callable[..., None], *arguments: str) -> None:
@@ -103,24 +102,12 @@ def _guarded(main: Callable[[], None]) -> None:
     logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     _silence_closed_loops()
   try:
-    main()
-    sys.stdout.flush()
-  except BrokenPipeError:
-    if not _unread(sys.stdout.fileno()):
-      raise
-    # The interpreter flushes once more at its end, and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + signal.SIGPIPE)
+    with checked_stdout():
+      main()
   except UserError as error:
     _fail(error, error.status)
   except KeyboardInterrupt:
-    _fail("interrupted; the same command goes on from the last checkpoint", 130)
-
-
-def _unread(pipe: int) -> bool:
-  polled = select.poll()
-  polled.register(pipe, 0)  # errors are always told
-  return any(events & select.POLLERR for _, events in polled.poll(0))
+    _fail("interrupted", 130)
 
 
 def _silence_closed_loops() -> None:

@@ -20,6 +20,14 @@ class TrainingStoppedError(UserError):
   everywhere = True
 
 
+class StreamStoppedError(UserError):
+  """A signal while images are answered. The command ends with status 128 and its number."""
+
+  def __init__(self, message: str, number: int):
+    super().__init__(message)
+    self.status = 128 + number
+
+
 class TrainingDivergedError(UserError):
   """Numbers that are not finite. The command ends with status 1; earlier checkpoints stay."""
 

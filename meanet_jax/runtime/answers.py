@@ -106,7 +106,7 @@ class Output:
   """
 
   def __init__(self, path: str):
-    self._path, self._length = path, 0
+    self._path = path
     try:
       flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
       self._file = os.fdopen(os.dup(1) if path == "-" else os.open(path, flags, 0o666), "wb", 0)
@@ -131,18 +131,18 @@ class Output:
       UserError: it cannot be written.
     """
     data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    written = 0
     try:
-      written = 0
       while written < len(data):
         written += self._file.write(data[written:]) or 0
     except OSError as error:
-      self._cut()
+      if written:
+        self._cut(written)
       raise self._error(error) from error
-    self._length += len(data)
 
-  def _cut(self) -> None:
+  def _cut(self, length: int) -> None:
     with contextlib.suppress(OSError):  # no regular file
-      self._file.truncate(self._length)
+      self._file.truncate(self._file.tell() - length)
 
   def _error(self, error: OSError) -> UserError:
     return UserError(

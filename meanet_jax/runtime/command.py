@@ -1,16 +1,19 @@
 """`python -m meanet_jax.runtime.edge`: images in, answers out, a cloud asked where there is one."""
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from meanet_jax.errors import UserError
+from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.routing.audit import Agreement, Audit
 from meanet_jax.runtime.answers import (
   EXIT_NAMES,
@@ -27,9 +30,24 @@ from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, ma
 from meanet_jax.runtime.manifest import Manifest, read_manifest
 from meanet_jax.runtime.protocol import classes_digest
 from meanet_jax.runtime.steering import Steering, Wishes
+from meanet_jax.runtime.stopping import stop_on_signals
 from meanet_jax.runtime.stream import Stream
+from meanet_jax.stdout import checked_stdout
 
 _STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
+_RANGES = {
+  "threads": (1, 128),  # LiteRT dies of ten thousand
+  "window": (1, 10_000),
+  "attempts": (1, 1000),
+  "deadline_ms": (1e-3, 1e7),
+  "check_seconds": (1e-3, 1e4),
+  "target_offload": (0, 1),
+  "max_bytes_per_image": (0, 1e12),
+  "max_energy_mj": (0, 1e12),
+  "bandit": (0, 1),
+  "audit": (0, 1),
+  "audit_floor": (0, 1),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,8 +59,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
   """Answers the images; the exit status."""
+  if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")
+  # Pillow's of large images: what it does not refuse is read.
+  warnings.filterwarnings("ignore", module=r"PIL\.")
   try:
-    _classify(_parse(arguments))
+    with checked_stdout():
+      _classify(_parse(arguments))
   except UserError as error:
     _say(f"error: {error}")
     return error.status
@@ -57,6 +80,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     prog="python -m meanet_jax.runtime.edge",
     description="Classifies images with an exported edge, and sends complex ones to a cloud.",
     formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    allow_abbrev=False,
   )
   add = parser.add_argument
   add("--model", required=True, help="what python -m meanet_jax.export wrote")
@@ -84,19 +108,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
   add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
   add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
-  add("--audit_floor", type=float, default=0.9, help="of agreement, below which to warn")
+  add("--audit_floor", type=float, metavar="SHARE", help="of agreement, to warn below (0.9)")
   given = parser.parse_args(arguments)
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
     raise UserError(
       f"{sum(ways)} of image files, --images and --dataset given; accepted: one of them"
     )
-  for name in ("threads", "window", "attempts"):
-    if getattr(given, name) < 1:
-      raise UserError(f"--{name} is {getattr(given, name)}; accepted: at least 1")
-  for name in ("deadline_ms", "check_seconds"):
-    if not 0 < getattr(given, name) < 1e7:
-      raise UserError(f"--{name} is {getattr(given, name):g}; accepted: above 0")
+  for name, (low, high) in _RANGES.items():
+    value = getattr(given, name)
+    if value is not None and not low <= value <= high:  # also refuses NaN
+      raise UserError(f"--{name} is {value:g}; accepted: {low:g} to {high:g}")
+  if given.dataset is None and given.data_dir is not None:
+    raise UserError("--data_dir without --dataset; accepted: with --dataset NAME")
+  if given.audit is None and given.audit_floor is not None:
+    raise UserError("--audit_floor without --audit; accepted: with --audit SHARE")
+  paths = [os.path.realpath(path) for path in (given.output, given.summary) if path is not None]
+  if len(set(paths)) < len(paths):
+    raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
   if given.cloud is None:
     for name in ("ca_file", "token_file", *_STEERING):
       if getattr(given, name) is not None:
@@ -125,23 +154,32 @@ def _classify(given: argparse.Namespace) -> None:
       else:
         print(describe(answer, manifest), flush=True)
 
-    def readable() -> Iterator[Item]:
+    def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
       for item in images.items:
-        if item.error is not None and images.size == 1:
-          raise UserError(item.error)
         if item.error is not None:
           summary.unreadable += 1
-          _say(f"warning: {item.error}")
           if output is not None:
             output.write(error_line(item))
+          if images.size == 1:
+            raise UserError(item.error)
+          _say(f"warning: {item.error}")
         yield item
+        if stopped():
+          return
 
     begun = time.perf_counter()
-    Stream(classifier, give, offloader, steering).run(readable())
+    with stop_on_signals() as stopped:
+      Stream(classifier, give, offloader, steering).run(readable(stopped))
     figures = summary.figures(manifest, time.perf_counter() - begun)
     if steering is not None:
       figures |= steering.figures()
   _conclude(given, figures)
+  if found := stopped():
+    raise StreamStoppedError(
+      f"stopped by {found.name} after {figures['images']} of {images.size} images; "
+      "every one that was begun has its answer",
+      found,
+    )
 
 
 def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
@@ -186,7 +224,8 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
 def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
   if all(getattr(given, name) is None for name in _STEERING):
     return None
-  audit = None if given.audit is None else Audit(given.audit, given.audit_floor)
+  floor = 0.9 if given.audit_floor is None else given.audit_floor
+  audit = None if given.audit is None else Audit(given.audit, floor)
   wishes = Wishes(
     given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
   )
@@ -194,7 +233,7 @@ def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int)
   def alarm(found: Agreement) -> None:
     _say(
       f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
-      f"below {given.audit_floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
+      f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
     )
 
   return Steering(manifest, wishes, message_bytes, alarm)
@@ -218,7 +257,7 @@ def describe(given: Given, manifest: Manifest) -> str:
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:
-  if not figures["images"]:
+  if figures["unreadable"] and not figures["images"]:
     raise UserError(f"none of {figures['unreadable']} files could be read; accepted: image files")
   if given.output is not None or figures["images"] + figures["unreadable"] > 1:
     # Beside answers for a program, stdout is not for people.

@@ -39,6 +39,8 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
   if channels not in _MODES:
     raise UserError(f"the network takes {channels} channels; accepted from image files: 1 or 3")
   pillow()
+  if Path(path).exists() and not Path(path).is_file():
+    raise UserError(f"image {path} cannot be read: it is no regular file; accepted: an image file")
   try:
     with Image.open(path) as file:
       if file.mode.startswith(_DEEP):
@@ -47,7 +49,9 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
           f"accepted: 8 bits, for {height}x{width} {_MODES[channels]}"
         )
       image = ImageOps.exif_transpose(file).convert(_MODES[channels])
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+  except UserError:
+    raise
+  except Exception as error:  # decoders of damaged files raise whatever they stumble over
     raise UserError(f"image {path} cannot be read: {error}; accepted: an image file") from error
   if image.size != (width, height):
     image = image.resize((width, height), Image.Resampling.BILINEAR)

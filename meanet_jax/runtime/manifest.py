@@ -105,7 +105,7 @@ def read_manifest(directory: str | Path) -> Manifest:
     )
   try:
     return _parse(source)
-  except (KeyError, TypeError, ValueError, AttributeError) as error:
+  except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
     what = f"no field {error}" if isinstance(error, KeyError) else str(error)
     raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
 
@@ -162,6 +162,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     raise ValueError(
       f"image_shape is {list(manifest.image_shape)} and batch_size {manifest.batch_size}"
     )
+  for name in ("main", "extension"):
+    manifest.files[EDGE].signatures[name]  # a KeyError names it
   missing = missing_thresholds(manifest.policy, manifest.thresholds)
   if missing:
     raise ValueError(f"thresholds.{missing[0]} is null, and the policy compares with it")
@@ -193,11 +195,20 @@ def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Set
     accepted = (int, float) if isinstance(default, float) else type(default)
     if field.name not in source or not isinstance(value, accepted) or isinstance(value, bool):
       raise ValueError(f"{name}.{field.name} is {source.get(field.name)!r}")
+  for field, hint in typing.get_type_hints(kind, include_extras=True).items():
+    value = getattr(settings, field)
+    for bounds in getattr(hint, "__metadata__", ()):
+      for number in value if isinstance(value, tuple) else (value,):
+        if not bounds.low <= number <= bounds.high or number == float("inf"):
+          raise ValueError(f"{name}.{field} is {value!r}")
   return settings
 
 
 def _file(entry: Mapping[str, Any]) -> File:
   signatures = {name: Signature(**values) for name, values in entry["signatures"].items()}
+  for name, signature in signatures.items():
+    if not all(isinstance(x, int) and x >= 0 for x in (signature.macs, signature.bytes)):
+      raise ValueError(f"signature {name} is {signature}")
   return File(str(entry["sha256"]), int(entry["bytes"]), signatures)
 
 

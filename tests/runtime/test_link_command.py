@@ -142,7 +142,7 @@ sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {st
     (["a.png", "--cloud", "grpc://h:1", "--encoding", "gif"], "--encoding is 'gif'; accepted: raw"),
     (["a.png", "--cloud", "grpc://h:1", "--encoding", "jpeg:0"], "--encoding is 'jpeg:0'"),
     (["a.png", "--cloud", "grpc://h:1", "--encoding", "png:9"], "--encoding is 'png:9'"),
-    (["a.png", "--cloud", "grpc://h:1", "--window", "0"], "--window is 0; accepted: at least 1"),
+    (["a.png", "--cloud", "grpc://h:1", "--window", "0"], "--window is 0; accepted: 1 to 10000"),
     (["a.png", "--deadline_ms", "0"], "--deadline_ms is 0; accepted: above 0"),
     (["a.png", "--deadline_ms", "nan"], "--deadline_ms is nan; accepted: above 0"),
     (["a.png", "--attempts", "0"], "--attempts is 0; accepted: at least 1"),
