@@ -107,8 +107,8 @@ class Seat:
     if not self.takes(round):
       return
     with self._marking(step):
-      self.log.add(step, sums)
-      if self.saves(round) or step % self.member.config.logging.every_steps == 0:
+      self.log.add(step, sums, step % self.member.config.logging.every_steps == 0)
+      if self.saves(round):
         self.log.flush()
 
   def save(self, round: int, state: TrainState, accuracy: float) -> None:

@@ -108,11 +108,10 @@ def train_stage(
     with reporter.progress(f"stage {stage.name}", total, begin) as advance:
       for number, batch in enumerate(ahead(batches.stream(begin, total)), begin + 1):
         state, sums = mapped(state, store, batch, key)
-        log.add(number, sums)
+        log.add(number, sums, number % logging.every_steps == 0)
         last, due = number == total, number == total or number % per_checkpoint == 0
-        if due or number % logging.every_steps == 0:
-          log.flush()  # refuses a loss that is not finite before it is saved
         if due:
+          log.flush()  # refuses a loss that is not finite before it is saved
           accuracy = validate(state)
           files.metrics(number, log.epoch(number), {"validation_accuracy": accuracy})
           save(number, NO_SUMS, accuracy)

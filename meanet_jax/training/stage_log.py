@@ -29,7 +29,7 @@ class StageLog:
   ):
     self._stage, self._steps_per_epoch = stage, steps_per_epoch
     self._files, self._schedule = files, schedule
-    self._pending: tuple[int, dict[str, Any]] | None = None
+    self._pending: tuple[int, dict[str, Any], bool] | None = None
     self._step = 0
     begun = {name: float(value) for name, value in sums.items()}
     self._sums: dict[str, float] = begun if begun["examples"] else {}
@@ -45,14 +45,19 @@ class StageLog:
     """Epochs that so many steps are."""
     return step / self._steps_per_epoch
 
-  def add(self, step: int, sums: dict[str, Any]) -> None:
+  def add(self, step: int, sums: dict[str, Any], ends_line: bool) -> None:
     """Takes the sums of a step that was dispatched, and fetches those of the step before it.
+
+    Args:
+      step: its number.
+      sums: on the devices, which may not have computed them yet.
+      ends_line: whether a line is written once they are fetched.
 
     Raises:
       TrainingDivergedError: those of the step before are not finite.
     """
     self._fetch()
-    self._pending = (step, sums)
+    self._pending = (step, sums, ends_line)
 
   def sums(self) -> dict[str, Any]:
     """The sums since the last line, for a checkpoint between two lines."""
@@ -62,10 +67,17 @@ class StageLog:
     return {name: np.asarray(self._sums[name], np.float64) for name in SUMS}
 
   def flush(self) -> None:
-    """Writes the means since the last line, and how long its steps took."""
+    """Fetches what is there, and writes it where no line has been written of it.
+
+    Raises:
+      TrainingDivergedError: the newest step's sums are not finite.
+    """
     self._fetch()
-    if not self._sums:
-      return
+    if self._sums:
+      self._write()
+
+  def _write(self) -> None:
+    """The means since the last line, and how long its steps took."""
     values = {
       "loss": self._sums["loss"] / self._sums["examples"],
       "accuracy": self._sums["correct"] / self._sums["count"],
@@ -85,7 +97,7 @@ class StageLog:
   def _fetch(self) -> None:
     if self._pending is None:
       return
-    step, sums = self._pending
+    step, sums, ends_line = self._pending
     self._pending = None
     values = {name: float(value) for name, value in jax.device_get(sums).items()}
     for name, what in (("loss", "loss"), ("gradient_norm", "gradient's norm")):
@@ -97,6 +109,8 @@ class StageLog:
     self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
     self._sums["gradient_norm"] = norm
     self._step = step
+    if ends_line:
+      self._write()
 
 
 def diverged(stage: str, step: int, found: str) -> TrainingDivergedError:
