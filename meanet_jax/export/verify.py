@@ -20,7 +20,8 @@ from meanet_jax.routing.classes import is_hard
 from meanet_jax.routing.policies import CLOUD, Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import Scores, uncertainty
 from meanet_jax.runtime import manifest as manifests
-from meanet_jax.runtime.edge import Answer, EdgeClassifier
+from meanet_jax.runtime.decisions import Answer
+from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 

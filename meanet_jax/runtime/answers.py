@@ -11,7 +11,7 @@ from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
 from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
 from meanet_jax.routing.scores import uncertainty
-from meanet_jax.runtime.edge import Answer
+from meanet_jax.runtime.decisions import Answer
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.manifest import EDGE, Manifest
 from meanet_jax.runtime.replies import Fallback, Reply

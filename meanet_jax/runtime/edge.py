@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -27,46 +27,12 @@ from meanet_jax.routing.policies import (
 )
 from meanet_jax.routing.scores import Scores
 from meanet_jax.runtime import manifest as manifests
+from meanet_jax.runtime.decisions import Answer, Decided, Moves
 
 # A signature: arrays by name to arrays by name.
 Run = Callable[..., dict[str, np.ndarray]]
 # A raw image [h, w, c] to its class, in original class numbers.
 Cloud = Callable[[np.ndarray], int]
-
-
-class Answer(NamedTuple):
-  """What became of one image.
-
-  prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
-  `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
-  it has the edge's answer all the same. scores: of the exit at which the edge answers (or would
-  have, for an image that went to the cloud), NumPy scalars. main, extension: of both exits; None
-  for an extension that did not run. hard_probability: main's probability mass on hard classes.
-  seconds: from taking the image (or its batch) up to its answer.
-  """
-
-  prediction: int
-  exit: int
-  complex: bool
-  scores: Scores
-  main: Scores
-  extension: Scores | None
-  hard_probability: np.float32
-  seconds: float
-
-
-class Decided(NamedTuple):
-  """What the edge makes of one image before anybody else is asked.
-
-  answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the
-  extension, which the edge's own answer needs, has not run because the policy sends the image to
-  the cloud before. image: uint8 [h, w, c]. features: the main block's, without the batch's axis.
-  """
-
-  answer: Answer
-  spared: bool
-  image: np.ndarray
-  features: np.ndarray
 
 
 class EdgeClassifier:
@@ -143,18 +109,18 @@ class EdgeClassifier:
     for start in range(0, len(images), self._batch_size):
       begun = time.perf_counter()
       batch = images[start : start + self._batch_size]
-      decided = self._decide(batch, self._thresholds, self._cloud is not None)
+      decided = self._decide(batch, None, self._cloud is not None)
       answers += [self._settled(one, begun) for one in decided]
     return answers
 
   def decide(
-    self, images: np.ndarray, *, thresholds: Thresholds | None = None, spare: bool = True
+    self, images: np.ndarray, *, moves: Moves | None = None, spare: bool = True
   ) -> list[Decided]:
     """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
 
     Args:
       images: uint8 [n, h, w, c], at most a batch of edge.json.
-      thresholds: for these images, instead of the classifier's own.
+      moves: asked for thresholds, image by image, instead of the classifier's own.
       spare: whether an image that goes to the cloud before its extension has run never runs it;
         `answer_alone` runs it then, should the cloud not answer.
 
@@ -164,7 +130,7 @@ class EdgeClassifier:
     self._check_images(images)
     if len(images) > self._batch_size:
       raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
-    return self._decide(images, self._thresholds if thresholds is None else thresholds, spare)
+    return self._decide(images, moves, spare)
 
   def answer_alone(self, decided: Decided) -> Answer:
     """The edge's own answer, for which the extension runs now if it was spared."""
@@ -217,7 +183,7 @@ class EdgeClassifier:
       yield self._padded(batch), len(batch)
 
   def _decide(
-    self, images: UInt8[np.ndarray, "n h w c"], thresholds: Thresholds, spare: bool
+    self, images: UInt8[np.ndarray, "n h w c"], moves: Moves | None, spare: bool
   ) -> list[Decided]:
     begun = time.perf_counter()
     batch = self._padded(images)
@@ -228,12 +194,17 @@ class EdgeClassifier:
       outputs["hard_probability"],
       outputs["features"],
     )
-    ran, spared = [], []
+    # What the rule `edge` says of an image is not known before its extension has run.
+    known_early = self._policy.offload_rule != "edge"
+    limits, ran, spared = [], [], []
     for row in rows:
-      hard = judged_hard(self._policy, mains[row], masses[row], self._is_hard, thresholds.hard)
-      early = hard & offloads_early(self._policy, thresholds, mains[row]) if spare else np.False_
-      ran.append(hard & ~early)
-      spared.append(early)
+      limits.append(self._limits(moves))
+      hard = judged_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
+      early = offloads_early(self._policy, limits[row], mains[row])
+      spared.append(hard & early if spare else np.False_)
+      ran.append(hard & ~spared[row])
+      if moves is not None and known_early:
+        moves.decided(row, bool(early), bool(ran[row]))
     extensions = mains  # the rules look at no value of an extension that did not run
     if True in ran or not self._skip:
       extensions = _scores(self._extension(image=batch, features=features), rows)
@@ -241,12 +212,20 @@ class EdgeClassifier:
     for row in rows:
       main, extension = mains[row], extensions[row]
       at_extension = takes_extension(self._policy, main, extension, ran[row])
-      complex = offloads_late(self._policy, thresholds, main, extension, at_extension)
+      if not known_early:
+        limits[row] = self._limits(moves)
+      complex = offloads_late(self._policy, limits[row], main, extension, at_extension)
+      if moves is not None and not known_early:
+        moves.decided(row, bool(complex), bool(ran[row]))
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, main, seen, masses[row], seconds)
       decided.append(Decided(answer, bool(spared[row]), images[row], features[row]))
     return decided
+
+  def _limits(self, moves: Moves | None) -> Thresholds:
+    moved = None if moves is None else moves.thresholds()
+    return self._thresholds if moved is None else moved
 
   def _settled(self, decided: Decided, begun: float) -> Answer:
     """The final answer where the cloud is a function, or is not there at all."""

@@ -17,7 +17,6 @@ from meanet_jax.routing import budget as budgets
 from meanet_jax.routing.levels import NOTHING_SENT, image_level, level_of, thresholds_at
 from meanet_jax.routing.policies import EXTENSION, Thresholds
 from meanet_jax.runtime.answers import Given
-from meanet_jax.runtime.edge import Answer
 from meanet_jax.runtime.manifest import EDGE, Manifest
 
 ARMS = 11  # of the bandit, evenly over all levels
@@ -101,7 +100,7 @@ class Steering:
     self._audited, self._looked, self._alarmed = audits.Audited(), 0, False
 
   def thresholds(self) -> Thresholds | None:
-    """For the next images; None leaves the export's."""
+    """For the next image; None leaves the export's."""
     if self._spending:
       level = budgets.strictest(*self._spending.values())
     elif self._bandit is not None:
@@ -118,18 +117,18 @@ class Steering:
       float(manifest.thresholds.hard),
     )
 
-  def audits(self, number: int, answer: Answer) -> bool:
+  def audits(self, number: int, complex: bool) -> bool:
     """Whether an image of which the edge is sure is sent all the same."""
     audit = self._wishes.audit
-    if audit is None or answer.complex:
+    if audit is None or complex:
       return False
     return audits.is_audited(audit, self._seed, number)
 
-  def decided(self, number: int, answer: Answer, sent: bool) -> None:
-    """Told of every image that could have been sent."""
+  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Told of every image that could have been sent, and whether its extension ran."""
     if not self._spending and self._bandit is None:
       return
-    cost = Cost(sent, self._message_bytes if sent else 0.0, answer.extension is not None)
+    cost = Cost(sent, self._message_bytes if sent else 0.0, ran_extension)
     self._expected[number] = cost, self._arm
     for name, kept in self._kept.items():
       self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))

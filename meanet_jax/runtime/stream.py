@@ -12,7 +12,8 @@ import numpy as np
 
 from meanet_jax.routing.policies import Thresholds
 from meanet_jax.runtime.answers import Audited, Given
-from meanet_jax.runtime.edge import Answer, Decided, EdgeClassifier
+from meanet_jax.runtime.decisions import Decided
+from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.replies import NOT_ASKED, Reply
 
@@ -42,20 +43,39 @@ class Steers(Protocol):
   """What moves thresholds while the stream runs."""
 
   def thresholds(self) -> Thresholds | None:
-    """For the next images; None for the export's."""
+    """For the next image; None for the export's."""
     ...
 
-  def audits(self, number: int, answer: Answer) -> bool:
+  def audits(self, number: int, complex: bool) -> bool:
     """Whether an image is sent as well that the edge is sure of."""
     ...
 
-  def decided(self, number: int, answer: Answer, sent: bool) -> None:
+  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
     """Told of every image that could have been sent, before it is."""
     ...
 
   def learn(self, given: Given) -> None:
     """Told of every final answer."""
     ...
+
+
+class _Turns:
+  """Steers a batch image by image, each by what became of those before it."""
+
+  def __init__(self, steering: Steers, batch: list[Item], reachable: bool):
+    self._steering, self._batch, self._reachable = steering, batch, reachable
+    self.audits = [False] * len(batch)
+
+  def thresholds(self) -> Thresholds | None:
+    """See `Moves`."""
+    return self._steering.thresholds()
+
+  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """See `Moves`."""
+    if self._reachable:
+      number = self._batch[row].number
+      self.audits[row] = self._steering.audits(number, complex)
+      self._steering.decided(number, complex or self.audits[row], ran_extension)
 
 
 class _Waiting(NamedTuple):
@@ -99,15 +119,12 @@ class Stream:
     begun = time.perf_counter()
     reachable = self._offloader is not None and self._offloader.ready()
     steering = self._steering
-    thresholds = None if steering is None else steering.thresholds()
+    turns = None if steering is None else _Turns(steering, batch, reachable)
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
-    decided = self._edge.decide(images, thresholds=thresholds, spare=reachable)
-    for item, one in zip(batch, decided, strict=True):
-      audit = steering is not None and reachable and steering.audits(item.number, one.answer)
-      send = reachable and (one.answer.complex or audit)
-      if steering is not None and reachable:
-        steering.decided(item.number, one.answer, send)
-      if send:
+    decided = self._edge.decide(images, moves=turns, spare=reachable)
+    for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
+      audit = turns is not None and turns.audits[row]
+      if reachable and (one.answer.complex or audit):
         self._send(_Waiting(item, one, audit, begun))
       else:
         reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None

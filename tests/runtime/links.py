@@ -9,7 +9,8 @@ import numpy as np
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runtime.answers import Given
 from meanet_jax.runtime.connection import Address, Expected
-from meanet_jax.runtime.edge import Answer, EdgeClassifier
+from meanet_jax.runtime.decisions import Answer
+from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.encoding import Encoding
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.offload import Offloader, Patience

@@ -213,9 +213,9 @@ def test_a_corrupted_file(exported, tmp_path, place):
 
 def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
   directory = changed(exported, tmp_path / "bad")
-  cloud = json.loads((exported / "edge.json").read_text())["files"]["cloud.tflite"]
+  own = json.loads((exported / "edge.json").read_text())["files"]["edge.tflite"]
   for data in (b"not a model at all", (exported / "cloud.tflite").read_bytes()):
-    entry = cloud | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    entry = own | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (directory / "edge.tflite").write_bytes(data)
     source = json.loads((exported / "edge.json").read_text())
     source["files"]["edge.tflite"] = entry

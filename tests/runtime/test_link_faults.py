@@ -7,7 +7,7 @@ import pytest
 
 from meanet_jax.routing.policies import CLOUD
 from meanet_jax.runtime.connection import Address
-from meanet_jax.runtime.edge import Answer
+from meanet_jax.runtime.decisions import Answer
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.offload import Patience
 from meanet_jax.runtime.replies import Fallback

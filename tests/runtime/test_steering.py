@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.errors import UserError
+from meanet_jax.export.pipeline import Options, export
 from meanet_jax.routing.audit import Audit, is_audited
 from meanet_jax.routing.budget import Budget, guaranteed_excess
 from meanet_jax.routing.policies import Policy, Thresholds
@@ -54,6 +55,22 @@ def test_a_share_is_kept(server, exported, edge, manifest, images):
   figures = steering.figures()["budgets"]["target_offload"]
   assert figures["mean"] == pytest.approx(np.mean(sent))
   assert figures["images"] == COUNT
+
+
+def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest, images, tmp_path):
+  """Thresholds move within a batch too: else it would be spent at one go."""
+  export(source, tmp_path, Options(batch_size=64), lambda _: None)
+  for policy in (Policy(), Policy(offload_rule="edge")):
+    limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
+    edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
+    moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
+    steering = Steering(moved, Wishes(target_offload=0.1), 124, no_alarm)
+    ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), steering)
+    sent = np.asarray([given.reply is not None for given in ran.by_number()])
+    excess = guaranteed_excess(Budget(0.1), COUNT)
+    assert 0.1 - excess <= np.mean(sent) <= 0.1 + excess
+    windows = np.lib.stride_tricks.sliding_window_view(sent[COUNT // 3 :], COUNT // 3)
+    assert np.abs(windows.mean(axis=-1) - 0.1).max() <= 0.02
 
 
 def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, images):

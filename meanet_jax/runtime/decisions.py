@@ -1,0 +1,56 @@
+"""What the edge makes of an image, and what may move its thresholds meanwhile."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.scores import Scores
+
+
+class Answer(NamedTuple):
+  """What became of one image.
+
+  prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
+  `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
+  it has the edge's answer all the same. scores: of the exit at which the edge answers (or would
+  have, for an image that went to the cloud), NumPy scalars. main, extension: of both exits; None
+  for an extension that did not run. hard_probability: main's probability mass on hard classes.
+  seconds: from taking the image (or its batch) up to its answer.
+  """
+
+  prediction: int
+  exit: int
+  complex: bool
+  scores: Scores
+  main: Scores
+  extension: Scores | None
+  hard_probability: np.float32
+  seconds: float
+
+
+class Decided(NamedTuple):
+  """What the edge makes of one image before anybody else is asked.
+
+  answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the
+  extension, which the edge's own answer needs, has not run because the policy sends the image to
+  the cloud before. image: uint8 [h, w, c]. features: the main block's, without the batch's axis.
+  """
+
+  answer: Answer
+  spared: bool
+  image: np.ndarray
+  features: np.ndarray
+
+
+@runtime_checkable
+class Moves(Protocol):
+  """Thresholds that may move from one image of a batch to the next."""
+
+  def thresholds(self) -> Thresholds | None:
+    """For the next image; None for the classifier's own."""
+    ...
+
+  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """Told of each image of the batch in turn, before the thresholds of the next are asked for."""
+    ...
