@@ -216,7 +216,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
   patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
   offloader = Offloader(address, expected, given.window, patience)
   if away is not None:
-    _say(f"warning: {address} cannot be reached ({away}); the edge answers until it can")
+    _say(f"warning: {address} {away}; the edge answers until it can")
     offloader.rest()
   return offloader
 

@@ -4,6 +4,7 @@ A server that cannot be reached may come back, so it is no error of whoever star
 wrong token, certificate, model or class is (`check`).
 """
 
+import ipaddress
 import socket
 import ssl
 import urllib.parse
@@ -35,6 +36,8 @@ _REFUSED = {
   grpc.StatusCode.UNIMPLEMENTED: "does not speak the Open Inference Protocol",
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
+# What gRPC says of servers that speak something else.
+_NO_GRPC = ("http1.x server", "missing selected ALPN")
 
 
 class Address(NamedTuple):
@@ -49,6 +52,16 @@ class Address(NamedTuple):
 
   def __str__(self) -> str:
     return f"{'grpcs' if self.tls else 'grpc'}://{self.target}"
+
+  @property
+  def host(self) -> str:
+    """Without the brackets of an IPv6 address."""
+    return self.target.rpartition(":")[0].strip("[]")
+
+  @property
+  def port(self) -> int:
+    """Of gRPC."""
+    return int(self.target.rpartition(":")[2])
 
   @property
   def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -72,24 +85,28 @@ def parse_address(url: str, ca_file: str | None = None, token_file: str | None =
     UserError: another URL, files that cannot be read or are empty, or that would be of no use; a
       token that would travel in the clear beyond this machine.
   """
-  parts = urllib.parse.urlsplit(url)
   try:
+    parts = urllib.parse.urlsplit(url)
     host, port = parts.hostname, parts.port
-  except ValueError:
-    host, port = None, None
-  rest = parts.path or parts.query or parts.fragment or parts.username
-  if parts.scheme not in ("grpc", "grpcs") or not host or not port or rest:
-    raise UserError(f"--cloud is {url!r}; accepted: grpc://HOST:PORT or grpcs://HOST:PORT")
+    rest = parts.path or parts.query or parts.fragment or parts.username
+    if parts.scheme not in ("grpc", "grpcs") or not host or not port or rest:
+      raise ValueError(url)
+  except ValueError as error:
+    raise UserError(
+      f"--cloud is {url!r}; accepted: grpc://HOST:PORT or grpcs://HOST:PORT"
+    ) from error
   tls = parts.scheme == "grpcs"
-  if ca_file and not tls:
+  if ca_file is not None and not tls:
     raise UserError(f"--ca_file with --cloud {url}; accepted: with grpcs://HOST:PORT")
-  token = _read(token_file, "token_file").decode("utf-8", "replace").strip() if token_file else None
-  if token is not None and not (token.isascii() and token.isprintable() and token):
-    raise UserError(f"--token_file {token_file} holds no token; accepted: one line of ASCII")
+  token = None
+  if token_file is not None:
+    token = _read(token_file, "token_file").decode("utf-8", "replace").strip()
+    if not (token.isascii() and token.isprintable() and token):
+      raise UserError(f"--token_file {token_file} holds no token; accepted: one line of ASCII")
   if token and not tls and not _is_loopback(host):
     raise UserError(f"--token_file with --cloud {url} would send it in the clear; accepted: grpcs")
   target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-  return Address(target, tls, _read(ca_file, "ca_file") if ca_file else None, token)
+  return Address(target, tls, None if ca_file is None else _read_roots(ca_file), token)
 
 
 class Connection:
@@ -97,11 +114,13 @@ class Connection:
 
   def __init__(self, address: Address):
     self._address = address
+    # Nothing for this machine goes by the proxy of `http_proxy`, which would see its token.
+    proxy = (("grpc.enable_http_proxy", 0),) if _is_loopback(address.host) else ()
     if address.tls:
       credentials = grpc.ssl_channel_credentials(address.roots)
-      self._channel = grpc.secure_channel(address.target, credentials, _OPTIONS)
+      self._channel = grpc.secure_channel(address.target, credentials, _OPTIONS + proxy)
     else:
-      self._channel = grpc.insecure_channel(address.target, _OPTIONS)
+      self._channel = grpc.insecure_channel(address.target, _OPTIONS + proxy)
     self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
   def infer(
@@ -137,7 +156,7 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
     timeout: seconds for each of the two.
 
   Returns:
-    None, or why the server cannot be asked at present.
+    None, or that the server cannot be asked at present, and why.
 
   Raises:
     UserError: the server is there, and another than the one that edge.json goes with, or refuses
@@ -161,9 +180,16 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
       raise UserError(
         f"{address} {_REFUSED[code]}: {details}; accepted: {_advice(code)}"
       ) from error
+    if any(words in details for words in _NO_GRPC):
+      raise UserError(
+        f"{address} is no gRPC server: {details}; accepted: the server's gRPC port"
+      ) from error
     if address.tls:
       _check_certificate(address, timeout)
-    return f"{code.name.lower()}: {details}"
+    else:
+      _check_plain(address, timeout)
+    away = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return f"cannot {'be reached' if away else 'answer'} ({code.name.lower()}: {details})"
   finally:
     connection.close()
   return None
@@ -181,20 +207,9 @@ def _check_certificate(address: Address, timeout: float) -> None:
   Raises:
     UserError: naming what is wrong with it.
   """
-  host, _, port = address.target.rpartition(":")
-  host = host.strip("[]")
-  roots = address.roots.decode("ascii", "replace") if address.roots else None
+  roots = address.roots.decode("ascii") if address.roots else None
   try:
-    context = ssl.create_default_context(cadata=roots)
-  except (ssl.SSLError, ValueError) as error:
-    raise UserError(f"--ca_file holds no certificate: {error}; accepted: a PEM file") from error
-  context.set_alpn_protocols(["h2"])
-  try:
-    with (
-      socket.create_connection((host, int(port)), timeout) as plain,
-      context.wrap_socket(plain, server_hostname=host),
-    ):
-      return
+    _shake_hands(address, ssl.create_default_context(cadata=roots), timeout)
   except ssl.SSLCertVerificationError as error:
     raise UserError(
       f"{address}: its certificate is refused: {error.verify_message}; accepted: a valid one for "
@@ -207,6 +222,46 @@ def _check_certificate(address: Address, timeout: float) -> None:
     return
 
 
+def _check_plain(address: Address, timeout: float) -> None:
+  """Tells a server that speaks TLS, of which gRPC knows only that the connection broke.
+
+  Raises:
+    UserError: it does.
+  """
+  context = ssl.create_default_context()
+  context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+  try:
+    _shake_hands(address, context, timeout)
+  except OSError:
+    return
+  raise UserError(f"{address} speaks TLS; accepted: grpcs://HOST:PORT")
+
+
+def _shake_hands(address: Address, context: ssl.SSLContext, timeout: float) -> None:
+  context.set_alpn_protocols(["h2"])
+  with (
+    socket.create_connection((address.host, address.port), timeout) as plain,
+    context.wrap_socket(plain, server_hostname=address.host),
+  ):
+    return
+
+
+def _read_roots(path: str) -> bytes:
+  """Certificates to trust.
+
+  Raises:
+    UserError: a file that cannot be read, or holds none.
+  """
+  roots = _read(path, "ca_file")
+  try:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
+  except (ssl.SSLError, ValueError) as error:
+    raise UserError(
+      f"--ca_file {path} holds no certificate: {error}; accepted: a PEM file"
+    ) from error
+  return roots
+
+
 def _read(path: str, flag: str) -> bytes:
   try:
     return Path(path).read_bytes()
@@ -217,4 +272,7 @@ def _read(path: str, flag: str) -> bytes:
 
 
 def _is_loopback(host: str) -> bool:
-  return host in ("localhost", "::1") or host.startswith("127.")
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:  # a name
+    return host == "localhost"

@@ -38,11 +38,16 @@ class Patience(NamedTuple):
 _FALLBACKS = {
   grpc.StatusCode.DEADLINE_EXCEEDED: Fallback.LATE,
   grpc.StatusCode.UNAVAILABLE: Fallback.UNREACHABLE,
+  grpc.StatusCode.RESOURCE_EXHAUSTED: Fallback.FULL,
   # What a connection that breaks in the middle of an answer looks like.
   grpc.StatusCode.CANCELLED: Fallback.UNREACHABLE,
   grpc.StatusCode.INTERNAL: Fallback.UNREACHABLE,
   grpc.StatusCode.UNKNOWN: Fallback.UNREACHABLE,
 }
+_RETRIED = (Fallback.UNREACHABLE, Fallback.FULL)
+# pybreaker rests by the wall clock, which a device may set back by hours. Negative, it never does,
+# and the rest is kept here.
+_NO_REST = -1e9
 
 
 class _FailedError(Exception):
@@ -79,13 +84,13 @@ class Offloader(pybreaker.CircuitBreakerListener):
     self._connection = Connection(address)
     self._breaker = pybreaker.CircuitBreaker(
       fail_max=self._patience.failures,
-      reset_timeout=self._patience.rest,
+      reset_timeout=_NO_REST,
       throw_new_error_on_trip=False,
       listeners=[self],
     )
     self._retrying = tenacity.Retrying(
       retry=tenacity.retry_if_exception(
-        lambda error: isinstance(error, _FailedError) and error.fallback is Fallback.UNREACHABLE
+        lambda error: isinstance(error, _FailedError) and error.fallback in _RETRIED
       ),
       stop=tenacity.stop_after_attempt(self._patience.attempts)
       | tenacity.stop_before_delay(self._patience.deadline),
@@ -108,7 +113,12 @@ class Offloader(pybreaker.CircuitBreakerListener):
     """
     if self._breaker.current_state == pybreaker.STATE_CLOSED:
       return True
-    return not self._trying and time.monotonic() >= self._rested_at
+    return not self._trying and not self._rests()
+
+  def _rests(self) -> bool:
+    return (
+      self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._rested_at
+    )
 
   def rest(self) -> None:
     """Opens the circuit, as after failures: the cloud is known to be away."""
@@ -171,6 +181,8 @@ class Offloader(pybreaker.CircuitBreakerListener):
     encoded = time.perf_counter()
     answer = fallback = None
     try:
+      if self._rests():  # since this image was handed over
+        raise pybreaker.CircuitBreakerError
       with self._breaker.calling():
         deadline = begun + self._patience.deadline
         answer = self._retrying(self._attempt, request, number, deadline, traffic)

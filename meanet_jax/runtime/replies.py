@@ -14,14 +14,15 @@ class CloudAnswer(NamedTuple):
 class Fallback(enum.StrEnum):
   """Why the edge answers an image that is the cloud's.
 
-  late: no answer by the deadline. unreachable: no connection, or one that broke. refused: the
-  server answered with an error. wrong_shape: it answered with something else than was asked for.
-  wrong_classes: with a class that does not exist, or with a model of other classes. circuit_open:
-  it was not asked, because it failed several times in a row.
+  late: no answer by the deadline. unreachable: no connection, or one that broke. full: the server
+  has too much to do. refused: it answered with another error. wrong_shape: it answered with
+  something else than was asked for. wrong_classes: with a class that does not exist, or with a
+  model of other classes. circuit_open: it was not asked, because it failed several times in a row.
   """
 
   LATE = "late"
   UNREACHABLE = "unreachable"
+  FULL = "full"
   REFUSED = "refused"
   WRONG_SHAPE = "wrong_shape"
   WRONG_CLASSES = "wrong_classes"

@@ -35,6 +35,7 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     "right",
     "typed",  # numbers in fields instead of raw bytes
     "error",
+    "full",
     "invalid",
     "no_outputs",
     "two_answers",
@@ -75,6 +76,8 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
       time.sleep(self.slow)
     mode = self.mode
     if mode == "error":
+      context.abort(grpc.StatusCode.DATA_LOSS, "gone")
+    if mode == "full":
       context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
     if mode == "invalid":
       context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not that")

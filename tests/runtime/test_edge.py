@@ -251,6 +251,8 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"dataset": "digits"}, "edge.json is damaged: "),
     ({"dataset": {"name": "digits"}}, r"dataset\.image_shape is None"),
     ({"cost": {"radio": "5g"}}, r"cost\.radio is '5g', not one of wifi, lte, 3g"),
+    ({"batch_size": math.inf}, "cannot convert float infinity to integer"),
+    ({"cloud_macs": math.inf}, "cannot convert float infinity to integer"),
     ({"cost": {"radio": "wifi", "watts": 1}}, "unexpected keyword argument 'watts'"),
   ],
 )

@@ -47,9 +47,8 @@ def test_a_host_that_is_not_there_is_warned_of(model, folder, capsys, host):
 
 def test_the_port_of_rest_is_the_wrong_one(cloud_server, model, folder, capsys):
   url = f"grpc://127.0.0.1:{cloud_server.http_port}"
-  assert run("--model", model, "--cloud", url, "--check_seconds=5", folder / "00.png") == 0
-  (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith(f"warning: {url} cannot be reached (")
+  flags = ["--model", model, "--cloud", url, "--check_seconds=60", folder / "00.png"]
+  assert f"{url} is no gRPC server: " in one_line(capsys, *flags)
 
 
 def test_servers_that_are_another_or_refuse(server, model, folder, tmp_path, capsys):
@@ -87,7 +86,9 @@ def test_certificates(model, folder, tmp_path, capsys):
     (expired, expired.chain, "its certificate is refused: certificate has expired; accepted"),
     (good, other.chain, "its certificate is refused: "),
     (good, None, "its certificate is refused: "),
-    (good, b"no certificate", "--ca_file"),
+    (good, b"no certificate", f"--ca_file {ca} holds no certificate"),
+    (good, b"", f"--ca_file {ca} holds no certificate"),
+    (good, b"k\xe4se", f"--ca_file {ca} holds no certificate"),
   ):
     with oip_server(tls=(served.key, served.chain)) as server:
       flags = ["--model", model, "--cloud", f"grpcs://localhost:{server.port}", folder / "00.png"]
@@ -110,6 +111,22 @@ def test_certificates(model, folder, tmp_path, capsys):
     assert "does not speak TLS; accepted: grpc://HOST:PORT" in one_line(capsys, *flags)
 
 
+def test_a_server_that_speaks_tls_is_asked_for_by_another_url(model, folder, capsys):
+  made = make_certificate()
+  with oip_server(tls=(made.key, made.chain)) as server:
+    url = f"grpc://127.0.0.1:{server.port}"
+    flags = ["--model", model, "--cloud", url, "--check_seconds=60", folder / "00.png"]
+    assert f"{url} speaks TLS; accepted: grpcs://HOST:PORT" in one_line(capsys, *flags)
+
+
+def test_this_machine_is_not_asked_through_a_proxy(server, model, folder, capsys, monkeypatch):
+  for name in ("http_proxy", "grpc_proxy"):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+  flags = ["--model", model, "--cloud", f"grpc://127.0.0.1:{server.port}", folder / "00.png"]
+  assert run(*flags, "--check_seconds=60") == 0
+  assert "warning" not in capsys.readouterr().err
+
+
 def test_a_token_does_not_travel_in_the_clear(model, tmp_path, capsys):
   token = tmp_path / "token"
   token.write_text("secret")
@@ -117,6 +134,8 @@ def test_a_token_does_not_travel_in_the_clear(model, tmp_path, capsys):
     capsys, "--model", model, "a.png", "--cloud", "grpc://far.example:1", "--token_file", token
   )
   assert "--token_file with --cloud grpc://far.example:1 would send it in the clear" in line
+  flags = ["--cloud", "grpc://127.far.example:1", "--token_file", token]
+  assert "would send it in the clear" in one_line(capsys, "--model", model, "a.png", *flags)
   for text in ("", "two\nlines", "käse"):
     token.write_text(text)
     flags = ["--cloud", "grpc://127.0.0.1:1", "--token_file", token]

@@ -1,8 +1,10 @@
 """Networks that misbehave, through a proxy with real sockets: every image is answered, once."""
 
+import datetime
 import threading
 
 import numpy as np
+import pybreaker
 import pytest
 
 from meanet_jax.routing.policies import CLOUD
@@ -11,6 +13,7 @@ from meanet_jax.runtime.decisions import Answer
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.offload import Patience
 from meanet_jax.runtime.replies import Fallback
+from meanet_jax.runtime.stream import Stream
 from tests.runtime.certificates import make_certificate
 from tests.runtime.faulty_proxy import faulty_proxy
 from tests.runtime.links import Ran, offloader_to, sending, stream, untimed
@@ -145,8 +148,6 @@ def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images,
     def offloader_settle():
       running._settle_finished()
 
-    from meanet_jax.runtime.stream import Stream
-
     given, seen = [], []
     running = Stream(edge, given.append, offloader)
     try:
@@ -156,4 +157,40 @@ def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images,
     assert proxy.seen > seen[0][0] == 1
   assert sorted(one.item.number for one in given) == list(range(101))
   (last,) = [one for one in given if one.item.number == 100]
+  assert last.exit == CLOUD
+
+
+def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkeypatch):
+  back = datetime.timedelta()
+
+  class Clock:
+    @staticmethod
+    def now(zone):
+      return datetime.datetime.now(zone) - back
+
+  monkeypatch.setattr(pybreaker, "datetime", Clock)
+  edge = sending(exported, 1.0, images)
+  with oip_server() as server:
+    offloader = offloader_to(server.port, exported, patience=Patience(60.0, failures=1, rest=0.05))
+
+    def items():
+      nonlocal back
+      server.mode = "error"
+      yield from (Item(number, image) for number, image in enumerate(images[:20]))
+      while offloader.in_flight:
+        running._settle_next()
+      assert offloader.opened
+      back, server.mode = datetime.timedelta(hours=1), "right"
+      while not offloader.ready():
+        threading.Event().wait(0.01)
+      yield Item(20, images[20])
+
+    given = []
+    running = Stream(edge, given.append, offloader)
+    try:
+      running.run(items())
+    finally:
+      offloader.close()
+  assert sorted(one.item.number for one in given) == list(range(21))
+  (last,) = [one for one in given if one.item.number == 20]
   assert last.exit == CLOUD
