@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 import threading
 from collections import Counter
 
@@ -14,7 +15,9 @@ from meanet_jax.routing.policies import CLOUD, route
 from meanet_jax.runtime import command
 from meanet_jax.runtime.answers import Given, Output, to_line
 from meanet_jax.runtime.connection import Address
+from meanet_jax.runtime.encoding import Encoding
 from meanet_jax.runtime.inputs import Item
+from meanet_jax.runtime.messages import make_request
 from meanet_jax.runtime.offload import Patience
 from meanet_jax.runtime.stream import Stream
 from tests.runtime.certificates import make_certificate
@@ -39,14 +42,15 @@ def records(evaluated_run):
   return load_records(evaluated_run / "eval" / "records.npz", None).records
 
 
+@pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_the_pair_is_what_evaluation_said_image_for_image(
-  evaluated_run, source, exported, records, cloud_server, tmp_path
+  evaluated_run, source, exported, records, cloud_server, tmp_path, encoding
 ):
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
   status = command.main(
     [
       *("--model", str(exported), "--dataset", "digits", "--deadline_ms", "60000"),
-      *("--cloud", f"grpc://127.0.0.1:{cloud_server.grpc_port}", "--encoding", "png"),
+      *("--cloud", f"grpc://127.0.0.1:{cloud_server.grpc_port}", "--encoding", encoding),
       *("--output", str(output), "--summary", str(summary)),
     ]
   )
@@ -66,6 +70,16 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
   assert figures["fraction"] == pytest.approx(meanet["fraction"])
   for name in ("macs_edge", "macs_cloud", "bytes_up", "energy_mj", "latency_ms"):
     assert figures["cost_model"][name] == pytest.approx(meanet[name]), name
+  if encoding == "raw":
+    # The table counts pixels; a message has its names and numbers beside them.
+    shape = source.config.dataset.image_shape
+    pixels = math.prod(shape)
+    for line in lines:
+      message = make_request(line["id"], bytes(pixels), shape, Encoding()).ByteSize()
+      line["pixels"] = line["bytes_up"] - (message - pixels) if line["exit"] == "cloud" else 0
+      assert line["pixels"] == pixels * (line["exit"] == "cloud")
+    sent = sum(line["pixels"] for line in lines) / len(lines)
+    assert sent == pytest.approx(meanet["bytes_up"])
 
 
 def test_no_fault_loses_an_image_nor_answers_one_twice(
