@@ -1,0 +1,133 @@
+"""Times training steps on CPU under flags of XLA's compiler; writes cpu_flags.md.
+
+Command: python -m benchmarks.cpu_flags
+
+Flags are read when a process starts, so each has a process of its own, which compiles once and then
+measures whenever it is told to.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks.cpu_gradient import GRADIENTS, STEPS, Steps
+from meanet_jax.runs.directory import environment, write_text
+
+ROOT = Path(__file__).parent.parent
+REPEATS = flags.DEFINE_integer("rounds", 7, "Measurements of each kind, in turn.", lower_bound=5)
+_STEP = flags.DEFINE_string("step", None, "Internal: CONFIG:STAGE to measure in this process.")
+FLAGS = (
+  "",
+  "--xla_cpu_enable_fast_math=true",
+  "--xla_cpu_prefer_vector_width=512",
+  "--xla_cpu_multi_thread_eigen=false",
+  "--xla_cpu_enable_concurrency_optimized_scheduler=true",
+  "--xla_cpu_use_fusion_emitters=false",
+  "--xla_cpu_experimental_onednn_custom_call=true",
+  "--xla_cpu_experimental_xnn_graph_fusion_mode=XNN_GRAPH_FUSION_MODE_GREEDY",
+)
+MEASURED = ("fashion_mnist:cloud", "cifar100_resnet32_b:main", "cifar100_resnet32_b:edge")
+
+
+class Process:
+  """A process under a flag, with the kernel gradient that is used on CPU."""
+
+  def __init__(self, flag: str, step: str):
+    self._child = subprocess.Popen(
+      [sys.executable, "-m", "benchmarks.cpu_flags", f"--step={step}"],
+      cwd=ROOT,
+      env=os.environ | {"XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+    )
+    self.ready = self._read() is not None
+
+  def seconds(self) -> float:
+    """Of a step."""
+    assert self._child.stdin is not None
+    self._child.stdin.write("\n")
+    self._child.stdin.flush()
+    found = self._read()
+    assert found is not None
+    return float(found)
+
+  def end(self) -> None:
+    """Lets it go."""
+    self._child.communicate()
+
+  def _read(self) -> str | None:
+    assert self._child.stdout is not None
+    return self._child.stdout.readline() or None
+
+
+def measure(step: str) -> None:
+  """In a child: a line when it is ready, and seconds for every line that it is sent."""
+  name, stage = step.split(":")
+  (found,) = [s for n, s in STEPS if (n, s.name) == (name, stage)]
+  steps = Steps(name, found, GRADIENTS["ours"])
+  print("ready", flush=True)
+  for _ in sys.stdin:
+    print(steps.seconds(2), flush=True)
+
+
+def rows(step: str) -> list[str]:
+  """A line for each flag."""
+  processes = {flag: Process(flag, step) for flag in FLAGS}
+  times: dict[str, list[float]] = {flag: [] for flag, one in processes.items() if one.ready}
+  for _ in range(REPEATS.value):
+    for flag in times:
+      times[flag].append(processes[flag].seconds())
+  for one in processes.values():
+    one.end()
+  lines = []
+  for flag in FLAGS:
+    shown = f"`{flag}`" if flag else "none"
+    if flag not in times:
+      lines.append(f"| {shown} | the compiler refuses it | |")
+      continue
+    ratios = [a / b for a, b in zip(times[""], times[flag], strict=True)]
+    lines.append(
+      f"| {shown} | {1e3 * statistics.median(times[flag]):.1f} | "
+      f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+    )
+  return lines
+
+
+def main(_: list[str]) -> None:
+  """Measures and writes the page."""
+  if _STEP.value:
+    measure(_STEP.value)
+    return
+  lines = [
+    "# Flags of XLA's compiler on CPU",
+    "",
+    "Whole training steps on made-up images, with the kernel gradient of "
+    "[cpu_gradient.md](cpu_gradient.md) already in place; each flag set in `XLA_FLAGS` before the "
+    f"process started. Medians of {REPEATS.value} measurements, all flags in turn; the speed-up is "
+    "of the same round without a flag. Made by `python -m benchmarks.cpu_flags`.",
+  ]
+  for step in MEASURED:
+    name, stage = step.split(":")
+    lines += ["", f"## `{name}`, stage `{stage}`", "", "| flag | step [ms] | speed-up (range) |"]
+    lines += ["|---|---|---|", *rows(step)]
+    print(*lines[-len(FLAGS) :], sep="\n", flush=True)
+  here = environment()
+  lines += [
+    "",
+    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
+    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
+    f"Versions: Python {here['python']}, jax {here['packages']['jax']}, "
+    f"jaxlib {here['packages']['jaxlib']}.",
+    "",
+  ]
+  write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+  app.run(main)
