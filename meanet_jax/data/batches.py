@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data import decode
-from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
 from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 from meanet_jax.errors import UserError
@@ -71,7 +71,12 @@ class Order:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayBatches:
-  """Batches of a split in memory: image numbers. The images stay on the devices (`store`)."""
+  """Batches of a split in memory: image numbers. The images stay on the devices (`store`).
+
+  Of a subset all images of its split do. They are there in the stage main anyway; and what a TPU's
+  compiler takes for small enough, as CIFAR-100's images of hard classes alone are, it copies into
+  on-chip memory at every step.
+  """
 
   split: ArraySplit
   order: Order
@@ -79,16 +84,18 @@ class ArrayBatches:
 
   @property
   def store(self) -> Batch:
-    """What the devices keep: all images (`StoredImages`) and labels (int32) of the stage."""
-    return {
-      "image": StoredImages.of(self.split.images),
-      "label": self.split.labels.astype(np.int32),
-    }
+    """What the devices keep: images (`StoredImages`) and labels (int32; -1 of no subset's)."""
+    split = self.split
+    if not isinstance(split, ArraySubset):
+      return {"image": StoredImages.of(split.images), "label": split.labels.astype(np.int32)}
+    labels = np.full(len(split.whole), -1, np.int32)
+    labels[split.numbers] = split.labels
+    return {"image": StoredImages.of(split.whole), "label": labels}
 
   def __call__(self, step: int) -> Batch:
-    """Image numbers `index` and places in the global batch `position`, both int32 [b]."""
+    """Image numbers `index` of the store and places in the global batch `position`, int32 [b]."""
     index, position = self.order(step)
-    return {"index": index, "position": position}
+    return {"index": self._of_store(index), "position": position}
 
   def stream(self, begin: int, end: int) -> Iterator[Batch]:
     """For each of the steps `begin` to `end` - 1 what `parallel.fetch` takes its batch from.
@@ -98,10 +105,13 @@ class ArrayBatches:
     """
     for block, steps in itertools.groupby(range(begin, end), lambda step: step // BLOCK):
       orders = [self.order(step) for step in range(block * BLOCK, (block + 1) * BLOCK)]
-      index = np.stack([index for index, _ in orders], axis=1)
+      index = self._of_store(np.stack([index for index, _ in orders], axis=1))
       made = {"index": index, "position": orders[0][1]}
       for _ in steps:
         yield made
+
+  def _of_store(self, index: np.ndarray) -> np.ndarray:
+    return self.split.numbers[index] if isinstance(self.split, ArraySubset) else index
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,14 +20,17 @@ SIZES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingImages:
-  """count: images that a stage learns from. streamed: whether they are read as they are needed."""
+  """count: images that a stage learns from. stored: that lie on the devices, of all classes.
+  streamed: whether they are read as they are needed instead.
+  """
 
   count: int
+  stored: int
   streamed: bool
 
   def hard(self, hard_classes: int, classes: int) -> "TrainingImages":
     """Those of hard classes, as if all classes were of one size."""
-    return TrainingImages(self.count * hard_classes // classes, self.streamed)
+    return dataclasses.replace(self, count=self.count * hard_classes // classes)
 
 
 def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
@@ -49,4 +52,4 @@ def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
   train, test = SIZES[config.name] if count is None else (count, 0)
   in_memory = (train + test) * math.prod(config.image_shape) <= config.in_memory_mb * 1e6
   kept = train * (1 - config.test_fraction) * (1 - config.validation_fraction)
-  return TrainingImages(int(kept), not in_memory)
+  return TrainingImages(int(kept), int(kept) if in_memory else 0, not in_memory)

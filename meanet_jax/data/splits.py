@@ -72,6 +72,25 @@ class ArraySplit:
 
 
 @dataclasses.dataclass(frozen=True)
+class ArraySubset(ArraySplit):
+  """Some images of a split that lies in memory, under labels of their own.
+
+  whole: uint8 [all, h, w, c], what the split has; devices keep these. numbers: int32 [n], of the
+  chosen among them.
+  """
+
+  whole: UInt8[np.ndarray, "all h w c"]
+  numbers: Int[np.ndarray, " n"]
+
+  @classmethod
+  def of(
+    cls, split: ArraySplit, numbers: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]
+  ) -> "ArraySubset":
+    """The images of these numbers."""
+    return cls(split.images[numbers], labels, split.images, numbers.astype(np.int32))
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
   """Three disjoint splits. `validation` trains nothing and is not the test split.
 

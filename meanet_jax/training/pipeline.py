@@ -11,7 +11,7 @@ from jaxtyping import Int
 from meanet_jax.config import Config
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import initial_variables
@@ -275,4 +275,6 @@ def _hard_images(split: Split, to_hard: Int[np.ndarray, " c"], name: str) -> Spl
   chosen = np.flatnonzero(labels >= 0)
   if not len(chosen):
     raise UserError(f"the {name} split has no image of a hard class; accepted: at least 1")
+  if isinstance(split, ArraySplit):
+    return ArraySubset.of(split, chosen, labels[chosen])
   return split.select(chosen, labels[chosen])

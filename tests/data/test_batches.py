@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from meanet_jax.config import AugmentConfig
 from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, training_batches
-from meanet_jax.data.splits import ArraySplit, padded_batches
+from meanet_jax.data.splits import ArraySplit, ArraySubset, padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.training.parallel import ahead, fetch
 
@@ -48,6 +48,21 @@ def test_fetch_gathers_images_and_labels_of_the_same_number():
   batch = fetch(train.store, block, 6)
   np.testing.assert_array_equal(batch["image"].ravel(), batch["label"])
   np.testing.assert_array_equal(batch["position"], range(5))
+
+
+def test_a_subset_has_the_batches_of_its_images_and_keeps_them_among_all():
+  whole, chosen = numbered(40), np.arange(1, 40, 2)
+  labels = (chosen % 7).astype(np.int32)
+  subset, alone = ArraySubset.of(whole, chosen, labels), whole.select(chosen, labels)
+  order = Order(len(chosen), 0, "edge", 5)
+  ours, theirs = (training_batches(split, order, AugmentConfig()) for split in (subset, alone))
+  assert len(ours.store["image"].rows) == 40
+  assert len(theirs.store["image"].rows) == 20
+  for step, (block, other) in enumerate(zip(ours.stream(0, 9), theirs.stream(0, 9), strict=True)):
+    found, expected = fetch(ours.store, block, step), fetch(theirs.store, other, step)
+    np.testing.assert_array_equal(found["image"], expected["image"])
+    np.testing.assert_array_equal(found["label"], expected["label"])
+    np.testing.assert_array_equal(whole.images[ours(step)["index"]], expected["image"])
 
 
 def test_a_step_fetches_its_own_batch_from_its_block_wherever_the_stream_begins():

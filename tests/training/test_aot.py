@@ -73,7 +73,7 @@ def test_every_stage_is_compiled_for_four_chips(tmp_path: Path):
 @needs_libtpu
 def test_a_step_that_does_not_fit_says_what_it_asked_for(tiny: Config):
   chip, devices = open_slice("v5e:1x1")
-  images = TrainingImages(2**40, streamed=True)
+  images = TrainingImages(2**40, 0, streamed=True)
   with pytest.raises(DoesNotFitError) as error:
     compile_step(stages.MAIN, tiny, images, 2**23, devices)
   assert error.value.asked > error.value.usable
@@ -84,7 +84,7 @@ def test_a_step_that_does_not_fit_says_what_it_asked_for(tiny: Config):
 def test_the_kernel_gradients_of_cpus_leave_a_tpus_step_as_it_was(tiny: Config, monkeypatch):
   _, devices = open_slice("v5e:1x1")
   monkeypatch.setattr(convolution, "CACHED_BYTES", 0)
-  images = TrainingImages(1000, streamed=False)
+  images = TrainingImages(1000, 1000, streamed=False)
   ours = cost(compile_step(stages.MAIN, tiny, images, 64, devices))
   monkeypatch.setattr(layers, "conv_general_dilated", jax.lax.conv_general_dilated)
   assert cost(compile_step(stages.MAIN, tiny, images, 64, devices)) == ours
