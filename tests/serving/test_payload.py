@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -40,17 +40,28 @@ def drawn(shape: tuple[int, ...]) -> np.ndarray:
   return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
+def png_file(*chunks: tuple[bytes, bytes]) -> bytes:
+  """A PNG of these names and contents, with the checksums that Pillow looks at first."""
+  return b"\x89PNG\r\n\x1a\n" + b"".join(
+    struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    for name, data in chunks
+  )
+
+
 def png_header(width: int, height: int) -> bytes:
   """A PNG that says it is this large and holds a few bytes of pixels."""
-
-  def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
   header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-  pixels = zlib.compress(bytes(1000))
-  return (
-    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-  )
+  return png_file((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+  """The opposite of `png_file`."""
+  chunks, start = [], 8
+  while start < len(data):
+    size = int.from_bytes(data[start : start + 4], "big")
+    chunks.append((data[start + 4 : start + 8], data[start + 8 : start + 8 + size]))
+    start += 12 + size
+  return chunks
 
 
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
@@ -97,6 +108,43 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(data, is_png):
   for candidate in (data, start + data):
     with contextlib.suppress(RequestError):
       assert decode(candidate, GREY).shape == GREY
+
+
+CHUNKS = (
+  b"IHDR IDAT IEND PLTE tRNS gAMA cHRM sRGB sBIT pHYs tEXt zTXt iTXt eXIf iCCP acTL fcTL fdAT"
+).split()
+
+
+@given(
+  st.integers(0, 3),
+  st.lists(st.tuples(st.sampled_from(CHUNKS), st.binary(max_size=12)), min_size=1, max_size=3),
+)
+@example(2, [(b"iCCP", b"")])  # an IndexError of Pillow's
+def test_no_chunks_of_a_png_do_anything_but_decode_or_be_refused(place, chunks):
+  made = png_chunks(encode(drawn(GREY)))
+  made[place:place] = chunks
+  with contextlib.suppress(RequestError):
+    assert decode(png_file(*made), GREY).shape == GREY
+
+
+@given(st.data())
+def test_no_damage_does_anything_but_decode_or_be_refused(data):
+  file = bytearray(data.draw(st.sampled_from([encode(drawn(GREY), f) for f in ("PNG", "JPEG")])))
+  for _ in range(data.draw(st.integers(1, 4))):
+    at = data.draw(st.integers(0, len(file) - 1))
+    file[at : at + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
+  with contextlib.suppress(RequestError):
+    assert decode(bytes(file), GREY).shape == GREY
+
+
+@pytest.mark.parametrize("error", [IndexError, RuntimeError, NotImplementedError, MemoryError])
+def test_whatever_a_decoder_raises_is_the_clients_error(monkeypatch, error):
+  def fail(*_, **__):
+    raise error
+
+  monkeypatch.setattr(Image, "open", fail)
+  with pytest.raises(RequestError, match="cannot be decoded"):
+    decode(b"", GREY)
 
 
 @dataclasses.dataclass
