@@ -9,6 +9,7 @@ What it speaks is in `runtime/protocol.py`, how it is run in docs/link.md. It ne
 import asyncio
 import gc
 import logging
+import math
 import warnings
 
 from absl import flags
@@ -33,10 +34,18 @@ _TOKEN_FILE = flags.DEFINE_string(
   "token_file", None, "File with the bearer token; or environment variable MEANET_CLOUD_TOKEN."
 )
 _MAX_BATCH = flags.DEFINE_integer(
-  "max_batch", 32, "Images per run of the model; 1 batches nothing.", lower_bound=1
+  "max_batch",
+  32,
+  "Images per run of the model; 1 batches nothing.",
+  lower_bound=1,
+  upper_bound=4096,
 )
 _MAX_WAIT = flags.DEFINE_float(
-  "max_wait_ms", 5.0, "That a batch's first image waits for others.", lower_bound=0
+  "max_wait_ms",
+  5.0,
+  "That a batch's first image waits for others.",
+  lower_bound=0,
+  upper_bound=60_000,
 )
 _MAX_QUEUE = flags.DEFINE_integer(
   "max_queue", 1024, "Images that may wait; more are refused.", lower_bound=1
@@ -46,8 +55,15 @@ _MAX_REQUEST = flags.DEFINE_float(
   "max_request_mb", 16.0, "Of a request, in 10^6 bytes.", lower_bound=0.001, upper_bound=2000
 )
 _GRACE = flags.DEFINE_float(
-  "grace_seconds", 30.0, "For accepted requests after SIGTERM.", lower_bound=0
+  "grace_seconds",
+  30.0,
+  "For accepted requests after SIGTERM.",
+  lower_bound=0,
+  upper_bound=86_400,
 )
+# Not a number is beyond no bound.
+for _flag in (_MAX_WAIT, _MAX_REQUEST, _GRACE):
+  flags.register_validator(_flag, lambda value: not math.isnan(value), "accepted: a number")
 
 
 def main() -> None:
@@ -89,6 +105,7 @@ def main() -> None:
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
   endpoint = CloudEndpoint(run, batcher, limits.max_images, metrics)
   warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
+  warnings.filterwarnings("ignore", module="PIL")  # of clients' files
   for handler in logging.getLogger().handlers:
     handler.addFilter(ClientErrorFilter())
   # JAX and KServe are 400,000 objects that stay: a full collection that looks at them all would

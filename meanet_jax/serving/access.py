@@ -27,16 +27,18 @@ class Token:
   """A bearer token; without one everybody is let in."""
 
   def __init__(self, secret: str | None):
-    self._expected = None if secret is None else f"Bearer {secret}".encode()
+    self._secret = None if secret is None else secret.encode()
 
   def admits(self, authorization: str | bytes | None) -> bool:
     """Whether the value of `authorization` is right; takes as long for a wrong one."""
-    if self._expected is None:
+    if self._secret is None:
       return True
     given = authorization or b""
     if isinstance(given, str):
       given = given.encode()
-    return hmac.compare_digest(given, self._expected)
+    scheme, _, secret = given.partition(b" ")
+    # The case of a scheme does not count (RFC 9110).
+    return hmac.compare_digest(secret.lstrip(b" "), self._secret) and scheme.lower() == b"bearer"
 
 
 class Guard:

@@ -66,7 +66,10 @@ class Address:
         return server.add_insecure_port(place)
       return server.add_secure_port(place, tls.credentials())
     except RuntimeError as error:
-      raise UserError(f"--grpc_port {self._grpc_port} of {self.host} is in use") from error
+      raise UserError(
+        f"--grpc_port {self._grpc_port} of {self.host} is in use; "
+        "accepted: a free port, or 0 for any"
+      ) from error
 
 
 def read_tls(certificate: str | None, key: str | None) -> Tls | None:
@@ -75,7 +78,8 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
   Raises:
     UserError: one alone, files that are missing or no PEM, a key of another certificate.
   """
-  if not certificate and not key:
+  # No path is a mistake, an unset variable of a shell's: nobody wanted to serve without TLS.
+  if certificate is None and key is None:
     return None
   if not certificate or not key:
     missing = "tls_certificate" if not certificate else "tls_key"
@@ -84,7 +88,9 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
     try:
       Path(path).read_bytes()
     except OSError as error:
-      raise UserError(f"--{name} {path} cannot be read: {error.strerror}") from error
+      raise UserError(
+        f"--{name} {path} cannot be read: {error.strerror}; accepted: a PEM file"
+      ) from error
   try:
     # An empty password, so that nobody is asked for one.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
@@ -104,11 +110,14 @@ def read_token(path: str | None) -> str | None:
   Raises:
     UserError: a file that cannot be read, or a token that no header can carry.
   """
-  if path:
+  if path is not None:
     try:
       token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token_file {path}"
     except (OSError, ValueError) as error:
-      raise UserError(f"--token_file {path} cannot be read: {error}") from error
+      raise UserError(
+        f"--token_file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
+        "accepted: a file that holds the token"
+      ) from error
   elif TOKEN_VARIABLE in os.environ:
     token, where = os.environ[TOKEN_VARIABLE].strip(), f"environment variable {TOKEN_VARIABLE}"
   else:

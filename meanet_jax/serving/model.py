@@ -39,8 +39,8 @@ def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
     say: told of a damaged checkpoint.
 
   Raises:
-    UserError: no run, one whose cloud has not finished, or one begun by a version that wrote down
-      no class names.
+    UserError: no run, one whose cloud has not finished, one begun by a version that wrote down no
+      class names, or a data.json that train.py did not write.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
@@ -49,14 +49,25 @@ def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
       f"workdir {workdir} has not begun training; accepted: a run that train.py finished"
     )
   data = read_json(run.data_path)
-  if "class_names" not in data:
+  if isinstance(data, dict) and "class_names" not in data:
     raise UserError(
       f"{run.data_path} has no class names, an earlier version wrote it; "
       f"accepted: a run after train.py or eval.py --workdir {workdir} of this one"
     )
-  num_train = data["splits"]["train"]["num_examples"]
+  match data:
+    case {"class_names": list(names), "splits": {"train": {"num_examples": int(num_train)}}}:
+      if len(names) != config.dataset.num_classes or not all(isinstance(n, str) for n in names):
+        raise UserError(
+          f"{run.data_path} has {len(names)} entries in class_names; "
+          f"accepted: the names of config.json's {config.dataset.num_classes} classes"
+        )
+    case _:
+      raise UserError(
+        f"{run.data_path} has no list class_names or no number splits.train.num_examples; "
+        "accepted: the file that train.py wrote"
+      )
   variables = load_cloud(config, build(config), run, num_train, say)
-  return CloudRun(config, tuple(data["class_names"]), variables)
+  return CloudRun(config, tuple(names), variables)
 
 
 class CloudModel:

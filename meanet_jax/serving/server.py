@@ -174,7 +174,8 @@ async def _refuse_start(serving: "asyncio.Task[None]", address: Address) -> None
     await serving
   except OSError as error:  # two may bind a port; the first to listen has it
     raise UserError(
-      f"--http_port {address.http_port} of {address.host} is in use: {error.strerror}"
+      f"--http_port {address.http_port} of {address.host} is in use: {error.strerror}; "
+      "accepted: a free port, or 0 for any"
     ) from error
 
 

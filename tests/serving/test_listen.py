@@ -26,6 +26,16 @@ def serve(*flags: str, env: dict[str, str] | None = None):
 def test_what_the_command_says(tmp_path: Path, finished_run):
   run = f"--workdir={finished_run.path}"
   assert "flag --workdir is missing" in one_line_error(serve())
+  for flag, words in (
+    ("--max_batch=100000000000", "--max_batch=100000000000: 100000000000 is not an integer in"),
+    ("--max_wait_ms=nan", "--max_wait_ms=nan: accepted: a number"),
+    ("--max_wait_ms=inf", "--max_wait_ms=inf: inf is not a number in the range [0, 60000]"),
+    ("--max_request_mb=nan", "--max_request_mb=nan: accepted: a number"),
+    ("--grace_seconds=nan", "--grace_seconds=nan: accepted: a number"),
+    ("--grace_seconds=inf", "--grace_seconds=inf: inf is not a number in the range [0, 86400]"),
+    ("--token_file=", "--token_file '' cannot be read"),
+  ):
+    assert words in one_line_error(serve(run, flag))
   nowhere = one_line_error(serve(f"--workdir={tmp_path}"))
   assert "holds no run; accepted: a directory made by train.py" in nowhere
   open_to_all = one_line_error(serve(run, "--host=0.0.0.0"))
@@ -78,7 +88,8 @@ def test_certificates(tmp_path: Path):
   for given, words in (
     ((certificate, None), "--tls_key is missing"),
     ((None, key), "--tls_certificate is missing"),
-    ((str(tmp_path / "none"), key), "cannot be read: No such file"),
+    (("", ""), "--tls_certificate is missing"),
+    ((str(tmp_path / "none"), key), "cannot be read: No such file.*; accepted: a PEM file"),
     ((certificate, str(tmp_path)), "cannot be read: Is a directory"),
     ((certificate, other_key), "cannot be used"),
     ((key, certificate), "cannot be used"),
@@ -103,5 +114,6 @@ def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file.write_bytes(content)
     with pytest.raises(UserError, match="token"):
       read_token(str(file))
-  with pytest.raises(UserError, match="cannot be read"):
-    read_token(str(tmp_path / "none"))
+  for path in (str(tmp_path / "none"), ""):
+    with pytest.raises(UserError, match=r"cannot be read: .*; accepted: a file that holds"):
+      read_token(path)

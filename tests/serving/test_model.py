@@ -57,6 +57,16 @@ def test_runs_that_cannot_be_served(copy):
     splits = data["splits"] | {"train": {"num_examples": size}}
     (copy / "data.json").write_text(json.dumps(data | {"splits": splits}))
     assert "has not finished stage cloud" in refusal()
+  for wrong, words in (
+    ({"class_names": data["class_names"]}, "no number splits.train.num_examples"),
+    (data | {"splits": {"train": {"num_examples": "many"}}}, "no number splits.train"),
+    (data | {"class_names": "0123456789"}, "has no list class_names"),
+    (data | {"class_names": ["a"]}, "1 entries in class_names; accepted: the names of config.json"),
+    (data | {"class_names": list(range(10))}, "10 entries in class_names"),
+    ([data], "has no list class_names"),
+  ):
+    (copy / "data.json").write_text(json.dumps(wrong))
+    assert words in refusal()
   del data["class_names"]
   (copy / "data.json").write_text(json.dumps(data))
   assert "has no class names" in refusal()
