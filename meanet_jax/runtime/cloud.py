@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import math
+import os
 import warnings
 
 from absl import flags
@@ -54,6 +55,9 @@ _MAX_IMAGES = flags.DEFINE_integer("max_images", 64, "Images per request.", lowe
 _MAX_REQUEST = flags.DEFINE_float(
   "max_request_mb", 16.0, "Of a request, in 10^6 bytes.", lower_bound=0.001, upper_bound=2000
 )
+_MAX_JSON = flags.DEFINE_float(
+  "max_json_mb", 4.0, "Of its JSON, over REST.", lower_bound=0.001, upper_bound=2000
+)
 _GRACE = flags.DEFINE_float(
   "grace_seconds",
   30.0,
@@ -62,13 +66,15 @@ _GRACE = flags.DEFINE_float(
   upper_bound=86_400,
 )
 # Not a number is beyond no bound.
-for _flag in (_MAX_WAIT, _MAX_REQUEST, _GRACE):
+for _flag in (_MAX_WAIT, _MAX_REQUEST, _MAX_JSON, _GRACE):
   flags.register_validator(_flag, lambda value: not math.isnan(value), "accepted: a number")
 
 
 def main() -> None:
   """Reads the flags, compiles, and serves until SIGTERM or SIGINT."""
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of a run")
+  # gRPC's own log would have a line for whatever a client sends. It is read when it starts.
+  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
     import kserve  # noqa: F401
   except ModuleNotFoundError as error:
@@ -79,11 +85,13 @@ def main() -> None:
   # Only now, because these import what has just been checked.
   from meanet_jax.serving.access import Token
   from meanet_jax.serving.batching import Batcher
+  from meanet_jax.serving.connections import raise_file_limit
   from meanet_jax.serving.endpoint import CloudEndpoint
+  from meanet_jax.serving.limits import Limits
   from meanet_jax.serving.listen import Address, demand_protection, read_tls, read_token
   from meanet_jax.serving.metrics import Metrics
   from meanet_jax.serving.model import CloudModel, read_run
-  from meanet_jax.serving.server import ClientErrorFilter, Limits, serve
+  from meanet_jax.serving.server import ClientErrorFilter, serve
 
   reporter = Reporter()
   limits = Limits(
@@ -92,8 +100,10 @@ def main() -> None:
     max_queue=_MAX_QUEUE.value,
     max_images=_MAX_IMAGES.value,
     max_bytes=int(_MAX_REQUEST.value * 1e6),
+    max_json=int(_MAX_JSON.value * 1e6),
     grace=_GRACE.value,
   )
+  raise_file_limit()
   tls = read_tls(_CERTIFICATE.value, _KEY.value)
   token = read_token(_TOKEN_FILE.value)
   address = Address(_HOST.value, _HTTP_PORT.value, _GRPC_PORT.value)
@@ -103,7 +113,7 @@ def main() -> None:
   model = CloudModel(run, limits.max_batch)
   metrics = Metrics(model.sizes)
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
-  endpoint = CloudEndpoint(run, batcher, limits.max_images, metrics)
+  endpoint = CloudEndpoint(run, batcher, limits.max_images)
   warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
   warnings.filterwarnings("ignore", module="PIL")  # of clients' files
   for handler in logging.getLogger().handlers:

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: the same rules in front of REST and gRPC."""
+"""Who may ask over REST, and how much, before KServe or FastAPI reads anything."""
 
 import asyncio
 import hmac
@@ -6,17 +6,22 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import grpc
-import grpc.aio
-
+from meanet_jax.serving.limits import Limits, Room
 from meanet_jax.serving.metrics import Metrics
 
 # What an orchestrator asks; it tells nothing.
 _OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready")
-_OPEN_METHODS = ("ServerLive", "ServerReady")
-# KServe would load and unload models for whoever asks; on REST those paths are not let in either.
-_CLOSED_METHODS = ("RepositoryModelLoad", "RepositoryModelUnload")
 _OTHER_PATHS = ("/metrics", "/v2", "/v2/models")
+_JSON_LENGTH = b"inference-header-content-length"
+_REASONS = {
+  400: "invalid",
+  401: "token",
+  404: "path",
+  405: "path",
+  408: "slow",
+  413: "large",
+  503: "busy",
+}
 
 _Scope = Mapping[str, Any]
 _Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -41,21 +46,29 @@ class Token:
     return hmac.compare_digest(secret.lstrip(b" "), self._secret) and scheme.lower() == b"bearer"
 
 
-class Guard:
-  """ASGI middleware: paths, token, and the length of a body, before anything reads it."""
+class _RefusalError(Exception):
+  """An answer of the guard's own."""
 
-  def __init__(self, app: Any, token: Token, max_bytes: int, timeout: float, metrics: Metrics):
+  def __init__(self, status: int, error: str):
+    super().__init__(error)
+    self.status = status
+
+
+class Guard:
+  """ASGI middleware: paths, token, and how much of everything. Counts what is refused behind it."""
+
+  def __init__(self, app: Any, token: Token, limits: Limits, held: Room, metrics: Metrics):
     """Passes what it accepts on.
 
     Args:
       app: the ASGI application behind it.
       token: asked for everywhere but at liveness and readiness.
-      max_bytes: of a body.
-      timeout: seconds in which a body must have arrived.
+      limits: of a body, of its time, and of requests under way, liveness and readiness excepted.
+      held: bytes of the bodies of all requests.
       metrics: told of refusals.
     """
-    self._app, self._token, self._metrics = app, token, metrics
-    self._max_bytes, self._timeout = max_bytes, timeout
+    self._app, self._token, self._limits, self._metrics = app, token, limits, metrics
+    self._requests, self._held = Room(limits.max_queue), held
 
   async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
     """See the ASGI specification."""
@@ -63,80 +76,127 @@ class Guard:
       return await self._app(scope, receive, send)
     if scope["type"] != "http":
       return await send({"type": "websocket.close"})
-    path, headers = scope["path"], dict(scope["headers"])
-    is_model = path.startswith("/v2/models/") and "/versions/" not in path
-    if not is_model and path not in _OPEN_PATHS + _OTHER_PATHS:
-      return await self._refuse(
-        send, 404, "path", f"no path {path[:100]}; accepted: /v2/models/..."
-      )
-    if path not in _OPEN_PATHS and not self._token.admits(headers.get(b"authorization")):
-      return await self._refuse(send, 401, "token", "the bearer token is missing or wrong")
+
+    async def counting(message: Mapping[str, Any]) -> None:
+      if reason := _REASONS.get(message.get("status", 200)):
+        self._metrics.refused.labels(reason).inc()
+      await send(message)
+
+    # A body that comes without a token is not read.
+    if scope["path"] in _OPEN_PATHS:
+      return await self._app(scope, receive, counting)
+    if not self._requests.take(1):
+      error = f"{self._requests.most} requests are under way; accepted: {self._requests.most}"
+      return await _refuse(counting, _RefusalError(503, error))
     try:
-      async with asyncio.timeout(self._timeout):
-        body = await self._read(receive)
+      await self._pass(scope, receive, counting)
+    except _RefusalError as refusal:
+      await _refuse(counting, refusal)
+    finally:
+      self._requests.give(1)
+
+  async def _pass(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    headers = dict(scope["headers"])
+    self._admit(scope["path"], headers)
+    is_json = _is_json(headers)
+    try:
+      async with asyncio.timeout(self._limits.body_seconds):
+        body = await self._read(receive, is_json)
     except TimeoutError:
-      return await self._refuse(send, 408, "slow", f"no whole body within {self._timeout:g} s")
+      seconds = self._limits.body_seconds
+      raise _RefusalError(408, f"no whole body within {seconds:g} s") from None
     if body is None:
-      return await self._refuse(
-        send, 413, "large", f"the request is too large; accepted: {self._max_bytes} bytes"
+      return  # nobody is there to be told
+    try:
+      if is_json:
+        headers[_JSON_LENGTH] = str(len(body)).encode()
+      self._check_json_length(headers.get(_JSON_LENGTH, b""))
+      # FastAPI would parse JSON by itself, within the event loop and by rules of its own.
+      headers[b"content-type"] = b"application/octet-stream"
+      pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+      async def replay() -> Mapping[str, Any]:
+        return pending.pop() if pending else await receive()
+
+      await self._app({**scope, "headers": list(headers.items())}, replay, send)
+    finally:
+      self._held.give(len(body))
+
+  def _admit(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+    is_model = path.startswith("/v2/models/") and "/versions/" not in path
+    if not is_model and path not in _OTHER_PATHS:
+      raise _RefusalError(404, f"no path {path[:100]}; accepted: /v2/models/...")
+    if not self._token.admits(headers.get(b"authorization")):
+      raise _RefusalError(401, "the bearer token is missing or wrong")
+    events = [name.decode("latin-1") for name in headers if name.startswith(b"ce-")]
+    if events:  # an event's answer would be one of KServe's, without this model's parameters
+      raise _RefusalError(
+        400, f"header {events[0][:100]} is a CloudEvent's; accepted: plain requests"
       )
-    pending = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Mapping[str, Any]:
-      return pending.pop() if pending else await receive()
+  def _check_json_length(self, length: bytes) -> None:
+    # Whatever else it may be is for the reader of the body.
+    if length.isdigit() and len(length) < 20 and int(length) > self._limits.max_json:
+      raise _too_large(self._limits.max_json, is_json=True)
 
-    return await self._app(scope, replay, send)
+  async def _read(self, receive: _Receive, is_json: bool) -> bytes | None:
+    """The whole body, which is held then; None if the client went away.
 
-  async def _read(self, receive: _Receive) -> bytes | None:
-    """The whole body; None for one that is too long.
+    Of one that is refused some more is read and forgotten: a client that still sends would not see
+    the answer.
 
-    Of that some more is read and forgotten: a client that still sends would not see the answer.
+    Raises:
+      _RefusalError: it is too long, or too much is held.
     """
-    parts, length, more = [], 0, True
-    while more and length <= 4 * self._max_bytes:
-      message = await receive()
-      part = message.get("body", b"")
-      length += len(part)
-      if length <= self._max_bytes:
-        parts.append(part)
-      else:
-        parts.clear()
-      more = message.get("more_body", False)
-    return b"".join(parts) if length <= self._max_bytes else None
+    limits = self._limits
+    most = min(limits.max_json, limits.max_bytes) if is_json else limits.max_bytes
+    held, length, more, refusal = bytearray(), 0, True, None
+    try:
+      while more and length <= 4 * limits.max_bytes:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+          return None
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
+        length += len(part)
+        if length > most:
+          refusal = _too_large(most, is_json)
+        elif refusal is None and not self._held.take(len(part)):
+          error = f"bodies of {self._held.most} bytes are under way; accepted: {self._held.most}"
+          refusal = _RefusalError(503, error)
+        elif refusal is None:
+          held += part
+        if refusal is not None:
+          self._held.give(len(held))
+          held.clear()
+      if refusal is not None:
+        raise refusal
+      body = bytes(held)
+      held.clear()
+      return body
+    finally:
+      self._held.give(len(held))
 
-  async def _refuse(self, send: _Send, status: int, reason: str, error: str) -> None:
-    self._metrics.refused.labels(reason).inc()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    if status == 401:
-      headers.append((b"www-authenticate", b"Bearer"))
-    body = json.dumps({"error": error}).encode()
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+
+def _too_large(most: int, is_json: bool) -> _RefusalError:
+  what = f"{most} bytes of JSON, and tensors as bytes after it" if is_json else f"{most} bytes"
+  return _RefusalError(413, f"the request is too large; accepted: {what}")
 
 
-class AccessInterceptor(grpc.aio.ServerInterceptor):
-  """The same for gRPC, whose own option limits the length of a message."""
+async def _refuse(send: _Send, refusal: _RefusalError) -> None:
+  body = json.dumps({"error": str(refusal)}).encode()
+  headers = [
+    (b"content-type", b"application/json"),
+    (b"content-length", str(len(body)).encode()),
+    (b"connection", b"close"),
+  ]
+  if refusal.status == 401:
+    headers.append((b"www-authenticate", b"Bearer"))
+  await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+  await send({"type": "http.response.body", "body": body})
 
-  def __init__(self, token: Token, metrics: Metrics):
-    self._token, self._metrics = token, metrics
 
-  async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-    """See `grpc.aio.ServerInterceptor`."""
-    method = handler_call_details.method.rpartition("/")[2]
-    if method in _CLOSED_METHODS:
-      return self._refuse("path", grpc.StatusCode.UNIMPLEMENTED, "models are not loaded by request")
-    given = dict(handler_call_details.invocation_metadata or ()).get("authorization")
-    if method not in _OPEN_METHODS and not self._token.admits(given):
-      return self._refuse(
-        "token", grpc.StatusCode.UNAUTHENTICATED, "the bearer token is missing or wrong"
-      )
-    return await continuation(handler_call_details)
-
-  def _refuse(self, reason: str, code: grpc.StatusCode, error: str) -> grpc.RpcMethodHandler:
-    self._metrics.refused.labels(reason).inc()
-
-    async def abort(_: Any, context: grpc.aio.ServicerContext) -> None:
-      await context.abort(code, error)
-
-    return grpc.unary_unary_rpc_method_handler(abort)
+def _is_json(headers: Mapping[bytes, bytes]) -> bool:
+  """Whether the whole body is to be JSON."""
+  kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+  return kind == b"application/json" and _JSON_LENGTH not in headers

@@ -23,40 +23,34 @@ from meanet_jax.runtime.protocol import (
   classes_digest,
 )
 from meanet_jax.serving.batching import Batcher, OverloadedError
-from meanet_jax.serving.metrics import Metrics
+from meanet_jax.serving.body import parse_body
 from meanet_jax.serving.model import CloudRun
-from meanet_jax.serving.payload import (
-  RequestError,
-  parse_binary,
-  read_images,
-  requested_outputs,
-)
+from meanet_jax.serving.payload import RequestError, read_images, requested_outputs
 
 _TYPES = {CLASS: "INT32", PROBABILITY: "FP32", LOGITS: "FP32"}
 
 
 class BusyError(ServerNotReady):
-  """More images wait than may: REST's 503, gRPC's UNAVAILABLE."""
+  """More images wait than may: REST's 503, gRPC's RESOURCE_EXHAUSTED."""
 
   def __init__(self, reason: str):
-    super().__init__(reason)
-    self.reason = reason  # which KServe's gRPC side reads, and forgot to give this class
+    super().__init__()
+    self.error_msg = reason  # KServe would call the server not ready
 
 
 class CloudEndpoint(Model):
   """Model `cloud`: from a request to an answer, by way of the batcher."""
 
-  def __init__(self, run: CloudRun, batcher: Batcher, max_images: int, metrics: Metrics):
+  def __init__(self, run: CloudRun, batcher: Batcher, max_images: int):
     """Is ready at once: the batcher's model has been compiled.
 
     Args:
       run: whose cloud the batcher runs.
       batcher: its `work` is under way whenever this is called.
       max_images: per request.
-      metrics: told of what is refused.
     """
     super().__init__(MODEL)
-    self._batcher, self._max_images, self._metrics = batcher, max_images, metrics
+    self._batcher, self._max_images = batcher, max_images
     self._shape = run.config.dataset.image_shape
     self._num_classes = len(run.class_names)
     self._parameters = {
@@ -84,10 +78,8 @@ class CloudEndpoint(Model):
       images = await self._read(payload)
       values = await self._batcher.submit(images)
     except RequestError as error:
-      self._metrics.refused.labels("invalid").inc()
       raise InvalidInput(str(error)) from error
     except OverloadedError as error:
-      self._metrics.refused.labels("busy").inc()
       raise BusyError(str(error)) from error
     return InferResponse(
       payload.id or "",
@@ -125,21 +117,20 @@ def _output(name: str, values: np.ndarray) -> InferOutput:
 
 
 class CloudDataPlane(DataPlane):
-  """KServe's, with a reader of binary REST requests that takes encoded images."""
+  """KServe's, with our reader of REST requests."""
 
   def decode_inference_request(
     self, body: bytes | InferenceRequest, headers: dict, model_name: str
   ) -> InferRequest:
     """See KServe's. Raises InvalidInput for whatever is wrong with the body."""
-    if not isinstance(body, bytes):
-      return super().decode_inference_request(body, headers, model_name)
+    assert isinstance(body, bytes)  # the guard hides from FastAPI that any is JSON
     try:
-      read = parse_binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
+      read = parse_body(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER))
     except RequestError as error:
       raise InvalidInput(str(error)) from error
     return InferRequest(
       model_name,
-      [InferInput(given.name, given.shape, given.datatype) for given in read.inputs],
+      [InferInput(given.name, given.shape, given.datatype, given.values) for given in read.inputs],
       request_id=read.id,
       raw_inputs=[given.data for given in read.inputs],
       parameters=read.parameters,

@@ -1,4 +1,4 @@
-"""From a request of the protocol to pixels, without KServe.
+"""From a request's inputs to pixels, without KServe.
 
 Its classes of the protocol's messages cannot be loaded beside tritonclient's, which tests use.
 """
@@ -7,10 +7,9 @@ import base64
 import io
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import orjson
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -18,7 +17,7 @@ from meanet_jax.runtime.protocol import CLASS, ENCODED, IMAGE, LOGITS, PROBABILI
 
 OUTPUTS = (CLASS, PROBABILITY, LOGITS)
 _MODES = {1: "L", 3: "RGB"}
-_TYPES = {IMAGE: "UINT8", ENCODED: "BYTES"}
+TYPES = {IMAGE: "UINT8", ENCODED: "BYTES"}
 
 
 class RequestError(ValueError):
@@ -49,24 +48,6 @@ class Tensor(Protocol):
     ...
 
 
-class BinaryTensor(NamedTuple):
-  """An input of `parse_binary`. shape: no negative numbers. data: its bytes."""
-
-  name: str
-  datatype: str
-  shape: list[int]
-  data: bytes
-
-
-class BinaryRequest(NamedTuple):
-  """What `parse_binary` reads. outputs: names with their parameters."""
-
-  id: str | None
-  parameters: dict[str, Any] | None
-  inputs: list[BinaryTensor]
-  outputs: list[tuple[str, dict[str, Any] | None]]
-
-
 def read_images(
   inputs: Sequence[Tensor], shape: tuple[int, ...], max_images: int
 ) -> UInt8[np.ndarray, "b h w c"]:
@@ -81,12 +62,12 @@ def read_images(
     RequestError: wrong names, types, shapes or number of values; an image that cannot be decoded or
       is of another size, which its header tells before anything is decoded.
   """
-  if len(inputs) != 1 or inputs[0].name not in _TYPES:
+  if len(inputs) != 1 or inputs[0].name not in TYPES:
     names = ", ".join(repr(given.name) for given in inputs[:5]) or "none"
     raise RequestError(f"inputs are {names}; accepted: one, '{IMAGE}' or '{ENCODED}'")
   given = inputs[0]
-  if given.datatype != _TYPES[given.name]:
-    raise RequestError(f"input '{given.name}' is {given.datatype}; accepted: {_TYPES[given.name]}")
+  if given.datatype != TYPES[given.name]:
+    raise RequestError(f"input '{given.name}' is {given.datatype}; accepted: {TYPES[given.name]}")
   expected = shape if given.name == IMAGE else ()
   found = list(given.shape)
   # With dimensions that are no negative numbers NumPy cannot be led to guess.
@@ -141,63 +122,6 @@ def requested_outputs(names: Sequence[str]) -> tuple[str, ...]:
   if unknown:
     raise RequestError(f"output '{unknown[0]}' is unknown; accepted: {', '.join(OUTPUTS)}")
   return tuple(dict.fromkeys(names)) or OUTPUTS
-
-
-def parse_binary(body: bytes, json_length: str | None) -> BinaryRequest:
-  """A REST request whose tensors follow its JSON (the protocol's binary data extension).
-
-  KServe's own reader turns BYTES that are no UTF-8, which images never are, into an error.
-
-  Args:
-    body: of the request.
-    json_length: header `Inference-Header-Content-Length`.
-
-  Raises:
-    RequestError: no such header, or a body that is something else.
-  """
-  if json_length is None or not json_length.isdecimal() or int(json_length) > len(body):
-    raise RequestError(
-      f"header Inference-Header-Content-Length is {json_length}; "
-      f"accepted: the length of the JSON, 0 to {len(body)}"
-    )
-  start = int(json_length)
-  try:
-    header = orjson.loads(body[:start])
-    inputs = []
-    for given in header["inputs"]:
-      size = _whole(given["parameters"]["binary_data_size"], len(body))
-      shape = [_whole(dimension, len(body)) for dimension in given["shape"]]
-      data = body[start : start + size]
-      inputs.append(BinaryTensor(str(given["name"]), str(given["datatype"]), shape, data))
-      start += size
-    outputs = [
-      (str(output["name"]), _table(output.get("parameters")))
-      for output in header.get("outputs") or []
-    ]
-    if start != len(body):
-      raise ValueError(f"{len(body)} bytes, of which the inputs account for {start}")
-    identifier = header.get("id")
-    return BinaryRequest(
-      None if identifier is None else str(identifier),
-      _table(header.get("parameters")),
-      inputs,
-      outputs,
-    )
-  except (ValueError, TypeError, AttributeError, KeyError) as error:
-    found = f"no field {error}" if isinstance(error, KeyError) else str(error)
-    raise RequestError(f"the request cannot be read: {found}") from error
-
-
-def _table(value: Any) -> dict[str, Any] | None:
-  if not isinstance(value, dict | None):
-    raise ValueError(f"parameters are {value!r}")
-  return value
-
-
-def _whole(value: Any, most: int) -> int:
-  if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-    raise ValueError(f"{value!r} where a whole number from 0 to {most} belongs")
-  return value
 
 
 def _as_bytes(value: Any) -> bytes:

@@ -6,7 +6,7 @@ gRPC, takes no interceptor, and unloads the model before the requests that it ac
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -25,37 +25,24 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
   add_GRPCInferenceServiceServicer_to_server,
 )
-from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 
 from meanet_jax.errors import UserError
-from meanet_jax.serving.access import AccessInterceptor, Guard, Token
+from meanet_jax.serving.access import Guard, Token
 from meanet_jax.serving.batching import Batcher
+from meanet_jax.serving.connections import Connection, exhaustion_handler
 from meanet_jax.serving.endpoint import CloudDataPlane, CloudEndpoint
+from meanet_jax.serving.interceptor import Interceptor
+from meanet_jax.serving.limits import Limits, Room
 from meanet_jax.serving.listen import Address, Tls
 from meanet_jax.serving.metrics import Metrics
 
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """What one server takes on.
-
-  max_batch: images per run of the model. max_wait: seconds that the first image of a batch waits
-  for others. max_queue: images that may wait, and requests under way per protocol. max_images,
-  max_bytes: per request. grace: seconds that accepted requests have to finish once the server is
-  told to stop. body_seconds: in which a REST request's body must have arrived.
-  """
-
-  max_batch: int
-  max_wait: float
-  max_queue: int
-  max_images: int
-  max_bytes: int
-  grace: float
-  body_seconds: float = 30.0
+# A client that has nothing to ask for so long may connect anew.
+_IDLE_MILLISECONDS = 300_000
+_CLIENTS_MISTAKES = ("Invalid HTTP request received.", "Unsupported upgrade request.")
 
 
 class _RestServer(uvicorn.Server):
@@ -92,12 +79,15 @@ async def serve(
   stop = asyncio.Event()
   for number in (signal.SIGTERM, signal.SIGINT):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
+  asyncio.get_running_loop().set_exception_handler(exhaustion_handler(say))
   repository = ModelRepository()
   repository.update(endpoint)
   parts = CloudDataPlane(repository), ModelRepositoryExtension(repository)
-  rpc = _grpc_server(*parts, token, limits, metrics)
+  held = Room(max(limits.held_bytes, limits.max_bytes))
+  rpc = _grpc_server(*parts, Interceptor(token, held, metrics), limits)
   grpc_port = address.bind_grpc(rpc, tls)
-  web = _rest_server(*parts, address.http_port, token, tls, limits, metrics)
+  guard = functools.partial(Guard, token=token, limits=limits, held=held, metrics=metrics)
+  web = _rest_server(*parts, address.http_port, guard, tls, limits, metrics)
 
   worker = asyncio.create_task(batcher.work())
   await rpc.start()
@@ -122,18 +112,19 @@ async def serve(
 def _grpc_server(
   data_plane: DataPlane,
   extension: ModelRepositoryExtension,
-  token: Token,
+  interceptor: Interceptor,
   limits: Limits,
-  metrics: Metrics,
 ) -> grpc.aio.Server:
   """KServe's servicer behind our interceptor; without a port yet."""
   server = grpc.aio.server(
-    interceptors=(AccessInterceptor(token, metrics), ExceptionToStatusInterceptor()),
+    interceptors=(interceptor,),
     maximum_concurrent_rpcs=limits.max_queue,
     options=[
       ("grpc.max_receive_message_length", limits.max_bytes),
       ("grpc.so_reuseport", 0),  # else a second server takes the same port without a word
       ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a small message stays small
+      ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1e3)),
+      ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
     ],
   )
   add_GRPCInferenceServiceServicer_to_server(InferenceServicer(data_plane, extension), server)
@@ -144,7 +135,7 @@ def _rest_server(
   data_plane: DataPlane,
   extension: ModelRepositoryExtension,
   port: int,
-  token: Token,
+  guard: Callable[..., Guard],
   tls: Tls | None,
   limits: Limits,
   metrics: Metrics,
@@ -159,12 +150,12 @@ def _rest_server(
     ssl_certfile=tls and str(tls.certificate),
     ssl_keyfile=tls and str(tls.key),
   )
-  app.add_middleware(
-    Guard, token=token, max_bytes=limits.max_bytes, timeout=limits.body_seconds, metrics=metrics
-  )
+  app.add_middleware(guard)
   app.add_exception_handler(RequestValidationError, _answer_invalid)
   app.add_exception_handler(HTTPException, _answer_http_error)
-  rest.config.limit_concurrency = limits.max_queue
+  rest.config.http = functools.partial(
+    Connection, head_seconds=limits.head_seconds, metrics=metrics
+  )
   rest.create_application()
   return _RestServer(rest.config)
 
@@ -192,9 +183,10 @@ async def _answer_http_error(_: Request, error: Exception) -> JSONResponse:
 
 
 class ClientErrorFilter(logging.Filter):
-  """Keeps what KServe logs with a traceback, and a client did, out of the log: it is counted."""
+  """Keeps what KServe and uvicorn log, and a client did, out of the log: it is counted."""
 
   def filter(self, record: logging.LogRecord) -> bool:
     """Whether to log it."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, InvalidInput | ModelNotFound | ServerNotReady)
+    is_clients = isinstance(error, InvalidInput | ModelNotFound | ServerNotReady)
+    return not is_clients and record.msg not in _CLIENTS_MISTAKES

@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from tests.servers import ROOT, CloudServer, cloud_server_process
+from tests.servers import READY, ROOT, CloudServer, cloud_server_process
 from tests.serving.asking import INFER, image_request, infer, json_body, output
 from tests.serving.certificates import write_certificate
 
@@ -193,3 +193,5 @@ def test_nobody_is_served_without_tls(server: CloudServer):
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
   with pytest.raises(requests.exceptions.SSLError):
     requests.get(f"https://127.0.0.1:{server.http_port}/v2/health/live", timeout=60)
+  # And nobody can fill the log.
+  assert READY.search(server.output[-1])

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import dataclasses
 import io
-import json
 import struct
 import zlib
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from meanet_jax.serving.payload import (
   OUTPUTS,
   RequestError,
   decode,
-  parse_binary,
   read_images,
   requested_outputs,
 )
@@ -189,87 +187,11 @@ def test_wrong_inputs(made, words):
     read_images([] if made is None else [made], GREY, max_images=3)
 
 
-def binary(header: object, data: bytes = b"") -> tuple[bytes, str]:
-  text = json.dumps(header).encode()
-  return text + data, str(len(text))
-
-
-def image_header(**changes) -> dict:
-  given = {
-    "name": "image",
-    "shape": [1, *GREY],
-    "datatype": "UINT8",
-    "parameters": {"binary_data_size": 35},
-  }
-  return {"id": "7", "inputs": [given | changes]}
-
-
 def test_base64_in_json():
   image = drawn(GREY)
   texts = [base64.b64encode(encode(image)).decode()] * 2
   read = read_images([Given("encoded", "BYTES", (2,), texts)], GREY, 3)
   np.testing.assert_array_equal(read, np.stack([image, image]))
-
-
-def test_binary_requests():
-  header = image_header() | {"outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}
-  header["inputs"] += image_header(name="encoded", parameters={"binary_data_size": 3})["inputs"]
-  read = parse_binary(*binary(header, bytes(range(38))))
-  assert read.id == "7"
-  assert read.parameters is None
-  assert read.inputs[0] == ("image", "UINT8", [1, *GREY], bytes(range(35)))
-  assert read.inputs[1].data == bytes([35, 36, 37])
-  assert read.outputs == [("logits", {"binary_data": True})]
-
-
-@pytest.mark.parametrize(
-  ("body", "length"),
-  [
-    (b"{}", None),
-    (b"{}", "two"),
-    (b"{}", "-2"),
-    (b"{}", "3"),
-    (b"{}", "²"),
-    (b"{]", "2"),
-    (b"\xff\xfe", "2"),
-    binary([]),
-    binary(3),
-    binary({}),
-    binary({"inputs": 3}),
-    binary({"inputs": [3]}),
-    binary({"inputs": [{}]}),
-    binary(image_header(parameters=None)),
-    binary(image_header(parameters={"binary_data_size": "35"}), bytes(35)),
-    binary(image_header(parameters={"binary_data_size": -1}), bytes(35)),
-    binary(image_header(parameters={"binary_data_size": True}), b"x"),
-    binary(image_header(shape="1"), bytes(35)),
-    binary(image_header(shape=[1.0, 5, 7, 1]), bytes(35)),
-    binary(image_header(), bytes(36)),
-    binary(image_header() | {"outputs": [3]}, bytes(35)),
-    binary(image_header() | {"outputs": 3}, bytes(35)),
-    binary(image_header() | {"parameters": 3}, bytes(35)),
-  ],
-)
-def test_wrong_binary_requests(body, length):
-  with pytest.raises(RequestError):
-    parse_binary(body, length)
-
-
-json_values = st.recursive(
-  st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-  lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
-  max_leaves=8,
-)
-
-
-@given(
-  st.sampled_from(["name", "shape", "datatype", "parameters"]), json_values, st.binary(max_size=99)
-)
-def test_no_binary_request_does_anything_but_be_read_or_refused(field, value, data):
-  with contextlib.suppress(RequestError):
-    (given,) = parse_binary(*binary(image_header(**{field: value}), data)).inputs
-    assert given.data == data
-    assert all(size >= 0 for size in given.shape)
 
 
 def test_outputs():
