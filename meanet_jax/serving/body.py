@@ -141,17 +141,17 @@ def _input(fields: _Fields, body: bytes, start: int) -> tuple[Input, int]:
 def _values(data: list, datatype: str, name: str) -> np.ndarray:
   """The numbers or texts of a list, or of lists in it that are all of one length."""
   level = data
-  while {type(value) for value in level} == {list}:
-    if len({len(value) for value in level}) > 1:
+  while (kinds := set(map(type, level))) == {list}:
+    if len(set(map(len, level))) > 1:
       raise RequestError(
         f"input {_shown(name)} holds lists of different lengths; "
         "accepted: a list, or lists that make up its shape"
       )
     level = list(itertools.chain.from_iterable(level))
   kind, accepted = (str, "texts in base64") if datatype == "BYTES" else (int, "whole numbers")
-  for value in level:
-    if type(value) is not kind:
-      raise RequestError(f"input {_shown(name)} holds {_shown(value)}; accepted: {accepted}")
+  if kinds - {kind}:
+    odd = next(value for value in level if type(value) is not kind)
+    raise RequestError(f"input {_shown(name)} holds {_shown(odd)}; accepted: {accepted}")
   if kind is str:
     return np.array(level, object)
   try:
