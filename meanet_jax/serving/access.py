@@ -13,6 +13,7 @@ from meanet_jax.serving.metrics import Metrics
 _OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready")
 _OTHER_PATHS = ("/metrics", "/v2", "/v2/models")
 _JSON_LENGTH = b"inference-header-content-length"
+_QUICK_JSON = 50_000  # bytes
 _REASONS = {
   400: "invalid",
   401: "token",
@@ -68,7 +69,7 @@ class Guard:
       metrics: told of refusals.
     """
     self._app, self._token, self._limits, self._metrics = app, token, limits, metrics
-    self._requests, self._held = Room(limits.max_queue), held
+    self._requests, self._held, self._turn = Room(limits.max_queue), held, asyncio.Lock()
 
   async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
     """See the ASGI specification."""
@@ -110,7 +111,9 @@ class Guard:
     try:
       if is_json:
         headers[_JSON_LENGTH] = str(len(body)).encode()
-      self._check_json_length(headers.get(_JSON_LENGTH, b""))
+      if self._json_length(headers.get(_JSON_LENGTH, b"")) > _QUICK_JSON:
+        async with self._turn:  # probes and others come between two that take long to read
+          await asyncio.sleep(0)
       # FastAPI would parse JSON by itself, within the event loop and by rules of its own.
       headers[b"content-type"] = b"application/octet-stream"
       pending = [{"type": "http.request", "body": body, "more_body": False}]
@@ -134,10 +137,12 @@ class Guard:
         400, f"header {events[0][:100]} is a CloudEvent's; accepted: plain requests"
       )
 
-  def _check_json_length(self, length: bytes) -> None:
+  def _json_length(self, given: bytes) -> int:
     # Whatever else it may be is for the reader of the body.
-    if length.isdigit() and len(length) < 20 and int(length) > self._limits.max_json:
+    length = int(given) if given.isdigit() and len(given) < 20 else 0
+    if length > self._limits.max_json:
       raise _too_large(self._limits.max_json, is_json=True)
+    return length
 
   async def _read(self, receive: _Receive, is_json: bool) -> bytes | None:
     """The whole body, which is held then; None if the client went away.

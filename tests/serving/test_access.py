@@ -1,6 +1,7 @@
 """The guard around an application that answers when it is told, and the token."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -139,6 +140,25 @@ def test_json_may_be_shorter_than_tensors():
     status, said = await ask(bytes(60), bytes(60))
     assert (status, said["error"]) == (413, "the request is too large; accepted: 100 bytes")
     assert ask.refused("large") == 4
+
+  run(test)
+
+
+def test_probes_come_between_long_json_requests():
+  async def test() -> None:
+    ask = Asking(max_queue=9, max_bytes=100_000, max_json=100_000)
+    ask.application.may_answer.set()
+
+    def are_long() -> list[bool]:
+      return [bool(body) for _, body in ask.application.asked]
+
+    async def probe() -> None:
+      while sum(are_long()) < 4:
+        await ask(path="/v2/health/live", headers={})
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask(bytes(60_000), headers=JSON) for _ in range(4)), probe())
+    assert (True, True) not in itertools.pairwise(are_long())
 
   run(test)
 
