@@ -93,4 +93,4 @@ def _grids() -> Any:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  cli.run(main, afterwards=launch.tell_other_processes)

@@ -19,7 +19,11 @@ from meanet_jax.errors import UserError
 from meanet_jax.stdout import checked_stdout
 
 
-def run(main: Callable[..., None], *arguments: str) -> None:
+def run(
+  main: Callable[..., None],
+  *arguments: str,
+  afterwards: Callable[[UserError], None] = lambda _: None,
+) -> None:
   """Parses the flags, calls `main` and exits: 0, the error's status, or 2 for a wrong flag.
 
   A `UserError` ends as one line on stderr; output that nobody reads any longer (`| head`) without
@@ -28,10 +32,11 @@ def run(main: Callable[..., None], *arguments: str) -> None:
   Args:
     main: called with the positional arguments.
     arguments: their names, each of which must be given.
+    afterwards: called with the error, a wrong flag's too, once its line has been written.
   """
   app.run(
-    lambda argv: _guarded(lambda: main(*argv[1:])),
-    flags_parser=lambda argv: _parse(argv, arguments),
+    lambda argv: _guarded(lambda: main(*argv[1:]), afterwards),
+    flags_parser=lambda argv: _parse(argv, arguments, afterwards),
   )
 
 
@@ -95,7 +100,7 @@ def require(value: str | None, flag: str, accepted: str) -> str:
   return value
 
 
-def _guarded(main: Callable[[], None]) -> None:
+def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) -> None:
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
     # Orbax tells of every file it writes, and logs with a traceback what it raises as well.
@@ -105,9 +110,10 @@ def _guarded(main: Callable[[], None]) -> None:
     with checked_stdout():
       main()
   except UserError as error:
-    _fail(error, error.status)
+    _end(error, afterwards)
   except KeyboardInterrupt:
-    _fail("interrupted", 130)
+    _say("interrupted")
+    sys.exit(130)
 
 
 def _silence_closed_loops() -> None:
@@ -125,24 +131,33 @@ def _silence_closed_loops() -> None:
   sys.unraisablehook = unraisable
 
 
-def _parse(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
+def _parse(
+  argv: Sequence[str], arguments: Sequence[str], afterwards: Callable[[UserError], None]
+) -> list[str]:
   try:
-    _check_config_arguments(argv[1:])
-    rest = flags.FLAGS(argv)
+    return _parsed(argv, arguments)
   except UserError as error:
-    _fail(error, 2)
+    _end(error, afterwards)
+
+
+def _parsed(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
+  _check_config_arguments(argv[1:])
+  try:
+    rest = flags.FLAGS(argv)
+  except UserError:
+    raise
   except Exception as error:  # a wrong flag, or whatever the configuration file raised
     # ml_collections puts a whole traceback into the message; its last line says what happened.
     lines = str(error).strip().splitlines() or [""]
     named = "" if isinstance(error, flags.Error) or len(lines) > 1 else f"{type(error).__name__}: "
     where = "" if isinstance(error, flags.Error) and len(lines) == 1 else "configuration file: "
-    _fail(f"{where}{named}{lines[-1]}", 2)
+    raise UserError(f"{where}{named}{lines[-1]}") from error
   given = rest[1:]
   if len(given) > len(arguments):
     accepted = f"{' '.join(arguments)} and flags" if arguments else "flags only"
-    _fail(f"unexpected argument {given[len(arguments)]!r}; accepted: {accepted}", 2)
+    raise UserError(f"unexpected argument {given[len(arguments)]!r}; accepted: {accepted}")
   if len(given) < len(arguments):
-    _fail(f"argument {arguments[len(given)]} is missing; accepted: {' '.join(arguments)}", 2)
+    raise UserError(f"argument {arguments[len(given)]} is missing; accepted: {' '.join(arguments)}")
   return rest
 
 
@@ -157,7 +172,12 @@ def _check_config_arguments(arguments: Sequence[str]) -> None:
       check_field_name(name.removeprefix("config."))
 
 
-def _fail(error: Any, status: int) -> NoReturn:
-  first = " ".join(str(error).split())
-  print(f"error: {first}", file=sys.stderr)
-  sys.exit(status)
+def _end(error: UserError, afterwards: Callable[[UserError], None]) -> NoReturn:
+  _say(error)
+  with contextlib.suppress(KeyboardInterrupt):
+    afterwards(error)
+  sys.exit(error.status)
+
+
+def _say(error: Any) -> None:
+  print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

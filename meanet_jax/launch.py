@@ -1,5 +1,6 @@
 """Flags of how a command's process is set up before JAX starts: its cluster, what it compiled."""
 
+import contextlib
 import os
 import re
 import sys
@@ -10,26 +11,44 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from meanet_jax.errors import UserError
+from meanet_jax.errors import MeetingError, UserError
 from meanet_jax.training.processes import Cluster
+from meanet_jax.training.rendezvous import meet
+
+PORTS = range(1, 2**16)
 
 
-def define_cluster_flags() -> Callable[[], Cluster | None]:
+def define_cluster_flags(to: flags.FlagValues = flags.FLAGS) -> Callable[[], Cluster | None]:
   """Defines `--distributed` and what goes with it; the result gives the cluster, None without.
 
   Call the result inside `cli.run`. It raises UserError for flags that do not go together.
   """
   distributed = flags.DEFINE_boolean(
-    "distributed", False, "This is one of several processes that train one run together."
+    "distributed",
+    False,
+    "This is one of several processes that train one run together.",
+    flag_values=to,
   )
-  coordinator = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
-  count = flags.DEFINE_integer("num_processes", None, "How many there are.", lower_bound=1)
-  number = flags.DEFINE_integer("process_id", None, "Which this one is, from 0.", lower_bound=0)
+  coordinator = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", flag_values=to)
+  count = flags.DEFINE_integer(
+    "num_processes", None, "How many there are.", lower_bound=1, flag_values=to
+  )
+  number = flags.DEFINE_integer(
+    "process_id", None, "Which this one is, from 0.", lower_bound=0, flag_values=to
+  )
   heartbeat = flags.DEFINE_integer(
     "heartbeat_seconds",
     Cluster().heartbeat_seconds,
     "A process that is not heard of for so long ends all others.",
     lower_bound=1,
+    flag_values=to,
+  )
+  start = flags.DEFINE_integer(
+    "start_seconds",
+    Cluster().start_seconds,
+    "Processes that have not met after so long end.",
+    lower_bound=1,
+    flag_values=to,
   )
 
   def get() -> Cluster | None:
@@ -46,15 +65,45 @@ def define_cluster_flags() -> Callable[[], Cluster | None]:
         f"flag --{missing[0]} is missing; accepted: --coordinator, --num_processes and "
         "--process_id together, or none of them on TPU, Slurm, Kubernetes or Open MPI"
       )
-    if address is not None and not re.fullmatch(r"\S+:\d+", address):
-      raise UserError(f"flag --coordinator is {address!r}; accepted: HOST:PORT")
+    if address is not None:
+      _check_address(address)
     if process is not None and processes is not None and process >= processes:
       raise UserError(
         f"flag --process_id is {process}; accepted: 0 to {processes - 1}, for {processes} processes"
       )
-    return Cluster(address, processes, process, heartbeat.value)
+    return Cluster(address, processes, process, heartbeat.value, start.value)
 
   return get
+
+
+def tell_other_processes(error: UserError) -> None:
+  """Tells the processes that wait for this one at `--coordinator` that it ends, and why.
+
+  Does nothing once they have met, or where the flags do not say where. For `cli.run`: what is wrong
+  may be another flag, so those of the cluster are read again, and alone.
+  """
+  if isinstance(error, MeetingError) or jax.distributed.is_initialized():
+    return
+  own = flags.FlagValues()
+  get = define_cluster_flags(own)
+  try:
+    own(sys.argv, known_only=True)
+    cluster = get()
+  except (flags.Error, UserError):
+    return
+  meeting = None if cluster is None else cluster.meeting()
+  if meeting is not None:
+    with contextlib.suppress(MeetingError):
+      meet(meeting, str(error))
+
+
+def _check_address(address: str) -> None:
+  found = re.fullmatch(r"(?:\[[^\s\[\]]+\]|[^\s:\[\]]+):(\d{1,5})", address)
+  if found is None or int(found[1]) not in PORTS:
+    raise UserError(
+      f"flag --coordinator is {address!r}; accepted: HOST:PORT or [IPV6]:PORT, with a port of "
+      f"{PORTS[0]} to {PORTS[-1]}"
+    )
 
 
 def define_compilation_cache_flag() -> Callable[[], None]:

@@ -11,7 +11,10 @@ import itertools
 import os
 import pickle
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -19,6 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from meanet_jax.errors import ProcessLostError, UserError
+from meanet_jax.training.rendezvous import Meeting, meet
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
@@ -30,12 +34,20 @@ class Cluster(NamedTuple):
   coordinator: HOST:PORT of process 0. num_processes, process_id: how many, and which this one is.
   All None: as TPU, Slurm, Kubernetes or Open MPI say in the environment.
   heartbeat_seconds: after which a process that is not heard of ends all others.
+  start_seconds: after which they end if they have not met.
   """
 
   coordinator: str | None = None
   num_processes: int | None = None
   process_id: int | None = None
   heartbeat_seconds: int = 60
+  start_seconds: int = 300
+
+  def meeting(self) -> Meeting | None:
+    """Where they meet; None where that is left to JAX."""
+    if self.coordinator is None or self.num_processes is None or self.process_id is None:
+      return None
+    return Meeting(self.coordinator, self.num_processes, self.process_id, float(self.start_seconds))
 
 
 @contextlib.contextmanager
@@ -50,23 +62,13 @@ def connected(cluster: Cluster) -> Iterator[None]:
     UserError: no cluster was found, or its processes did not meet.
   """
   jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
-  try:
-    jax.distributed.initialize(
-      cluster.coordinator,
-      cluster.num_processes,
-      cluster.process_id,
-      heartbeat_timeout_seconds=cluster.heartbeat_seconds,
-    )
-  except ValueError as error:
-    raise UserError(
-      f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
-      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
-    ) from error
-  except RuntimeError as error:
-    raise UserError(
-      f"flag --distributed: the processes did not meet ({error}); accepted: all of them, started "
-      "within five minutes, with the same address of process 0"
-    ) from error
+  meeting = cluster.meeting()
+  if meeting is not None:
+    meet(meeting)
+  with _ended_after(cluster.start_seconds), warnings.catch_warnings():
+    # Five lines, for what is said in one below.
+    warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
+    _initialize(cluster)
   try:
     yield
   except Exception as error:
@@ -82,6 +84,60 @@ def connected(cluster: Cluster) -> Iterator[None]:
   except KeyboardInterrupt:
     _leave_alone(130)
     raise
+
+
+def _initialize(cluster: Cluster) -> None:
+  try:
+    jax.distributed.initialize(
+      cluster.coordinator,
+      cluster.num_processes,
+      cluster.process_id,
+      # With a meeting place, Slurm would still choose a GPU, and Kubernetes be asked, to no end.
+      cluster_detection_method=None if cluster.meeting() is None else "deactivate",
+      initialization_timeout=cluster.start_seconds + 60,  # `_ended_after` comes first
+      heartbeat_timeout_seconds=cluster.heartbeat_seconds,
+    )
+  except ValueError as error:
+    if "KUBERNETES_SERVICE_HOST" in os.environ and find_spec("kubernetes") is None:
+      raise UserError(
+        "flag --distributed: the package kubernetes is missing, through which a pod finds the "
+        "others; accepted: pip install 'meanet_jax[k8s]', or --coordinator, --num_processes and "
+        "--process_id"
+      ) from error
+    raise UserError(
+      f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
+      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
+    ) from error
+  except Exception as error:  # of whatever the cluster is asked through
+    raise UserError(
+      f"flag --distributed: the processes did not meet ({type(error).__name__}: {error}); "
+      "accepted: all of them, started within --start_seconds, on hosts that reach process 0"
+    ) from error
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: int) -> Iterator[None]:
+  """A context that ends the process with one line if it is not left in time.
+
+  jaxlib aborts after its own time-out, with a stack trace, and nothing can be raised meanwhile.
+  """
+
+  def end() -> None:
+    print(
+      f"error: flag --distributed: the processes did not meet within {seconds} s; accepted: all "
+      "of them, started within --start_seconds, on hosts that reach process 0",
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(UserError.status)
+
+  timer = threading.Timer(seconds, end)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 def is_first() -> bool:

@@ -28,9 +28,7 @@ class Pair:
   def __init__(
     self, workdir: Path, kept: Path, *flags: str, each: Sequence[Sequence[str]] = ((), ())
   ):
-    with socket.socket() as free:
-      free.bind(("127.0.0.1", 0))
-      address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     shared = ("--distributed", f"--coordinator={address}", "--num_processes=2", HEARTBEAT, *flags)
     self.processes = [
       start(2, workdir, kept, *shared, f"--process_id={number}", *own)
@@ -46,6 +44,12 @@ class Pair:
   def end(self) -> tuple["Ended", "Ended"]:
     one, other = (Ended.of(process) for process in self.processes)
     return one, other
+
+
+def free_address() -> str:
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 class Ended(NamedTuple):
@@ -132,3 +136,32 @@ def test_stopped_and_killed_they_go_on_bit_for_bit(whole, kept, tmp_path):
   assert killed.end()[0].status not in (0, -signal.SIGKILL)
   assert [ended.status for ended in Pair(run, kept).end()] == [0, 0]
   assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize(
+  ("number", "flag", "line"),
+  [
+    (0, "--config.seed=-1", "configuration field 'seed' is -1; accepted: 0 to inf"),
+    (1, "--config.nosuch=1", "configuration field 'nosuch' does not exist"),
+    (1, "--nosuch", "Unknown command line flag 'nosuch'"),
+  ],
+)
+def test_what_is_wrong_in_one_ends_both_with_its_line(kept, tmp_path, number, flag, line):
+  ended = Pair(tmp_path / "run", kept, each=[[flag] * (number == each) for each in (0, 1)]).end()
+  for each, one in enumerate(ended):
+    assert one.status == 2, one.error
+    (said,) = one.error.splitlines()
+    assert said.startswith(f"error: {line}" if each == number else f"error: process {number} ended")
+    assert line in said
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_process_alone_ends_with_one_line(kept, tmp_path):
+  address = free_address()
+  where = ("--distributed", f"--coordinator={address}", "--num_processes=3", "--start_seconds=1")
+  alone = Ended.of(start(1, tmp_path / "run", kept, *where, "--process_id=0"))
+  assert (alone.status, alone.error) == (
+    2,
+    f"error: 2 of 3 processes did not come to {address} within 1 s: --process_id 1, 2; accepted: "
+    "all, started within --start_seconds\n",
+  )
