@@ -19,7 +19,7 @@ from meanet_jax.errors import MeetingError
 
 MOST = 2**14  # bytes of a line
 TOLD_SECONDS = 30.0  # for which processes that come later are told of what is wrong
-LATE_SECONDS = 5.0  # by which the answer may come after process 0's own time is over
+LATE_SECONDS = 5.0  # by which a process 0 that is there may be late to say what it knows
 RETRY_SECONDS = 0.2
 
 
@@ -100,7 +100,7 @@ def _join(meeting: Meeting, wrong: str | None) -> None:
 def _refuse_second(meeting: Meeting, wrong: str | None) -> None:
   """Raises MeetingError, in both, if what has the port is a process 0 that waits for others."""
   with contextlib.suppress(OSError, UnicodeError):
-    line = _ask(meeting, wrong, 1.0, 1.0)
+    line = _ask(meeting, wrong, LATE_SECONDS, LATE_SECONDS)
     if _fields(line):
       _check_answer(line, meeting)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from tests.ports import free_address
+
 ROOT = Path(__file__).parents[2]
 # Which GPUs a process would take is decided before JAX starts a backend, so a CPU can tell.
 MEETS = """
@@ -17,12 +19,13 @@ from meanet_jax import cli
 from meanet_jax.training.processes import Cluster, connected
 
 def main():
-  with connected(Cluster(start_seconds=%d)):
+  with connected(Cluster(%s)):
     gpus = jax.config.values["jax_cuda_visible_devices"]
     print(jax.process_index(), "of", jax.process_count(), "GPU", gpus)
 
 cli.run(main)
 """
+FOUND = "start_seconds=60"
 # What jax.distributed asks a cluster for: the job of the pod with this host's address.
 KUBERNETES = """
 import builtins, contextlib, io, sys
@@ -97,21 +100,15 @@ def slurm_job() -> str:
   raise AssertionError("no port is free")
 
 
-def free_address() -> str:
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    return f"127.0.0.1:{free.getsockname()[1]}"
-
-
 def test_slurm_tasks_find_each_other_and_take_a_gpu_each():
   job = slurm_job()
-  tasks = [start(MEETS % 60, **slurm(number, job)) for number in (0, 1)]
+  tasks = [start(MEETS % FOUND, **slurm(number, job)) for number in (0, 1)]
   assert [out(task) for task in tasks] == ["0 of 2 GPU 0", "1 of 2 GPU 1"]
 
 
 def test_a_slurm_task_alone_ends_with_one_line():
   for number in (0, 1):
-    assert one_line_error(start(MEETS % 1, **slurm(number, slurm_job()))) == (
+    assert one_line_error(start(MEETS % "start_seconds=1", **slurm(number, slurm_job()))) == (
       "error: flag --distributed: the processes did not meet within 1 s; accepted: all of them, "
       "started within --start_seconds, on hosts that reach process 0"
     )
@@ -120,7 +117,7 @@ def test_a_slurm_task_alone_ends_with_one_line():
 def test_pods_of_a_job_find_each_other():
   job = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JAX_COORDINATOR_ADDRESS": free_address()}
   pods = [
-    start(KUBERNETES + MEETS % 60, **job, HOSTNAME="localhost", JOB_COMPLETION_INDEX=str(number))
+    start(KUBERNETES + MEETS % FOUND, **job, HOSTNAME="localhost", JOB_COMPLETION_INDEX=str(number))
     for number in (0, 1)
   ]
   every = jax.config.values["jax_cuda_visible_devices"]
@@ -129,18 +126,26 @@ def test_pods_of_a_job_find_each_other():
 
 def test_a_pod_without_what_it_needs():
   pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-  assert one_line_error(start(MISSING + MEETS % 60, **pod)) == (
+  assert one_line_error(start(MISSING + MEETS % FOUND, **pod)) == (
     "error: flag --distributed: the package kubernetes is missing, through which a pod finds the "
     "others; accepted: pip install 'meanet_jax[k8s]', or --coordinator, --num_processes and "
     "--process_id"
   )
   line = one_line_error(
-    start(KUBERNETES + MEETS % 60, **pod, HOSTNAME="localhost", JAX_COORDINATOR_ADDRESS="a:1")
+    start(KUBERNETES + MEETS % FOUND, **pod, HOSTNAME="localhost", JAX_COORDINATOR_ADDRESS="a:1")
   )
   assert line.startswith("error: flag --distributed: the processes did not meet (RuntimeError: ")
   assert 'completionMode: "Indexed"' in line
 
 
+def test_one_that_is_told_where_to_meet_asks_no_cluster():
+  told = f"{free_address()!r}, 1, 0"
+  pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+  process = start(MISSING + MEETS % told, **slurm(1, "0"), **pod)
+  every = jax.config.values["jax_cuda_visible_devices"]
+  assert out(process) == f"0 of 1 GPU {every}"
+
+
 def test_no_cluster():
-  line = one_line_error(start(MEETS % 60))
+  line = one_line_error(start(MEETS % FOUND))
   assert line.startswith("error: flag --distributed: no cluster was found (coordinator_address")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import read_json
 from tests.devices import forced_devices
+from tests.ports import free_address
 from tests.training.test_stopping import ROOT, STAGES, assert_same_run, command
 
 HEARTBEAT = "--heartbeat_seconds=10"
@@ -44,12 +44,6 @@ class Pair:
   def end(self) -> tuple["Ended", "Ended"]:
     one, other = (Ended.of(process) for process in self.processes)
     return one, other
-
-
-def free_address() -> str:
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 class Ended(NamedTuple):
