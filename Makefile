@@ -42,7 +42,7 @@ format: $(READY)
 # what the tests need besides (TensorFlow, Ray, KServe, a TPU's compiler).
 COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
-EXTRAS := cloud link prepare ray tensorboard tpu
+EXTRAS := cloud k8s link prepare ray tensorboard tpu
 requirements:
 	$(PYTHON) -m pip install --quiet uv
 	$(COMPILE) $(EXTRAS:%=--extra %) --upgrade --output-file requirements-all.txt pyproject.toml
