@@ -1,13 +1,6 @@
-"""A stage's checkpoints, written by Orbax, with checksums of our own.
-
-Orbax notices a missing or truncated file when it reads it, and damage to its indices; a flipped
-byte among the arrays themselves it restores as another number. So every checkpoint carries the
-SHA-256 of its files, written before the checkpoint gets its name.
-"""
+"""A stage's checkpoints, written by Orbax, with checksums of our own."""
 
 import contextlib
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +10,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from meanet_jax.errors import UserError
+from meanet_jax.runs.checksums import damage, seal, seal_top
 from meanet_jax.runs.process_arrays import write_arrays_here
 
 PyTree = Any
-CHECKSUMS = "sha256.json"
+_ARRAYS = "default"  # Orbax's name of the directory with all but the metrics
 _PARTIAL = ".orbax-checkpoint-tmp"  # follows the step in the name of a checkpoint being written
 
 
@@ -28,6 +23,9 @@ class StageCheckpoints:
   """The checkpoints of one stage: asynchronous, each whole or absent.
 
   The newest `keep` stay, and with `keep_best` the one of the best accuracy (the newest of equals).
+
+  Raises:
+    UserError: there can be no such directory.
   """
 
   def __init__(self, path: Path, keep: int, keep_best: bool = False):
@@ -37,8 +35,14 @@ class StageCheckpoints:
       best = policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False)
       kept.append(best)
     self._path = path
-    self._saving = 0
-    path.mkdir(parents=True, exist_ok=True)
+    self._saving: int | None = None  # its outcome not yet known
+    try:
+      path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(
+        f"checkpoints {path} cannot be written: {error.strerror or error}; "
+        "accepted: a directory, or a path where one can be made"
+      ) from error
     # A run's checkpoints are one process's own matter, whose manager waits for no other.
     own = ocp.options.MultiprocessingOptions(
       jax.process_index(),
@@ -65,8 +69,15 @@ class StageCheckpoints:
     )
 
   def latest_step(self) -> int | None:
-    """The newest complete checkpoint's step; None without one."""
+    """The newest complete checkpoint's step, once the one under way is; None without one."""
+    self._settle()
     return self._manager.latest_step()
+
+  def check(self) -> None:
+    """Raises the error of a checkpoint that could not be written, once that is known."""
+    # Orbax hands the error to its own thread, so its `check_for_errors` would not tell.
+    if self._saving is not None and not self._manager.is_saving_in_progress():
+      self._settle()
 
   def save(self, step: int, tree: PyTree, accuracy: float | None = None) -> None:
     """Starts to write a checkpoint, once the one before it is written; `close` waits for it.
@@ -76,7 +87,7 @@ class StageCheckpoints:
       tree: of NumPy arrays, which Orbax writes in any process; they must not change any more.
       accuracy: what the best is chosen by; None for a checkpoint that cannot be the best.
     """
-    self._manager.wait_until_finished()
+    self._settle()
     self._saving = step
     metrics = None if accuracy is None else {"accuracy": accuracy}
     arrays = jax.tree.map(np.asarray, tree)  # NumPy's scalars too, which Orbax tells apart
@@ -90,16 +101,28 @@ class StageCheckpoints:
   def close(self) -> None:
     """Waits until everything is on disk; what could not be written is removed."""
     try:
-      self._manager.wait_until_finished()
+      self._settle()
     finally:
-      self._manager.close()
-      for partial in self._path.glob(f"*{_PARTIAL}*"):
-        shutil.rmtree(partial, ignore_errors=True)
+      try:
+        self._manager.close()
+      finally:
+        for partial in self._path.glob(f"*{_PARTIAL}*"):
+          shutil.rmtree(partial, ignore_errors=True)
+
+  def _settle(self) -> None:
+    """Waits for the checkpoint under way, and raises what befell it."""
+    try:
+      self._manager.wait_until_finished()
+      checkpoint = self._path / str(self._saving)
+      if checkpoint.is_dir():
+        seal_top(checkpoint)
+    finally:
+      self._saving = None
 
   def _seal(self) -> None:
     # Orbax calls this in its own thread, between the last array and the checkpoint's final name.
     (partial,) = self._path.glob(f"{self._saving}{_PARTIAL}*")
-    (partial / CHECKSUMS).write_text(json.dumps(_checksums(partial), indent=2))
+    seal(partial)
 
 
 @contextlib.contextmanager
@@ -124,28 +147,43 @@ def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
     path: of the stage.
     say: told of each newer one that is damaged, in one line.
   """
+  damaged: dict[int, str] = {}
+  whole = None
   for step in sorted(_steps(path), reverse=True):
-    damage = _damage(path / str(step))
-    if damage is None:
-      return step
-    say(f"checkpoint {path / str(step)} is damaged ({damage}); the one before it is used")
-  return None
+    found = damage(path / str(step))
+    if found is None:
+      whole = step
+      break
+    damaged[step] = found
+  instead = "there is no whole one before it" if whole is None else f"that of step {whole} is used"
+  for step, found in damaged.items():
+    say(f"checkpoint {path / str(step)} is damaged ({found}); {instead}")
+  return whole
 
 
 def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
-  """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again."""
+  """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again.
+
+  So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read.
+  """
   whole = whole_step(path, say)
   for step in _steps(path):
-    if whole is None or step > whole:
-      aside = path / f"{step}.damaged"
-      shutil.rmtree(aside, ignore_errors=True)
-      (path / str(step)).rename(aside)
+    if step == whole:
+      continue
+    if whole is not None and step < whole:
+      found = damage(path / str(step), passing=_ARRAYS)
+      if found is None:
+        continue
+      say(f"checkpoint {path / str(step)} is damaged ({found}); it is set aside")
+    aside = path / f"{step}.damaged"
+    shutil.rmtree(aside, ignore_errors=True)
+    (path / str(step)).rename(aside)
 
 
 def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
   """Every array of a checkpoint `.../STAGE/STEP` by its place in the tree."""
   with ocp.StandardCheckpointer() as reader:
-    tree = reader.restore(checkpoint / "default")
+    tree = reader.restore(checkpoint / _ARRAYS)
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
 
@@ -156,27 +194,3 @@ def _steps(path: Path) -> list[int]:
 
 def _accuracy(metrics: dict[str, float]) -> float:
   return metrics["accuracy"]
-
-
-def _checksums(checkpoint: Path) -> dict[str, str]:
-  """SHA-256 by path of every file below; those beside the arrays' directory Orbax writes later."""
-  files = sorted(path for path in checkpoint.glob("*/**/*") if path.is_file())
-  return {path.relative_to(checkpoint).as_posix(): _sha256(path) for path in files}
-
-
-def _sha256(path: Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _damage(checkpoint: Path) -> str | None:
-  try:
-    written = json.loads((checkpoint / CHECKSUMS).read_text())
-    for name, digest in written.items():
-      if _sha256(checkpoint / name) != digest:
-        return f"{name} is not what was written"
-  except FileNotFoundError as error:
-    return f"{Path(error.filename).relative_to(checkpoint)} is missing"
-  except (OSError, ValueError, AttributeError) as error:
-    return f"{CHECKSUMS}: {error}" if isinstance(error, ValueError) else str(error)
-  return None

@@ -24,7 +24,11 @@ class StageFiles:
     """See `StageCheckpoints.save`."""
 
   def metrics(self, step: int, epoch: float, values: dict[str, Any]) -> None:
-    """A line of metrics.jsonl, the same in every run of one experiment."""
+    """A line of metrics.jsonl, the same in every run of one experiment.
+
+    Raises:
+      Exception: what befell a checkpoint since the last line.
+    """
 
   def timing(self, step: int, epoch: float, values: dict[str, Any]) -> None:
     """A line of timing.jsonl, which is not."""
@@ -63,6 +67,7 @@ class FilesOnDisk(StageFiles):
 
   def metrics(self, step: int, epoch: float, values: dict[str, Any]) -> None:
     """See `StageFiles`."""
+    self._checkpoints.check()  # here, because the next checkpoint may be hours away
     self._line(self._metrics, step, epoch, values)
 
   def timing(self, step: int, epoch: float, values: dict[str, Any]) -> None:

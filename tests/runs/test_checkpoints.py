@@ -1,18 +1,24 @@
+import errno
+import json
+import os
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from meanet_jax.errors import UserError
+from meanet_jax.runs import checkpoints as module
 from meanet_jax.runs.checkpoints import (
-  CHECKSUMS,
   finished_step,
   open_checkpoints,
   read_arrays,
   set_damaged_aside,
   whole_step,
 )
+from meanet_jax.runs.checksums import CHECKSUMS
 
 
 def tree(value: int):
@@ -49,10 +55,10 @@ def test_an_unfinished_checkpoint_does_not_count(tmp_path):
   assert finished_step(path) == 5
 
 
-def two_checkpoints(path):
-  with open_checkpoints(path, keep=2) as checkpoints:
+def two_checkpoints(path, keep_best=False):
+  with open_checkpoints(path, 2, keep_best) as checkpoints:
     for step in (5, 10):
-      checkpoints.save(step, tree(step))
+      checkpoints.save(step, tree(step), step / 10)
 
 
 def largest(checkpoint):
@@ -81,10 +87,12 @@ def truncate(file):
 )
 @pytest.mark.parametrize("which", ["every file", "checksums"])
 def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, words, which):
-  two_checkpoints(tmp_path / "whole")
+  two_checkpoints(tmp_path / "whole", keep_best=True)
   here = tmp_path / "whole" / "10"
-  names = [file.relative_to(here) for file in here.glob("*/**/*") if file.is_file()]
-  assert len(names) > 5
+  files = [file for file in here.rglob("*") if file.is_file() and file.name != CHECKSUMS]
+  names = [file.relative_to(here) for file in files]
+  assert {str(name) for name in names} > {"_CHECKPOINT_METADATA", "metrics/metrics"}
+  assert {str(name) for name in names} == set(json.loads((here / CHECKSUMS).read_text()))
   if which == "checksums":
     names = [(here / CHECKSUMS).relative_to(here)]
   for number, name in enumerate(names):
@@ -95,10 +103,90 @@ def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, w
     assert whole_step(path, said.append) == 5, name
     (line,) = said
     assert line.startswith(f"checkpoint {path / '10'} is damaged (")
-    assert line.endswith("); the one before it is used")
+    assert line.endswith("); that of step 5 is used")
     if which == "every file":
       assert f"{name} {words}" in line
     assert finished_step(path) == 10  # looked at only
+
+
+def test_where_no_whole_one_is_before_it_none_is_said_to_be_used(tmp_path):
+  path, said = tmp_path / "main", []
+  two_checkpoints(path)
+  for step in (5, 10):
+    flip(largest(path / str(step)))
+  assert whole_step(path, said.append) is None
+  assert len(said) == 2
+  assert all(line.endswith("); there is no whole one before it") for line in said)
+  shutil.rmtree(path / "5")
+  assert whole_step(path, said.append) is None
+  assert said[2] == said[0]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, lambda file: file.write_text("[1]")])
+def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(tmp_path, damage):
+  path, said = tmp_path / "main", []
+  two_checkpoints(path, keep_best=True)
+  damage(path / "5" / "metrics" / "metrics")
+  set_damaged_aside(path, said.append)
+  assert said == [
+    f"checkpoint {path / '5'} is damaged (metrics/metrics is not what was written); it is set aside"
+  ]
+  with open_checkpoints(path, 2, keep_best=True) as checkpoints:
+    assert checkpoints.latest_step() == 10
+    for step, accuracy in ((15, 0.3), (20, 0.2)):
+      checkpoints.save(step, tree(step), accuracy)
+  assert sorted(p.name for p in path.iterdir()) == ["10", "15", "20", "5.damaged"]
+  set_damaged_aside(path, said.append)
+  assert len(said) == 1
+
+
+def test_of_an_older_checkpoint_the_arrays_are_not_read(tmp_path):
+  path, said = tmp_path / "main", []
+  two_checkpoints(path, keep_best=True)
+  (path / "5" / "default" / "manifest.ocdbt").unlink()
+  set_damaged_aside(path, said.append)
+  assert not said
+  assert finished_step(path) == 10
+
+
+def again_and_again(call):
+  for _ in range(3000):
+    call()
+    time.sleep(0.01)
+
+
+def full_disk(checkpoint):
+  raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_path, monkeypatch):
+  path = tmp_path / "main"
+  with open_checkpoints(path, keep=2) as checkpoints:
+    checkpoints.save(5, tree(5))
+    assert checkpoints.latest_step() == 5
+    monkeypatch.setattr(module, "seal", full_disk)
+    checkpoints.save(10, tree(10))
+    with pytest.raises(OSError, match="No space left"):
+      again_and_again(checkpoints.check)
+    checkpoints.check()  # said once
+    assert checkpoints.latest_step() == 5
+    checkpoints.save(15, tree(15))
+    with pytest.raises(OSError, match="No space left"):
+      checkpoints.latest_step()
+  assert [p.name for p in path.iterdir()] == ["5"]
+  assert whole_step(path, pytest.fail) == 5
+
+
+@pytest.mark.parametrize("place", ["checkpoints", "checkpoints/main"])
+def test_a_file_in_the_way_is_refused(tmp_path, place):
+  (tmp_path / place).parent.mkdir(exist_ok=True)
+  (tmp_path / place).write_text("")
+  message = r"^checkpoints .*main cannot be written: (File exists|Not a directory); accepted: a dir"
+  with (
+    pytest.raises(UserError, match=message),
+    open_checkpoints(tmp_path / "checkpoints" / "main", 2),
+  ):
+    pass
 
 
 def test_a_step_that_was_damaged_can_be_saved_again(tmp_path):
