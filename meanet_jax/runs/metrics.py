@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from meanet_jax.errors import UserError
 from meanet_jax.runs.directory import write_text
 
 
@@ -17,6 +18,9 @@ class MetricsFile:
     """Drops what a stage logged after `step`, and a half-written last line.
 
     A resumed run logs those steps again, so that no step stands in the file twice.
+
+    Raises:
+      UserError: a line that no run has written.
     """
     kept = [line for line in self.read() if line["stage"] != stage or line["step"] <= step]
     if self.path.exists():
@@ -30,8 +34,24 @@ class MetricsFile:
     return line
 
   def read(self) -> list[dict[str, Any]]:
-    """All whole lines; none where there is no file yet."""
+    """All whole lines; none where there is no file yet.
+
+    Raises:
+      UserError: a line that no run has written.
+    """
     if not self.path.exists():
       return []
-    text = self.path.read_text()
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    whole = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is half a line
+    return [self._parse(number, line) for number, line in enumerate(whole, 1)]
+
+  def _parse(self, number: int, text: bytes) -> dict[str, Any]:
+    try:
+      line = json.loads(text)
+      if not isinstance(line["stage"], str) or not isinstance(line["step"], int):
+        raise ValueError("stage and step are of other types")
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(
+        f"{self.path}, line {number}, is damaged ({type(error).__name__}: {error}); "
+        "accepted: a line as train.py wrote it, or the file without that line"
+      ) from error
+    return line

@@ -1,3 +1,6 @@
+import pytest
+
+from meanet_jax.errors import UserError
 from meanet_jax.runs.metrics import MetricsFile
 
 
@@ -14,3 +17,27 @@ def test_rewind_drops_later_steps_of_one_stage_and_half_a_line(tmp_path):
     '{"stage": "main", "step": 10, "epoch": 0.5, "loss": 1.25}\n'
     '{"stage": "edge", "step": 30, "epoch": 1.0, "loss": 0.5}\n'
   )
+
+
+@pytest.mark.parametrize(
+  "damaged",
+  [
+    b'{"stage": "main", "step": 1',
+    b"",
+    b"\xff",
+    b"7",
+    b'{"step": 1}',
+    b'{"stage": "a", "step": ""}',
+  ],
+)
+def test_a_damaged_line_is_named_in_one_line(tmp_path, damaged):
+  metrics = MetricsFile(tmp_path / "metrics.jsonl")
+  whole = b'{"stage": "main", "step": 1, "epoch": 0.1, "loss": 1.0}'
+  metrics.path.write_bytes(b"\n".join([whole, damaged, whole, b""]))
+  begins = (
+    f"^{metrics.path}, line 2, is damaged \\(.+\\); accepted: a line as train.py wrote it, or"
+  )
+  with pytest.raises(UserError, match=begins) as caught:
+    metrics.rewind("main", 0)
+  assert "\n" not in str(caught.value)
+  assert metrics.path.read_bytes().count(b"\n") == 3  # left as it is
