@@ -16,6 +16,7 @@ from meanet_jax.config_dict import differences, resolve, to_json
 from meanet_jax.errors import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
+_PARTIAL = ".partial"  # ends the name of a file that is being written
 
 
 class RunDirectory:
@@ -34,6 +35,8 @@ class RunDirectory:
     run = cls(path)
     try:
       run.path.mkdir(parents=True, exist_ok=True)
+      for partial in run.path.glob(f".*{_PARTIAL}"):
+        partial.unlink()  # of a process that was killed while it wrote
       if run.config_path.exists():
         changed = differences(run.config(), config)
         if changed:
@@ -170,12 +173,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
   """Writes a file whole or not at all, and safe from a crash once this returns."""
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  with partial.open("wb") as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+  partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+  try:
+    with partial.open("wb") as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    partial.replace(path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise
 
 
 def _version(package: str) -> str | None:

@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from meanet_jax.errors import UserError
+
+_CODES = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -37,8 +40,8 @@ def _is_other_news(record: logging.LogRecord) -> bool:
 def _is_full(error: BaseException | None) -> bool:
   while error is not None:
     # TensorStore tells of the system's error in its text alone.
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    if getattr(error, "errno", None) in codes or "No space left on device" in str(error):
+    told = any(os.strerror(code) in str(error) for code in _CODES)
+    if told or getattr(error, "errno", None) in _CODES:
       return True
     error = error.__cause__ or error.__context__
   return False

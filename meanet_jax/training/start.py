@@ -19,6 +19,7 @@ from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import set_damaged_aside
 from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.processes import every, first, first_then_others
@@ -99,6 +100,7 @@ def _begin(
   if not run.config_path.exists():
     # Now, because a directory once made accepts no other configuration.
     check_pretrained(config, model)
-  RunDirectory.create(run.path, config).record_data(dataset.describe())
-  for name in STAGE_NAMES:
-    set_damaged_aside(run.checkpoints_path(name), reporter.say)
+  with full_disk_in_one_line(run.path):
+    RunDirectory.create(run.path, config).record_data(dataset.describe())
+    for name in STAGE_NAMES:
+      set_damaged_aside(run.checkpoints_path(name), reporter.say)

@@ -41,6 +41,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   with pytest.raises(OSError, match="No space"):
     write_json(path, {"new": 2})
   assert json.loads(path.read_text()) == {"old": 1}
+  assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tiny, tmp_path):
+  (tmp_path / ".metrics.jsonl.7.partial").write_text('{"sta')
+  run = RunDirectory.create(tmp_path, tiny)
+  assert sorted(p.name for p in run.path.iterdir()) == ["config.json", "environment.json"]
 
 
 def test_data_are_written_down_compared_and_completed(tiny, tmp_path):

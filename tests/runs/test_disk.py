@@ -11,6 +11,14 @@ from meanet_jax.errors import UserError
 from meanet_jax.runs.disk import full_disk_in_one_line
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+# As TensorStore tells of the system's errors.
+TOLD = 'Error writing "a/manifest.ocdbt": Failed to write to file [OS error {}: {}]'
+ENDS = [
+  FULL,
+  OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+  ValueError(TOLD.format(28, "No space left on device")),
+  ValueError(TOLD.format(122, "Disk quota exceeded")),
+]
 
 
 async def fail(error: Exception) -> None:
@@ -24,7 +32,7 @@ async def drop_unawaited(error: Exception) -> None:
   assert task.done()
 
 
-@pytest.mark.parametrize("error", [FULL, ValueError("a.json: No space left on device [28]")])
+@pytest.mark.parametrize("error", ENDS)
 def test_a_full_disk_is_named_with_the_path(error, tmp_path):
   message = f"^the disk of {tmp_path} is full"
   with pytest.raises(UserError, match=message), full_disk_in_one_line(tmp_path):
