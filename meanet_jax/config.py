@@ -286,14 +286,14 @@ class CostConfig:
 class LoggingConfig:
   """every_steps: steps between lines of metrics.jsonl; checkpoint_every_epochs and keep: the newest
   `keep` checkpoints of a stage stay on disk, one is written every so many epochs and at the end.
-  keep_best: the checkpoint of the best validation accuracy stays as well. Nothing reads it: a
-  stage goes on from its newest, and hands on its last.
+  keep_best: the checkpoint of the best validation accuracy (the newest of equals) stays as well.
+  Training does not read it: a stage goes on from its newest, and hands on its last.
   """
 
   every_steps: Positive = 50
   checkpoint_every_epochs: Positive = 10
   keep: Positive = 2
-  keep_best: bool = False
+  keep_best: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

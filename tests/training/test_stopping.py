@@ -1,6 +1,8 @@
 """Runs that are ended from outside, as real processes, and the same command again."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meanet_jax.errors import TrainingStoppedError
+from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.training.pipeline import train
 
@@ -23,7 +25,6 @@ STAGES = ("main", "edge", "cloud")
 LONG = (
   "--config.stages.main.epochs=60",
   "--config.logging.checkpoint_every_epochs=10",
-  "--config.logging.keep_best=true",
   "--config.stages.main.ema_decay=0.9",
   "--config.stages.main.schedule=one_cycle",
   "--config.logging.every_steps=7",
@@ -134,7 +135,7 @@ def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
   manifest.write_bytes(manifest.read_bytes()[:-1])
   train(tiny, run, reporter)
   said = reporter.console.file.getvalue()
-  line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); the one"
+  line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); that"
   assert said.count("is damaged") == said.count(line) == 1
   assert "stage main: already finished" in said
   assert "stage edge: already finished" not in said
@@ -148,6 +149,25 @@ def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
     path.read_text().splitlines() for path in (run / "metrics.jsonl", finished_run.metrics_path)
   ]
   assert sorted(lines[0]) == sorted(lines[1])  # those of the edge stage are written last
+
+
+def test_a_disk_full_from_the_beginning_ends_in_one_line_with_nothing_half_written(
+  tiny, reporter, tmp_path, monkeypatch
+):
+  """It fills up at every file that is written before the first stage."""
+  fsync = os.fsync
+  for number, names in enumerate(([], ["environment.json"], ["config.json", "environment.json"])):
+    run, written = tmp_path / str(number), iter(range(number))
+
+    def fill(descriptor: int, written=written) -> None:
+      if next(written, None) is None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(UserError, match=f"^the disk of {run} is full and the run stopped; "):
+      train(tiny, run, reporter)
+    assert sorted(path.name for path in run.iterdir()) == names
 
 
 def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, reporter, tmp_path):
