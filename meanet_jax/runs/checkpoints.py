@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,9 @@ class StageCheckpoints:
       try:
         self._manager.close()
       finally:
-        for partial in self._path.glob(f"*{_PARTIAL}*"):
-          shutil.rmtree(partial, ignore_errors=True)
+        # After the first of its writers has failed the others go on, and make the directory anew.
+        while _remove_partial(self._path):
+          time.sleep(1)
 
   def _settle(self) -> None:
     """Waits for the checkpoint under way, and raises what befell it."""
@@ -164,8 +166,10 @@ def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
 def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
   """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again.
 
-  So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read.
+  So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read. What
+  a killed process was writing is removed. To be called before anything is written to the stage.
   """
+  _remove_partial(path)
   whole = whole_step(path, say)
   for step in _steps(path):
     if step == whole:
@@ -190,6 +194,14 @@ def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
 
 def _steps(path: Path) -> list[int]:
   return [int(step) for step in ocp.utils.checkpoint_steps(path)] if path.is_dir() else []
+
+
+def _remove_partial(path: Path) -> bool:
+  """Removes what is not whole; whether there was anything."""
+  found = list(path.glob(f"*{_PARTIAL}*"))
+  for partial in found:
+    shutil.rmtree(partial, ignore_errors=True)
+  return bool(found)
 
 
 def _accuracy(metrics: dict[str, float]) -> float:

@@ -177,6 +177,30 @@ def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_pat
   assert whole_step(path, pytest.fail) == 5
 
 
+def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeypatch):
+  path, remove, still = tmp_path / "main", shutil.rmtree, iter(range(2))
+
+  def rmtree(directory, **options):
+    remove(directory, **options)
+    if next(still, None) is not None:
+      (directory / "default").mkdir(parents=True)  # as TensorStore does
+
+  monkeypatch.setattr(module, "seal", full_disk)
+  monkeypatch.setattr(module.shutil, "rmtree", rmtree)
+  with pytest.raises(OSError, match="No space left"), open_checkpoints(path, 2) as checkpoints:
+    checkpoints.save(5, tree(5))
+  assert next(still, None) is None
+  assert not list(path.iterdir())
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+  path = tmp_path / "main"
+  two_checkpoints(path)
+  (path / "17.orbax-checkpoint-tmp" / "default").mkdir(parents=True)
+  set_damaged_aside(path, pytest.fail)
+  assert sorted(p.name for p in path.iterdir()) == ["10", "5"]
+
+
 @pytest.mark.parametrize("place", ["checkpoints", "checkpoints/main"])
 def test_a_file_in_the_way_is_refused(tmp_path, place):
   (tmp_path / place).parent.mkdir(exist_ok=True)
