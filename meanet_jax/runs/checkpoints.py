@@ -108,7 +108,9 @@ class StageCheckpoints:
         self._manager.close()
       finally:
         # After the first of its writers has failed the others go on, and make the directory anew.
-        while _remove_partial(self._path):
+        for _ in range(10):
+          if not _remove_partial(self._path):
+            break
           time.sleep(1)
 
   def _settle(self) -> None:
