@@ -6,9 +6,9 @@ Kills are SIGKILL to the training process, which the same command starts again. 
 before its next kill is compared and another begins, so that every kill hits one in training and
 every run that was killed is compared. Moments are drawn from half the length of the undisturbed
 run; every second kill then waits for the next checkpoint and comes at a moment drawn from the time
-that one takes, so that saves are hit for certain. The comparison is of bits: every array of every
-stage's last checkpoint (parameters, batch statistics, optimiser state), hard_classes.json and
-metrics.jsonl. Stages are short, so that moments fall into starting, compiling (also into the
+that one takes on average: during the save or soon after it. The comparison is of bits: every array
+of every stage's last checkpoint (parameters, batch statistics, optimiser state), hard_classes.json
+and metrics.jsonl. Stages are short, so that moments fall into starting, compiling (also into the
 compilation cache, which the killed processes share), saving and going from stage to stage as well
 as into steps.
 """
@@ -227,7 +227,7 @@ def report(kills: list[Kill], pace: Pace, arrays: list[int]) -> str:
   found = environment()
   saving = sum(kill.saving for kill in kills)
   lines = [
-    f"# {len(arrays)} runs killed {len(kills)} times, {saving} of them during a save",
+    f"# {len(arrays)} runs killed {len(kills)} times, {saving} times during a save",
     "",
     f"`python benchmarks/kill_resume.py --kills {len(kills)} --seed {_SEED.value}`, "
     f"`{_CONFIG.value}` with {_EPOCHS.value} epochs a stage and a checkpoint after each; "
