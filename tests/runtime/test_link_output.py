@@ -130,6 +130,8 @@ def test_standard_output_that_nobody_reads_any_longer(model, folder):
   with subprocess.Popen(
     command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
   ) as process:
+    assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.close()
     told = [line for line in process.stderr if not line.startswith("INFO: ")]
   assert process.returncode == 128 + signal.SIGPIPE
