@@ -2,7 +2,7 @@
 
 JPEGs are decoded by libjpeg-turbo (simplejpeg), which gives Pillow's pixels in less time; what is
 no plain JPEG is left to Pillow. cykooz-resizer resizes with Pillow's bilinear filter in a quarter
-of its time; a grey level may differ by 1.
+of its time; a grey level may differ by 1, and once in millions by 2.
 """
 
 import io
