@@ -6,7 +6,7 @@ know.
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 
 class Range(NamedTuple):
@@ -14,6 +14,11 @@ class Range(NamedTuple):
 
   low: float
   high: float = float("inf")
+
+  def holds(self, value: Any) -> bool:
+    """Whether a number, or each of a tuple, lies in it. NaN does not."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(self.low <= number <= self.high for number in numbers)
 
 
 Positive = Annotated[int, Range(1)]

@@ -145,11 +145,10 @@ def _check(value: Any, kind: Any, path: str) -> Any:
 
 
 def _check_range(value: Any, bounds: Range, path: str) -> None:
-  for item in value if isinstance(value, tuple) else (value,):
-    if not bounds.low <= item <= bounds.high:  # also refuses NaN
-      raise UserError(
-        f"configuration field {path!r} is {value!r}; accepted: {bounds.low} to {bounds.high}"
-      )
+  if not bounds.holds(value):
+    raise UserError(
+      f"configuration field {path!r} is {value!r}; accepted: {bounds.low} to {bounds.high}"
+    )
 
 
 def _tuples_to_lists(value: Any) -> Any:

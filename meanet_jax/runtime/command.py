@@ -35,6 +35,7 @@ from meanet_jax.runtime.stream import Stream
 from meanet_jax.stdout import checked_stdout
 
 _STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
+_FLOOR = Audit._field_defaults["floor"]
 _RANGES = {
   "threads": (1, 128),  # LiteRT dies of ten thousand
   "window": (1, 10_000),
@@ -108,7 +109,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
   add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
   add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
-  add("--audit_floor", type=float, metavar="SHARE", help="of agreement, to warn below (0.9)")
+  add("--audit_floor", type=float, metavar="SHARE", help=f"of agreement, at least ({_FLOOR:g})")
   given = parser.parse_args(arguments)
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
@@ -224,7 +225,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
 def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
   if all(getattr(given, name) is None for name in _STEERING):
     return None
-  floor = 0.9 if given.audit_floor is None else given.audit_floor
+  floor = _FLOOR if given.audit_floor is None else given.audit_floor
   audit = None if given.audit is None else Audit(given.audit, floor)
   wishes = Wishes(
     given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit

@@ -198,9 +198,8 @@ def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Set
   for field, hint in typing.get_type_hints(kind, include_extras=True).items():
     value = getattr(settings, field)
     for bounds in getattr(hint, "__metadata__", ()):
-      for number in value if isinstance(value, tuple) else (value,):
-        if not bounds.low <= number <= bounds.high or number == float("inf"):
-          raise ValueError(f"{name}.{field} is {value!r}")
+      if not bounds.holds(value) or np.isinf(value).any():
+        raise ValueError(f"{name}.{field} is {value!r}")
   return settings
 
 
