@@ -1,15 +1,26 @@
-"""Strict settings for every test, and one small finished run that many of them share."""
+"""Strict settings for every test, and the finished runs that many of them share."""
 
 import os
+import tempfile
 
 from jaxtyping import install_import_hook
 
-# No test, nor process that one starts, is to use what another has compiled.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-# Nor to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What is compiled here runs for milliseconds, so half of the time that LLVM would take is saved.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+pytest_plugins = ("tests.tiers",)
+
+# What one test compiles serves the others, in every worker and every process that they start: the
+# first process that gets here, which starts the others, makes the directory for them. JAX's keys
+# hold versions, devices and flags.
+_MADE = "MEANET_JAX_TESTS_COMPILED"
+if _MADE not in os.environ:
+  os.environ[_MADE] = tempfile.mkdtemp(prefix="meanet_jax_tests_")
+  os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true"
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[_MADE]
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+  # Nothing is to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved.
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")
@@ -32,9 +43,17 @@ from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402
+from tests.shared import Artifacts  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+  """The process that made the directory of what was compiled removes it."""
+  if not hasattr(config, "workerinput"):
+    shutil.rmtree(os.environ[_MADE], ignore_errors=True)
 
 
 @pytest.fixture
@@ -44,25 +63,40 @@ def reporter() -> Reporter:
 
 
 @pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifacts]:
+  """What one worker builds and all of them read."""
+  base = tmp_path_factory.getbasetemp()
+  found = Artifacts((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts")
+  yield found
+  found.check()
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Config:
   return resolve(tiny_config())
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: Config) -> RunDirectory:
+def finished_run(artifacts: Artifacts, tiny: Config) -> RunDirectory:
   """A run of `tiny` with all stages finished. Tests read it; none writes to it."""
-  workdir: Path = tmp_path_factory.mktemp("finished")
-  train(tiny, workdir, Reporter(Console(file=io.StringIO())))
-  return RunDirectory.existing(workdir)
+
+  def build(path: Path) -> None:
+    with jax.numpy_dtype_promotion("standard"):
+      train(tiny, path, Reporter(Console(file=io.StringIO())))
+
+  return RunDirectory.existing(artifacts.get("finished", build))
 
 
 @pytest.fixture(scope="session")
-def evaluated_run(finished_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
   """The workdir of `finished_run` after eval.py. Tests read it; none writes to it."""
-  workdir = tmp_path_factory.mktemp("evaluated_run") / "run"
-  shutil.copytree(finished_run.path, workdir)
-  evaluate(workdir, Reporter(Console(file=io.StringIO())))
-  return workdir
+
+  def build(path: Path) -> None:
+    shutil.copytree(finished_run.path, path, dirs_exist_ok=True)
+    with jax.numpy_dtype_promotion("standard"):
+      evaluate(path, Reporter(Console(file=io.StringIO())))
+
+  return artifacts.get("evaluated", build)
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +106,15 @@ def source(evaluated_run: Path) -> Source:
 
 
 @pytest.fixture(scope="session")
-def exported(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(artifacts: Artifacts, source: Source) -> Path:
   """A float32 export of `evaluated_run`, with its cloud. Tests read it; none writes to it."""
   # Here, because few tests need the converter and the quantiser, which take a second to import.
   from meanet_jax.export.pipeline import Options, export
 
-  directory = tmp_path_factory.mktemp("exported")
-  export(source, directory, Options(cloud=True), lambda _: None)
-  return directory
+  def build(path: Path) -> None:
+    export(source, path, Options(cloud=True), lambda _: None)
+
+  return artifacts.get("exported", build)
 
 
 @pytest.fixture(scope="session")

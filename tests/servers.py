@@ -10,7 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.commands import ROOT, Running, start_command
+
 READY = re.compile(r"cloud tier ready: https?://.*:(\d+) and grpcs?://.*:(\d+)")
 
 
@@ -23,7 +24,7 @@ class CloudServer:
   http_port: int
   grpc_port: int
   workdir: Path
-  process: subprocess.Popen
+  process: subprocess.Popen | Running
   output: list[str]
 
 
@@ -34,27 +35,23 @@ def cloud_server_process(
   """Starts it, behind the words of `prefix` if there are any; waits until it is ready; ends it."""
   ports = () if any(flag.startswith("--grpc_port") for flag in flags) else ("--grpc_port=0",)
   ports += () if any(flag.startswith("--http_port") for flag in flags) else ("--http_port=0",)
-  command = [sys.executable, "-m", "meanet_jax.runtime.cloud"]
-  process = subprocess.Popen(
-    [*prefix, *command, f"--workdir={workdir}", *ports, *flags],
-    cwd=ROOT,
-    env=os.environ | (env or {}),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
+  command = ("-m", "meanet_jax.runtime.cloud", f"--workdir={workdir}", *ports, *flags)
+  process = (
+    _behind(prefix, command, env) if prefix else start_command(*command, env=env, merged=True)
   )
+  lines = process.lines() if isinstance(process, Running) else process.stdout
   output: list[str] = []
   try:
     found = None
-    assert process.stdout is not None
-    for line in process.stdout:  # ends when the process does
+    assert lines is not None
+    for line in lines:  # ends when the process does
       output.append(line)
       found = READY.search(line)
       if found:
         break
     assert found, "".join(output)
     # Read on: a full pipe would block the server.
-    reader = threading.Thread(target=output.extend, args=(process.stdout,), daemon=True)
+    reader = threading.Thread(target=output.extend, args=(lines,), daemon=True)
     reader.start()
     yield CloudServer(int(found[1]), int(found[2]), workdir, process, output)
   finally:
@@ -65,5 +62,18 @@ def cloud_server_process(
       process.kill()
       raise
     finally:
-      if process.stdout is not None:
+      if not isinstance(process, Running) and process.stdout is not None:
         process.stdout.close()
+
+
+def _behind(
+  prefix: Sequence[str], command: Sequence[str], env: dict[str, str] | None
+) -> subprocess.Popen[str]:
+  return subprocess.Popen(
+    [*prefix, sys.executable, *command],
+    cwd=ROOT,
+    env=os.environ | (env or {}),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )

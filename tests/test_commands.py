@@ -5,21 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.commands import ROOT, run_command
 from tests.devices import forced_devices
 
-ROOT = Path(__file__).parent.parent
 DIGITS = "configs/digits.py"
 
 
 def command(script: str, *flags: str, env: dict[str, str] | None = None):
-  return subprocess.run(
-    [sys.executable, script, *flags],
-    cwd=ROOT,
-    env=os.environ | (env or {}),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return run_command(script, *flags, env=env)
 
 
 def one_line_error(result: subprocess.CompletedProcess, status: int = 2) -> str:

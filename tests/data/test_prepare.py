@@ -1,10 +1,8 @@
 """TFDS's own builders prepare small archives of the genuine layout, in processes of their own."""
 
 import importlib.util
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,9 +14,9 @@ from meanet_jax.data import prepare
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
+from tests.commands import Running, run_command, start_command
 from tests.data import archives
 
-ROOT = Path(__file__).parents[2]
 needs_tensorflow = pytest.mark.skipif(
   importlib.util.find_spec("tensorflow") is None, reason="TensorFlow (extra prepare) is missing"
 )
@@ -27,18 +25,8 @@ CIFAR = DatasetConfig(
 )
 
 
-def start(name: str, data_dir: Path, *flags: str) -> subprocess.Popen:
-  command = [
-    sys.executable,
-    "-m",
-    "meanet_jax.data.prepare",
-    name,
-    f"--data_dir={data_dir}",
-    *flags,
-  ]
-  return subprocess.Popen(
-    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-  )
+def start(name: str, data_dir: Path, *flags: str) -> Running:
+  return start_command("-m", "meanet_jax.data.prepare", name, f"--data_dir={data_dir}", *flags)
 
 
 def run(name: str, data_dir: Path, *flags: str) -> tuple[int, str]:
@@ -58,6 +46,7 @@ def cifar(tmp_path_factory):
   return original, images, data
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_cifar100_is_prepared_and_read(cifar, reporter):
   _, images, data = cifar
@@ -77,7 +66,6 @@ def test_cifar100_is_prepared_and_read(cifar, reporter):
 
 
 TRAIN = """
-import sys
 from meanet_jax.config_dict import resolve
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
@@ -97,13 +85,13 @@ train(resolve(fields), workdir, Reporter(), ReadOptions(data_dir, 0))
 
 
 def trained_steps(workdir: Path, *arguments: str) -> str:
-  command = [sys.executable, "-c", TRAIN, *arguments]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  done = run_command("-c", TRAIN, *arguments)
   assert done.returncode == 0, done.stderr
   assert (workdir / "data.json").is_file()
   return done.stdout
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_two_steps_are_trained_from_a_prepared_set(cifar, tmp_path):
   data = str(cifar[2])
@@ -112,6 +100,7 @@ def test_two_steps_are_trained_from_a_prepared_set(cifar, tmp_path):
   assert "stage edge: 2 steps" in said
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
   original = tmp_path / "tars"
@@ -142,6 +131,7 @@ def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
   assert load(config, ReadOptions(str(data)), reporter).name == dataset.name
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tmp_path, reporter):
   original, data = tmp_path / "idx", tmp_path / "data"
@@ -149,9 +139,6 @@ def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tm
   archives.fashion_mnist(original)
   flags = [f"--archives={original}", *archives.checksums(original)]
   process = start("fashion_mnist", data, *flags)
-  for stream in (process.stdout, process.stderr):
-    assert stream is not None
-    os.set_blocking(stream.fileno(), False)
   while not list(data.glob(f"{prepare.PARTIAL}*/fashion_mnist/*incomplete*/*")):
     assert process.poll() is None
     time.sleep(0.05)
@@ -171,6 +158,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tm
   )
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_archives_that_are_altered_missing_or_truncated_are_refused(cifar, tmp_path):
   original, _, _ = cifar
@@ -209,6 +197,7 @@ def test_refusals_before_anything_is_read(tmp_path, name, flags, words):
   assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.full
 @needs_tensorflow
 def test_a_disk_that_fills_up_is_said_in_one_line_and_nothing_is_left(cifar, tmp_path):
   original, _, _ = cifar

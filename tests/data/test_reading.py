@@ -2,9 +2,6 @@
 
 import dataclasses
 import io
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +14,9 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
+from tests.commands import run_command
 from tests.data.sets import encoded, picture, write_set
 
-ROOT = Path(__file__).parents[2]
 CONFIG = DatasetConfig(
   name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25, in_memory_mb=0
 )
@@ -230,7 +227,7 @@ if __name__ == "__main__":
 def test_a_stream_closed_early_leaves_no_shared_memory(tmp_path):
   script = tmp_path / "closed_early.py"  # a file, so that workers can import `make`
   script.write_text(CLOSED_EARLY)
-  done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+  done = run_command(script)
   assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -261,7 +258,6 @@ assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
 
 @pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
 def test_training_and_evaluation_need_no_tensorflow(pets, megabytes, tmp_path):
-  command = [sys.executable, "-c", WITHOUT_TENSORFLOW, pets.data_dir, str(tmp_path), str(megabytes)]
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  done = run_command("-c", WITHOUT_TENSORFLOW, pets.data_dir, tmp_path, str(megabytes))
   assert done.returncode == 0, done.stderr
   assert '"skipped_images": {' in (tmp_path / "eval" / "summary.json").read_text()

@@ -2,9 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,8 +18,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.training.pipeline import load_variables, train
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.commands import run_command
 
 
 @pytest.fixture
@@ -128,10 +124,10 @@ def test_other_hard_classes_other_seeds_and_swapped_files_are_refused(
 
 
 def test_missing_and_truncated_records_end_in_one_line(run):
-  command = [sys.executable, "eval.py", f"--workdir={run.path}", "--reuse_records"]
+  command = ["eval.py", f"--workdir={run.path}", "--reuse_records"]
 
   def fails() -> str:
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = run_command(*command)
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.strip().splitlines()
     return line
@@ -140,8 +136,8 @@ def test_missing_and_truncated_records_end_in_one_line(run):
   assert line.startswith("error: records ")
   assert "records_validation.npz do not exist; accepted: the file as eval.py wrote it" in line
   assert not run.eval_path.exists()
-  subprocess.run(command[:-1], cwd=ROOT, capture_output=True, check=True)
-  subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+  assert run_command(*command[:-1]).returncode == 0
+  assert run_command(*command).returncode == 0
   path = run.eval_path / "records.npz"
   path.write_bytes(path.read_bytes()[:-200])
   assert "records.npz holds no whole records: it is no npz archive, or a truncated one" in fails()

@@ -7,9 +7,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,8 +25,8 @@ from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
+from tests.commands import run_command
 
-ROOT = Path(__file__).parent.parent.parent
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
 
 
@@ -236,7 +233,6 @@ def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_r
     (["--confidence=0.9"], {"max_offload": 0.2, "confidence": 0.9}),
     (["--min-accuracy=0.5", "--max-energy-mj=9"], {"min_accuracy": 0.5, "max_energy_mj": 9.0}),
   ):
-    command = [sys.executable, "eval.py", f"--workdir={tmp_path / 'run'}", *flags]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == 0
     wish = read_json(tmp_path / "run" / "eval" / "summary.json")["wish"]
     assert {name: value for name, value in wish.items() if value is not None} == expected

@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,17 +16,11 @@ from meanet_jax.export.source import from_run
 from meanet_jax.export.versions import PINNED, check_versions
 from meanet_jax.runs.directory import read_json
 from meanet_jax.runtime.edge import EdgeClassifier
-from tests.exports import ROOT
+from tests.commands import ROOT, run_command
 
 
 def export_command(*flags: str) -> subprocess.CompletedProcess[str]:
-  return subprocess.run(
-    [sys.executable, "-m", "meanet_jax.export", *flags],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return run_command("-m", "meanet_jax.export", *flags)
 
 
 def one_line_error(result: subprocess.CompletedProcess[str]) -> str:

@@ -3,6 +3,8 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from meanet_jax.runs.directory import read_json
 from tests.grid.test_members import STAGES, arrays, assert_close
 from tests.training.test_processes import Ended, Pair, start
@@ -24,43 +26,43 @@ def check(grid: Path, alone: list[Path]) -> None:
 def test_members_are_shared_out_over_the_devices_of_a_process(alone, axes, tmp_path):
   """Three over two devices, where the second has an empty place; the grid is configuration."""
   grid = tmp_path / "grid"
-  ended = Ended.of(start(2, grid, tmp_path / "kept", f"--config.grid.axes={axes!r}"))
+  ended = Ended.of(start(2, grid, f"--config.grid.axes={axes!r}"))
   assert ended.status == 0, ended.error
   check(grid, alone)
 
 
+@pytest.mark.full
 def test_members_are_shared_out_over_the_devices_of_all_processes(alone, axes, tmp_path):
   """Two over the two devices of process 0, one and an empty device in process 1, which is mute."""
   grid = tmp_path / "grid"
-  first, second = Pair(grid, tmp_path / "kept", f"--grid={';'.join(axes)}").end()
+  first, second = Pair(grid, f"--grid={';'.join(axes)}").end()
   assert (first.status, second.status) == (0, 0), (first.error, second.error)
   assert "best by validation" in first.out
   assert (second.out, first.error, second.error) == ("", "", "")
   check(grid, alone)
 
 
+@pytest.mark.full
 def test_stopped_and_killed_processes_of_a_grid_go_on(alone, axes, tmp_path):
-  grid, kept, flag = tmp_path / "grid", tmp_path / "kept", f"--grid={';'.join(axes)}"
-  stopped = Pair(grid, kept, flag)
+  grid, flag = tmp_path / "grid", f"--grid={';'.join(axes)}"
+  stopped = Pair(grid, flag)
   stopped.wait_for("stage edge")
   for process in stopped.processes:
     process.send_signal(signal.SIGTERM)
   first, _ = stopped.end()
   assert first.status == 143, first.error
-  killed = Pair(grid, kept, flag)
+  killed = Pair(grid, flag)
   killed.wait_for("stage cloud")
   killed.processes[1].kill()
   assert killed.end()[0].status not in (0, -signal.SIGKILL)
   assert read_json(grid / "grid.json").get("best") is None
-  assert [ended.status for ended in Pair(grid, kept, flag).end()] == [0, 0]
+  assert [ended.status for ended in Pair(grid, flag).end()] == [0, 0]
   check(grid, alone)
 
 
 def test_processes_of_different_grids_end_in_one_line(tmp_path):
   grid = tmp_path / "grid"
-  pair = Pair(
-    grid, tmp_path / "kept", "--grid=seed=0,1", each=((), ("--config.grid.best_by=main_only",))
-  )
+  pair = Pair(grid, "--grid=seed=0,1", each=((), ("--config.grid.best_by=main_only",)))
   for ended in pair.end():
     assert ended.status == 2
     assert ended.error == (

@@ -2,7 +2,6 @@ import csv
 import dataclasses
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,8 @@ from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.training.pipeline import train
 from meanet_jax.training.stages import MAIN
+from tests.commands import run_command
 
-ROOT = Path(__file__).parents[2]
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
 
 
@@ -165,8 +164,7 @@ def test_estimates_grow_with_what_is_to_be_done(tiny):
 def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   config = tmp_path / "tiny.py"
   config.write_text(CONFIG)
-  line = [sys.executable, "train.py", f"--config={config}", *flags]
-  return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+  return run_command("train.py", f"--config={config}", *flags)
 
 
 @pytest.mark.parametrize(

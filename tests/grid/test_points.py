@@ -6,6 +6,7 @@ from meanet_jax.config_dict import to_json
 from meanet_jax.errors import UserError
 from meanet_jax.grid.groups import group_points, program
 from meanet_jax.grid.points import expand, split_axes
+from meanet_jax.grid.ray import parse_resources
 
 
 def settings(axes, config):
@@ -119,3 +120,10 @@ def test_a_program_is_its_own_and_knows_no_number(seed, rate, momentum):
   changed = resolve(fields)
   assert program(changed) == program(resolve(tiny_config())) == program(program(changed))
   assert to_json(program(changed))["model"] == to_json(changed)["model"]
+
+
+def test_resources_are_named_amounts():
+  assert parse_resources(("TPU=4", "big = 0.5")) == {"TPU": 4.0, "big": 0.5}
+  for wrong in ("TPU", "=4", "TPU=many"):
+    with pytest.raises(UserError, match="accepted: NAME=AMOUNT, as in TPU=4"):
+      parse_resources((wrong,))

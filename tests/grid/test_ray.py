@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from meanet_jax.config_grid import GridConfig, RayConfig
-from meanet_jax.errors import UserError
 from meanet_jax.grid.pipeline import train_grid
-from meanet_jax.grid.ray import parse_resources
 
 ray = pytest.importorskip("ray")
 
@@ -36,6 +34,7 @@ def worker_of(task: str) -> int | None:
   return None
 
 
+@pytest.mark.full
 def test_every_point_finishes_once_though_a_worker_is_killed(tiny, reporter, tmp_path):
   from ray.cluster_utils import Cluster
 
@@ -85,10 +84,3 @@ def test_every_point_finishes_once_though_a_worker_is_killed(tiny, reporter, tmp
       if "validation_accuracy" in line
     ]
     assert len(validated) == len(set(validated)) == 18  # 6 epochs of three stages, none twice
-
-
-def test_resources_are_named_amounts():
-  assert parse_resources(("TPU=4", "big = 0.5")) == {"TPU": 4.0, "big": 0.5}
-  for wrong in ("TPU", "=4", "TPU=many"):
-    with pytest.raises(UserError, match="accepted: NAME=AMOUNT, as in TPU=4"):
-      parse_resources((wrong,))

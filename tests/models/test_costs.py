@@ -2,10 +2,7 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +22,8 @@ from meanet_jax.models.summary import summarise
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
 from meanet_jax.training.stages import EDGE
+from tests.commands import run_command
 
-ROOT = Path(__file__).parent.parent.parent
 PAPER = (
   "cifar100_resnet32_a",
   "cifar100_resnet32_b",
@@ -120,11 +117,8 @@ def test_activation_bytes_of_a_layer_by_hand(tiny):
 
 def test_the_command_prints_json_and_tables():
   flags = ["--config", "configs/digits.py"]
-  command = [sys.executable, "-m", "meanet_jax.models.summary", *flags]
-  printed = subprocess.run(
-    [*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True
-  )
-  summary = json.loads(printed.stdout)
+  command = ["-m", "meanet_jax.models.summary", *flags]
+  summary = json.loads(run_command(*command, "--json").stdout)
   assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
-  table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+  table = run_command(*command).stdout
   assert f"{summary['blocks']['cloud']['parameters']:,}" in table

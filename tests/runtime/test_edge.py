@@ -5,8 +5,6 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,7 @@ from meanet_jax.routing.policies import (
 from meanet_jax.routing.scores import Scores
 from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.manifest import read_manifest
-from tests.exports import ROOT
+from tests.commands import run_command
 
 POLICIES = [
   Policy(hard, edge, offload, criterion)
@@ -294,13 +292,7 @@ def test_the_command_refuses_in_one_line(exported, tmp_path):
     (["--model", str(exported), "--threads", "0", str(text)], 2, "--threads is 0"),
     (["--model", str(exported), "--threads", "many", str(text)], 2, "invalid int value: 'many'"),
   ):
-    result = subprocess.run(
-      [sys.executable, "-m", "meanet_jax.runtime.edge", *arguments],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
-    )
+    result = run_command("-m", "meanet_jax.runtime.edge", *arguments)
     assert result.returncode == status
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")

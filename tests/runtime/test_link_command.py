@@ -67,13 +67,8 @@ def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_
 def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, capsys):
   url = f"grpc://127.0.0.1:{server.port}"
   flags = ["--model", model, "--cloud", url, "--deadline_ms=60000", "--output", "-"]
-  result = subprocess.run(
-    [sys.executable, "-m", "meanet_jax.runtime.edge", *flags, *sorted(folder.glob("*[0-9].png"))],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  files = sorted(folder.glob("*[0-9].png"))
+  result = run_command("-m", "meanet_jax.runtime.edge", *flags, *files)
   assert result.returncode == 0, result.stderr
   lines = [json.loads(line) for line in result.stdout.splitlines()]
   assert sorted(line["id"] for line in lines) == list(range(40))
@@ -112,6 +107,7 @@ class NoJax:
       raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, NoJax())
 from meanet_jax.runtime.command import main
+from tests.commands import run_command
 sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {str(output)!r}]))
 """
   result = subprocess.run(

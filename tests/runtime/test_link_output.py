@@ -60,14 +60,7 @@ from meanet_jax.runtime.command import main
 sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "*.png")!r},
   "--output", {str(output)!r}]))
 """
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-    env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-  )
+  result = run_command("-c", code)
   assert result.returncode == 2, result.stderr
   assert result.stderr.splitlines()[-1].startswith(f"error: --output {output} cannot be written: ")
   assert output.read_text().endswith("}\n")
@@ -85,6 +78,7 @@ def test_what_stood_in_standard_output_before_stays(model, folder, tmp_path, app
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from meanet_jax.runtime.command import main
+from tests.commands import run_command
 sys.exit(main({arguments!r}))
 """
   with output.open("a" if append else "r+") as file:

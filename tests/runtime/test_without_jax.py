@@ -1,15 +1,13 @@
 """What a device imports: NumPy and LiteRT. Every other package is refused by name."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from meanet_jax.runtime.edge import EdgeClassifier
-from tests.exports import ROOT, python_without_packages
+from tests.exports import python_without_packages
 
 # The interpreter's own dependencies, which come with it.
 LITERT = ("ai_edge_litert", "flatbuffers", "ml_dtypes", "backports")
@@ -67,9 +65,7 @@ records = Records(
 taken = route(Policy(), Thresholds(np.float32(1.2), np.nan, np.nan), records, hard)
 print(*taken.exit)
 """
-  beside_jax = subprocess.run(
-    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-  )
+  beside_jax = run_command("-c", code)
   assert output(code) == beside_jax.stdout
   assert set(beside_jax.stdout.split()) == {"0", "1", "2"}
 
@@ -96,6 +92,7 @@ def test_the_command_needs_pillow_as_well(exported, source, tmp_path):
   Image.fromarray(source.dataset.test.images[0, ..., 0]).save(digit)
   code = f"""
 from meanet_jax.runtime.command import main
+from tests.commands import run_command
 sys.exit(main(["--model", {str(exported)!r}, {str(digit)!r}]))
 """
   (answer,) = EdgeClassifier(exported).classify(source.dataset.test.images[:1])

@@ -1,9 +1,8 @@
 """The interceptor before methods that a test makes up."""
 
-import subprocess
-import sys
-
 # In a process of its own: KServe's messages cannot be loaded beside tritonclient's.
+from tests.commands import run_command
+
 SCRIPT = """
 import asyncio
 import grpc
@@ -76,9 +75,7 @@ asyncio.run(main())
 
 
 def test_codes_bytes_under_way_and_the_log():
-  ended = subprocess.run(
-    [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
-  )
+  ended = run_command("-c", SCRIPT)
   assert ended.returncode == 0, ended.stderr
   # Our own defects alone are logged: one that was asked for twice.
   assert ended.stderr.count("/s/Infer failed") == 2

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -18,7 +17,8 @@ from meanet_jax.models import convolution, layers
 from meanet_jax.training import stages
 from meanet_jax.training.compiled import DoesNotFitError, compile_step, cost
 from meanet_jax.training.topology import ENVIRONMENT, open_slice
-from tests.test_commands import ROOT, one_line_error, write
+from tests.commands import run_command
+from tests.test_commands import one_line_error, write
 
 needs_libtpu = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed (extra `tpu`)"
@@ -33,15 +33,10 @@ def environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def aot(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   config = write(tmp_path / "tiny.py", "from tests.experiments import tiny_config as get_config\n")
-  return subprocess.run(
-    [sys.executable, "-m", "meanet_jax.training.aot", "--config", config, *flags],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return run_command("-m", "meanet_jax.training.aot", "--config", config, *flags)
 
 
+@pytest.mark.full
 @needs_libtpu
 def test_every_stage_is_compiled_for_four_chips(tmp_path: Path):
   result = aot(tmp_path, "--topology", "v5e:2x2", "--json")
@@ -70,6 +65,7 @@ def test_every_stage_is_compiled_for_four_chips(tmp_path: Path):
   assert 2 * 2 * macs * 4 / 9 < plans["main"]["flops_per_image"] < 20 * macs
 
 
+@pytest.mark.full
 @needs_libtpu
 def test_a_step_that_does_not_fit_says_what_it_asked_for(tiny: Config):
   chip, devices = open_slice("v5e:1x1")
@@ -80,6 +76,7 @@ def test_a_step_that_does_not_fit_says_what_it_asked_for(tiny: Config):
   assert 0.9 * chip.memory_bytes < error.value.usable <= chip.memory_bytes
 
 
+@pytest.mark.full
 @needs_libtpu
 def test_the_kernel_gradients_of_cpus_leave_a_tpus_step_as_it_was(tiny: Config, monkeypatch):
   _, devices = open_slice("v5e:1x1")
@@ -90,6 +87,7 @@ def test_the_kernel_gradients_of_cpus_leave_a_tpus_step_as_it_was(tiny: Config, 
   assert cost(compile_step(stages.MAIN, tiny, images, 64, devices)) == ours
 
 
+@pytest.mark.full
 @needs_libtpu
 def test_slices_of_every_chip_have_one_device_per_chip():
   shapes = {"v4:2x2x2": 8, "v5e:4x8": 32, "v5e:1x1": 1, "v5p:2x2x1": 4, "v6e:2x4": 8}
@@ -99,6 +97,7 @@ def test_slices_of_every_chip_have_one_device_per_chip():
     assert len(devices) == count
 
 
+@pytest.mark.full
 @needs_libtpu
 @pytest.mark.parametrize(
   ("name", "said"),
@@ -126,6 +125,7 @@ def test_without_libtpu_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     open_slice("v5e:2x2")
 
 
+@pytest.mark.full
 @needs_libtpu
 @pytest.mark.parametrize(
   ("flags", "said"),
@@ -153,6 +153,7 @@ def test_commands_that_end_in_one_line(tmp_path: Path, flags, said):
   assert said in one_line_error(aot(tmp_path, *flags))
 
 
+@pytest.mark.full
 @needs_libtpu
 @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (8, 8, 1)])
 def test_a_batch_is_gathered_without_reading_the_other_images(shape):

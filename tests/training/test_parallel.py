@@ -1,8 +1,5 @@
 """Devices forced on the CPU need a process of their own: the flag is read when JAX starts."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -16,21 +13,16 @@ from meanet_jax.data.sources import load
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.steps import stage_key
+from tests.commands import run_command
 from tests.devices import forced_devices
 from tests.experiments import tiny_config
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def parameters(
   devices: int, path: Path, batch_norm: str = "synchronised", steps: int = 6
 ) -> dict[str, np.ndarray]:
-  subprocess.run(
-    [sys.executable, "-m", "tests.training.train_steps", str(path), batch_norm, str(steps)],
-    cwd=ROOT,
-    env=os.environ | forced_devices(devices),
-    check=True,
-  )
+  command = ("-m", "tests.training.train_steps", path, batch_norm, str(steps))
+  assert run_command(*command, env=forced_devices(devices)).returncode == 0
   with np.load(path) as arrays:
     assert int(arrays["devices"]) == devices
     assert int(arrays["traces"]) == 1  # the loop compiles its step once

@@ -1,10 +1,8 @@
 """Two real processes of two devices each, on loopback, through train.py."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,32 +12,28 @@ import pytest
 
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import read_json
+from tests.commands import Running, start_command
 from tests.devices import forced_devices
 from tests.ports import free_address
-from tests.training.test_stopping import ROOT, STAGES, assert_same_run, command
+from tests.training.test_stopping import STAGES, assert_same_run, command
 
 HEARTBEAT = "--heartbeat_seconds=10"
 GLOO = re.compile(r"\[Gloo\]| peer ranks")
 
 
 class Pair:
-  """Both processes of a run; `kept` holds what they compiled, `each` the flags of one alone."""
+  """Both processes of a run; `each` holds the flags of one alone."""
 
-  def __init__(
-    self, workdir: Path, kept: Path, *flags: str, each: Sequence[Sequence[str]] = ((), ())
-  ):
+  def __init__(self, workdir: Path, *flags: str, each: Sequence[Sequence[str]] = ((), ())):
     address = free_address()
     shared = ("--distributed", f"--coordinator={address}", "--num_processes=2", HEARTBEAT, *flags)
     self.processes = [
-      start(2, workdir, kept, *shared, f"--process_id={number}", *own)
-      for number, own in enumerate(each)
+      start(2, workdir, *shared, f"--process_id={number}", *own) for number, own in enumerate(each)
     ]
 
   def wait_for(self, text: str) -> None:
     """Until process 0 says it."""
-    out = self.processes[0].stdout
-    assert out is not None
-    assert any(text in line for line in iter(out.readline, ""))
+    assert any(text in line for line in self.processes[0].lines())
 
   def end(self) -> tuple["Ended", "Ended"]:
     one, other = (Ended.of(process) for process in self.processes)
@@ -52,46 +46,33 @@ class Ended(NamedTuple):
   error: str
 
   @classmethod
-  def of(cls, process: subprocess.Popen) -> "Ended":
-    out, error = process.communicate(timeout=600)
+  def of(cls, process: Running) -> "Ended":
+    out, error = process.communicate()
     # Gloo, which is XLA's way between processes on CPU, speaks for itself, from several threads.
     out = "".join(line for line in out.splitlines(True) if not GLOO.search(line))
     return cls(process.returncode, out, error)
 
 
-def start(devices: int, workdir: Path, kept: Path, *flags: str) -> subprocess.Popen:
-  cached = {"JAX_ENABLE_COMPILATION_CACHE": "true"}
-  return subprocess.Popen(
-    [*command(workdir, *flags), f"--compilation_cache={kept}"],
-    cwd=ROOT,
-    env=os.environ | forced_devices(devices) | cached,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def start(devices: int, workdir: Path, *flags: str) -> Running:
+  return start_command(*command(workdir, *flags), env=forced_devices(devices))
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-  return tmp_path_factory.mktemp("kept")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
   """A run of two processes that nothing stopped."""
   workdir = tmp_path_factory.mktemp("two") / "run"
-  first, second = Pair(workdir, kept).end()
+  first, second = Pair(workdir).end()
   assert (first.status, second.status) == (0, 0), (first.error, second.error)
   assert "4 device(s), 2 process(es)" in first.out
   assert (second.out, first.error, second.error) == ("", "", "")
   return workdir
 
 
-def test_two_processes_learn_what_one_with_as_many_devices_does(whole, kept, tmp_path):
+def test_two_processes_learn_what_one_with_as_many_devices_does(whole, tmp_path):
   """All stages. Gradients are added in another order, so float32 rounding differs: after 54 steps
   by 1e-5 of a tensor's largest value.
   """
-  alone = Ended.of(start(4, tmp_path / "run", kept))
+  alone = Ended.of(start(4, tmp_path / "run"))
   assert alone.status == 0, alone.error
   for stage in STAGES:
     paths = [run / "checkpoints" / stage for run in (tmp_path / "run", whole)]
@@ -113,9 +94,10 @@ def test_two_processes_learn_what_one_with_as_many_devices_does(whole, kept, tmp
       assert two[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4))
 
 
-def test_stopped_and_killed_they_go_on_bit_for_bit(whole, kept, tmp_path):
+@pytest.mark.full
+def test_stopped_and_killed_they_go_on_bit_for_bit(whole, tmp_path):
   run = tmp_path / "run"
-  stopped = Pair(run, kept)
+  stopped = Pair(run)
   stopped.wait_for("stage main")
   stopped.processes[1].send_signal(signal.SIGTERM)  # the other hears of it
   for ended in stopped.end():
@@ -124,11 +106,11 @@ def test_stopped_and_killed_they_go_on_bit_for_bit(whole, kept, tmp_path):
     assert ended.error.splitlines()[-1].startswith(
       f"error: stopped by SIGTERM after step {step} of 22 of stage main; a checkpoint holds it"
     )
-  killed = Pair(run, kept)
+  killed = Pair(run)
   killed.wait_for("stage edge")
   killed.processes[1].kill()
   assert killed.end()[0].status not in (0, -signal.SIGKILL)
-  assert [ended.status for ended in Pair(run, kept).end()] == [0, 0]
+  assert [ended.status for ended in Pair(run).end()] == [0, 0]
   assert_same_run(run, whole)
 
 
@@ -140,8 +122,8 @@ def test_stopped_and_killed_they_go_on_bit_for_bit(whole, kept, tmp_path):
     (1, "--nosuch", "Unknown command line flag 'nosuch'"),
   ],
 )
-def test_what_is_wrong_in_one_ends_both_with_its_line(kept, tmp_path, number, flag, line):
-  ended = Pair(tmp_path / "run", kept, each=[[flag] * (number == each) for each in (0, 1)]).end()
+def test_what_is_wrong_in_one_ends_both_with_its_line(tmp_path, number, flag, line):
+  ended = Pair(tmp_path / "run", each=[[flag] * (number == each) for each in (0, 1)]).end()
   for each, one in enumerate(ended):
     assert one.status == 2, one.error
     (said,) = one.error.splitlines()
@@ -150,10 +132,10 @@ def test_what_is_wrong_in_one_ends_both_with_its_line(kept, tmp_path, number, fl
   assert not (tmp_path / "run").exists()
 
 
-def test_a_process_alone_ends_with_one_line(kept, tmp_path):
+def test_a_process_alone_ends_with_one_line(tmp_path):
   address = free_address()
   where = ("--distributed", f"--coordinator={address}", "--num_processes=3", "--start_seconds=1")
-  alone = Ended.of(start(1, tmp_path / "run", kept, *where, "--process_id=0"))
+  alone = Ended.of(start(1, tmp_path / "run", *where, "--process_id=0"))
   assert (alone.status, alone.error) == (
     2,
     f"error: 2 of 3 processes did not come to {address} within 1 s: --process_id 1, 2; accepted: "

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import pytest
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.training.pipeline import train
+from tests.commands import run_command, start_command
 
-ROOT = Path(__file__).parents[2]
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
 STAGES = ("main", "edge", "cloud")
 # A checkpoint only every ten epochs, so that a stop lands between two.
@@ -34,11 +33,11 @@ LONG = (
 def command(workdir: Path, *flags: str) -> list[str]:
   config = workdir.with_name("tiny.py")
   config.write_text(CONFIG)
-  return [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}", *flags]
+  return ["train.py", f"--config={config}", f"--workdir={workdir}", *flags]
 
 
 def finish(workdir: Path, *flags: str) -> subprocess.CompletedProcess:
-  return subprocess.run(command(workdir, *flags), cwd=ROOT, capture_output=True, text=True)
+  return run_command(*command(workdir, *flags))
 
 
 def logged(workdir: Path) -> int:
@@ -64,9 +63,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
   stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-  process = subprocess.Popen(
-    command(stopped, *LONG), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-  )
+  process = start_command(*command(stopped, *LONG))
   while not logged(stopped):
     assert process.poll() is None
     time.sleep(0.005)

@@ -1,0 +1,21 @@
+"""What `tests.commands` imports once; importing the package takes most of a command's time."""
+
+import contextlib
+import importlib
+import warnings
+
+# JAX and Python 3.12 warn of forks beside threads; here, nothing has been computed before them.
+warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+
+for _module in (
+  "meanet_jax.evaluation.pipeline",
+  "meanet_jax.export.pipeline",
+  "meanet_jax.export.verify",
+  "meanet_jax.grid.pipeline",
+  "meanet_jax.runtime.command",
+  "meanet_jax.serving.server",
+  "meanet_jax.training.pipeline",
+):
+  with contextlib.suppress(ImportError):  # extras that are not installed
+    importlib.import_module(_module)
