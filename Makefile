@@ -3,17 +3,30 @@
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
+# What is installed: the package with its export and tools; what `make test` needs besides; all.
 READY := .venv/ready-$(VERSION)
+TEST := .venv/test-$(VERSION)
 ALL := .venv/all-$(VERSION)
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test browser lint format requirements clean
+.PHONY: demo test test-full test-file browser lint format requirements clean
 
 demo: $(READY)
 	$(BIN)/python train.py --config configs/digits.py --workdir runs/digits
 	$(BIN)/python eval.py --workdir runs/digits
 
+# What protects behaviour, in minutes; docs/testing.md says which test belongs where.
 test: lint browser
-	$(BIN)/python -m pytest --numprocesses auto
+	$(PYTEST) -m 'not full'
+
+# The rest: the paper's networks, TensorFlow, Ray and a TPU's compiler, kills in full length.
+test-full: $(ALL)
+	$(BIN)/pyright --warnings --pythonpath $(BIN)/python meanet_jax/grid/ray.py tests/grid/test_ray.py
+	$(PYTEST) -m full
+
+# make test-file FILE=tests/routing/test_policies.py
+test-file: $(TEST)
+	$(BIN)/python -m pytest $(FILE)
 
 # The tests of report.html open it in Debian's Chromium, which is installed when it is missing and
 # this user may. Without it they are skipped, so that a machine without Debian can run the others.
@@ -28,8 +41,7 @@ browser:
 	  echo 'note: no chromium and chromedriver here, and they could not be installed;' \
 	    'the tests of report.html in a browser are skipped' >&2
 
-# Types are checked against every extra's own, so all of them have to be there.
-lint: $(ALL)
+lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --warnings --pythonpath $(BIN)/python
@@ -38,28 +50,40 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins for every supported Python, without the hosts that they came from: what `make demo` needs, and
-# what the tests need besides (TensorFlow, Ray, KServe, a TPU's compiler).
+# Pins for every supported Python, without the hosts that they came from.
 COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
-EXTRAS := cloud k8s link prepare ray tensorboard tpu
+EXTRAS := cloud k8s link tensorboard
+LARGE := prepare ray tpu
 requirements:
 	$(PYTHON) -m pip install --quiet uv
-	$(COMPILE) $(EXTRAS:%=--extra %) --upgrade --output-file requirements-all.txt pyproject.toml
+	$(COMPILE) $(foreach extra,$(EXTRAS) $(LARGE),--extra $(extra)) --upgrade \
+	  --output-file requirements-all.txt pyproject.toml
+	$(COMPILE) $(foreach extra,$(EXTRAS),--extra $(extra)) --constraint requirements-all.txt \
+	  --output-file requirements-test.txt pyproject.toml
 	$(COMPILE) --constraint requirements-all.txt --output-file requirements.txt pyproject.toml
+
+# uv installs the same pins several times faster. pip brings it, and does its work where uv cannot:
+# uv does not read pip's settings, such as a mirror.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+install = { $(PIP) $(shell grep -o '^uv==[^ ;]*' requirements.txt) && $(UV) -r $(1); } || $(PIP) -r $(1)
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is Python $(VERSION); accepted: 3.11 or newer (make PYTHON=python3.11)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(call install,requirements.txt)
+	$(PIP) --no-deps --editable .
+	touch $@
+
+$(TEST): requirements-test.txt $(READY)
+	$(call install,requirements-test.txt)
 	touch $@
 
 # With every extra no test is skipped.
-$(ALL): requirements-all.txt $(READY)
-	$(BIN)/python -m pip install --quiet -r requirements-all.txt
+$(ALL): requirements-all.txt $(TEST)
+	$(call install,requirements-all.txt)
 	touch $@
 
 clean:

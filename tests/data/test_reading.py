@@ -256,7 +256,7 @@ assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
 """
 
 
-@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
+@pytest.mark.parametrize("megabytes", [pytest.param(STREAMED, marks=pytest.mark.full), IN_MEMORY])
 def test_training_and_evaluation_need_no_tensorflow(pets, megabytes, tmp_path):
   done = run_command("-c", WITHOUT_TENSORFLOW, pets.data_dir, tmp_path, str(megabytes))
   assert done.returncode == 0, done.stderr

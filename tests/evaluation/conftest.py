@@ -1,27 +1,12 @@
 """A run that was evaluated, and the browser that its report is opened in."""
 
-import io
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from rich.console import Console
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from meanet_jax.console import Reporter
-from meanet_jax.evaluation.pipeline import evaluate
 from tests.evaluation.chromium import CHROMIUM, DRIVER, FLAGS
-
-
-@pytest.fixture(scope="session")
-def run_path(finished_run, tmp_path_factory) -> Path:
-  """An evaluated run. Tests read it; none writes to it."""
-  workdir = tmp_path_factory.mktemp("page") / "run"
-  shutil.copytree(finished_run.path, workdir)
-  evaluate(workdir, Reporter(Console(file=io.StringIO())))
-  return workdir
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import collect
-from meanet_jax.evaluation.pipeline import evaluate, threshold_images
+from meanet_jax.evaluation.pipeline import configured_wish, evaluate, threshold_images
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
@@ -39,27 +39,28 @@ def texts(run: RunDirectory) -> dict[str, bytes]:
   return {name: (run.eval_path / name).read_bytes() for name in names}
 
 
-@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize(
+  ("calibrate", "wish"),
+  [(False, None), (True, Wish(max_offload=0.3, confidence=0.9)), (False, Wish(price=0.01))],
+  ids=["configured", "confident", "price"],
+)
 def test_reused_records_give_the_same_bytes_and_run_no_network(
-  run, reporter, monkeypatch, calibrate
+  run, reporter, monkeypatch, calibrate, wish
 ):
   set_field(run, "routing", "calibrate", calibrate)
-  wishes = (None, Wish(max_offload=0.3, confidence=0.9), Wish(price=0.01))
-  expected = {}
-  for wish in wishes:
-    evaluate(run.path, reporter, wish)
-    expected[wish] = texts(run)
-  assert len({files["summary.json"] for files in expected.values()}) == len(wishes)
+  evaluate(run.path, reporter, wish)
+  expected = texts(run)
+  asked = read_json(run.eval_path / "summary.json")["wish"]
+  assert asked == dataclasses.asdict(wish or configured_wish(run.config()))
 
   def never(*args, **kwargs):
     raise AssertionError("a network was run")
 
   monkeypatch.setattr(collect, "ForwardPass", never)
-  for wish in wishes:
-    for file in expected[wish]:
-      (run.eval_path / file).unlink(missing_ok=True)
-    evaluate(run.path, reporter, wish, reuse_records=True)
-    assert texts(run) == expected[wish]
+  for file in expected:
+    (run.eval_path / file).unlink()
+  evaluate(run.path, reporter, wish, reuse_records=True)
+  assert texts(run) == expected
   if calibrate:
     # Temperature is in the records; its figures before and after are in the summary all the same.
     calibration = read_json(run.eval_path / "summary.json")["calibration"]["main"]

@@ -24,12 +24,12 @@ def test_names_cannot_break_the_page():
   assert page.count("<figure>") == EXAMPLES_PER_KIND
 
 
-def test_the_page_has_the_configuration_and_versions(run_path):
-  page = (run_path / "eval" / "report.html").read_text(encoding="utf-8")
-  environment = read_json(run_path / "environment.json")
+def test_the_page_has_the_configuration_and_versions(evaluated_run):
+  page = (evaluated_run / "eval" / "report.html").read_text(encoding="utf-8")
+  environment = read_json(evaluated_run / "environment.json")
   for package, version in environment["packages"].items():
     assert f"<td>packages.{package}</td><td>{version}</td>" in page
-  config = read_json(run_path / "config.json")
+  config = read_json(evaluated_run / "config.json")
   epochs = config["stages"]["edge"]["epochs"]
   assert f"<td>stages.edge.epochs</td><td>{epochs}</td>" in page
   assert f"<td>dataset.name</td><td>{config['dataset']['name']}</td>" in page

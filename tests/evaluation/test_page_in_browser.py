@@ -42,10 +42,10 @@ def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None
 
 
 @needs_browser
-def test_the_slider_shows_the_rows_of_operating_points(run_path, browser):
+def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
   emulate(browser)
-  visit(browser, run_path / "eval" / "report.html")
-  with (run_path / "eval" / "operating_points.csv").open() as file:
+  visit(browser, evaluated_run / "eval" / "report.html")
+  with (evaluated_run / "eval" / "operating_points.csv").open() as file:
     rows = list(csv.DictReader(file))
   systems = sorted({row["system"] for row in rows})
   offered = browser.execute_script(
@@ -81,24 +81,24 @@ def test_the_slider_shows_the_rows_of_operating_points(run_path, browser):
 
 
 @needs_browser
-def test_the_slider_moves_by_key(run_path, browser):
+def test_the_slider_moves_by_key(evaluated_run, browser):
   emulate(browser)
-  visit(browser, run_path / "eval" / "report.html")
+  visit(browser, evaluated_run / "eval" / "report.html")
   before = browser.execute_script("return Number(document.getElementById('point').value)")
   browser.find_element("id", "point").send_keys("\ue014")  # arrow right
   assert browser.execute_script("return Number(document.getElementById('point').value)") == (
     before + 1
   )
-  with (run_path / "eval" / "operating_points.csv").open() as file:
+  with (evaluated_run / "eval" / "operating_points.csv").open() as file:
     points = [row for row in csv.DictReader(file) if row["system"] == "meanet"]
   assert_shows(shown(browser), points[before + 1])
 
 
 @needs_browser
-def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(run_path, browser):
+def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(evaluated_run, browser):
   emulate(browser)
-  visit(browser, run_path / "eval" / "report.html")
-  records = load_records(run_path / "eval" / "records.npz", None).records
+  visit(browser, evaluated_run / "eval" / "report.html")
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records
   confusion = confusion_matrix(records.label, records.main.prediction, 10)
   plot = browser.find_element("css selector", "#confusion .nsewdrag")
   side = plot.rect["width"]
@@ -115,9 +115,9 @@ def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(run_path, brow
 
 
 @needs_browser
-def test_nothing_is_loaded_and_the_console_is_silent(run_path, browser):
+def test_nothing_is_loaded_and_the_console_is_silent(evaluated_run, browser):
   emulate(browser)
-  visit(browser, run_path / "eval" / "report.html")
+  visit(browser, evaluated_run / "eval" / "report.html")
   assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
   # The page forbids itself the network, so that nothing in it can change this later.
   refused = browser.execute_async_script(
@@ -132,9 +132,9 @@ def test_nothing_is_loaded_and_the_console_is_silent(run_path, browser):
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_it_fits_the_window_and_its_text_stands_out(run_path, browser, theme, width):
+def test_it_fits_the_window_and_its_text_stands_out(evaluated_run, browser, theme, width):
   emulate(browser, theme, width)
-  visit(browser, run_path / "eval" / "report.html")
+  visit(browser, evaluated_run / "eval" / "report.html")
   inner, scroll = browser.execute_script(
     "return [window.innerWidth, document.documentElement.scrollWidth]"
   )
@@ -152,9 +152,9 @@ def test_it_fits_the_window_and_its_text_stands_out(run_path, browser, theme, wi
 
 
 @needs_browser
-def test_the_plots_follow_a_change_of_theme(run_path, browser):
+def test_the_plots_follow_a_change_of_theme(evaluated_run, browser):
   emulate(browser, "light")
-  visit(browser, run_path / "eval" / "report.html")
+  visit(browser, evaluated_run / "eval" / "report.html")
   for theme in ("dark", "light"):
     emulate(browser, theme)
     WebDriverWait(browser, 10).until(

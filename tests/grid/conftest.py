@@ -14,6 +14,7 @@ from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.pipeline import train
+from tests.shared import Artifacts
 
 # Mild enough numbers: where training amplifies rounding (an edge stage with 0.2 did, to 1e-4), two
 # programs that are compiled apart cannot agree to 1e-6.
@@ -49,32 +50,36 @@ def axes() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def said() -> io.StringIO:
+def artifact(artifacts: Artifacts, tiny: Config) -> Path:
+  """Holds the grid, unrolled, in grid/, and in said.txt what its training said."""
+
+  def build(path: Path) -> None:
+    said = io.StringIO()
+    with jax.numpy_dtype_promotion("standard"):
+      train_grid(tiny, GRID, path / "grid", Reporter(Console(file=said, width=200)))
+    (path / "said.txt").write_text(said.getvalue())
+
+  return artifacts.get("grid", build)
+
+
+@pytest.fixture(scope="session")
+def said(artifact: Path) -> str:
   """What `trained` said."""
-  return io.StringIO()
+  return (artifact / "said.txt").read_text()
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Config, said: io.StringIO) -> Path:
+def trained(artifact: Path) -> Path:
   """The workdir of the grid, unrolled. Tests read it; none writes to it."""
-  workdir = tmp_path_factory.mktemp("grid") / "grid"
-  with jax.numpy_dtype_promotion("standard"):
-    train_grid(
-      tiny,
-      GRID,
-      workdir,
-      Reporter(Console(file=said, width=200)),
-    )
-  return workdir
+  return artifact / "grid"
 
 
 @pytest.fixture(scope="session")
-def alone(
-  tiny: Config, tmp_path_factory: pytest.TempPathFactory, finished_run: RunDirectory
-) -> list[Path]:
+def alone(tiny: Config, artifacts: Artifacts, finished_run: RunDirectory) -> list[Path]:
   """The grid's first two points, trained by themselves. Tests read them; none writes to them."""
-  other = expand(AXES, tiny, 10)[1].config
-  path = tmp_path_factory.mktemp("alone")
-  with jax.numpy_dtype_promotion("standard"):
-    train(other, path, Reporter(Console(file=io.StringIO())))
-  return [finished_run.path, path]
+
+  def build(path: Path) -> None:
+    with jax.numpy_dtype_promotion("standard"):
+      train(expand(AXES, tiny, 10)[1].config, path, Reporter(Console(file=io.StringIO())))
+
+  return [finished_run.path, artifacts.get("grid_point_alone", build)]

@@ -52,7 +52,7 @@ def test_tables_tell_of_every_point_and_of_the_best(trained, said):
   other = trained / "points" / f"{1 - best['point']:03d}"
   assert not (other / "eval").exists()  # test figures of the best alone
   assert (trained / "grid.png").read_bytes().startswith(b"\x89PNG")
-  assert f"its best point {best['point']:03d} on test" in said.getvalue()
+  assert f"its best point {best['point']:03d} on test" in said
 
 
 def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):

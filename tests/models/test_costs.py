@@ -36,6 +36,17 @@ def paper(name: str) -> Config:
   return resolve(importlib.import_module(f"configs.{name}").get_config())
 
 
+def test_the_cifar_costs():
+  """Of the jaxpr; what XLA makes of them is compiled in the full tier."""
+  config = paper("cifar100_resnet32_b")
+  model = build(config)
+  macs = block_macs(model, config)
+  assert (round(macs.main / 1e6, 1), round(macs.extension / 1e6, 1)) == (69.1, 12.5 + 21.8)
+  main = abstract_variables(model, config.dataset.image_shape)["main"]["params"]
+  assert sum(leaf.size for leaf in jax.tree.leaves(main)) == 472_756
+
+
+@pytest.mark.full
 def test_the_reference_costs_to_three_figures():
   summary = summarise(paper("cifar100_resnet32_b"))
   macs = {block: round(cost["macs"] / 1e6, 1) for block, cost in summary["blocks"].items()}
@@ -70,6 +81,7 @@ def libraries_promote() -> Iterator[None]:
     yield
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PAPER)
 def test_a_masked_exit_costs_nothing(name):
   config = paper(name)
@@ -89,6 +101,7 @@ def test_a_masked_exit_costs_nothing(name):
   assert cost(Exits.EXTENSION) < cost(Exits.MAIN | Exits.EXTENSION)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PAPER)
 def test_the_edge_stage_has_no_backward_pass_through_main(name):
   config = paper(name)

@@ -161,7 +161,13 @@ def lowered_flops(function: Callable[..., Any], arguments: tuple[Any, ...]) -> f
   return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=pytest.mark.full) if name.startswith("resnet101") else name
+    for name in FEATURES
+  ],
+)
 def test_masks_and_the_edge_stage_of_every_network(name):
   """By the programs that XLA is given: it leaves work out, but adds no pass that is not in them.
 

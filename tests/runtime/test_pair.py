@@ -25,8 +25,7 @@ from tests.runtime.faulty_proxy import faulty_proxy
 from tests.runtime.links import offloader_to, sending
 from tests.servers import cloud_server_process
 
-IMAGES, WINDOW = 100_000, 16
-SOME = 5000  # images under each fault
+WINDOW = 16
 FAULTS = {
   "delay": {"delay": 0.005},
   "throttle": {"rate": 50_000},
@@ -82,13 +81,21 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
     assert sent == pytest.approx(meanet["bytes_up"])
 
 
+@pytest.mark.parametrize(
+  ("count", "some", "share", "deadline"),
+  [(10_000, 400, 0.4, 1.0), pytest.param(100_000, 5000, 0.04, 5.0, marks=pytest.mark.full)],
+)
 def test_no_fault_loses_an_image_nor_answers_one_twice(
-  evaluated_run, source, exported, records, tmp_path
+  evaluated_run, source, exported, records, tmp_path, count, some, share, deadline
 ):
-  """The proxy's faults one after another, then the server killed and started, in one stream."""
+  """The proxy's faults one after another, then the server killed and started, in one stream.
+
+  Of `count` images, `some` are under each fault; a `share` of them is sent.
+  """
   images = source.dataset.test.images
-  edge = sending(exported, 0.04, images)
-  own = sending(exported, 0.04, images).classify(images)
+  edge = sending(exported, share, images)
+  own = sending(exported, share, images).classify(images)
+  short = 100 / count  # s, in which not as many images pass as there could be
   made, paths = make_certificate(), {name: tmp_path / name for name in ("chain", "key", "token")}
   for name, data in (("chain", made.chain), ("key", made.key), ("token", b"t0ken")):
     paths[name].write_bytes(data)
@@ -101,7 +108,7 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
     proxy = stack.enter_context(faulty_proxy(server.grpc_port))
     address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
-    patience = Patience(deadline=5.0, failures=5, rest=0.2)
+    patience = Patience(deadline=deadline, failures=5, rest=0.2)
     offloader = offloader_to(
       proxy.port, exported, patience=patience, window=WINDOW, address=address
     )
@@ -114,30 +121,30 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
       """Until the cloud answers an image of these."""
       since = len(during)
       while newest[0] < since:
-        pause.wait(0.001)  # in the time that it takes, not as many images as there could be
+        pause.wait(short)
         yield "recovery"
 
     def events():
       """What is wrong, image by image."""
-      yield from itertools.repeat(None, SOME)
+      yield from itertools.repeat(None, some)
       for name, faults in FAULTS.items():
         proxy.set(**faults)
-        yield from itertools.repeat(name, SOME)
+        yield from itertools.repeat(name, some)
         proxy.set()
         yield from recovery()
       server.process.kill()
       server.process.wait()
-      yield from itertools.repeat("killed", SOME)
+      yield from itertools.repeat("killed", some)
       starting = threading.Thread(target=start_again)
       starting.start()
       while starting.is_alive():
-        pause.wait(0.001)
+        pause.wait(short)
         yield "starting"
       yield from recovery()
       yield from itertools.repeat("back")
 
     def items():
-      for number, event in zip(range(IMAGES), events()):
+      for number, event in zip(range(count), events()):
         during.append(event)
         yield Item(number, images[number % len(images)])
 
@@ -155,7 +162,7 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     connections = proxy.seen
   with output.open() as file:
     lines = [json.loads(line) for line in file]
-  assert Counter(line["id"] for line in lines) == Counter(range(IMAGES))
+  assert Counter(line["id"] for line in lines) == Counter(range(count))
   for line in lines:
     place = line["id"] % len(images)
     expected = records.cloud if line["exit"] == "cloud" else None

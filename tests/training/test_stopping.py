@@ -20,10 +20,10 @@ from tests.commands import run_command, start_command
 
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
 STAGES = ("main", "edge", "cloud")
-# A checkpoint only every ten epochs, so that a stop lands between two.
+# A checkpoint only every five epochs, so that a stop lands between two.
 LONG = (
-  "--config.stages.main.epochs=60",
-  "--config.logging.checkpoint_every_epochs=10",
+  "--config.stages.main.epochs=30",
+  "--config.logging.checkpoint_every_epochs=5",
   "--config.stages.main.ema_decay=0.9",
   "--config.stages.main.schedule=one_cycle",
   "--config.logging.every_steps=7",
@@ -92,10 +92,10 @@ def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
 def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path):
   small, run = tmp_path / "small", tmp_path / "small" / "run"
   small.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+  mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
   if subprocess.run(mount, capture_output=True).returncode:
     pytest.skip("this user cannot mount a small file system")
-  flags = ("--config.logging.keep=100", "--config.stages.main.epochs=40")
+  flags = ("--config.logging.keep=100", "--config.stages.main.epochs=20")
   try:
     ended = finish(run, *flags)
     assert ended.returncode == 2, ended.stderr
