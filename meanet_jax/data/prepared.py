@@ -157,25 +157,34 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
         f"{tfds.__version__}, or one prepared in {root}"
       )
     name = name._replace(version=found[-1])
-  command = f"python -m meanet_jax.data.prepare {name} --data_dir {root}"
   if name.version not in found:
     others = f", only version {', '.join(found)}" if found else ""
-    raise UserError(f"dataset {name} is not in {root}{others}; prepare it with: {command}")
+    raise UserError(f"dataset {name} is not in {root}{others}; {_remedy(name, root)}")
   try:
     builder = tfds.builder_from_directory(set_path(name, root))
   except Exception as error:  # whatever reading damaged metadata raises
     raise UserError(
       f"the metadata of dataset {name} in {root} cannot be read: {' '.join(str(error).split())}; "
-      f"prepare it again with: {command} --replace"
+      f"{_remedy(name, root, replace=True)}"
     ) from error
   formats = {builder.info.file_format, *(builder.info.alternative_file_formats or ())}
   if tfds.core.FileFormat.ARRAY_RECORD not in formats:
     names = ", ".join(sorted(form.value for form in formats if form))
     raise UserError(
       f"dataset {name} in {root} is in file format {names}; accepted: array_record; "
-      f"prepare it with: {command} --replace"
+      f"{_remedy(name, root, replace=True)}"
     )
   return _described(name, builder)
+
+
+def _remedy(name: SetName, root: Path, replace: bool = False) -> str:
+  """How a set comes to be in `root` as it is needed: by our command, if TFDS knows the set."""
+  if stock_builder(name) is not None:
+    command = f"python -m meanet_jax.data.prepare {name} --data_dir {root}"
+    return f"prepare it with: {command}{' --replace' if replace else ''}"
+  first = f"move {set_path(name, root)} away, then " if replace else ""
+  way = f"(data_dir={str(root)!r}, file_format='array_record').download_and_prepare()"
+  return f"tensorflow-datasets does not know it: {first}prepare it with its own builder, CLASS{way}"
 
 
 def _described(name: SetName, builder: Any) -> PreparedSet:

@@ -60,15 +60,23 @@ def test_another_version_is_refused(tmp_path):
 
 def test_another_file_format_is_refused(tmp_path):
   write_set(tmp_path, "pets", {"train": GOOD, "test": GOOD}, file_format="tfrecord")
-  refused(
-    tmp_path, "in file format tfrecord; accepted: array_record; prepare it with: .* --replace$"
+  # Our own command could not prepare it: TFDS has no builder of this name.
+  way = r"move .*/pets/1.0.0 away, then prepare it with its own builder, CLASS\(data_dir='.*', "
+  refused(tmp_path, f"in file format tfrecord; accepted: array_record; .* it: {way}file_format=")
+  refused(tmp_path, "does not know it: prepare it with its own builder", name="pets:1.2.0")
+  write_set(
+    tmp_path, "mnist", {"train": GOOD, "test": GOOD}, version="3.0.1", file_format="tfrecord"
   )
+  command = (
+    "prepare it with: python -m meanet_jax.data.prepare mnist:3.0.1 --data_dir .* --replace$"
+  )
+  refused(tmp_path, command, name="mnist")
 
 
 def test_damaged_metadata_are_refused(tmp_path):
   path = write_set(tmp_path, "pets", {"train": GOOD, "test": GOOD})
   (path / "features.json").write_text("{")
-  refused(tmp_path, "metadata of dataset pets:1.0.0 .* cannot be read")
+  refused(tmp_path, "metadata of dataset pets:1.0.0 .* cannot be read: .*its own builder")
 
 
 @pytest.mark.parametrize("megabytes", [0, 1000])
