@@ -16,6 +16,7 @@ from meanet_jax.config_dict import check_field_name, resolve, resolve_grid
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
+from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.stdout import checked_stdout
 
 
@@ -106,6 +107,7 @@ def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) 
     # Orbax tells of every file it writes, and logs with a traceback what it raises as well.
     logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     _silence_closed_loops()
+  ignore_pillow_warnings()
   try:
     with checked_stdout():
       main()

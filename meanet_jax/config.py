@@ -36,7 +36,8 @@ class DatasetConfig:
   """Which images, how they are split and normalised.
 
   name: `digits`, or NAME[/CONFIG][:VERSION] of a TFDS set; see `meanet_jax/data/sources.py`.
-  image_shape: height, width, channels. Sets whose images differ in size are resized to it.
+  image_shape: height, width, channels: 1 is grey, 3 RGB, 2 and 4 are these with an alpha channel.
+    Sets whose images differ in size are cropped and resized to it; see `meanet_jax/images`.
   num_classes: C; the loaded labels must agree.
   mean, std: per channel (or one for all), on images scaled to [0, 1].
   train_split, test_split: TFDS splits or slices of them (`train[:90%]`), without common images.

@@ -109,11 +109,13 @@ def _colour_jitter(
   factors = jax.random.uniform(
     jax.random.fold_in(key, 3), (3,), minval=1 - strength, maxval=1 + strength
   )
+  colours = 1 if image.shape[-1] < 3 else 3  # an alpha channel is no colour
+  image, alpha = image[..., :colours], image[..., colours:]
   pixels = image.astype(jnp.float32)
   pixels = jnp.clip(pixels * factors[0], 0, 255)
   pixels = jnp.clip(_blend(pixels, jnp.mean(_grey(pixels)), factors[1]), 0, 255)
   pixels = jnp.clip(_blend(pixels, _grey(pixels), factors[2]), 0, 255)
-  return jnp.round(pixels).astype(jnp.uint8)
+  return jnp.concatenate([jnp.round(pixels).astype(jnp.uint8), alpha], axis=-1)
 
 
 def _grey(pixels: Float[Array, "h w c"]) -> Float[Array, "h w 1"]:

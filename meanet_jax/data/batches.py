@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config import AugmentConfig
-from meanet_jax.data import decode
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
 from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
@@ -137,9 +136,9 @@ class StreamedBatches:
 
     def pixels(place: int, encoded: bytes) -> np.ndarray:
       if not self.crop:
-        return decode.centre(encoded, self.split.shape)
+        return self.split.reader.evaluated(encoded).pixels
       key = [self.order.seed, name_number(f"{self.order.stage} crops"), step, int(position[place])]
-      return decode.random_crop(encoded, self.split.shape, np.random.default_rng(key))
+      return self.split.reader.cropped(encoded, np.random.default_rng(key))
 
     return {
       "image": self.split.records.decoded(self.split.numbers[index], pixels, room),

@@ -1,12 +1,16 @@
 """From an encoded image to uint8 pixels of a fixed shape, on the host.
 
+What the pixels are, `meanet_jax/images` says; this module is its quick way on a training machine.
 JPEGs are decoded by libjpeg-turbo (simplejpeg), which gives Pillow's pixels in less time; what is
-no plain JPEG is left to Pillow. cykooz-resizer resizes with Pillow's bilinear filter in a quarter
-of its time; a grey level may differ by 1, and once in millions by 2.
+no plain JPEG is left to Pillow. cykooz-resizer resizes training's random crops with Pillow's
+bilinear filter in a quarter of its time; a grey level may differ by 1, and once in millions by 2.
+What is evaluated is resized by Pillow, as on the device.
 """
 
+import dataclasses
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
@@ -22,27 +26,70 @@ from cykooz_resizer import (
 from jaxtyping import UInt8
 from PIL import Image
 
-Shape = tuple[int, ...]  # height, width, channels
+from meanet_jax.images import decoding
+from meanet_jax.images.decoding import Decoded, UndecodableImageError
+from meanet_jax.images.preprocessing import Preprocessing, Shape
+
 Box = tuple[float | int, ...]  # left, upper, right, lower, in pixels
 
-MODES = {1: "L", 3: "RGB"}
-PIXELS = {1: PixelType.U8, 3: PixelType.U8x3}
-# The share of the short side that an evaluation sees: 224 of 256, as torchvision's references.
-CENTRE_SHARE = 224 / 256
+PIXELS = {1: PixelType.U8, 2: PixelType.U8x2, 3: PixelType.U8x3, 4: PixelType.U8x4}
 
 
-class UndecodableImageError(ValueError):
-  """Bytes that are no complete image."""
+@dataclasses.dataclass(frozen=True)
+class PixelReader:
+  """How the encoded images of one set become pixels.
+
+  shape: height, width and channels that the network takes. sizes: the height and width that the set
+  declares, None where images differ. preprocessing: of what is evaluated.
+  """
+
+  shape: Shape
+  sizes: Sequence[int | None]
+  preprocessing: Preprocessing
+
+  def whole(self, encoded: bytes) -> Decoded:
+    """The whole image, upright.
+
+    Raises:
+      UndecodableImageError: see `decode`; also for an image of another size than the set declares.
+    """
+    decoded = read(encoded, self.shape[2])
+    found = decoded.pixels.shape[:2]
+    if any(asked not in (None, side) for side, asked in zip(found, self.sizes, strict=True)):
+      asked = "x".join("any" if side is None else str(side) for side in self.sizes)
+      raise UndecodableImageError(
+        f"upright it is {found[0]}x{found[1]}, and the set declares {asked}"
+      )
+    return decoded
+
+  def evaluated(self, encoded: bytes) -> Decoded:
+    """The pixels that an evaluation sees, and a device.
+
+    Raises:
+      UndecodableImageError: see `whole`.
+    """
+    decoded = self.whole(encoded)
+    return decoded._replace(pixels=self.preprocessing(decoded.pixels, self.shape))
+
+  def cropped(self, encoded: bytes, rng: np.random.Generator) -> UInt8[np.ndarray, "h w c"]:
+    """A random crop for training; see `random_crop`."""
+    return random_crop(encoded, self.shape, rng)
 
 
 def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
-  """The whole image, as grey (1 channel) or RGB (3) whatever its mode was, CMYK included.
+  """The whole image upright: grey or RGB (1 or 3 channels), or those with alpha (2 or 4).
 
   Raises:
-    UndecodableImageError: bytes that are no image, or end before the image does.
+    UndecodableImageError: bytes that are no image, end before the image does, or are of a kind that
+      `images/decoding.py` refuses.
   """
+  return read(encoded, channels).pixels
+
+
+def read(encoded: bytes, channels: int) -> Decoded:
+  """As `decode`, with what is to be said of the file."""
   pixels = _plain_jpeg(encoded) if channels == 3 else None
-  return _by_pillow(encoded, channels) if pixels is None else pixels
+  return decoding.decode(encoded, channels) if pixels is None else Decoded(pixels)
 
 
 def _plain_jpeg(encoded: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
@@ -50,43 +97,11 @@ def _plain_jpeg(encoded: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
   try:
     if simplejpeg.decode_jpeg_header(encoded)[2] in ("CMYK", "YCCK"):
       return None
-    return simplejpeg.decode_jpeg(encoded)
-  except ValueError:
+    with Image.open(io.BytesIO(encoded)) as header:  # its header only; nothing is decoded
+      turn = decoding.orientation(header)
+    return decoding.turned(simplejpeg.decode_jpeg(encoded), turn)
+  except Exception:  # whatever it is, the slow way names it
     return None
-
-
-def _by_pillow(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
-  try:
-    with Image.open(io.BytesIO(encoded)) as image:
-      pixels = np.asarray(image.convert(MODES[channels]))
-  # Pillow raises what its decoders happen to: broken PNG chunks are a SyntaxError.
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-    raise UndecodableImageError(str(error)) from error
-  return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def whole(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
-  """The image as it is.
-
-  Raises:
-    UndecodableImageError: also for an image of another size.
-  """
-  image = decode(encoded, shape[2])
-  height, width, _ = image.shape
-  if (height, width) != (shape[0], shape[1]):
-    raise UndecodableImageError(f"it is {height}x{width}, not {shape[0]}x{shape[1]}")
-  return image
-
-
-def centre(encoded: bytes, shape: Shape) -> UInt8[np.ndarray, "h w c"]:
-  """The central crop that an evaluation sees, resized bilinearly with antialiasing.
-
-  Raises:
-    UndecodableImageError: see `decode`.
-  """
-  image = decode(encoded, shape[2])
-  height, width, _ = image.shape
-  return _resized(image, centre_box(width, height, shape), shape)
 
 
 def random_crop(
@@ -102,14 +117,6 @@ def random_crop(
   left, upper, right, lower = random_box(width, height, rng)
   crop = image[upper:lower, left:right]
   return _resized(crop, (0, 0, right - left, lower - upper), shape)
-
-
-def centre_box(width: int, height: int, shape: Shape) -> Box:
-  """The largest central box of the shape's aspect ratio, times `CENTRE_SHARE`."""
-  scale = CENTRE_SHARE * min(width / shape[1], height / shape[0])
-  box_width, box_height = shape[1] * scale, shape[0] * scale
-  left, upper = (width - box_width) / 2, (height - box_height) / 2
-  return (left, upper, left + box_width, upper + box_height)
 
 
 def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -12,19 +12,23 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.console import Reporter
-from meanet_jax.data import decode
+from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.data.visit import visit
+from meanet_jax.images.decoding import UndecodableImageError
 
 
 class Index(NamedTuple):
-  """labels: int32 [n]. undecodable: numbers of images that are damaged, increasing."""
+  """labels: int32 [n]. undecodable: numbers of images that are damaged, increasing. deep: how many
+  have more than 8 bits per channel.
+  """
 
   labels: Int[np.ndarray, " n"]
   undecodable: Int[np.ndarray, " m"]
+  deep: int
 
 
-def split_index(found: PreparedSet, split: str, reporter: Reporter) -> Index:
+def split_index(found: PreparedSet, split: str, reader: PixelReader, reporter: Reporter) -> Index:
   """The index of a split, from the file beside the set or from the set itself.
 
   Raises:
@@ -34,30 +38,32 @@ def split_index(found: PreparedSet, split: str, reporter: Reporter) -> Index:
   count = sum(stop - start for _, start, stop in found.files(split))
   index = _load(path, count)
   if index is None:
-    index = _build(found, split, reporter)
+    index = _build(found, split, reader, reporter)
     _save(path, index, reporter)
   return index
 
 
-def _build(found: PreparedSet, split: str, reporter: Reporter) -> Index:
+def _build(found: PreparedSet, split: str, reader: PixelReader, reporter: Reporter) -> Index:
   labels = np.empty(len(found.records(split)), np.int64)
+  deep = np.zeros(len(labels), bool)
   bad: list[int] = []
 
   def read(number: int, example: Example) -> None:
     labels[number] = example.label
     try:
-      decode.decode(example.image, found.shape[2])
-    except decode.UndecodableImageError:
+      deep[number] = reader.whole(example.image).deep
+    except UndecodableImageError:
       bad.append(number)
 
   visit(found, split, read, "indexing once:", reporter)
-  return Index(checked_labels(labels, found, split), np.array(sorted(bad), np.int64))
+  undecodable = np.array(sorted(bad), np.int64)
+  return Index(checked_labels(labels, found, split), undecodable, int(deep.sum()))
 
 
 def _load(path: Path, count: int) -> Index | None:
   try:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      index = Index(arrays["labels"], arrays["undecodable"])
+      index = Index(arrays["labels"], arrays["undecodable"], int(arrays["deep"]))
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     return None  # none yet, or damaged: it is made anew
   return index if len(index.labels) == count else None

@@ -41,7 +41,7 @@ class PreparedSet:
 
   name: with its version. image, label: the keys of the two features. file_name: the key of a text
   feature that names an example, where there is one. shape: height, width (None where images
-  differ) and channels.
+  differ) and channels (None where they differ).
   """
 
   name: SetName
@@ -50,7 +50,7 @@ class PreparedSet:
   label: str
   file_name: str | None
   class_names: tuple[str, ...]
-  shape: tuple[int | None, int | None, int]
+  shape: tuple[int | None, int | None, int | None]
 
   def records(self, split: str) -> Any:
     """The records of a split, for `read_example`.
@@ -210,7 +210,9 @@ def _described(name: SetName, builder: Any) -> PreparedSet:
   named = next(
     (key for key in ("file_name", "filename", "image/filename", "id") if key in text), None
   )
-  shape = features[image].shape
+  shape, dtype = features[image].shape, features[image].np_dtype
+  if dtype not in (np.uint8, np.uint16):  # TFDS stores float32 as the four bytes of an RGBA pixel
+    raise UserError(f"dataset {name} has images of dtype {dtype}; accepted: uint8 or uint16")
   names = features[label].names or [str(c) for c in range(features[label].num_classes)]
   return PreparedSet(name, builder, image, label, named, tuple(names), shape)
 

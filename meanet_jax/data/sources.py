@@ -8,12 +8,16 @@ from jaxtyping import Int
 from meanet_jax.config import DatasetConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data import prepared
+from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.memory import read_into_memory
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import PreparedSet, find_prepared
 from meanet_jax.data.splits import ArraySplit, Dataset, Split
 from meanet_jax.data.streaming import open_stream
+from meanet_jax.data.visit import Reading
 from meanet_jax.errors import UserError
+from meanet_jax.images.decoding import MODES
+from meanet_jax.images.preprocessing import Preprocessing, of_sizes
 
 
 def load(
@@ -41,12 +45,16 @@ def load(
 
 
 def load_test(
-  config: DatasetConfig, options: ReadOptions | None = None, reporter: Reporter | None = None
+  config: DatasetConfig,
+  options: ReadOptions | None = None,
+  reporter: Reporter | None = None,
+  preprocessing: Preprocessing | None = None,
 ) -> tuple[tuple[str, ...], Split]:
   """The class names and the test split alone, for which nothing else is read.
 
   Args:
     config, options, reporter: see `load`.
+    preprocessing: of a prepared set's images; the set's own, as `load` uses it, if not given.
 
   Raises:
     UserError: see `load`.
@@ -57,9 +65,9 @@ def load_test(
     return dataset.class_names, dataset.test
   found = find_prepared(config, options.data_dir)
   _check_shape(config, found.shape, str(found.name))
-  read = read_into_memory if fits_in_memory(config, found) else open_stream
-  test, _ = read(found, config.test_split, config, options, reporter)
-  return found.class_names, test
+  preprocessing = preprocessing or of_sizes(found.shape[:2])
+  test = _read(found, config.test_split, config, preprocessing, options, reporter)
+  return found.class_names, test.split
 
 
 def _digits(config: DatasetConfig) -> Dataset:
@@ -91,21 +99,43 @@ def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -
     )
   _check_shape(config, found.shape, str(found.name))
   prepared.check_disjoint(found, config.train_split, config.test_split)
-  read = read_into_memory if fits_in_memory(config, found) else open_stream
-  rest, skipped_train = read(found, config.train_split, config, options, reporter)
-  test, skipped_test = read(found, config.test_split, config, options, reporter)
-  for name, count in ((config.train_split, skipped_train), (config.test_split, skipped_test)):
-    if count:
-      reporter.say(f"{found.name} {name}: {count} images cannot be decoded and are left out")
-  train, validation = _train_and_validation(rest, config)
+  preprocessing = of_sizes(found.shape[:2])
+  rest = _read(found, config.train_split, config, preprocessing, options, reporter)
+  test = _read(found, config.test_split, config, preprocessing, options, reporter)
+  train, validation = _train_and_validation(rest.split, config)
   return Dataset(
     name=str(found.name),
     class_names=found.class_names,
     train=train,
     validation=validation,
-    test=test,
-    skipped={"train": skipped_train, "test": skipped_test},
+    test=test.split,
+    preprocessing=preprocessing,
+    skipped={"train": rest.skipped, "test": test.skipped},
   )
+
+
+def _read(
+  found: PreparedSet,
+  split: str,
+  config: DatasetConfig,
+  preprocessing: Preprocessing,
+  options: ReadOptions,
+  reporter: Reporter,
+) -> Reading:
+  """A split, in memory or streamed; says what of it is left out or converted."""
+  reader = PixelReader(tuple(config.image_shape), found.shape[:2], preprocessing)
+  read = read_into_memory if fits_in_memory(config, found) else open_stream
+  reading = read(found, split, config, reader, options, reporter)
+  if reading.skipped:
+    reporter.say(
+      f"{found.name} {split}: {reading.skipped} images cannot be decoded and are left out"
+    )
+  if reading.deep:
+    reporter.say(
+      f"{found.name} {split}: {reading.deep} images have more than 8 bits per channel; "
+      "the upper 8 are used"
+    )
+  return reading
 
 
 def fits_in_memory(config: DatasetConfig, found: PreparedSet) -> bool:
@@ -138,6 +168,13 @@ def _set_aside(
 def _check_shape(config: DatasetConfig, shape: tuple[int | None, ...], name: str) -> None:
   fits = all(found in (None, asked) for found, asked in zip(shape, config.image_shape, strict=True))
   if not fits:
+    accepted = ", ".join("any" if found is None else str(found) for found in shape)
     raise UserError(
-      f"dataset.image_shape is {config.image_shape}; accepted: {shape}, as {name} has"
+      f"dataset.image_shape is {config.image_shape}; accepted: ({accepted}), as {name} has"
+    )
+  if config.image_shape[2] not in MODES:
+    channels = config.image_shape[2]
+    raise UserError(
+      f"dataset.image_shape has {channels} channels; accepted from images: 1 (grey), 2 (grey and "
+      "alpha), 3 (RGB) or 4 (RGB and alpha)"
     )

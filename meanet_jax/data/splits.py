@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from meanet_jax.images.preprocessing import WHOLE, Preprocessing
+
 Numbers = Sequence[int] | Int[np.ndarray, " m"]
 
 
@@ -94,8 +96,9 @@ class ArraySubset(ArraySplit):
 class Dataset:
   """Three disjoint splits. `validation` trains nothing and is not the test split.
 
-  name: with its version, where it has one. class_names: by class number. skipped: images left out
-  as undecodable, per split that was read (`validation` is part of `train` then).
+  name: with its version, where it has one. class_names: by class number. preprocessing: of images
+  that are evaluated. skipped: images left out as undecodable, per split that was read (`validation`
+  is part of `train` then).
   """
 
   name: str
@@ -103,6 +106,7 @@ class Dataset:
   train: Split
   validation: Split
   test: Split
+  preprocessing: Preprocessing = WHOLE
   skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def describe(self) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from jaxtyping import Int, UInt8
 
 from meanet_jax.config import DatasetConfig
 from meanet_jax.console import Reporter
-from meanet_jax.data import decode
+from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.index import split_index
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import PreparedSet, read_example
 from meanet_jax.data.splits import Numbers, padded, parts_of_batches
+from meanet_jax.data.visit import Reading
 from meanet_jax.errors import UserError
+from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
 
 BATCHES_PER_WORKER = 2
 
@@ -55,7 +57,7 @@ class Records:
       example = read_example(self.examples, number, self.found, self.split)
       try:
         images.append(to_pixels(place, example.image))
-      except decode.UndecodableImageError as error:
+      except UndecodableImageError as error:
         name = self.found.example_name(self.split, number, example)
         raise UserError(f"{name} cannot be decoded: {error}") from error
     return np.stack(images, out=room((len(images), *images[0].shape), np.uint8))
@@ -65,13 +67,13 @@ class Records:
 class StreamedSplit:
   """Images of a prepared set, read and decoded when they are needed.
 
-  numbers: which images of the records, in order. labels: theirs. shape: of decoded images.
+  numbers: which images of the records, in order. labels: theirs. reader: makes their pixels.
   """
 
   records: Records
   numbers: Int[np.ndarray, " n"]
   labels: Int[np.ndarray, " n"]
-  shape: tuple[int, ...]
+  reader: PixelReader
   workers: int
 
   def __len__(self) -> int:
@@ -84,7 +86,9 @@ class StreamedSplit:
   def images_at(self, numbers: Numbers, room: Room = np.empty) -> UInt8[np.ndarray, "m h w c"]:
     """See `Split`."""
     return self.records.decoded(
-      self.numbers[np.asarray(numbers)], lambda _, encoded: decode.centre(encoded, self.shape), room
+      self.numbers[np.asarray(numbers)],
+      lambda _, encoded: self.reader.evaluated(encoded).pixels,
+      room,
     )
 
   def batches(
@@ -105,7 +109,7 @@ class _EvaluationBatch:
   def __call__(self, batch: int, room: Room = np.empty) -> UInt8[np.ndarray, "m h w c"]:
     numbers = self.numbers[batch]
     if not numbers:
-      return np.zeros((0, *self.split.shape), np.uint8)
+      return np.zeros((0, *self.split.reader.shape), np.uint8)
     return self.split.images_at(numbers, room)
 
 
@@ -133,38 +137,43 @@ def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -
   options = grain.MultiprocessingOptions(
     num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER
   )
-  made = numbers.map(functools.partial(make, room=grain.SharedMemoryArray))
+  made = numbers.map(functools.partial(_in_worker, make))
   yield from made.to_iter_dataset(inline).mp_prefetch(options)
+
+
+def _in_worker(make: Callable[..., Any], number: int) -> Any:
+  ignore_pillow_warnings()  # a worker does not inherit the command's filters
+  return make(number, room=grain.SharedMemoryArray)
 
 
 def open_stream(
   found: PreparedSet,
   name: str,
   config: DatasetConfig,
+  reader: PixelReader,
   options: ReadOptions,
   reporter: Reporter,
-) -> tuple[StreamedSplit, int]:
-  """A split of a prepared set, and how many of its images are left out as undecodable.
+) -> Reading:
+  """A split of a prepared set, whose images are read when they are needed.
 
   Args:
     found: the set.
     name: the split, or a slice of one.
-    config: image shape, and what becomes of undecodable images.
+    config: what becomes of undecodable images.
+    reader: makes pixels of images.
     options: worker processes.
     reporter: progress of the index, where there is none yet.
 
   Raises:
     UserError: a damaged record file, a label that is no class, or an undecodable image.
   """
-  index = split_index(found, name, reporter)
+  index = split_index(found, name, reader, reporter)
   records = Records(found, name, found.records(name))
   bad = index.undecodable
   if len(bad) and config.undecodable == "error":
-    records.decoded(bad[:1], lambda _, encoded: decode.centre(encoded, config.image_shape))
+    records.decoded(bad[:1], lambda _, encoded: reader.evaluated(encoded).pixels)
   kept = np.setdiff1d(np.arange(len(index.labels)), bad)
   if not len(kept):
     raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")
-  split = StreamedSplit(
-    records, kept, index.labels[kept], tuple(config.image_shape), options.workers
-  )
-  return split, len(bad)
+  split = StreamedSplit(records, kept, index.labels[kept], reader, options.workers)
+  return Reading(split, len(bad), int(index.deep))

@@ -3,11 +3,23 @@
 import concurrent.futures
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from meanet_jax.console import Reporter
 from meanet_jax.data.prepared import Example, PreparedSet, read_example
+from meanet_jax.data.splits import Split
 
 CHUNK = 1000  # examples between two signs of progress
+
+
+class Reading(NamedTuple):
+  """What was found in a split. skipped: images left out as undecodable. deep: images of more than 8
+  bits per channel, of which the upper 8 are kept.
+  """
+
+  split: Split
+  skipped: int
+  deep: int
 
 
 def visit(

@@ -55,8 +55,8 @@ def pick(taken: Route, labels: Int[np.ndarray, " n"], per_kind: int) -> list[Exa
 
 
 def data_uri(image: UInt8[np.ndarray, "h w c"]) -> str:
-  """An image as a PNG in a URI: colour for three channels, else its first channel in grey."""
-  picture = PIL.Image.fromarray(image if image.shape[-1] == 3 else image[..., 0])
+  """An image as a PNG in a URI; of more channels than a PNG holds, the first in grey."""
+  picture = PIL.Image.fromarray(image if image.shape[-1] in (2, 3, 4) else image[..., 0])
   picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
   file = io.BytesIO()
   picture.save(file, "png", optimize=True)

@@ -13,6 +13,7 @@ from meanet_jax.export.signatures import cloud_signature, edge_signatures
 from meanet_jax.export.source import Source
 from meanet_jax.export.tflite import convert
 from meanet_jax.export.versions import recorded_versions
+from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.models.costs import block_macs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.runs.directory import write_bytes, write_json
@@ -100,6 +101,8 @@ def make_manifest(
     temperatures=source.temperatures._asdict(),
     image_shape=(height, width, channels),
     image_dtype=options.image_dtype,
+    # Untrained networks have no evaluation that a device could have to agree with.
+    preprocessing=WHOLE if source.dataset is None else source.dataset.preprocessing,
     batch_size=options.batch_size,
     quantize=options.quantize,
     weights="untrained" if source.dataset is None else "trained",

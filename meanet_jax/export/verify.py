@@ -64,12 +64,19 @@ def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
 
   Raises:
     UserError: networks without a data set.
-    VerificationError: a float32 export whose logits differ by more than `LOGIT_TOLERANCE` of their
-      spread, or that decides differently away from a threshold. A quantised export computes with
-      other numbers on purpose: its figures are printed and not judged.
+    VerificationError: a manifest that records other preprocessing than the evaluation's; a float32
+      export whose logits differ by more than `LOGIT_TOLERANCE` of their spread, or that decides
+      differently away from a threshold. A quantised export computes with other numbers on purpose:
+      its figures are printed and not judged.
   """
   if source.dataset is None:
     raise UserError("untrained networks have no test split; accepted: a run to verify")
+  manifest = manifests.read_manifest(directory)
+  if manifest.preprocessing not in (None, source.dataset.preprocessing):
+    raise VerificationError(
+      f"{manifests.MANIFEST} records {manifest.preprocessing}; "
+      f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
+    )
   found = compare(source, directory, source.dataset.test)
   reporter.console.print(_decisions_table(found))
   reporter.console.print(_logits_table(found))
@@ -78,7 +85,7 @@ def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
   reporter.say(
     f"{different} of {len(found.labels)} decisions differ, {away} of them away from a threshold"
   )
-  if manifests.read_manifest(directory).quantize == "none":
+  if manifest.quantize == "none":
     judge(found)
 
 

@@ -115,7 +115,6 @@ def main() -> None:
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
   endpoint = CloudEndpoint(run, batcher, limits.max_images)
   warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
-  warnings.filterwarnings("ignore", module="PIL")  # of clients' files
   for handler in logging.getLogger().handlers:
     handler.addFilter(ClientErrorFilter())
   # JAX and KServe are 400,000 objects that stay: a full collection that looks at them all would

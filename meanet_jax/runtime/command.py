@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
 from meanet_jax.errors import StreamStoppedError, UserError
+from meanet_jax.images.decoding import ignore_pillow_warnings
+from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.routing.audit import Agreement, Audit
 from meanet_jax.runtime.answers import (
   EXIT_NAMES,
@@ -25,7 +26,7 @@ from meanet_jax.runtime.answers import (
   to_line,
 )
 from meanet_jax.runtime.edge import EdgeClassifier
-from meanet_jax.runtime.encoding import parse_encoding
+from meanet_jax.runtime.encoding import check_channels, parse_encoding
 from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, matching
 from meanet_jax.runtime.manifest import Manifest, read_manifest
 from meanet_jax.runtime.protocol import classes_digest
@@ -62,8 +63,7 @@ def main(arguments: Sequence[str]) -> int:
   """Answers the images; the exit status."""
   if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
     sys.stdout.reconfigure(errors="backslashreplace")
-  # Pillow's of large images: what it does not refuse is read.
-  warnings.filterwarnings("ignore", module=r"PIL\.")
+  ignore_pillow_warnings()
   try:
     with checked_stdout():
       _classify(_parse(arguments))
@@ -156,7 +156,14 @@ def _classify(given: argparse.Namespace) -> None:
         print(describe(answer, manifest), flush=True)
 
     def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
+      told = False
       for item in images.items:
+        if item.deep and not told:
+          told = True
+          _say(
+            f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
+            "of this and all such files"
+          )
         if item.error is not None:
           summary.unreadable += 1
           if output is not None:
@@ -187,7 +194,12 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
   if given.dataset is not None:
     return from_dataset(given.dataset, given.data_dir, manifest)
   paths = given.images or matching(given.pattern)
-  return from_files(paths, manifest.image_shape)
+  if manifest.preprocessing is None:
+    _say(
+      f"warning: the edge.json of {given.model} is of an earlier version and does not say how its "
+      "evaluation cropped images; files are resized whole; export again to have the crop"
+    )
+  return from_files(paths, manifest.image_shape, manifest.preprocessing or WHOLE)
 
 
 def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
@@ -207,11 +219,13 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
       "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
     ) from error
   address = parse_address(given.cloud, given.ca_file, given.token_file)
+  encoding = parse_encoding(given.encoding)
+  check_channels(encoding, manifest.image_shape[2])
   expected = Expected(
     manifest.image_shape,
     len(manifest.class_names),
     classes_digest(manifest.class_names),
-    parse_encoding(given.encoding),
+    encoding,
   )
   away = check(address, expected, given.check_seconds)
   patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)

@@ -7,7 +7,7 @@ import numpy as np
 
 from meanet_jax.annotations import UInt8
 from meanet_jax.errors import UserError
-from meanet_jax.runtime.images import pillow
+from meanet_jax.images.decoding import pillow
 
 JPEG_QUALITY = 90
 _ACCEPTED = "accepted: raw, png, jpeg or jpeg:QUALITY with a quality from 1 to 100"
@@ -35,6 +35,20 @@ def parse_encoding(text: str) -> Encoding:
   if kind == "jpeg" and quality.isascii() and quality.isdigit() and 1 <= int(quality) <= 100:
     return Encoding("jpeg", int(quality))
   raise UserError(f"--encoding is {text!r}; {_ACCEPTED}")
+
+
+def check_channels(encoding: Encoding, channels: int) -> None:
+  """Refuses an encoding that cannot hold images of so many channels.
+
+  Raises:
+    UserError: JPEG for images with an alpha channel; a file for more than four channels.
+  """
+  accepted = {"raw": channels, "png": range(1, 5), "jpeg": (1, 3)}[encoding.kind]
+  if encoding.kind != "raw" and channels not in accepted:
+    raise UserError(
+      f"--encoding is {str(encoding)!r}, and the network's images have {channels} channels; "
+      f"accepted: raw{', png' if channels in range(1, 5) else ''}"
+    )
 
 
 def encode(encoding: Encoding, image: UInt8[np.ndarray, "h w c"]) -> bytes:

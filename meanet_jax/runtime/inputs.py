@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from meanet_jax.errors import UserError
-from meanet_jax.runtime.images import pillow, read_image
+from meanet_jax.images.decoding import pillow
+from meanet_jax.images.preprocessing import WHOLE, Preprocessing
+from meanet_jax.runtime.images import decode_file
 from meanet_jax.runtime.manifest import Manifest
 
 _READ_AHEAD = 256  # images of a data set that are read together
@@ -17,6 +19,7 @@ _READ_AHEAD = 256  # images of a data set that are read together
 class Item(NamedTuple):
   """number: of the image in its stream, from 0. path: of a file. image: uint8 [h, w, c], or None
   with the `error` that keeps it from being read. label: original class number, where it is known.
+  deep: whether the file had more than 8 bits per channel, of which the upper 8 are used.
   """
 
   number: int
@@ -24,6 +27,7 @@ class Item(NamedTuple):
   path: str | None = None
   label: int | None = None
   error: str | None = None
+  deep: bool = False
 
 
 class Images(NamedTuple):
@@ -33,7 +37,9 @@ class Images(NamedTuple):
   items: Iterator[Item]
 
 
-def from_files(paths: Sequence[str], shape: tuple[int, int, int]) -> Images:
+def from_files(
+  paths: Sequence[str], shape: tuple[int, int, int], preprocessing: Preprocessing = WHOLE
+) -> Images:
   """Image files as `read_image` reads them; one that cannot be read is an item with an error.
 
   Raises:
@@ -44,9 +50,11 @@ def from_files(paths: Sequence[str], shape: tuple[int, int, int]) -> Images:
   def items() -> Iterator[Item]:
     for number, path in enumerate(paths):
       try:
-        yield Item(number, read_image(path, shape), path)
+        pixels, deep = decode_file(path, shape, preprocessing)
       except UserError as error:
         yield Item(number, None, path, error=str(error))
+      else:
+        yield Item(number, pixels, path, deep=deep)
 
   return Images(len(paths), items())
 
@@ -66,12 +74,17 @@ def matching(pattern: str) -> list[str]:
 def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
   """The test split of a data set, split as the export's configuration says.
 
-  It is read by `meanet_jax/data`, which needs no JAX, but packages that a device may not have.
+  It is read by `meanet_jax/data`, which needs no JAX, but packages that a device may not have. Its
+  images are preprocessed as `edge.json` records, like files; as the set itself is evaluated, where
+  an earlier version recorded nothing.
 
   Raises:
     UserError: a package that is missing, a set that is not there, or one of other classes.
   """
   try:
+    from rich.console import Console
+
+    from meanet_jax.console import Reporter
     from meanet_jax.data.options import ReadOptions
     from meanet_jax.data.sources import load_test
   except ModuleNotFoundError as error:
@@ -81,7 +94,10 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
       "scikit-learn tensorflow-datasets, or --images"
     ) from error
   config = dataclasses.replace(manifest.dataset, name=name)
-  class_names, split = load_test(config, ReadOptions(data_dir))
+  beside_answers = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
+  class_names, split = load_test(
+    config, ReadOptions(data_dir), beside_answers, manifest.preprocessing
+  )
   if class_names != manifest.class_names:
     raise UserError(
       f"--dataset {name} has classes {_few(class_names)}; "

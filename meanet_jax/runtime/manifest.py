@@ -13,11 +13,14 @@ import numpy as np
 from meanet_jax.config import CostConfig, DatasetConfig
 from meanet_jax.cost.energy import RADIOS
 from meanet_jax.errors import UserError
+from meanet_jax.images.preprocessing import Preprocessing
 from meanet_jax.routing.policies import Policy, Thresholds
 
-FORMAT = 2
+FORMAT = 3
+# Format 2 has no `preprocessing`: its device resized whole image files, whatever the set.
+WITHOUT_PREPROCESSING = 2
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
-Settings = TypeVar("Settings", DatasetConfig, CostConfig)
+Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
 
 
@@ -46,10 +49,12 @@ class Manifest:
   increasing. policy, thresholds: the operating point; a threshold that the policy does not
   look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
   logits by before they compute scores. image_shape: height, width, channels. image_dtype: `uint8`,
-  or `float32` for the same values 0 .. 255. batch_size: images per call of a signature. quantize:
-  `none`, `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
-  configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
-  image, whether it is exported or not. files: by name. versions: of the packages that made them.
+  or `float32` for the same values 0 .. 255. preprocessing: from an image file to those pixels, as
+  evaluated; None in a file of format 2, which does not say: image files are then resized whole.
+  batch_size: images per call of a signature. quantize: `none`, `float16`, `dynamic_int8` or `int8`.
+  weights: `trained`, or `untrained` for an export of a configuration alone. cost, cloud_macs: the
+  cost model's constants, and what the cloud computes per image, whether it is exported or not.
+  files: by name. versions: of the packages that made them.
   """
 
   dataset: DatasetConfig
@@ -60,6 +65,7 @@ class Manifest:
   temperatures: dict[str, float]
   image_shape: tuple[int, int, int]
   image_dtype: str
+  preprocessing: Preprocessing | None
   batch_size: int
   quantize: str
   weights: str
@@ -71,7 +77,7 @@ class Manifest:
   def to_json(self) -> dict[str, Any]:
     """What edge.json holds."""
     fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-    for name in ("dataset", "policy", "cost"):
+    for name in ("dataset", "policy", "cost", "preprocessing"):
       fields[name] = dataclasses.asdict(getattr(self, name))
     fields["thresholds"] = {
       name: None if np.isnan(value) else float(value)
@@ -97,11 +103,11 @@ def read_manifest(directory: str | Path) -> Manifest:
     source = json.loads(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
-  if not isinstance(source, dict) or source.get("format") != FORMAT:
-    found = source.get("format") if isinstance(source, dict) else source
+  found = source.get("format") if isinstance(source, dict) else source
+  if not isinstance(source, dict) or found not in (FORMAT, WITHOUT_PREPROCESSING):
     raise UserError(
       f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
-      "python -m meanet_jax.export writes it"
+      f"python -m meanet_jax.export writes it, or {WITHOUT_PREPROCESSING}"
     )
   try:
     return _parse(source)
@@ -136,6 +142,9 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
   _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
   height, width, channels = source["image_shape"]
+  preprocessing = None
+  if source["format"] != WITHOUT_PREPROCESSING:
+    preprocessing = _settings(Preprocessing, source["preprocessing"], "preprocessing")
   manifest = Manifest(
     dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
@@ -145,6 +154,7 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     temperatures={name: float(value) for name, value in source["temperatures"].items()},
     image_shape=(int(height), int(width), int(channels)),
     image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
+    preprocessing=preprocessing,
     batch_size=int(source["batch_size"]),
     quantize=source["quantize"],
     weights=source["weights"],
@@ -189,18 +199,23 @@ def _threshold(value: Any, name: str) -> np.float32:
 
 def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:
   """A configuration's dataclass from its fields, each of its default's type."""
-  settings = kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in source.items()})
-  for field in dataclasses.fields(kind):
-    value, default = getattr(settings, field.name), field.default
+  values = {key: tuple(v) if isinstance(v, list) else v for key, v in source.items()}
+  defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+  unknown = [key for key in values if key not in defaults]
+  if unknown:
+    raise ValueError(f"{name} has an unexpected keyword argument {unknown[0]!r}")
+  hints = typing.get_type_hints(kind, include_extras=True)
+  for field, default in defaults.items():
+    value, hint = values.get(field), hints[field]
     accepted = (int, float) if isinstance(default, float) else type(default)
-    if field.name not in source or not isinstance(value, accepted) or isinstance(value, bool):
-      raise ValueError(f"{name}.{field.name} is {source.get(field.name)!r}")
-  for field, hint in typing.get_type_hints(kind, include_extras=True).items():
-    value = getattr(settings, field)
+    if field not in values or not isinstance(value, accepted) or isinstance(value, bool):
+      raise ValueError(f"{name}.{field} is {value!r}")
+    if typing.get_origin(hint) is typing.Literal:
+      _one_of(value, typing.get_args(hint), f"{name}.{field}")
     for bounds in getattr(hint, "__metadata__", ()):
       if not bounds.holds(value) or np.isinf(value).any():
         raise ValueError(f"{name}.{field} is {value!r}")
-  return settings
+  return kind(**values)
 
 
 def _file(entry: Mapping[str, Any]) -> File:

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from meanet_jax.images.decoding import MODES, orientation, turned
 from meanet_jax.runtime.protocol import CLASS, ENCODED, IMAGE, LOGITS, PROBABILITY
 
 OUTPUTS = (CLASS, PROBABILITY, LOGITS)
-_MODES = {1: "L", 3: "RGB"}
 TYPES = {IMAGE: "UINT8", ENCODED: "BYTES"}
 
 
@@ -91,8 +91,8 @@ def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
   """A PNG or JPEG file's pixels.
 
   Args:
-    data: the file. An EXIF orientation is not followed.
-    shape: height, width, channels that it must have.
+    data: the file.
+    shape: height, width, channels that it must have once it is upright as its EXIF says.
 
   Raises:
     RequestError: something else, or an image of another size or kind.
@@ -100,12 +100,19 @@ def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
   height, width, channels = shape
   try:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as file:
-      if file.size != (width, height) or file.mode != _MODES.get(channels):
-        raise RequestError(
-          f"an encoded image is {file.width}x{file.height} {file.mode}; "
-          f"accepted: {width}x{height} {_MODES.get(channels, 'none')}"
-        )
-      return np.asarray(file, np.uint8).reshape(shape)
+      found, mode = file.size, file.mode
+      # Before anything is decoded, which a PNG's orientation may lie behind.
+      if found in ((width, height), (height, width)) and mode == MODES.get(channels):
+        file.load()
+        pixels = np.asarray(file, np.uint8).reshape(found[1], found[0], channels)
+        upright = turned(pixels, orientation(file))
+        if upright.shape == shape:
+          return upright
+        found = (upright.shape[1], upright.shape[0])
+      raise RequestError(
+        f"an encoded image is {found[0]}x{found[1]} {mode}; "
+        f"accepted: {width}x{height} {MODES.get(channels, 'none')}"
+      )
   except RequestError:
     raise
   except Exception as error:  # on damaged files decoders raise whatever their own code runs into

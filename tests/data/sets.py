@@ -42,6 +42,7 @@ def write_set(
   version: str = "1.0.0",
   shards: int = 1,
   file_format: str = "array_record",
+  dtype: type[np.generic] = np.uint8,
 ) -> Path:
   """Writes the splits as `NAME/VERSION` under `root` and returns that directory."""
   directory = root / name / version
@@ -65,7 +66,7 @@ def write_set(
     )
   features = tfds.features.FeaturesDict(
     {
-      "image": tfds.features.Image(shape=shape),
+      "image": tfds.features.Image(shape=shape, dtype=dtype),
       "label": tfds.features.ClassLabel(names=list(classes)),
       "file_name": tfds.features.Text(),
     }

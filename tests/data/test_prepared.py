@@ -107,6 +107,9 @@ def test_splits_that_are_empty_missing_or_overlap_are_refused(tmp_path):
 def test_other_shapes_and_classes_than_declared_are_refused(tmp_path):
   write_set(tmp_path, "pets", {"train": GOOD, "test": GOOD}, shape=(16, 16, 3))
   refused(tmp_path, r"image_shape is \(8, 16, 3\); accepted: \(16, 16, 3\)", image_shape=(8, 16, 3))
+  write_set(tmp_path, "any", {"train": GOOD, "test": GOOD})
+  words = r"image_shape is \(16, 16, 1\); accepted: \(any, any, 3\), as any:1.0.0 has"
+  refused(tmp_path, words, name="any", image_shape=(16, 16, 1))
   refused(tmp_path, "num_classes is 3; accepted: 2, as pets:1.0.0 has", num_classes=3)
 
 

@@ -225,7 +225,8 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"format": 1}, "has format 1; accepted: 2, as this version's python -m"),
+    ({"format": 1}, "has format 1; accepted: 3, as this version's python -m .* it, or 2$"),
+    ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
     ({"policy": {"hard_rule": "guess"}}, "policy.hard_rule is 'guess', not one of argmax"),
     ({"policy": {"rule": "argmax"}}, "policy.hard_rule is None, not one of argmax"),
     ({"thresholds": {"main": None, "extension": None, "hard": None}}, "thresholds.main is null"),

@@ -60,12 +60,17 @@ def test_what_is_no_image(tmp_path):
   for path in (tmp_path, tmp_path / "missing.png", cut):
     with pytest.raises(UserError, match=r"image .* cannot be read: .*; accepted: an image file"):
       read_image(path, (8, 8, 1))
-  with pytest.raises(UserError, match="the network takes 4 channels; accepted from image files"):
-    read_image(whole, (8, 8, 4))
+  with pytest.raises(UserError, match="the network takes 5 channels; accepted from image files"):
+    read_image(whole, (8, 8, 5))
 
 
-def test_deeper_images_are_refused_not_clipped(tmp_path):
+def test_deeper_images_are_converted_or_refused_not_clipped(tmp_path):
   deep = tmp_path / "deep.png"
   Image.fromarray(np.full((4, 4), 30_000, np.uint16)).save(deep)
-  with pytest.raises(UserError, match=r"mode I;16, more than 8 .* accepted: 8 bits, for 4x4 L"):
-    read_image(deep, (4, 4, 1))
+  np.testing.assert_array_equal(read_image(deep, (4, 4, 1)), np.full((4, 4, 1), 30_000 // 256))
+  unknown = tmp_path / "unknown.tif"
+  Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(unknown)
+  with pytest.raises(
+    UserError, match=r"image .*unknown.tif cannot be read: its mode F has 32 bits"
+  ):
+    read_image(unknown, (4, 4, 1))

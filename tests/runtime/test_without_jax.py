@@ -39,6 +39,8 @@ def test_the_blocker_blocks():
     "routing.bandit",
     "routing.audit",
     "cost.energy",
+    "images.decoding",
+    "images.preprocessing",
     "runtime.manifest",
     "runtime.stream",
     "runtime.steering",

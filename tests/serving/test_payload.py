@@ -68,6 +68,25 @@ def test_png_comes_back_exactly(shape):
   np.testing.assert_array_equal(decode(encode(image), shape), image)
 
 
+@pytest.mark.parametrize("shape", [(5, 7, 2), (6, 4, 4)])
+def test_an_alpha_channel_comes_back(shape):
+  np.testing.assert_array_equal(decode(encode(drawn(shape)), shape), drawn(shape))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_a_file_is_turned_upright_as_its_exif_says(shape, format):
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  lying = drawn((shape[1], shape[0], shape[2]))
+  expected = np.rot90(decode(encode(lying, format), lying.shape), -1)
+  np.testing.assert_array_equal(decode(encode(lying, format, exif=exif), shape), expected)
+  with pytest.raises(RequestError, match=f"is {shape[1]}x{shape[0]} "):
+    decode(encode(lying, format, exif=exif), lying.shape)
+  with pytest.raises(RequestError, match=f"is {shape[0]}x{shape[1]} "):
+    decode(encode(lying, format), shape)
+
+
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
 def test_jpeg_is_what_pillow_reads(shape):
   data = encode(drawn(shape), "JPEG", quality=70)

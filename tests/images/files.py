@@ -1,0 +1,53 @@
+"""Image files of every kind that the tests decode."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+# Values 0 .. 65535, evenly: their upper bytes are 0, 4, 8, ... 255.
+RAMP = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+
+
+def saved(image: Image.Image | np.ndarray, form: str, orientation: int = 1, **options) -> bytes:
+  """The file's bytes, with an EXIF orientation where it is not 1."""
+  if orientation != 1:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options["exif"] = exif
+  if form == "WEBP":
+    options["lossless"] = True
+  buffer = io.BytesIO()
+  (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, form, **options)
+  return buffer.getvalue()
+
+
+def deep_png(values: np.ndarray) -> bytes:
+  """A PNG of 16 bits per channel from uint16 [h, w, c]; Pillow writes grey ones only."""
+  height, width, channels = values.shape
+  kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+  def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+  header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+  parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+  return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff_of_12_bits(values: np.ndarray) -> bytes:
+  """An uncompressed TIFF of 12 bits per pixel from [h, w] below 4096, w even."""
+  height, width = values.shape
+  pairs = values.reshape(-1, 2).astype(np.uint32)
+  packed = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4")
+  strip = packed.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+  entries = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+  entries[279] = len(strip)
+  directory = struct.pack("<H", len(entries))
+  for tag, value in sorted(entries.items()):
+    directory += struct.pack("<HHII", tag, 4, 1, value)
+  start = 8 + len(strip)
+  return b"II*\0" + struct.pack("<I", start) + strip + directory + struct.pack("<I", 0)
