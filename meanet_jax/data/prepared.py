@@ -174,6 +174,11 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
       f"dataset {name} in {root} is in file format {names}; accepted: array_record; "
       f"{_remedy(name, root, replace=True)}"
     )
+  if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+    # Its splits would name the files of the other format until they are read.
+    builder.info.set_file_format(
+      tfds.core.FileFormat.ARRAY_RECORD, override=True, override_if_initialized=True
+    )
   return _described(name, builder)
 
 

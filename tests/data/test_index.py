@@ -1,6 +1,7 @@
 """The index of a streamed set belongs to the record files that it was read from."""
 
 import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_one_new_shard_is_enough(tmp_path, reporter):
   name = "pets-test.array_record-00001-of-00002"
   (write(tmp_path / "elsewhere", flip=True) / name).replace(old / name)
   assert labels(tmp_path, reporter) == [0, 1] * 4 + [1, 0] * 4
+
+
+def test_a_set_that_has_other_file_formats_too(tmp_path, reporter):
+  old, new = write(tmp_path, flip=False), write(tmp_path / "elsewhere", flip=True)
+  for directory in (old, new):
+    path = directory / "dataset_info.json"
+    formats = {"fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | formats))
+  assert labels(tmp_path, reporter) == [0, 1] * 8
+  written_over(tmp_path, new)
+  assert labels(tmp_path, reporter) == [1, 0] * 8
 
 
 def test_the_undecodable_images_are_those_of_the_files(tmp_path, reporter):
