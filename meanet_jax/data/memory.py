@@ -8,8 +8,7 @@ from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.data.visit import Reading, visit
-from meanet_jax.errors import UserError
+from meanet_jax.data.visit import Reading, check_decodable, visit
 from meanet_jax.images.decoding import UndecodableImageError
 
 
@@ -48,15 +47,9 @@ def read_into_memory(
       bad[number] = f"{found.example_name(name, number, example)} cannot be decoded: {error}"
 
   visit(found, name, read, "reading", reporter)
-  if bad and config.undecodable == "error":
-    first = min(bad)
-    raise UserError(
-      f"{bad[first]} ({len(bad)} such images); accepted: images, or dataset.undecodable = 'skip'"
-    )
+  check_decodable(len(bad), count, config, lambda: bad[min(bad)])
   labels = checked_labels(labels, found, name)
   kept = np.setdiff1d(np.arange(count), list(bad))
-  if not len(kept):
-    raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")
   whole = ArraySplit(images, labels)
   split = whole.select(kept, labels[kept]) if bad else whole
   return Reading(split, len(bad), int(deep.sum()))

@@ -20,7 +20,7 @@ from meanet_jax.data.index import split_index
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import PreparedSet, read_example
 from meanet_jax.data.splits import Numbers, padded, parts_of_batches
-from meanet_jax.data.visit import Reading
+from meanet_jax.data.visit import Reading, check_decodable
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
 
@@ -170,10 +170,15 @@ def open_stream(
   index = split_index(found, name, reader, reporter)
   records = Records(found, name, found.records(name))
   bad = index.undecodable
-  if len(bad) and config.undecodable == "error":
-    records.decoded(bad[:1], lambda _, encoded: reader.evaluated(encoded).pixels)
+
+  def first() -> str:
+    try:
+      records.decoded(bad[:1], lambda _, encoded: reader.evaluated(encoded).pixels)
+    except UserError as error:
+      return str(error)
+    return f"image {bad[0]} of {found.name} {name} could not be decoded when it was indexed"
+
+  check_decodable(len(bad), len(index.labels), config, first)
   kept = np.setdiff1d(np.arange(len(index.labels)), bad)
-  if not len(kept):
-    raise UserError(f"no image of {found.name} {name} can be decoded; accepted: at least 1")
   split = StreamedSplit(records, kept, index.labels[kept], reader, options.workers)
   return Reading(split, len(bad), int(index.deep))

@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from meanet_jax.config import DatasetConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.prepared import Example, PreparedSet, read_example
 from meanet_jax.data.splits import Split
+from meanet_jax.errors import UserError
 
 CHUNK = 1000  # examples between two signs of progress
 
@@ -20,6 +22,22 @@ class Reading(NamedTuple):
   split: Split
   skipped: int
   deep: int
+
+
+def check_decodable(bad: int, count: int, config: DatasetConfig, first: Callable[[], str]) -> None:
+  """Refuses a split with undecodable images, or one without any other if they are to be skipped.
+
+  Args:
+    bad, count: undecodable images, and all.
+    config: what becomes of undecodable images.
+    first: says what is wrong with the first of them.
+
+  Raises:
+    UserError: naming that one.
+  """
+  if bad and (config.undecodable == "error" or bad == count):
+    accepted = "images, or dataset.undecodable = 'skip'" if bad < count else "images"
+    raise UserError(f"{first()} ({bad} of {count} images); accepted: {accepted}")
 
 
 def visit(

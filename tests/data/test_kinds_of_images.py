@@ -59,10 +59,25 @@ def test_float_features_are_no_images(tmp_path, megabytes, reporter):
 def test_images_without_a_known_range_are_named(tmp_path, megabytes, reporter):
   images = [saved(RAMP, "PNG"), saved(RAMP.astype(np.float32), "TIFF")]
   words = r"image 1 of pets:1.0.0 train \(train_1.img\) cannot be decoded: its mode F has 32 bits"
-  with pytest.raises(UserError, match=words):
+  ways = r".*\(24 of 48 images\); accepted: images, or dataset.undecodable = 'skip'$"
+  with pytest.raises(UserError, match=words + ways):
     loaded(tmp_path, megabytes, reporter, images, (8, 8, 1))
   dataset = again(tmp_path, megabytes, reporter, undecodable="skip")
   assert dataset.skipped == {"train": 24, "test": 24}
+
+
+@pytest.mark.parametrize("megabytes", MEGABYTES)
+def test_a_set_without_one_decodable_image_says_why(tmp_path, megabytes, reporter):
+  words = r"image 0 of pets:1.0.0 train .* its mode I has .* \(48 of 48 images\); accepted: images$"
+  with pytest.raises(UserError, match=words):
+    loaded(
+      tmp_path,
+      megabytes,
+      reporter,
+      [saved(RAMP.astype(np.int32), "TIFF")],
+      (8, 8, 1),
+      undecodable="skip",
+    )
 
 
 @pytest.mark.parametrize("megabytes", MEGABYTES)
