@@ -34,7 +34,7 @@ from meanet_jax.grid.report import (
 from meanet_jax.grid.train import point_path, train_points
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import read_json, write_json, write_text
+from meanet_jax.runs.directory import read_json, run_path, write_json, write_text
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_same
@@ -106,12 +106,12 @@ def train_grid(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
+  directory = every(lambda: GridDirectory(workdir))
   check_same("configuration", differences, first(lambda: config), config)
   check_same("grid", _changed, first(lambda: grid), grid)
   if tensorboard:
     first(check_installed)
   groups, dataset = _load_and_show(config, grid, reporter, options)
-  directory = GridDirectory(Path(workdir).absolute())
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
 
@@ -185,8 +185,13 @@ def _wait_for_others(
 class GridDirectory:
   """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
 
-  def __init__(self, path: Path):
-    self.path = path
+  def __init__(self, path: str | Path):
+    """Touches nothing.
+
+    Raises:
+      UserError: a path whose checkpoints could not be read.
+    """
+    self.path = run_path(path)
 
   def begin(self, config: Config, grid: GridConfig, groups: Sequence[Group]) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one.

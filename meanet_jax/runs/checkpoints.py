@@ -17,7 +17,18 @@ from meanet_jax.runs.process_arrays import write_arrays_here
 
 PyTree = Any
 _ARRAYS = "default"  # Orbax's name of the directory with all but the metrics
+_MANIFEST = f"{_ARRAYS}/manifest.ocdbt"  # TensorStore finds every array through it
 _PARTIAL = ".orbax-checkpoint-tmp"  # follows the step in the name of a checkpoint being written
+
+
+class _Handler(ocp.StandardCheckpointHandler):
+  def finalize(self, directory: Any) -> None:
+    """Collects the arrays under one manifest.
+
+    Orbax looks for them with a pattern, and its own paths let the characters * ? [ ] in a
+    directory's name take part in it: none would be found, or those of a directory beside it.
+    """
+    super().finalize(Path(directory))
 
 
 class StageCheckpoints:
@@ -51,10 +62,14 @@ class StageCheckpoints:
       barrier_sync_key_prefix=f"process {jax.process_index()}",
     )
     write_arrays_here()
+    # Told of it again: the one that Orbax would make writes in process 0 alone.
+    handler = _Handler(multiprocessing_options=own)
+    handlers = ocp.DefaultCheckpointHandlerRegistry()
+    for arguments in (ocp.args.StandardSave, ocp.args.StandardRestore):
+      handlers.add(_ARRAYS, arguments, handler)
     self._manager = ocp.CheckpointManager(
       path,
-      # Told of it again: the one that Orbax would make writes in process 0 alone.
-      item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=own),
+      handler_registry=handlers,
       options=ocp.CheckpointManagerOptions(
         create=False,
         multiprocessing_options=own,
@@ -126,6 +141,11 @@ class StageCheckpoints:
   def _seal(self) -> None:
     # Orbax calls this in its own thread, between the last array and the checkpoint's final name.
     (partial,) = self._path.glob(f"{self._saving}{_PARTIAL}*")
+    if not (partial / _MANIFEST).is_file():  # else it would be known when the run is over
+      raise UserError(
+        f"checkpoint {self._path / str(self._saving)} cannot be read back ({_MANIFEST} is missing) "
+        "and was not kept; earlier checkpoints are complete; use a --workdir of plain letters"
+      )
     seal(partial)
 
 
@@ -154,7 +174,7 @@ def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
   damaged: dict[int, str] = {}
   whole = None
   for step in sorted(_steps(path), reverse=True):
-    found = damage(path / str(step))
+    found = _damage(path / str(step))
     if found is None:
       whole = step
       break
@@ -177,7 +197,7 @@ def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
     if step == whole:
       continue
     if whole is not None and step < whole:
-      found = damage(path / str(step), passing=_ARRAYS)
+      found = _damage(path / str(step), passing=_ARRAYS)
       if found is None:
         continue
       say(f"checkpoint {path / str(step)} is damaged ({found}); it is set aside")
@@ -192,6 +212,13 @@ def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
     tree = reader.restore(checkpoint / _ARRAYS)
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
+
+
+def _damage(checkpoint: Path, passing: str | None = None) -> str | None:
+  """See `checksums.damage`. Earlier versions kept checkpoints without a manifest."""
+  if passing != _ARRAYS and not (checkpoint / _MANIFEST).is_file():
+    return f"{_MANIFEST} is missing"
+  return damage(checkpoint, passing)
 
 
 def _steps(path: Path) -> list[int]:

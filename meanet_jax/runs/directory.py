@@ -16,14 +16,44 @@ from meanet_jax.config_dict import differences, resolve, to_json
 from meanet_jax.errors import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
+_STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
 _PARTIAL = ".partial"  # ends the name of a file that is being written
+
+
+def run_path(path: str | Path) -> Path:
+  """The absolute path of a run or a grid, which Orbax needs.
+
+  Raises:
+    UserError: one at which Orbax or TensorStore would write or read elsewhere, or nothing.
+  """
+  absolute = Path(path).absolute()
+  found = None
+  if "\\" in str(absolute):
+    found = "contains a backslash, which TensorStore takes for /"
+  elif any(part.endswith("gs:") for part in absolute.parts):
+    found = "has a directory whose name ends in gs:, which Orbax takes for gs://"
+  elif absolute.parts[1:2] and absolute.parts[1] in _STORES:
+    found = f"is in /{absolute.parts[1]}, which Orbax takes for {absolute.parts[1]}://"
+  elif not _is_utf8(str(absolute)):
+    found = "is not UTF-8, which TensorStore needs"
+  if found is not None:
+    raise UserError(
+      f"workdir {str(absolute)!r} {found}, so its checkpoints could not be read; rename it, or use "
+      "another --workdir"
+    )
+  return absolute
 
 
 class RunDirectory:
   """Where one experiment lives. The files are those of `docs/architecture.md`, "A run on disk"."""
 
   def __init__(self, path: str | Path):
-    self.path = Path(path).absolute()  # Orbax needs absolute paths
+    """Touches nothing.
+
+    Raises:
+      UserError: a path whose checkpoints could not be read.
+    """
+    self.path = run_path(path)
 
   @classmethod
   def create(cls, path: str | Path, config: Config) -> "RunDirectory":
@@ -183,6 +213,14 @@ def write_bytes(path: Path, data: bytes) -> None:
   except BaseException:
     partial.unlink(missing_ok=True)
     raise
+
+
+def _is_utf8(text: str) -> bool:
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    return False
+  return True
 
 
 def _version(package: str) -> str | None:

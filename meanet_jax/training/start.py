@@ -40,6 +40,7 @@ def start(
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
+  run = first(lambda: RunDirectory(workdir))
   check_same("configuration", differences, first(lambda: config), config)
   every(lambda: _check_batch_sizes(config))
   if tensorboard:
@@ -49,7 +50,6 @@ def start(
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   check_same("data", _changed, first(dataset.describe), dataset.describe())
   every(lambda: _check_split_sizes(config, dataset))
-  run = RunDirectory(workdir)
   first(lambda: _begin(run, config, model, dataset, reporter))
   return model, dataset, run
 
