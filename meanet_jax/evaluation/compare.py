@@ -16,6 +16,7 @@ from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pictures import draw_bands
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+from meanet_jax.runs.lock import held
 
 # Field of a system's entry, title, factor.
 COLUMNS = (
@@ -38,7 +39,8 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     reporter: gets the table.
 
   Raises:
-    UserError: a run without evaluation, one that is given twice, or runs of different data sets.
+    UserError: a run without evaluation, one that is given twice, runs of different data sets, or an
+      output that is in use or cannot be written.
   """
   runs = [RunDirectory.existing(workdir) for workdir in workdirs]
   places = [run.path.resolve() for run in runs]
@@ -50,15 +52,22 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     found = {summary[key] for summary in summaries}
     if len(found) > 1:
       raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
+  with held(Path(output), "output"):
+    _compare(runs, workdirs, summaries, Path(output), reporter)
+  reporter.say(f"comparison is in {output}")
+
+
+def _compare(
+  runs: list[RunDirectory],
+  workdirs: list[str],
+  summaries: list[dict[str, Any]],
+  out: Path,
+  reporter: Reporter,
+) -> None:
   common = [
     name for name in summaries[0]["systems"] if all(name in s["systems"] for s in summaries)
   ]
   entries = {name: [summary["systems"][name] for summary in summaries] for name in common}
-  out = Path(output)
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f"output {output} cannot be written: {error.strerror}") from error
   spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
   bands = {
     name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
@@ -98,7 +107,6 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   if len(set(wishes)) > 1:
     reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
-  reporter.say(f"comparison is in {output}")
 
 
 def _spreads(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float] | None]]:

@@ -25,6 +25,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.classes import confusion_matrix, is_hard
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+from meanet_jax.runs.lock import held
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.pipeline import read_hard_classes, require_finished
 
@@ -48,10 +49,22 @@ def evaluate(
     options: where and how data are read.
 
   Raises:
-    UserError: no run in `workdir`, one with unfinished stages, a wish that cannot be tested, or
-      records that cannot be reused.
+    UserError: no run in `workdir`, one with unfinished stages or in use by another process, a wish
+      that cannot be tested, or records that cannot be reused.
   """
   run = RunDirectory.existing(workdir)
+  with held(run.path):
+    _evaluate(run, reporter, wish, reuse_records, options)
+  reporter.say(f"pictures and tables are in {workdir}/eval")
+
+
+def _evaluate(
+  run: RunDirectory,
+  reporter: Reporter,
+  wish: Wish | None,
+  reuse_records: bool,
+  options: ReadOptions | None,
+) -> None:
   config = run.config()
   check_evaluation(config)
   dataset = load(config.dataset, options, reporter)
@@ -116,7 +129,6 @@ def evaluate(
   for name, line in systems.items():
     if line.unmet is not None:
       reporter.say(f"{name}: {line.unmet}")
-  reporter.say(f"pictures and tables are in {workdir}/eval")
 
 
 def check_evaluation(config: Config) -> None:

@@ -17,6 +17,7 @@ from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.models.costs import block_macs
 from meanet_jax.routing.classes import is_hard
 from meanet_jax.runs.directory import write_bytes, write_json
+from meanet_jax.runs.lock import held
 from meanet_jax.runtime.manifest import (
   CLOUD,
   EDGE,
@@ -50,11 +51,14 @@ def export(
   """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
 
   Raises:
-    UserError: a directory that cannot be written.
+    UserError: a directory that cannot be written, or that another process is writing.
   """
-  out = Path(out)
+  with held(Path(out), "--out"):
+    return _export(source, Path(out), options, say)
+
+
+def _export(source: Source, out: Path, options: Options, say: Callable[[str], None]) -> Manifest:
   try:
-    out.mkdir(parents=True, exist_ok=True)
     models = convert_models(source, options)
     macs = block_macs(source.model, source.config)
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}

@@ -19,6 +19,7 @@ from meanet_jax.models.variables import Variables, abstract_variables, init_vari
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
 
 
@@ -53,9 +54,11 @@ def from_run(
     options: where and how its data are read.
 
   Raises:
-    UserError: no run, one with an unfinished stage, or one that has not been evaluated.
+    UserError: no run, one that another process is writing, one with an unfinished stage, or one
+      that has not been evaluated.
   """
   run = RunDirectory.existing(workdir)
+  refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, options)
   require_finished(config, dataset, run, say)

@@ -1,5 +1,6 @@
 """From a grid to trained points, tables, pictures and the best of them."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from meanet_jax.grid.train import point_path, train_points
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import read_json, run_path, write_json, write_text
+from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_same
@@ -102,11 +104,12 @@ def train_grid(
     tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
-    UserError: a grid that cannot be run, or a workdir of another one.
+    UserError: a grid that cannot be run, or a workdir of another one or in use by another process.
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
   directory = every(lambda: GridDirectory(workdir))
+  first(lambda: refuse_if_held(directory.path))  # now, because reading the data may take long
   check_same("configuration", differences, first(lambda: config), config)
   check_same("grid", _changed, first(lambda: grid), grid)
   if tensorboard:
@@ -126,15 +129,16 @@ def train_grid(
         points = group.points[mine::processes]
         train_points(points, directory.path, dataset, grid, reporter, stop, tensorboard)
 
-  first(lambda: directory.begin(config, grid, groups))
-  try:
-    train_groups(groups)
-    if jax.process_count() > 1:
-      _wait_for_others(directory, groups, stop)
-  finally:
-    if is_first():
-      directory.write(groups, grid, None)
-  first(lambda: _finish(directory, groups, grid, reporter, options))
+  with contextlib.ExitStack() as stack:
+    first(lambda: directory.begin(config, grid, groups, stack))
+    try:
+      train_groups(groups)
+      if jax.process_count() > 1:
+        _wait_for_others(directory, groups, stop)
+    finally:
+      if is_first():
+        directory.write(groups, grid, None)
+    first(lambda: _finish(directory, groups, grid, reporter, options))
 
 
 def _load_and_show(
@@ -193,12 +197,22 @@ class GridDirectory:
     """
     self.path = run_path(path)
 
-  def begin(self, config: Config, grid: GridConfig, groups: Sequence[Group]) -> None:
-    """Makes the directory of a new grid, or checks that it is of the same one.
+  def begin(
+    self,
+    config: Config,
+    grid: GridConfig,
+    groups: Sequence[Group],
+    until_the_end: contextlib.ExitStack,
+  ) -> None:
+    """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
+
+    Args:
+      config, grid, groups: of the grid.
+      until_the_end: gives the directory free again when it is closed.
 
     Raises:
-      UserError: it holds a run or another grid, or cannot be written; or pretrained weights of a
-        new grid that are not its networks'.
+      UserError: it holds a run or another grid, is in use by another process or cannot be written;
+        or pretrained weights of a new grid that are not its networks'.
     """
     if (self.path / "config.json").exists():
       raise UserError(
@@ -215,9 +229,11 @@ class GridDirectory:
           f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
           "accepted: the same grid, or another --workdir"
         )
+      until_the_end.enter_context(held(self.path))
       return
     for group in groups:
       check_pretrained(group.config, build(group.config))
+    until_the_end.enter_context(held(self.path))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
       write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})

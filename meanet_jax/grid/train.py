@@ -1,5 +1,6 @@
 """A group's points through the four stages, together."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from meanet_jax.routing.classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
 from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.runs.lock import held
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 from meanet_jax.training.stages import CLOUD, MAIN, Stage, edge_stage
@@ -63,10 +65,12 @@ def train_points(
 
   Raises:
     TrainingStoppedError: `stop` said so.
-    UserError: a run directory that cannot be used, or a full disk.
+    UserError: a run directory that cannot be used or is in use, or a full disk.
   """
-  with full_disk_in_one_line(workdir):
+  with full_disk_in_one_line(workdir), contextlib.ExitStack() as stack:
     left = [point for point in points if not is_done(point_path(workdir, point))]
+    for point in left:
+      stack.enter_context(held(point_path(workdir, point)))
     members = [open_member(workdir, point, dataset) for point in left]
     if members:
       _Group(members, dataset, grid, reporter, stop, tensorboard).train()

@@ -14,6 +14,7 @@ import jax
 from meanet_jax.config import Config
 from meanet_jax.config_dict import differences, resolve, to_json
 from meanet_jax.errors import UserError
+from meanet_jax.runs.lock import make_directory
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
@@ -63,8 +64,8 @@ class RunDirectory:
       UserError: a path that cannot be written, or a run of another configuration.
     """
     run = cls(path)
+    make_directory(run.path)
     try:
-      run.path.mkdir(parents=True, exist_ok=True)
       for partial in run.path.glob(f".*{_PARTIAL}"):
         partial.unlink()  # of a process that was killed while it wrote
       if run.config_path.exists():

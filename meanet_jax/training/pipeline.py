@@ -1,5 +1,6 @@
 """The four stages in order: main, hard_classes, edge, cloud."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,15 @@ def train(
     tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
-    UserError: a configuration that cannot be run, a workdir of another one or on other data, or a
-      full disk.
+    UserError: a configuration that cannot be run, a workdir of another one, on other data or in
+      use by another process, or a full disk.
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
-  model, dataset, run = start(config, workdir, reporter, options, tensorboard)
-  pipeline = _Pipeline(config, model, dataset, run, reporter, stop, tensorboard)
-  with full_disk_in_one_line(run.path):
+  with contextlib.ExitStack() as stack:
+    model, dataset, run = start(config, workdir, reporter, options, tensorboard, stack)
+    pipeline = _Pipeline(config, model, dataset, run, reporter, stop, tensorboard)
+    stack.enter_context(full_disk_in_one_line(run.path))
     pipeline.gradient_stage(stages.MAIN)
     pipeline.hard_classes_stage()
     pipeline.gradient_stage(stages.edge_stage(config.stages.joint))

@@ -1,5 +1,6 @@
 """What is settled before a run's first stage, by all of its processes."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import set_damaged_aside
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.processes import every, first, first_then_others
@@ -31,16 +33,17 @@ def start(
   reporter: Reporter,
   options: ReadOptions | None,
   tensorboard: bool,
+  until_the_end: contextlib.ExitStack,
 ) -> tuple[MEANet, Dataset, RunDirectory]:
   """The model, built with the mapped axis, the data and the run's directory, made when missing.
 
-  The arguments are those of `pipeline.train`.
+  The arguments are those of `pipeline.train`, and what the end of the run closes.
 
   Raises:
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
-  run = first(lambda: RunDirectory(workdir))
+  run = first(lambda: _free(workdir))
   check_same("configuration", differences, first(lambda: config), config)
   every(lambda: _check_batch_sizes(config))
   if tensorboard:
@@ -50,7 +53,7 @@ def start(
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   check_same("data", _changed, first(dataset.describe), dataset.describe())
   every(lambda: _check_split_sizes(config, dataset))
-  first(lambda: _begin(run, config, model, dataset, reporter))
+  first(lambda: _begin(run, config, model, dataset, reporter, until_the_end))
   return model, dataset, run
 
 
@@ -93,14 +96,26 @@ def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
   return [name for name in own if told[name] != own[name]]
 
 
+def _free(workdir: str | Path) -> RunDirectory:
+  run = RunDirectory(workdir)
+  refuse_if_held(run.path)  # now, because reading the data may take long
+  return run
+
+
 def _begin(
-  run: RunDirectory, config: Config, model: MEANet, dataset: Dataset, reporter: Reporter
+  run: RunDirectory,
+  config: Config,
+  model: MEANet,
+  dataset: Dataset,
+  reporter: Reporter,
+  until_the_end: contextlib.ExitStack,
 ) -> None:
   """Makes the run's directory, or checks that it is this run's."""
   if not run.config_path.exists():
     # Now, because a directory once made accepts no other configuration.
     check_pretrained(config, model)
   with full_disk_in_one_line(run.path):
+    until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config).record_data(dataset.describe())
     for name in STAGE_NAMES:
       set_damaged_aside(run.checkpoints_path(name), reporter.say)
