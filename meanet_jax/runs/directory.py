@@ -39,7 +39,7 @@ def run_path(path: str | Path) -> Path:
     found = "is not UTF-8, which TensorStore needs"
   if found is not None:
     raise UserError(
-      f"workdir {str(absolute)!r} {found}, so its checkpoints could not be read; rename it, or use "
+      f"workdir {absolute} {found}, so its checkpoints could not be read; rename it, or use "
       "another --workdir"
     )
   return absolute

@@ -88,7 +88,7 @@ def test_a_path_whose_checkpoints_could_not_be_read_is_refused(path, words):
     with pytest.raises(UserError) as caught:
       kind(path)
     message = str(caught.value)
-    assert message.startswith(f"workdir {path!r} {words}")
+    assert message.startswith(f"workdir {path} {words}")
     assert message.endswith("rename it, or use another --workdir")
     assert "\n" not in message
 
