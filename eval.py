@@ -16,8 +16,8 @@ from meanet_jax.runs.directory import RunDirectory
 
 _options = cli.define_read_flags()
 _use_compilation_cache = launch.define_compilation_cache_flag()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [], "A run that train.py finished; repeatable.")
-_OUTPUT = flags.DEFINE_string("output", "runs/comparison", "Where several runs are compared.")
+_WORKDIRS = cli.define_path_flags("workdir", [], "A run that train.py finished; repeatable.")
+_OUTPUT = cli.define_path_flag("output", "runs/comparison", "Where several runs are compared.")
 _REUSE = flags.DEFINE_boolean(
   "reuse_records", False, "Read the records of an earlier evaluation; run no network."
 )

@@ -22,7 +22,7 @@ _experiment = cli.define_experiment_flag()
 _options = cli.define_read_flags()
 _cluster = launch.define_cluster_flags()
 _use_compilation_cache = launch.define_compilation_cache_flag()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made when missing.")
+_WORKDIR = cli.define_path_flag("workdir", None, "Directory of the run; made when missing.")
 _TENSORBOARD = flags.DEFINE_boolean(
   "tensorboard", False, "Write metrics as TensorBoard's events too (extra `tensorboard`)."
 )

@@ -48,7 +48,7 @@ from meanet_jax.training.state import create_state
 ROOT = Path(__file__).parent.parent
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
 _CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
+_OUTPUT = cli.define_path_flag("output", "benchmarks/cloud_load.md", "The page.")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 METHOD = "inference.GRPCInferenceService/ModelInfer"

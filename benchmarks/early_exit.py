@@ -36,7 +36,7 @@ from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent
 EDGE = Exits.MAIN | Exits.EXTENSION
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path_flag(
   "workdir", DIGITS, "A run of configs/digits.py; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of everything, interleaved.", lower_bound=5)

@@ -38,7 +38,7 @@ from meanet_jax.runtime.edge import EdgeClassifier
 
 ROOT = Path(__file__).parent.parent
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string(
+_WORKDIRS = cli.define_path_flags(
   "workdir", [DIGITS], "A run, on its test split; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 15, "Timed passes of everything, in turn.", lower_bound=5)

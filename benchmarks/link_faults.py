@@ -27,7 +27,7 @@ from tests.runtime.links import offloader_to
 from tests.runtime.oip_server import oip_server
 
 SHARE = 0.2  # of the images that the threshold sends
-_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
+_WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")
 _RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
 

@@ -37,9 +37,9 @@ from tests.runtime.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavail
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
-_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
+_WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")
 _SENT = flags.DEFINE_integer("sent", 60, "Images of each size, one after another.", lower_bound=5)
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/link_shaped.md", "The page.")
+_OUTPUT = cli.define_path_flag("output", "benchmarks/link_shaped.md", "The page.")
 TITLES = (
   "link",
   "window",

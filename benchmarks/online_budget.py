@@ -53,7 +53,7 @@ TITLES = (
   "2% of target",
 )
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _IMAGES = flags.DEFINE_integer("images", 20_000, "In each half of the stream.", lower_bound=10_000)
 _ORDERS = flags.DEFINE_integer("orders", 5, "Orders of the stream, for the bandit.", lower_bound=2)
 _NOISE = flags.DEFINE_float("noise", 20, "Of the second half: standard deviation, of 255.")

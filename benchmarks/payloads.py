@@ -44,7 +44,7 @@ TITLES = (
   "the whole system [%]",
 )
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 15, "Of the head on main's features.")
 
 

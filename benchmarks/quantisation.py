@@ -34,7 +34,7 @@ UNTRAINED = (
   "imagenet_mobilenet_v2_b",
 )
 _read_options = cli.define_read_flags()
-_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
+_WORKDIRS = cli.define_path_flags("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
 _PASSES = flags.DEFINE_integer("passes", 9, "Timed passes over the images.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20, "Images that each pass times, one by one.")
 

@@ -1,6 +1,7 @@
 """From command line to function call: flags, one-line errors, exit status."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,11 @@ from meanet_jax.config_grid import GridConfig
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
+from meanet_jax.paths import expanded_path
 from meanet_jax.stdout import checked_stdout
+
+CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+CACHE_SCHEMES = ("gs", "s3", "az", "hf")  # that JAX opens, through etils
 
 
 def run(
@@ -71,10 +76,33 @@ def define_experiment_flag() -> Callable[[], tuple[Config, GridConfig]]:
   return get
 
 
+def define_path_flag(
+  name: str, default: str | None, help: str, schemes: Sequence[str] = ()
+) -> flags.FlagHolder:
+  """As `flags.DEFINE_string`, of a path: see `expanded_path`. Every flag that is a path is such."""
+  return flags.DEFINE(_PathParser(name, schemes), name, default, help)
+
+
+def define_path_flags(name: str, default: list[str], help: str) -> flags.FlagHolder:
+  """As `define_path_flag`, of a flag that may be given several times."""
+  return flags.DEFINE_multi(_PathParser(name), flags.ArgumentSerializer(), name, default, help)
+
+
+class _PathParser(flags.ArgumentParser):
+  def __init__(self, name: str, schemes: Sequence[str] = ()):
+    self._name, self._schemes = name, schemes
+
+  def parse(self, argument: str) -> str:
+    return expanded_path(argument, f"flag --{self._name}", self._schemes)
+
+  def flag_type(self) -> str:
+    return "path"
+
+
 def define_read_flags() -> Callable[[], ReadOptions]:
   """Defines `--data_dir` and `--workers`; the result gives their values. Call it inside `run`."""
   default = ReadOptions()
-  data_dir = flags.DEFINE_string(
+  data_dir = define_path_flag(
     "data_dir", default.data_dir, "Where prepared data sets lie; TFDS's own default if not given."
   )
   workers = flags.DEFINE_integer(
@@ -110,12 +138,24 @@ def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) 
   ignore_pillow_warnings()
   try:
     with checked_stdout():
+      _expand_cache_variable()
       main()
   except UserError as error:
     _end(error, afterwards)
   except KeyboardInterrupt:
     _say("interrupted")
     sys.exit(130)
+
+
+def _expand_cache_variable() -> None:
+  """Of the variable with which JAX places its cache by itself; JAX may be imported or not yet."""
+  if os.environ.get(CACHE_VARIABLE):
+    path = expanded_path(
+      os.environ[CACHE_VARIABLE], f"environment variable {CACHE_VARIABLE}", CACHE_SCHEMES
+    )
+    os.environ[CACHE_VARIABLE] = path
+    if "jax" in sys.modules:
+      sys.modules["jax"].config.update("jax_compilation_cache_dir", path)
 
 
 def _silence_closed_loops() -> None:
@@ -143,6 +183,7 @@ def _parse(
 
 
 def _parsed(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
+  argv = [argv[0], *_with_config_path(argv[1:])]
   _check_config_arguments(argv[1:])
   try:
     rest = flags.FLAGS(argv)
@@ -161,6 +202,20 @@ def _parsed(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
   if len(given) < len(arguments):
     raise UserError(f"argument {arguments[len(given)]} is missing; accepted: {' '.join(arguments)}")
   return rest
+
+
+def _with_config_path(arguments: Sequence[str]) -> list[str]:
+  """The arguments with `--config`, which ml_collections parses, made like the other paths."""
+  expanded, after_name = list(arguments), False
+  for index, argument in enumerate(arguments):
+    name, equals, value = argument.lstrip("-").partition("=")
+    is_flag = argument.startswith("-") and name == "config"
+    if after_name:
+      expanded[index] = expanded_path(argument, "flag --config")
+    elif is_flag and equals:
+      expanded[index] = f"--config={expanded_path(value, 'flag --config')}"
+    after_name = is_flag and not equals
+  return expanded
 
 
 def _check_config_arguments(arguments: Sequence[str]) -> None:

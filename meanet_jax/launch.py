@@ -4,14 +4,16 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
+import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 from absl import flags
+from etils import epath
 
+from meanet_jax.cli import CACHE_SCHEMES, CACHE_VARIABLE, define_path_flag
 from meanet_jax.errors import MeetingError, UserError
+from meanet_jax.paths import expanded_path
 from meanet_jax.training.processes import Cluster
 from meanet_jax.training.rendezvous import meet
 
@@ -111,38 +113,60 @@ def define_compilation_cache_flag() -> Callable[[], None]:
 
   A directory that cannot be written costs one line on stderr and the cache, not the run.
   """
-  directory = flags.DEFINE_string(
+  directory = define_path_flag(
     "compilation_cache",
     None,
-    "Where compiled programs are kept for the next process; empty for nowhere. "
-    "JAX_COMPILATION_CACHE_DIR if not given, or meanet_jax in the user's cache directory.",
+    "Where compiled programs are kept for the next process, a directory or gs://...; empty for "
+    f"nowhere. {CACHE_VARIABLE} if not given, or meanet_jax in the user's cache directory.",
+    CACHE_SCHEMES,
   )
 
   def use() -> None:
     asked = directory.value
-    if asked is None:
-      asked = jax.config.jax_compilation_cache_dir or _default_directory()
-    if not asked or not jax.config.jax_enable_compilation_cache:
-      jax.config.update("jax_enable_compilation_cache", False)
+    if not jax.config.jax_enable_compilation_cache:
       return
-    path = Path(asked).expanduser().absolute()
     try:
-      path.mkdir(parents=True, exist_ok=True)
-      with tempfile.TemporaryFile(dir=path):
-        pass
-    except OSError as error:
+      if asked is None:
+        asked = jax.config.jax_compilation_cache_dir or _default_directory()
+      if asked:
+        asked = _writable(asked)
+    except _NotUsedError as error:
       print(
-        f"warning: the compilation cache {path} cannot be written ({error.strerror}) and is not "
-        "used; --compilation_cache DIR places it elsewhere",
+        f"warning: {error} and is not used; --compilation_cache DIR places it elsewhere",
         file=sys.stderr,
       )
+      asked = ""
+    if asked:
+      jax.config.update("jax_compilation_cache_dir", asked)
+    else:
       jax.config.update("jax_enable_compilation_cache", False)
-      return
-    jax.config.update("jax_compilation_cache_dir", str(path))
 
   return use
 
 
+class _NotUsedError(Exception):
+  """Why there is no cache, in words."""
+
+
 def _default_directory() -> str:
-  home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-  return os.path.join(home, "meanet_jax")
+  home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  try:
+    return os.path.join(expanded_path(home, "environment variable XDG_CACHE_HOME"), "meanet_jax")
+  except UserError as error:
+    raise _NotUsedError(f"the compilation cache has no place below {home}") from error
+
+
+def _writable(asked: str) -> str:
+  """The directory as JAX takes it, once something could be written there."""
+  try:
+    path = epath.Path(asked if "://" in asked else os.path.abspath(asked))
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / f".{uuid.uuid4().hex}.partial"
+    probe.write_bytes(b"")
+    probe.unlink()
+  except Exception as error:  # what reaches a bucket raises whatever it does
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    raise _NotUsedError(
+      f"the compilation cache {asked} cannot be written ({' '.join(why.split())})"
+    ) from error
+  return str(path)

@@ -1,5 +1,6 @@
 """Flags of a process's set-up. That processes meet: tests/training/test_processes.py."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import jax
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from etils.epath import gpath
+from fsspec.implementations.memory import MemoryFileSystem
 
-from meanet_jax import launch
+from meanet_jax import cli, launch
 from meanet_jax.errors import MeetingError, UserError
 from meanet_jax.training.processes import Cluster
 from meanet_jax.training.rendezvous import Meeting
@@ -134,3 +137,61 @@ def test_nowhere_to_keep_them_costs_a_line_and_the_cache(tmp_path: Path, capsys)
   use_compilation_cache()
   assert not jax.config.jax_enable_compilation_cache
   assert capsys.readouterr().err == ""
+
+
+def test_the_variable_of_jaxs_own_cache(tmp_path: Path, monkeypatch):
+  """Which JAX reads by itself in commands without the flag."""
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "~/compiled")
+  cli._expand_cache_variable()
+  assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/compiled"
+  assert os.environ["JAX_COMPILATION_CACHE_DIR"] == f"{tmp_path}/compiled"
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "http://x")
+  with pytest.raises(UserError, match="variable JAX_COMPILATION_CACHE_DIR is 'http://x', and http"):
+    cli._expand_cache_variable()
+
+
+def test_compiled_programs_are_kept_in_a_bucket(tmp_path: Path, capsys, monkeypatch):
+  """Reached by what etils opens; here a bucket in memory, and one that nothing here can reach."""
+  bucket, home = MemoryFileSystem(), ("--compilation_cache=~/x", str(tmp_path / "x"))
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
+  monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "fs", lambda _: bucket, raising=False)
+  for argument, expected in (("--compilation_cache=gs://b/x", "gs://b/x"), home):
+    jax.config.update("jax_enable_compilation_cache", True)
+    parse(argument)
+    use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == expected
+    assert jax.config.jax_enable_compilation_cache
+  assert not bucket.find("/")
+  assert [path.name for path in tmp_path.iterdir()] == ["x"]
+  assert capsys.readouterr().err == ""
+
+  def no_way(_):
+    raise ImportError("Install gcsfs to access\nGoogle storage")
+
+  monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "fs", no_way)
+  parse("--compilation_cache=gs://b/x")
+  use_compilation_cache()
+  assert not jax.config.jax_enable_compilation_cache
+  assert capsys.readouterr().err == (
+    "warning: the compilation cache gs://b/x cannot be written (ImportError: Install gcsfs to "
+    "access Google storage) and is not used; --compilation_cache DIR places it elsewhere\n"
+  )
+  assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_without_a_home_there_is_no_cache_and_one_line(capsys, monkeypatch):
+  for name in ("HOME", "XDG_CACHE_HOME"):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # whom the system does not know
+  jax.config.update("jax_enable_compilation_cache", True)
+  jax.config.update("jax_compilation_cache_dir", None)
+  parse()
+  use_compilation_cache()
+  assert not jax.config.jax_enable_compilation_cache
+  assert capsys.readouterr().err == (
+    "warning: the compilation cache has no place below ~/.cache and is not used; "
+    "--compilation_cache DIR places it elsewhere\n"
+  )

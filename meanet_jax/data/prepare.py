@@ -73,7 +73,7 @@ def prepare(
       f"{name} is a version that tensorflow-datasets {tfds.__version__} cannot prepare; "
       f"accepted: {', '.join(sorted(versions))}"
     )
-  root = Path(data_dir).expanduser().absolute()
+  root = Path(data_dir).absolute()
   target = set_path(name, root)
   if (target / "dataset_info.json").is_file() and not replace:
     reporter.say(f"{name} is already in {root}")
@@ -84,7 +84,7 @@ def prepare(
     raise UserError(f"flag --archives is missing; {name} cannot be downloaded: {instructions}")
   known = stock.url_infos or {}
   if archives is not None:
-    archives = Path(archives).expanduser().absolute()
+    archives = Path(archives).absolute()
     known = check_archives(archives, stock, known, accepted, reporter)
   reporter.say(f"preparing {name} in {root}")
   with _one_line(name, root), _work_directory(root) as work:
@@ -201,8 +201,8 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-  _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared sets lie; TFDS's own default.")
-  _ARCHIVES = flags.DEFINE_string(
+  _DATA_DIR = cli.define_path_flag("data_dir", None, "Where prepared sets lie; TFDS's own default.")
+  _ARCHIVES = cli.define_path_flag(
     "archives", None, "A directory with the set's original archives; nothing is downloaded."
   )
   _ACCEPT = flags.DEFINE_multi_string(

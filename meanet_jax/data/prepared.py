@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from meanet_jax.config import DatasetConfig
 from meanet_jax.errors import UserError
+from meanet_jax.paths import expanded_path
 
 
 class SetName(NamedTuple):
@@ -98,8 +100,14 @@ def parse_name(text: str) -> SetName:
 
 
 def default_data_dir() -> str:
-  """Where TFDS keeps prepared sets unless told otherwise."""
-  return str(tfds.core.constants.DATA_DIR)
+  """Where TFDS keeps prepared sets unless told otherwise.
+
+  Raises:
+    UserError: `TFDS_DATA_DIR` is an address, or no home directory is known.
+  """
+  variable = "environment variable TFDS_DATA_DIR"
+  name = variable if os.environ.get("TFDS_DATA_DIR") else "TFDS's default for --data_dir"
+  return expanded_path(str(tfds.core.constants.DATA_DIR), name)
 
 
 def stock_builder(name: SetName) -> Any:

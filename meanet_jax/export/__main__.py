@@ -10,12 +10,12 @@ from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
 from meanet_jax.export.versions import check_versions
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path_flag(
   "workdir", None, "A run that train.py finished and eval.py evaluated."
 )
 _config = cli.define_config_flag()
 _read_options = cli.define_read_flags()
-_OUT = flags.DEFINE_string("out", None, "The directory to write.")
+_OUT = cli.define_path_flag("out", None, "The directory to write.")
 _QUANTIZE = flags.DEFINE_enum(
   "quantize",
   "none",

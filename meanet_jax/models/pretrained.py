@@ -9,6 +9,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables, make_init
+from meanet_jax.paths import expanded_path
 
 
 def initial_variables(
@@ -27,7 +28,7 @@ def initial_variables(
     fresh_variables: the model's `make_init`, where several seeds share one.
 
   Raises:
-    UserError: pretrained weights that are not this network's.
+    UserError: pretrained weights that are not this network's, or no path of a file.
   """
   shape = config.dataset.image_shape
   given = _pretrained(config)
@@ -36,7 +37,7 @@ def initial_variables(
   abstract = abstract_variables(model, shape)
   for block in blocks:
     if block in given:
-      path = given[block].pretrained
+      path = expanded_path(given[block].pretrained, f"model.{block}.pretrained")
       head = variables[block]["params"]["head"]["dense"] if block in fresh else None
       structure = getattr(model, block).structure
       variables[block] = load_pretrained(

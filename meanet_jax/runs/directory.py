@@ -14,6 +14,7 @@ import jax
 from meanet_jax.config import Config
 from meanet_jax.config_dict import differences, resolve, to_json
 from meanet_jax.errors import UserError
+from meanet_jax.paths import expanded_path
 from meanet_jax.runs.lock import make_directory
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
@@ -25,9 +26,10 @@ def run_path(path: str | Path) -> Path:
   """The absolute path of a run or a grid, which Orbax needs.
 
   Raises:
-    UserError: one at which Orbax or TensorStore would write or read elsewhere, or nothing.
+    UserError: an address, or a path at which Orbax or TensorStore would write or read elsewhere, or
+      nothing.
   """
-  absolute = Path(path).absolute()
+  absolute = Path(expanded_path(str(path), "workdir")).absolute()
   found = None
   if "\\" in str(absolute):
     found = "contains a backslash, which TensorStore takes for /"

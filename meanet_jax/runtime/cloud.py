@@ -19,7 +19,7 @@ from meanet_jax import cli
 from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A run whose cloud stage train.py finished.")
+_WORKDIR = cli.define_path_flag("workdir", None, "A run whose cloud stage train.py finished.")
 _HOST = flags.DEFINE_string(
   "host", "127.0.0.1", "Address to listen on; beyond loopback TLS and a token are demanded."
 )
@@ -29,9 +29,9 @@ _HTTP_PORT = flags.DEFINE_integer(
 _GRPC_PORT = flags.DEFINE_integer(
   "grpc_port", 8081, "Of gRPC; 0 for any free one.", lower_bound=0, upper_bound=65535
 )
-_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file of the certificate chain.")
-_KEY = flags.DEFINE_string("tls_key", None, "PEM file of its private key.")
-_TOKEN_FILE = flags.DEFINE_string(
+_CERTIFICATE = cli.define_path_flag("tls_certificate", None, "PEM file of the certificate chain.")
+_KEY = cli.define_path_flag("tls_key", None, "PEM file of its private key.")
+_TOKEN_FILE = cli.define_path_flag(
   "token_file", None, "File with the bearer token; or environment variable MEANET_CLOUD_TOKEN."
 )
 _MAX_BATCH = flags.DEFINE_integer(

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
+from meanet_jax.paths import expanded_path
 from meanet_jax.routing.audit import Agreement, Audit
 from meanet_jax.runtime.answers import (
   EXIT_NAMES,
@@ -59,6 +60,14 @@ class _Parser(argparse.ArgumentParser):
     raise UserError(f"{message}; see --help")
 
 
+def _path(text: str) -> str:
+  # Of image files, which are several arguments, the shell expands `~`.
+  try:
+    return expanded_path(text, "the path")
+  except UserError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main(arguments: Sequence[str]) -> int:
   """Answers the images; the exit status."""
   if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
@@ -84,19 +93,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     allow_abbrev=False,
   )
   add = parser.add_argument
-  add("--model", required=True, help="what python -m meanet_jax.export wrote")
+  add("--model", type=_path, required=True, help="what python -m meanet_jax.export wrote")
   add("--threads", type=int, default=1, help="of the interpreter")
   add("images", nargs="*", help="image files, of any size")
-  add("--images", dest="pattern", metavar="GLOB", help="image files by a pattern")
+  add("--images", type=_path, dest="pattern", metavar="GLOB", help="image files by a pattern")
   add("--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set")
-  add("--data_dir", metavar="DIR", help="where prepared sets lie")
-  add("--output", metavar="FILE", help="a JSON line per image, or - for stdout")
-  add("--summary", metavar="FILE", help="the figures at the end, as JSON")
+  add("--data_dir", type=_path, metavar="DIR", help="where prepared sets lie")
+  add("--output", type=_path, metavar="FILE", help="a JSON line per image, or - for stdout")
+  add("--summary", type=_path, metavar="FILE", help="the figures at the end, as JSON")
   link = parser.add_argument_group("cloud")
   add = link.add_argument
   add("--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS")
-  add("--ca_file", metavar="FILE", help="certificates to trust, PEM; the system's if not given")
-  add("--token_file", metavar="FILE", help="bearer token")
+  add(
+    "--ca_file",
+    type=_path,
+    metavar="FILE",
+    help="certificates to trust, PEM; the system's if not given",
+  )
+  add("--token_file", type=_path, metavar="FILE", help="bearer token")
   add("--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY")
   add("--window", type=int, default=16, help="images that may be under way")
   add("--deadline_ms", type=float, default=500.0, help="from sending to the cloud's answer")
