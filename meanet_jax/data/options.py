@@ -1,6 +1,7 @@
 """Where and with how many hands data are read: matters of the machine, not of the experiment."""
 
 import dataclasses
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,3 +15,9 @@ class ReadOptions:
 
   data_dir: str | None = None
   workers: int = 2
+
+  def or_from(self, data_dir: str | None) -> "ReadOptions":
+    """These, and where no directory is given `data_dir`, if there is such a directory here."""
+    if self.data_dir or data_dir is None or not Path(data_dir).is_dir():
+      return self
+    return dataclasses.replace(self, data_dir=data_dir)

@@ -110,6 +110,15 @@ def default_data_dir() -> str:
   return expanded_path(str(tfds.core.constants.DATA_DIR), name)
 
 
+def data_root(data_dir: str | None) -> Path:
+  """The directory in which prepared sets are looked for.
+
+  Raises:
+    UserError: see `default_data_dir`.
+  """
+  return Path(data_dir or default_data_dir()).absolute()
+
+
 def stock_builder(name: SetName) -> Any:
   """The class that the installed TFDS prepares a set with, or None if it has none."""
   try:
@@ -152,7 +161,7 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
     UserError: a set that is missing, of another version, in another file format than array_record,
       or without one image and one class label per example.
   """
-  root = Path(data_dir or default_data_dir()).absolute()
+  root = data_root(data_dir)
   name = with_stock_parts(parse_name(config.name))
   found = _versions(name, root)
   if name.version is None:  # a set that the installed TFDS knows nothing of: the newest there is

@@ -111,6 +111,7 @@ def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -
     test=test.split,
     preprocessing=preprocessing,
     skipped={"train": rest.skipped, "test": test.skipped},
+    data_dir=str(prepared.data_root(options.data_dir)),
   )
 
 

@@ -98,7 +98,7 @@ class Dataset:
 
   name: with its version, where it has one. class_names: by class number. preprocessing: of images
   that are evaluated. skipped: images left out as undecodable, per split that was read (`validation`
-  is part of `train` then).
+  is part of `train` then). data_dir: of a prepared set, absolute.
   """
 
   name: str
@@ -108,6 +108,7 @@ class Dataset:
   test: Split
   preprocessing: Preprocessing = WHOLE
   skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+  data_dir: str | None = None
 
   def describe(self) -> dict[str, Any]:
     """What a run records: class names, sizes, and a sha256 of each split's labels in order."""

@@ -67,6 +67,7 @@ def _evaluate(
 ) -> None:
   config = run.config()
   check_evaluation(config)
+  options = (options or ReadOptions()).or_from(run.data_dir())
   dataset = load(config.dataset, options, reporter)
   run.record_data(dataset.describe())
   require_finished(config, dataset, run, reporter.say)
@@ -120,7 +121,7 @@ def _evaluate(
     taken=taken,
     test=dataset.test,
     config=read_json(run.config_path),
-    environment=read_json(run.path / "environment.json"),
+    environment=read_json(run.environment_path),
   )
   write_text(out / "report.html", report_page(page))
   reporter.console.print(terminal_table(summary))

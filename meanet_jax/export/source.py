@@ -60,7 +60,7 @@ def from_run(
   run = RunDirectory.existing(workdir)
   refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
   config = _in_float32(run.config())
-  dataset = load(config.dataset, options)
+  dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   require_finished(config, dataset, run, say)
   summary_path = run.eval_path / "summary.json"
   if not summary_path.is_file():

@@ -4,12 +4,11 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from meanet_jax.config import STAGE_NAMES, Config
-from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.config_dict import differences
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import check_split_size
@@ -18,25 +17,21 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
 from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
+from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
 from meanet_jax.grid.groups import Group, group_points
 from meanet_jax.grid.members import is_done
-from meanet_jax.grid.pictures import draw_grid
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.report import (
   average_seeds,
-  best_json,
   best_outcome,
   best_setting,
-  grid_csv,
-  outcomes_json,
   read_outcomes,
 )
 from meanet_jax.grid.train import point_path, train_points
-from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import read_json, run_path, write_json, write_text
-from meanet_jax.runs.lock import held, refuse_if_held
+from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_same
@@ -114,13 +109,12 @@ def train_grid(
   check_same("grid", _changed, first(lambda: grid), grid)
   if tensorboard:
     first(check_installed)
+  options = (options or ReadOptions()).or_from(first(directory.data_dir))
   groups, dataset = _load_and_show(config, grid, reporter, options)
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
 
-    train_groups = RayExecutor(
-      directory.path, grid, options or ReadOptions(), reporter, stop, tensorboard
-    )
+    train_groups = RayExecutor(directory.path, grid, options, reporter, stop, tensorboard)
   else:
 
     def train_groups(groups: Sequence[Group]) -> None:
@@ -169,7 +163,7 @@ def _load_and_show(
 
 
 def _wait_for_others(
-  directory: "GridDirectory", groups: Sequence[Group], stop: Callable[[], bool]
+  directory: GridDirectory, groups: Sequence[Group], stop: Callable[[], bool]
 ) -> None:
   """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
 
@@ -184,94 +178,6 @@ def _wait_for_others(
       )
     time.sleep(SECONDS_BETWEEN_LOOKS)
   every(lambda: None)
-
-
-class GridDirectory:
-  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
-
-  def __init__(self, path: str | Path):
-    """Touches nothing.
-
-    Raises:
-      UserError: a path whose checkpoints could not be read.
-    """
-    self.path = run_path(path)
-
-  def begin(
-    self,
-    config: Config,
-    grid: GridConfig,
-    groups: Sequence[Group],
-    until_the_end: contextlib.ExitStack,
-  ) -> None:
-    """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
-
-    Args:
-      config, grid, groups: of the grid.
-      until_the_end: gives the directory free again when it is closed.
-
-    Raises:
-      UserError: it holds a run or another grid, is in use by another process or cannot be written;
-        or pretrained weights of a new grid that are not its networks'.
-    """
-    if (self.path / "config.json").exists():
-      raise UserError(
-        f"workdir {self.path} holds a run; accepted: a grid's own directory, or a path where one "
-        "can be made"
-      )
-    if self.json_path.exists():
-      begun = read_json(self.json_path)
-      changed = differences(resolve(begun["config"]), config)
-      if tuple(begun["axes"]) != grid.axes:
-        changed.append(f"axes ({'; '.join(begun['axes'])!r} -> {'; '.join(grid.axes)!r})")
-      if changed:
-        raise UserError(
-          f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
-          "accepted: the same grid, or another --workdir"
-        )
-      until_the_end.enter_context(held(self.path))
-      return
-    for group in groups:
-      check_pretrained(group.config, build(group.config))
-    until_the_end.enter_context(held(self.path))
-    try:
-      (self.path / "points").mkdir(parents=True, exist_ok=True)
-      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
-    except OSError as error:
-      raise UserError(
-        f"workdir {self.path} cannot be written: {error.strerror or error}; "
-        "accepted: a directory, or a path where one can be made"
-      ) from error
-
-  @property
-  def json_path(self) -> Path:
-    """The grid as data, and what became of it."""
-    return self.path / "grid.json"
-
-  def write(self, groups: Sequence[Group], grid: GridConfig, test: dict[str, Any] | None) -> None:
-    """Writes the tables and the picture of what there is so far.
-
-    Args:
-      groups: of the grid.
-      grid: by which system the best is chosen.
-      test: the best point's systems on the test split, where they are known.
-    """
-    outcomes = read_outcomes(self.path, groups)
-    settings = average_seeds(outcomes, grid.best_by)
-    best = best_setting(settings)
-    begun = read_json(self.json_path)
-    write_json(
-      self.json_path,
-      {
-        "config": begun["config"],
-        "axes": begun["axes"],
-        "groups": [[point.number for point in group.points] for group in groups],
-        "points": outcomes_json(outcomes, self.path),
-        "best": best_json(best, grid, self.path, test) if best else None,
-      },
-    )
-    write_text(self.path / "grid.csv", grid_csv(outcomes, self.path))
-    draw_grid(self.path, settings, grid.best_by)
 
 
 def _finish(

@@ -38,7 +38,7 @@ def open_member(workdir: Path, point: Point, dataset: Dataset) -> Member:
   Raises:
     UserError: a directory that cannot be written, or holds another run.
   """
-  run = RunDirectory.create(point_path(workdir, point), point.config)
+  run = RunDirectory.create(point_path(workdir, point), point.config, dataset.data_dir)
   run.record_data(dataset.describe())
   return Member(point, run)
 

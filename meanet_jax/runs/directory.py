@@ -59,8 +59,13 @@ class RunDirectory:
     self.path = run_path(path)
 
   @classmethod
-  def create(cls, path: str | Path, config: Config) -> "RunDirectory":
+  def create(cls, path: str | Path, config: Config, data_dir: str | None = None) -> "RunDirectory":
     """The directory of a new run, or of one begun with the same configuration.
+
+    Args:
+      path: made when missing.
+      config: of the run.
+      data_dir: where its prepared set lies; remembered.
 
     Raises:
       UserError: a path that cannot be written, or a run of another configuration.
@@ -77,10 +82,10 @@ class RunDirectory:
             f"workdir {path} holds a run of another configuration, which differs in "
             f"{', '.join(changed)}; accepted: the same configuration, or another --workdir"
           )
-        # A directory that can no longer be written is found out now, not at the first checkpoint.
-        write_json(run.path / "environment.json", environment())
-      else:
-        write_json(run.path / "environment.json", environment())
+      # A directory that can no longer be written is found out now, not at the first checkpoint.
+      lies = {} if data_dir is None else {"data_dir": data_dir}
+      write_json(run.environment_path, environment() | lies)
+      if not run.config_path.exists():
         write_json(run.config_path, to_json(config))
     except OSError as error:
       raise UserError(
@@ -128,6 +133,11 @@ class RunDirectory:
     return self.path / "config.json"
 
   @property
+  def environment_path(self) -> Path:
+    """What the last process that trained the run was, and where it read data."""
+    return self.path / "environment.json"
+
+  @property
   def data_path(self) -> Path:
     """Class names, and sizes and label checksums of the splits."""
     return self.path / "data.json"
@@ -160,6 +170,16 @@ class RunDirectory:
   def checkpoints_path(self, stage: str) -> Path:
     """The checkpoints of one stage, a directory per step."""
     return self.path / "checkpoints" / stage
+
+  def data_dir(self) -> str | None:
+    """Where the run's prepared set lay when it was last trained; None where that is not known.
+
+    Raises:
+      UserError: a file that cannot be read.
+    """
+    if not self.environment_path.exists():
+      return None
+    return read_json(self.environment_path).get("data_dir")  # earlier versions did not write it
 
   def config(self) -> Config:
     """The run's configuration, checked again."""

@@ -49,6 +49,7 @@ def start(
   if tensorboard:
     first(check_installed)
   model = build(config, AXIS)
+  options = (options or ReadOptions()).or_from(first(run.data_dir))
   # In turn, because the first to read a streamed set makes its index.
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   check_same("data", _changed, first(dataset.describe), dataset.describe())
@@ -116,6 +117,6 @@ def _begin(
     check_pretrained(config, model)
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
-    RunDirectory.create(run.path, config).record_data(dataset.describe())
+    RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
       set_damaged_aside(run.checkpoints_path(name), reporter.say)

@@ -12,8 +12,9 @@ from PIL import Image
 
 from meanet_jax.config import Config
 from meanet_jax.config_grid import GridConfig
+from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.pictures import grid_figure
-from meanet_jax.grid.pipeline import GridDirectory, plan
+from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.report import SYSTEMS, average_seeds, read_outcomes
 from meanet_jax.grid.train import point_path
 from meanet_jax.runs.directory import write_json

@@ -21,6 +21,7 @@ from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.export.source import from_run, without_dataset
 from meanet_jax.grid import pipeline
+from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import train_points
 from meanet_jax.runs import lock as module
@@ -173,14 +174,14 @@ def test_a_second_training_that_found_nobody_there_is_refused_at_its_first_write
     with pytest.raises(UserError, match=IN_USE):
       train(tiny, tmp_path, reporter)
     with pytest.raises(UserError, match=IN_USE):
-      pipeline.GridDirectory(tmp_path).begin(tiny, GRID, [], stack)
+      GridDirectory(tmp_path).begin(tiny, GRID, [], stack)
     assert contents(tmp_path) == before
 
 
 def test_a_grid_is_held_and_an_old_one_too(tiny, tmp_path):
   for _ in range(2):
     with ExitStack() as stack:
-      pipeline.GridDirectory(tmp_path).begin(tiny, GRID, [], stack)
+      GridDirectory(tmp_path).begin(tiny, GRID, [], stack)
       with pytest.raises(UserError, match=IN_USE):
         refuse_if_held(tmp_path)
   refuse_if_held(tmp_path)

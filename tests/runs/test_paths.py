@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.errors import UserError
-from meanet_jax.grid.pipeline import GridDirectory
+from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.runs import checkpoints as module
 from meanet_jax.runs.checkpoints import open_checkpoints, read_arrays, set_damaged_aside, whole_step
 from meanet_jax.runs.checksums import CHECKSUMS

@@ -1,0 +1,120 @@
+"""A grid's directory: who may use it, its tables and its picture."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from meanet_jax.config import Config
+from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.config_grid import GridConfig
+from meanet_jax.errors import UserError
+from meanet_jax.grid.groups import Group
+from meanet_jax.grid.pictures import draw_grid
+from meanet_jax.grid.report import (
+  average_seeds,
+  best_json,
+  best_setting,
+  grid_csv,
+  outcomes_json,
+  read_outcomes,
+)
+from meanet_jax.models.pretrained import check_pretrained
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import RunDirectory, read_json, run_path, write_json, write_text
+from meanet_jax.runs.lock import held
+
+
+class GridDirectory:
+  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
+
+  def __init__(self, path: str | Path):
+    """Touches nothing.
+
+    Raises:
+      UserError: a path whose checkpoints could not be read.
+    """
+    self.path = run_path(path)
+
+  def begin(
+    self,
+    config: Config,
+    grid: GridConfig,
+    groups: Sequence[Group],
+    until_the_end: contextlib.ExitStack,
+  ) -> None:
+    """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
+
+    Args:
+      config, grid, groups: of the grid.
+      until_the_end: gives the directory free again when it is closed.
+
+    Raises:
+      UserError: it holds a run or another grid, is in use by another process or cannot be written;
+        or pretrained weights of a new grid that are not its networks'.
+    """
+    if (self.path / "config.json").exists():
+      raise UserError(
+        f"workdir {self.path} holds a run; accepted: a grid's own directory, or a path where one "
+        "can be made"
+      )
+    if self.json_path.exists():
+      begun = read_json(self.json_path)
+      changed = differences(resolve(begun["config"]), config)
+      if tuple(begun["axes"]) != grid.axes:
+        changed.append(f"axes ({'; '.join(begun['axes'])!r} -> {'; '.join(grid.axes)!r})")
+      if changed:
+        raise UserError(
+          f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
+          "accepted: the same grid, or another --workdir"
+        )
+      until_the_end.enter_context(held(self.path))
+      return
+    for group in groups:
+      check_pretrained(group.config, build(group.config))
+    until_the_end.enter_context(held(self.path))
+    try:
+      (self.path / "points").mkdir(parents=True, exist_ok=True)
+      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
+    except OSError as error:
+      raise UserError(
+        f"workdir {self.path} cannot be written: {error.strerror or error}; "
+        "accepted: a directory, or a path where one can be made"
+      ) from error
+
+  def data_dir(self) -> str | None:
+    """As `RunDirectory.data_dir`, of the point that was begun last."""
+    runs = [RunDirectory(path) for path in (self.path / "points").glob("*")]
+    begun = [run for run in runs if run.environment_path.exists()]
+    newest = max(begun, key=lambda run: run.environment_path.stat().st_mtime, default=None)
+    return None if newest is None else newest.data_dir()
+
+  @property
+  def json_path(self) -> Path:
+    """The grid as data, and what became of it."""
+    return self.path / "grid.json"
+
+  def write(self, groups: Sequence[Group], grid: GridConfig, test: dict[str, Any] | None) -> None:
+    """Writes the tables and the picture of what there is so far.
+
+    Args:
+      groups: of the grid.
+      grid: by which system the best is chosen.
+      test: the best point's systems on the test split, where they are known.
+    """
+    outcomes = read_outcomes(self.path, groups)
+    settings = average_seeds(outcomes, grid.best_by)
+    best = best_setting(settings)
+    begun = read_json(self.json_path)
+    write_json(
+      self.json_path,
+      {
+        "config": begun["config"],
+        "axes": begun["axes"],
+        "groups": [[point.number for point in group.points] for group in groups],
+        "points": outcomes_json(outcomes, self.path),
+        "best": best_json(best, grid, self.path, test) if best else None,
+      },
+    )
+    write_text(self.path / "grid.csv", grid_csv(outcomes, self.path))
+    draw_grid(self.path, settings, grid.best_by)
