@@ -1,5 +1,6 @@
 """What grid.png shows of made-up results: the axes' data and texts, not pixels."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def draw(path: Path, tiny: Config, found: list, *axes: str) -> Figure:
   grid = GridConfig(axes=axes, best_by="edge_only")
   groups = plan(tiny, grid)
   directory = GridDirectory(path / "grid")
-  directory.begin(tiny, grid, groups)
+  with ExitStack() as stack:
+    directory.begin(tiny, grid, groups, stack)
   points = sorted((p for group in groups for p in group.points), key=lambda point: point.number)
   for point, accuracy in zip(points, found, strict=True):
     run = point_path(directory.path, point)
