@@ -15,6 +15,7 @@ from rich.text import Text
 from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pictures import draw_bands
+from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
@@ -69,6 +70,11 @@ def _compare(
   ]
   entries = {name: [summary["systems"][name] for summary in summaries] for name in common}
   spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
+  unmet = [
+    f"{workdir}: {line}"
+    for workdir, summary in zip(workdirs, summaries, strict=True)
+    for line in unmet_lines(summary["systems"])
+  ]
   bands = {
     name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
     for name in ("main_cloud", "meanet")
@@ -87,11 +93,13 @@ def _compare(
       "systems": spreads,
       "offload": OFFLOADS.tolist(),
       "accuracy_at_offload": at_offload,
+      "unmet": unmet,
     },
   )
   picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
   wishes = [_wish(summary["wish"]) for summary in summaries]
-  write_text(out / "comparison.html", _page(spreads, dict(zip(workdirs, wishes)), picture))
+  page = _page(spreads, dict(zip(workdirs, wishes)), unmet, picture)
+  write_text(out / "comparison.html", page)
   table = Table(title=f"{len(runs)} runs: mean ± standard deviation")
   table.add_column("system")
   for _, title, _ in COLUMNS:
@@ -107,6 +115,8 @@ def _compare(
     reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   if len(set(wishes)) > 1:
     reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
+  for warning in unmet:
+    reporter.say(f"warning: {warning}")
 
 
 def _spreads(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float] | None]]:
@@ -149,13 +159,14 @@ def _wish(wish: dict[str, float | None]) -> str:
   return ", ".join(f"{name} {value:g}" for name, value in wish.items() if value is not None)
 
 
-def _page(spreads: dict[str, Any], wishes: dict[str, str], picture: Path) -> str:
+def _page(spreads: dict[str, Any], wishes: dict[str, str], unmet: list[str], picture: Path) -> str:
   head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
   body = "".join(
     f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
     for name, values in spreads.items()
   )
   runs = "".join(f"<li>{html.escape(f'{run}: {wish}')}" for run, wish in wishes.items())
+  warnings = "".join(f"<p><b>Constraint not met: {html.escape(line)}</b>" for line in unmet)
   image = base64.b64encode(picture.read_bytes()).decode()
   return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -166,6 +177,7 @@ img {{ max-width: 100%; background: white; }}</style>
 <h1>Comparison of {len(wishes)} runs</h1>
 <p>Mean ± standard deviation over runs, on the test split, at the operating points chosen on
 validation.</p>
+{warnings}
 <div><table><tr><th>system{head}{body}</table></div>
 <img src="data:image/png;base64,{image}" alt="accuracy against offload: mean and spread">
 <p>Runs, and the wishes under which their thresholds were chosen:</p>

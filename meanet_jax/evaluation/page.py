@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 from meanet_jax.data.splits import Split
 from meanet_jax.evaluation.examples import Examples, data_uri, pick
 from meanet_jax.evaluation.report import COLUMNS, rows
+from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.routing.policies import Route
 
 # Columns of operating_points.csv that the slider moves, and how page.js writes their numbers.
@@ -82,11 +83,7 @@ def report_page(evaluation: Evaluation) -> str:
       f"the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
-    unmet="".join(
-      f"<p>{html.escape(name)}: {html.escape(entry['wish_unmet'])}</p>"
-      for name, entry in summary["systems"].items()
-      if "wish_unmet" in entry
-    ),
+    unmet=_unmet(summary),
     fields="".join(map(_field, FIELDS)),
     hard_classes=_hard_classes(evaluation),
     examples="".join(_examples(kind, examples, evaluation) for kind in KIND_TITLES),
@@ -110,6 +107,11 @@ def _chosen_on(confidence: float | None) -> str:
 def _skipped(summary: dict[str, Any]) -> str:
   counts = [f"{count} of {split}" for split, count in summary["skipped_images"].items() if count]
   return f" Images that cannot be decoded were left out: {', '.join(counts)}." if counts else ""
+
+
+def _unmet(summary: dict[str, Any]) -> str:
+  lines = [f"<p>{html.escape(line)}</p>" for line in unmet_lines(summary["systems"])]
+  return f'<div class="warning"><p>Constraints not met:</p>{"".join(lines)}</div>' if lines else ""
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:

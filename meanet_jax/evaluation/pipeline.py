@@ -19,7 +19,7 @@ from meanet_jax.evaluation.page import Evaluation, report_page
 from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
 from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
 from meanet_jax.evaluation.study import study
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.choose import Wish
@@ -127,9 +127,8 @@ def _evaluate(
   reporter.console.print(terminal_table(summary))
   names = ", ".join(dataset.class_names[c] for c in hard_classes)
   reporter.say(f"hard classes: {names}")
-  for name, line in systems.items():
-    if line.unmet is not None:
-      reporter.say(f"{name}: {line.unmet}")
+  for warning in unmet_lines(summary["systems"]):
+    reporter.say(f"warning: {warning}")
 
 
 def check_evaluation(config: Config) -> None:

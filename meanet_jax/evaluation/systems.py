@@ -180,6 +180,17 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   return entry
 
 
+def unmet_constraint(entry: dict[str, Any]) -> str | None:
+  """Why the thresholds of a system's entry in summary.json break the constraints; None: kept."""
+  return entry.get("wish_unmet")
+
+
+def unmet_lines(entries: dict[str, dict[str, Any]]) -> list[str]:
+  """A line for each system, by name, whose thresholds break the constraints."""
+  found = {name: unmet_constraint(entry) for name, entry in entries.items()}
+  return [f"{name}: {unmet}" for name, unmet in found.items() if unmet is not None]
+
+
 def _threshold(value: np.floating, used: bool) -> float | None:
   return float(value) if used and not np.isnan(value) else None
 

@@ -27,6 +27,9 @@ _INPUT = flags.DEFINE_enum(
   "input", "uint8", ["uint8", "float32"], "Type of the pixels 0 .. 255 that the signatures take."
 )
 _CLOUD = flags.DEFINE_bool("cloud", False, "Export the cloud model as well, as cloud.tflite.")
+_ALLOW_UNMET = flags.DEFINE_bool(
+  "allow_unmet", False, "Export thresholds that do not meet the constraints of the evaluation."
+)
 _VERIFY = flags.DEFINE_bool(
   "verify", False, "Run the files in LiteRT over the test split and compare with JAX."
 )
@@ -53,8 +56,10 @@ def main() -> None:
     source = from_run(_WORKDIR.value, reporter.say, _read_options())
   else:
     source = untrained(_config(), _CLOUD.value)
-  options = Options(_QUANTIZE.value, _BATCH.value, _INPUT.value, _CLOUD.value)
+  options = Options(_QUANTIZE.value, _BATCH.value, _INPUT.value, _CLOUD.value, _ALLOW_UNMET.value)
   export(source, out, options, reporter.say)
+  if source.unmet is not None:
+    reporter.say(f"warning: edge.json has thresholds that do not meet: {source.unmet}")
   if _VERIFY.value:
     verify(source, out, reporter)
 

@@ -36,13 +36,15 @@ CALIBRATION_IMAGES, NOISE_IMAGES = 512, 8
 @dataclasses.dataclass(frozen=True)
 class Options:
   """quantize: see `quantize.py`. batch_size: images per call. image_dtype: `uint8` or `float32`,
-  of pixels 0 .. 255. cloud: whether cloud.tflite is written too.
+  of pixels 0 .. 255. cloud: whether cloud.tflite is written too. allow_unmet: whether thresholds
+  that break their constraints are exported.
   """
 
   quantize: Quantize = "none"
   batch_size: int = 1
   image_dtype: str = "uint8"
   cloud: bool = False
+  allow_unmet: bool = False
 
 
 def export(
@@ -51,8 +53,14 @@ def export(
   """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
 
   Raises:
-    UserError: a directory that cannot be written, or that another process is writing.
+    UserError: thresholds that break their constraints, which the options do not allow; or a
+      directory that cannot be written, or that another process is writing.
   """
+  if source.unmet is not None and not options.allow_unmet:
+    raise UserError(
+      f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
+      "under constraints that can be met (eval.py), or --allow_unmet to export it nevertheless"
+    )
   with held(Path(out), "--out"):
     return _export(source, Path(out), options, say)
 
@@ -103,6 +111,7 @@ def make_manifest(
     policy=source.policy,
     thresholds=source.thresholds,
     temperatures=source.temperatures._asdict(),
+    unmet_constraint=source.unmet,
     image_shape=(height, width, channels),
     image_dtype=options.image_dtype,
     # Untrained networks have no evaluation that a device could have to agree with.

@@ -13,7 +13,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import Temperatures
-from meanet_jax.evaluation.systems import policies
+from meanet_jax.evaluation.systems import policies, unmet_constraint
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
@@ -28,7 +28,8 @@ class Source:
   """Networks at an operating point.
 
   model: computes in float32, whatever the configuration trains in. variables: of every block, on
-  the host. hard_classes: int32 [k]. thresholds: float32 scalars. dataset: None for untrained
+  the host. hard_classes: int32 [k]. thresholds: float32 scalars. unmet: why these break the
+  constraints that they were chosen under, None if they do not. dataset: None for untrained
   networks, which have none.
   """
 
@@ -40,6 +41,7 @@ class Source:
   policy: Policy
   thresholds: Thresholds
   temperatures: Temperatures
+  unmet: str | None
   dataset: Dataset | None
 
 
@@ -55,7 +57,8 @@ def from_run(
 
   Raises:
     UserError: no run, one that another process is writing, one with an unfinished stage, or one
-      that has not been evaluated.
+      that has not been evaluated. Thresholds that break a constraint are no error here: `unmet`
+      says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
   refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
@@ -75,7 +78,7 @@ def from_run(
       f"{summary_path} is of other hard classes than the run's; "
       f"accepted: a run after python eval.py --workdir {workdir}"
     )
-  chosen = summary["systems"]["meanet"]["thresholds"]
+  entry = summary["systems"]["meanet"]
   temperatures = Temperatures()
   if config.routing.calibrate:
     temperatures = Temperatures(
@@ -90,9 +93,10 @@ def from_run(
     class_names=dataset.class_names,
     policy=policies(config)["meanet"],
     thresholds=Thresholds(
-      **{name: np.float32(np.nan if t is None else t) for name, t in chosen.items()}
+      **{name: np.float32(np.nan if t is None else t) for name, t in entry["thresholds"].items()}
     ),
     temperatures=temperatures,
+    unmet=unmet_constraint(entry),
     dataset=dataset,
   )
 
@@ -128,6 +132,7 @@ def without_dataset(config: Config, variables: Variables) -> Source:
     policy=dataclasses.replace(policies(config)["meanet"], offload_rule="never"),
     thresholds=Thresholds(nan, nan, np.float32(config.routing.hard_threshold)),
     temperatures=Temperatures(),
+    unmet=None,
     dataset=None,
   )
 

@@ -210,6 +210,8 @@ def _finish(
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
+  if best.unmet is not None:
+    reporter.say(f"warning: no setting meets its constraints; of the best: {best.unmet}")
 
 
 def _changed(told: GridConfig, own: GridConfig) -> list[str]:

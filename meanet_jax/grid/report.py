@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.config_grid import GridConfig
+from meanet_jax.evaluation.systems import unmet_constraint, unmet_lines
 from meanet_jax.grid.groups import Group
 from meanet_jax.grid.members import DIVERGED, SCORES
 from meanet_jax.grid.points import Point, Settings
@@ -44,6 +45,10 @@ class Outcome:
     assert self.scores is not None
     return self.scores["systems"][system]["accuracy"]
 
+  def unmet(self, system: str) -> str | None:
+    """Why a system's thresholds break the constraints; None if they do not, or are not known."""
+    return None if self.scores is None else unmet_constraint(self.scores["systems"][system])
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -51,12 +56,14 @@ class Setting:
 
   settings: their common fields. outcomes: all of them. mean, spread: of the finished ones' accuracy
   on validation, the spread a standard deviation, None of a single one; mean None without any.
+  unmet: why the thresholds of one of them break the constraints; None if all keep them.
   """
 
   settings: Settings
   outcomes: tuple[Outcome, ...]
   mean: float | None
   spread: float | None
+  unmet: str | None = None
 
 
 def read_outcomes(workdir: Path, groups: Sequence[Group]) -> list[Outcome]:
@@ -89,6 +96,7 @@ def average_seeds(outcomes: Sequence[Outcome], system: str) -> list[Setting]:
         tuple(found),
         statistics.mean(values) if values else None,
         statistics.stdev(values) if len(values) > 1 else None,
+        next((text for o in found if (text := o.unmet(system)) is not None), None),
       )
     )
   return settings
@@ -98,9 +106,11 @@ def best_setting(settings: Sequence[Setting]) -> Setting | None:
   """The one of the highest mean, among those without a diverged or unfinished point.
 
   A setting that only some seeds survive is no answer to which is best; the first of equals wins.
+  Nor is one that breaks its constraints, as by sending every image, while another keeps them.
   """
   whole = [s for s in settings if all(o.status == "finished" for o in s.outcomes)]
-  return max(whole, key=lambda setting: setting.mean or 0.0, default=None)
+  kept = [s for s in whole if s.unmet is None]
+  return max(kept or whole, key=lambda setting: setting.mean or 0.0, default=None)
 
 
 def best_outcome(setting: Setting, system: str) -> Outcome:
@@ -118,6 +128,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
     "status",
     *(f"{stage}_validation_accuracy" for stage in STAGES),
     *(f"{system}_validation_accuracy" for system in SYSTEMS),
+    "unmet",
     "workdir",
   ]
   text = io.StringIO()
@@ -133,6 +144,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
         outcome.status,
         *(stages.get(stage) for stage in STAGES),
         *(outcome.accuracy(system) if outcome.scores else None for system in SYSTEMS),
+        "; ".join(unmet_lines(outcome.scores["systems"])) if outcome.scores else "",
         point_path(workdir, outcome.point).relative_to(workdir),
       ]
     )
@@ -172,6 +184,7 @@ def best_json(
     "settings": setting.settings,
     "mean": setting.mean,
     "spread": setting.spread,
+    "unmet": setting.unmet,
     "points": [o.point.number for o in setting.outcomes],
     "point": outcome.point.number,
     "validation_accuracy": outcome.accuracy(grid.best_by),

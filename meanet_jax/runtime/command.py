@@ -150,6 +150,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _classify(given: argparse.Namespace) -> None:
   manifest = read_manifest(given.model)
+  if manifest.unmet_constraint is not None:
+    _say(f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}")
   images = _open_images(given, manifest)
   with ExitStack() as stack:
     offloader, steering = None, None

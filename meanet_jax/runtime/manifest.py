@@ -17,8 +17,9 @@ from meanet_jax.images.preprocessing import Preprocessing
 from meanet_jax.routing.policies import Policy, Thresholds
 
 FORMAT = 3
-# Format 2 has no `preprocessing`: its device resized whole image files, whatever the set.
-WITHOUT_PREPROCESSING = 2
+# Format 2 has neither `preprocessing`, and its device resized whole image files, whatever the set,
+# nor `unmet_constraint`.
+EARLIER = 2
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
@@ -48,13 +49,14 @@ class Manifest:
   dataset: the configuration's. class_names: C names. hard_classes: K original class numbers,
   increasing. policy, thresholds: the operating point; a threshold that the policy does not
   look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
-  logits by before they compute scores. image_shape: height, width, channels. image_dtype: `uint8`,
-  or `float32` for the same values 0 .. 255. preprocessing: from an image file to those pixels, as
-  evaluated; None in a file of format 2, which does not say: image files are then resized whole.
-  batch_size: images per call of a signature. quantize: `none`, `float16`, `dynamic_int8` or `int8`.
-  weights: `trained`, or `untrained` for an export of a configuration alone. cost, cloud_macs: the
-  cost model's constants, and what the cloud computes per image, whether it is exported or not.
-  files: by name. versions: of the packages that made them.
+  logits by before they compute scores. unmet_constraint: why the thresholds break the constraints
+  that they were chosen under; None if they keep them, or there are none. image_shape: height,
+  width, channels. image_dtype: `uint8`, or `float32` for the same values 0 .. 255. preprocessing:
+  from an image file to those pixels, as evaluated; None in a file of format 2, which does not say:
+  image files are then resized whole. batch_size: images per call of a signature. quantize: `none`,
+  `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
+  configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
+  image, whether it is exported or not. files: by name. versions: of the packages that made them.
   """
 
   dataset: DatasetConfig
@@ -63,6 +65,7 @@ class Manifest:
   policy: Policy
   thresholds: Thresholds
   temperatures: dict[str, float]
+  unmet_constraint: str | None
   image_shape: tuple[int, int, int]
   image_dtype: str
   preprocessing: Preprocessing | None
@@ -104,10 +107,10 @@ def read_manifest(directory: str | Path) -> Manifest:
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
   found = source.get("format") if isinstance(source, dict) else source
-  if not isinstance(source, dict) or found not in (FORMAT, WITHOUT_PREPROCESSING):
+  if not isinstance(source, dict) or found not in (FORMAT, EARLIER):
     raise UserError(
       f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
-      f"python -m meanet_jax.export writes it, or {WITHOUT_PREPROCESSING}"
+      f"python -m meanet_jax.export writes it, or {EARLIER}"
     )
   try:
     return _parse(source)
@@ -142,9 +145,12 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
   _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
   height, width, channels = source["image_shape"]
-  preprocessing = None
-  if source["format"] != WITHOUT_PREPROCESSING:
+  preprocessing = unmet = None
+  if source["format"] != EARLIER:
     preprocessing = _settings(Preprocessing, source["preprocessing"], "preprocessing")
+    unmet = source["unmet_constraint"]
+    if not isinstance(unmet, str | None):
+      raise ValueError(f"unmet_constraint is {unmet!r}")
   manifest = Manifest(
     dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
@@ -152,6 +158,7 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     policy=Policy(**source["policy"]),
     thresholds=Thresholds(**{n: _threshold(v, n) for n, v in source["thresholds"].items()}),
     temperatures={name: float(value) for name, value in source["temperatures"].items()},
+    unmet_constraint=unmet,
     image_shape=(int(height), int(width), int(channels)),
     image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
     preprocessing=preprocessing,

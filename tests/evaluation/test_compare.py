@@ -65,3 +65,20 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
   write_json(tmp_path / "b" / "eval" / "summary.json", other)
   with pytest.raises(UserError, match=r"runs differ in dataset: \['digits', 'x'\]"):
     compare(two_runs, tmp_path / "out", reporter)
+
+
+def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, reporter):
+  for name in ("a", "b"):
+    shutil.copytree(evaluated_run, tmp_path / name)
+  path = tmp_path / "b" / "eval" / "summary.json"
+  summary = read_json(path)
+  summary["systems"]["meanet"]["wish_unmet"] = "no threshold keeps <min-accuracy> 0.999"
+  write_json(path, summary)
+  runs = [str(tmp_path / name) for name in ("a", "b")]
+  compare(runs, tmp_path / "out", reporter)
+  line = f"{runs[1]}: meanet: no threshold keeps <min-accuracy> 0.999"
+  assert read_json(tmp_path / "out" / "comparison.json")["unmet"] == [line]
+  assert reporter.console.file.getvalue().splitlines()[-1] == f"warning: {line}"
+  page = (tmp_path / "out" / "comparison.html").read_text()
+  assert page.count("Constraint not met") == 1
+  assert "no threshold keeps &lt;min-accuracy&gt; 0.999" in page

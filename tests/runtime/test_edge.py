@@ -227,6 +227,7 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
   [
     ({"format": 1}, "has format 1; accepted: 3, as this version's python -m .* it, or 2$"),
     ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
+    ({"unmet_constraint": 3}, "unmet_constraint is 3"),
     ({"policy": {"hard_rule": "guess"}}, "policy.hard_rule is 'guess', not one of argmax"),
     ({"policy": {"rule": "argmax"}}, "policy.hard_rule is None, not one of argmax"),
     ({"thresholds": {"main": None, "extension": None, "hard": None}}, "thresholds.main is null"),
