@@ -88,6 +88,18 @@ class EdgeAnswer(NamedTuple):
   complex: Bool[Array, "*n"]
 
 
+class Comparison(NamedTuple):
+  """What decided whether one image goes to the cloud: it does if its uncertainty is larger.
+
+  exit: `MAIN` or `EXTENSION`, whose uncertainty it is, which need not be the exit that answers.
+  uncertainty, threshold: scalars, in the criterion's unit.
+  """
+
+  exit: int
+  uncertainty: Any
+  threshold: Any
+
+
 def judged_hard(
   policy: Policy,
   main: Scores,
@@ -132,6 +144,23 @@ def offloads_late(
   after_main = uncertainty(policy.criterion, main) > thresholds.main
   after_extension = uncertainty(policy.criterion, extension) > thresholds.extension
   return (at_extension & after_extension) | (~at_extension & after_main)
+
+
+def comparison(
+  policy: Policy, thresholds: Thresholds, main: Scores, extension: Scores, at_extension: bool
+) -> Comparison | None:
+  """What `offloads_late` compares for one image, as scalars; None where the rule compares nothing.
+
+  Args:
+    policy, thresholds: the operating point.
+    main, extension: of one image; the extension's are not read where it did not answer.
+    at_extension: whether the extension's answer is the edge's.
+  """
+  if policy.offload_rule not in ("main", "edge"):
+    return None
+  if policy.offload_rule == "edge" and at_extension:
+    return Comparison(EXTENSION, uncertainty(policy.criterion, extension), thresholds.extension)
+  return Comparison(MAIN, uncertainty(policy.criterion, main), thresholds.main)
 
 
 def edge_answer(

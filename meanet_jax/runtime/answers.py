@@ -7,10 +7,11 @@ import os
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
 from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
-from meanet_jax.routing.scores import uncertainty
 from meanet_jax.runtime.decisions import Answer
 from meanet_jax.runtime.inputs import Item
 from meanet_jax.runtime.manifest import EDGE, Manifest
@@ -69,7 +70,8 @@ def to_line(given: Given, manifest: Manifest) -> dict[str, Any]:
     "name": manifest.class_names[given.prediction],
     "exit": EXIT_NAMES[given.exit],
     "probability": round(given.probability, 6),
-    "uncertainty": round(float(uncertainty(manifest.policy.criterion, answer.scores)), 6),
+    "uncertainty": _written(answer.compared and answer.compared.uncertainty),
+    "threshold": _written(answer.compared and answer.compared.threshold),
     "complex": answer.complex,
     "bytes_up": reply.bytes_up if reply else 0,
     "bytes_down": reply.bytes_down if reply else 0,
@@ -86,9 +88,14 @@ def to_line(given: Given, manifest: Manifest) -> dict[str, Any]:
   }
 
 
+def _written(value: np.float32 | None) -> float | None:
+  """In as many digits as tell this float32 from its neighbours: `complex` says which is larger."""
+  return None if value is None else float(str(value))
+
+
 def error_line(item: Item) -> dict[str, Any]:
   """The line of a file that cannot be read: the same fields, without an answer."""
-  fields = ("path", "class", "name", "exit", "probability", "uncertainty", "complex")
+  fields = ("path", "class", "name", "exit", "probability", "uncertainty", "threshold", "complex")
   after = ("ms", "fallback", "audit", "label")
   return (
     {"id": item.number}

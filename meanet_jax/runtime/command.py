@@ -17,6 +17,7 @@ from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.paths import expanded_path
 from meanet_jax.routing.audit import Agreement, Audit
+from meanet_jax.routing.policies import Comparison
 from meanet_jax.runtime.answers import (
   EXIT_NAMES,
   Given,
@@ -271,8 +272,8 @@ def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int)
 
 
 def describe(given: Given, manifest: Manifest) -> str:
-  """An answer as a line: class, exit, the edge's scores, complexity and time."""
-  answer, scores = given.answer, given.answer.scores
+  """An answer as a line: class, exit, probability, what was compared with what, and time."""
+  answer = given.answer
   what = given.item.path if given.item.path is not None else given.item.number
   sent = "complex" if answer.complex else "not complex"
   if given.fallback is not None:
@@ -281,10 +282,26 @@ def describe(given: Given, manifest: Manifest) -> str:
     sent += ": for the cloud"
   return (
     f"{what}: {manifest.class_names[given.prediction]}  exit {EXIT_NAMES[given.exit]}  "
-    f"probability {given.probability:.3f}  margin {scores.margin:.3f}  "
-    f"entropy {scores.entropy:.3f} nats  hard-class probability {answer.hard_probability:.3f}  "
-    f"{sent}  {1e3 * given.seconds:.3f} ms"
+    f"probability {given.probability:.3f}  hard-class probability {answer.hard_probability:.3f}  "
+    f"{_compared(answer.compared, manifest)}{sent}  {1e3 * given.seconds:.3f} ms"
   )
+
+
+def _compared(compared: Comparison | None, manifest: Manifest) -> str:
+  if compared is None:
+    return ""
+  name, unit = {
+    "entropy": ("entropy", " nats"),
+    "max_prob": ("1 - probability", ""),
+    "margin": ("1 - margin", ""),
+  }[manifest.policy.criterion]
+  value, threshold = float(compared.uncertainty), float(compared.threshold)
+  digits = 3
+  # As many digits as tell them apart, for what follows says which is larger.
+  while value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}" and digits < 50:
+    digits += 1
+  where = EXIT_NAMES[compared.exit]
+  return f"{name} {value:.{digits}f}{unit} at {where}, threshold {threshold:.{digits}f}  "
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

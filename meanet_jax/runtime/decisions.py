@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.policies import Comparison, Thresholds
 from meanet_jax.routing.scores import Scores
 
 
@@ -13,15 +13,17 @@ class Answer(NamedTuple):
 
   prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
   `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
-  it has the edge's answer all the same. scores: of the exit at which the edge answers (or would
-  have, for an image that went to the cloud), NumPy scalars. main, extension: of both exits; None
-  for an extension that did not run. hard_probability: main's probability mass on hard classes.
-  seconds: from taking the image (or its batch) up to its answer.
+  it has the edge's answer all the same. compared: the uncertainty that this came from, and its
+  threshold, float32; None for a policy that compares nothing. scores: of the exit at which the edge
+  answers (or would have, for an image that went to the cloud), NumPy scalars. main, extension: of
+  both exits; None for an extension that did not run. hard_probability: main's probability mass on
+  hard classes. seconds: from taking the image (or its batch) up to its answer.
   """
 
   prediction: int
   exit: int
   complex: bool
+  compared: Comparison | None
   scores: Scores
   main: Scores
   extension: Scores | None

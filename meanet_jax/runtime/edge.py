@@ -18,8 +18,10 @@ from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
   MAIN,
+  Comparison,
   Policy,
   Thresholds,
+  comparison,
   judged_hard,
   offloads_early,
   offloads_late,
@@ -68,7 +70,9 @@ class EdgeClassifier:
     """
     self.manifest = manifests.read_manifest(directory)
     self._policy = self.manifest.policy if policy is None else policy
-    self._thresholds = self.manifest.thresholds if thresholds is None else thresholds
+    # float32, as the scores, so that what an answer says was compared is what was compared.
+    given = self.manifest.thresholds if thresholds is None else thresholds
+    self._thresholds = Thresholds(*map(np.float32, given))
     missing = manifests.missing_thresholds(self._policy, self._thresholds)
     if missing:
       raise UserError(f"threshold {missing[0]} is not given; accepted: a number for {self._policy}")
@@ -145,7 +149,13 @@ class EdgeClassifier:
     at_extension = takes_extension(self._policy, before.main, extension, np.True_)
     seconds = before.seconds + time.perf_counter() - begun
     return _answer(
-      at_extension, before.complex, before.main, extension, before.hard_probability, seconds
+      at_extension,
+      before.complex,
+      before.compared,
+      before.main,
+      extension,
+      before.hard_probability,
+      seconds,
     )
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -215,11 +225,12 @@ class EdgeClassifier:
       if not known_early:
         limits[row] = self._limits(moves)
       complex = offloads_late(self._policy, limits[row], main, extension, at_extension)
+      compared = comparison(self._policy, limits[row], main, extension, bool(at_extension))
       if moves is not None and not known_early:
         moves.decided(row, bool(complex), bool(ran[row]))
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
-      answer = _answer(at_extension, complex, main, seen, masses[row], seconds)
+      answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
       decided.append(Decided(answer, bool(spared[row]), images[row], features[row]))
     return decided
 
@@ -271,11 +282,19 @@ class EdgeClassifier:
 
 
 def _answer(
-  at_extension: Any, complex: Any, main: Scores, extension: Scores | None, mass: Any, seconds: float
+  at_extension: Any,
+  complex: Any,
+  compared: Comparison | None,
+  main: Scores,
+  extension: Scores | None,
+  mass: Any,
+  seconds: float,
 ) -> Answer:
   """The edge's own. extension: None where it did not run, so that main's answer is taken."""
   exit, scores = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
-  return Answer(int(scores.prediction), exit, bool(complex), scores, main, extension, mass, seconds)
+  return Answer(
+    int(scores.prediction), exit, bool(complex), compared, scores, main, extension, mass, seconds
+  )
 
 
 def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:

@@ -180,12 +180,14 @@ class Steering:
 
   def _observe(self, given: Given, arm: int) -> None:
     answer, reply = given.answer, given.reply
+    assert answer.compared is not None  # a bandit is refused where the policy compares nothing
     if given.fallback is not None or given.audited:  # neither is what the arm chose
       return
     manifest = self._manifest
-    at_extension = answer.exit == EXTENSION
+    at_extension = answer.compared.exit == EXTENSION
+    decides = answer.extension if at_extension else answer.main
     classes = manifest.hard_classes if at_extension else manifest.class_names
-    level = image_level(self._policy.criterion, answer.scores, len(classes))
+    level = image_level(self._policy.criterion, decides, len(classes))
     cloud = reply.answer.probability if reply is not None and reply.answer is not None else None
     own = float(answer.scores.max_prob)
     self._observed = bandits.observe(self._bandit, self._observed, arm, float(level), own, cloud)

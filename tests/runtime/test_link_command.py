@@ -15,8 +15,8 @@ from tests.runtime.edge_command import lines_of, run
 from tests.runtime.oip_server import class_of
 
 FIELDS = [
-  *("id", "path", "class", "name", "exit", "probability", "uncertainty", "complex", "bytes_up"),
-  *("bytes_down", "ms", "fallback", "audit", "label", "error"),
+  *("id", "path", "class", "name", "exit", "probability", "uncertainty", "threshold", "complex"),
+  *("bytes_up", "bytes_down", "ms", "fallback", "audit", "label", "error"),
 ]
 
 
@@ -41,8 +41,10 @@ def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_
     assert line["exit"] == ("cloud" if own.complex else ("main", "extension")[own.exit])
     probability = 0.75 if own.complex else own.scores.max_prob
     assert line["probability"] == pytest.approx(probability, abs=1e-6)
-    entropy = own.main.entropy if own.complex else own.scores.entropy
-    assert line["uncertainty"] == pytest.approx(entropy, abs=1e-6)
+    # By main alone, whether or not the extension ran and answered.
+    assert np.float32(line["uncertainty"]) == own.main.entropy
+    assert np.float32(line["threshold"]) == read_manifest(model).thresholds.main
+    assert line["complex"] == own.complex == (line["uncertainty"] > line["threshold"])
     assert (line["bytes_up"] > 64, line["bytes_down"] > 0) == (own.complex, own.complex)
     assert line["ms"]["total"] >= line["ms"]["edge"] > 0
     assert (line["ms"]["cloud"] > 0) == own.complex
