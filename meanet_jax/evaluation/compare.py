@@ -14,6 +14,7 @@ from rich.text import Text
 
 from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.figure_text import undrawable_warning
 from meanet_jax.evaluation.pictures import draw_bands
 from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
@@ -115,6 +116,8 @@ def _compare(
     reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   if len(set(wishes)) > 1:
     reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
+  if boxes := undrawable_warning([summaries[0]["dataset"]]):
+    reporter.say(boxes)
   for warning in unmet:
     reporter.say(f"warning: {warning}")
 

@@ -9,8 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from meanet_jax.evaluation.figure_text import LiteralFigure, label
 from meanet_jax.evaluation.systems import Context, Curve, figures
 
+# More class names than these would be no text but a grey band.
+MOST_NAMES = 20
+LONGEST_NAME = 24  # beside the matrix; longer ones would leave no room for it
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
   "meanet": "#D55E00",
@@ -26,7 +30,7 @@ COLOURS = {
 def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context) -> list[Path]:
   """accuracy_vs_offload.png and accuracy_vs_energy.png."""
   paths = []
-  for name, axis, label in (
+  for name, axis, axis_label in (
     ("accuracy_vs_offload", lambda f: f["fraction"]["cloud"], "images sent to the cloud [%]"),
     ("accuracy_vs_energy", lambda f: f["energy_mj"], "energy on the edge per image [mJ]"),
   ):
@@ -35,10 +39,10 @@ def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context)
       values = figures(context, line.policy, line.counts)
       scale = 100 if name == "accuracy_vs_offload" else 1
       _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.chosen)
-    axes.set_xlabel(label)
+    axes.set_xlabel(axis_label)
     axes.set_ylabel(f"accuracy on {context.num_images} test images [%]")
     axes.set_title(
-      f"{context.config.dataset.name}: dots are the operating points chosen on validation"
+      f"{label(context.config.dataset.name)}: dots are the operating points chosen on validation"
     )
     axes.grid(alpha=0.3)
     axes.legend()
@@ -53,14 +57,30 @@ def draw_confusion(
   hard_classes: Int[np.ndarray, " k"],
 ) -> Path:
   """confusion_matrix.png: true classes in rows, hard classes in colour."""
+  figure = confusion_figure(confusion, class_names, hard_classes)
+  return save_figure(figure, directory / "confusion_matrix.png")
+
+
+def drawn_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+  """The names that `confusion_figure` writes: none of many classes."""
+  return class_names if len(class_names) <= MOST_NAMES else ()
+
+
+def confusion_figure(
+  confusion: Int[np.ndarray, "c c"],
+  class_names: tuple[str, ...],
+  hard_classes: Int[np.ndarray, " k"],
+) -> Figure:
+  """The confusion matrix of the main block; the arguments are those of `draw_confusion`."""
   figure, axes = _figure()
   shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
   image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
   figure.colorbar(image, label="share of the true class")
-  count = len(class_names)
-  if count <= 20:
-    axes.set_xticks(range(count), class_names, rotation=90)
-    axes.set_yticks(range(count), class_names)
+  names = [label(name, LONGEST_NAME) for name in drawn_names(class_names)]
+  if names:
+    count = len(names)
+    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_yticks(range(count), names)
     for row, column in np.ndindex(count, count):
       if confusion[row, column]:
         colour = "white" if shares[row, column] > 0.5 else "black"
@@ -75,7 +95,7 @@ def draw_confusion(
   axes.set_xlabel("class predicted by the main block (hard classes in orange)")
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
-  return save_figure(figure, directory / "confusion_matrix.png")
+  return figure
 
 
 def draw_entropies(
@@ -90,8 +110,8 @@ def draw_entropies(
   ):
     if chosen.any():
       weights = np.full(int(chosen.sum()), 100 / chosen.sum())
-      label = f"{name} ({int(chosen.sum())} images)"
-      axes.hist(entropy[chosen], bins, weights=weights, alpha=0.6, color=colour, label=label)
+      kind = f"{name} ({int(chosen.sum())} images)"
+      axes.hist(entropy[chosen], bins, weights=weights, alpha=0.6, color=colour, label=kind)
   axes.set_xlabel("entropy of the main exit [nats]")
   axes.set_ylabel("share of the answers of that kind [%]")
   axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
@@ -117,14 +137,14 @@ def draw_bands(
     )
   axes.set_xlabel("images sent to the cloud [%]")
   axes.set_ylabel("accuracy on the test split [%]")
-  axes.set_title(f"{dataset}: mean and standard deviation of {runs} runs")
+  axes.set_title(f"{label(dataset)}: mean and standard deviation of {runs} runs")
   axes.grid(alpha=0.3)
   axes.legend()
   return save_figure(figure, directory / "comparison.png")
 
 
 def _figure() -> tuple[Figure, Axes]:
-  figure = Figure(figsize=(7, 5), layout="constrained")
+  figure = LiteralFigure(figsize=(7, 5), layout="constrained")
   FigureCanvasAgg(figure)
   return figure, figure.add_subplot()
 

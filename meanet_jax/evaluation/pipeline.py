@@ -15,8 +15,14 @@ from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.examples import route_chosen
+from meanet_jax.evaluation.figure_text import undrawable_warning
 from meanet_jax.evaluation.page import Evaluation, report_page
-from meanet_jax.evaluation.pictures import draw_confusion, draw_entropies, draw_tradeoffs
+from meanet_jax.evaluation.pictures import (
+  draw_confusion,
+  draw_entropies,
+  draw_tradeoffs,
+  drawn_names,
+)
 from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
 from meanet_jax.evaluation.study import study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
@@ -127,6 +133,8 @@ def _evaluate(
   reporter.console.print(terminal_table(summary))
   names = ", ".join(dataset.class_names[c] for c in hard_classes)
   reporter.say(f"hard classes: {names}")
+  if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):
+    reporter.say(boxes)
   for warning in unmet_lines(summary["systems"]):
     reporter.say(f"warning: {warning}")
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from meanet_jax.evaluation.figure_text import LiteralFigure, label
 from meanet_jax.evaluation.pictures import save_figure
 from meanet_jax.grid.report import Setting, best_setting
 
@@ -37,16 +38,16 @@ def grid_figure(settings: Sequence[Setting], system: str) -> Figure:
     system: whose accuracy it is.
   """
   values = {field: _values(settings, field) for field in settings[0].settings}
-  label = f"{system}: accuracy on validation [%]"
+  axis_label = f"{system}: accuracy on validation [%]"
   if len(values) == 2:
-    return _heat_map(settings, values, label)
-  return (_parallel if len(values) > 2 else _columns)(settings, values, label)
+    return _heat_map(settings, values, axis_label)
+  return (_parallel if len(values) > 2 else _columns)(settings, values, axis_label)
 
 
-def _heat_map(settings: Sequence[Setting], values: Values, label: str) -> Figure:
+def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
   (y_field, rows), (x_field, columns) = values.items()
   width, height = _room(len(columns), 0), _room(len(rows), 1)
-  figure = Figure(
+  figure = LiteralFigure(
     figsize=(max(5.0, width * len(columns) + 2.5), max(3.5, height * len(rows) + 1.8)),
     layout="constrained",
   )
@@ -75,18 +76,18 @@ def _heat_map(settings: Sequence[Setting], values: Values, label: str) -> Figure
       fontweight="bold" if setting is best else "normal",
     )
   _name_columns(axes, columns, width)
-  axes.set_yticks(range(len(rows)), map(str, rows))
+  axes.set_yticks(range(len(rows)), map(label, rows))
   axes.set_xlabel(x_field)
   axes.set_ylabel(y_field)
   if np.isfinite(table).any():
-    figure.colorbar(picture, label=label)
+    figure.colorbar(picture, label=axis_label)
   else:
-    axes.set_title(label)
+    axes.set_title(axis_label)
   return figure
 
 
-def _parallel(settings: Sequence[Setting], values: Values, label: str) -> Figure:
-  figure = Figure(figsize=(2.2 * (len(values) + 1) + 1, 5.5), layout="constrained")
+def _parallel(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
+  figure = LiteralFigure(figsize=(2.2 * (len(values) + 1) + 1, 5.5), layout="constrained")
   axes = figure.subplots()
   best = best_setting(settings)
   # The best is drawn last, above the others.
@@ -121,7 +122,7 @@ def _parallel(settings: Sequence[Setting], values: Values, label: str) -> Figure
     axes.axvline(place, color="0.8", zorder=0)
     for index, value in enumerate(found):
       axes.annotate(
-        str(value),
+        label(value),
         (place, _place(index, len(found)) * width + low),
         xytext=(-4, 0),
         textcoords="offset points",
@@ -143,21 +144,21 @@ def _parallel(settings: Sequence[Setting], values: Values, label: str) -> Figure
   axes.set_xlim(-0.4, len(values) + 0.15)
   axes.yaxis.tick_right()
   axes.yaxis.set_label_position("right")
-  axes.set_ylabel(label)
+  axes.set_ylabel(axis_label)
   legend = [("-", "black", "every seed finished"), ("--", "black", "some seeds lost")]
   legend.append((":", LOST_COLOUR, "all seeds lost"))
   shown = [mpl.lines.Line2D([], [], linestyle=s, color=c, label=text) for s, c, text in legend]
   if best is not None:
-    name = ", ".join(f"{field}={value}" for field, value in best.settings.items())
+    name = ", ".join(f"{field}={label(value)}" for field, value in best.settings.items())
     colour = colours(norm(100 * (best.mean or 0.0)))
     shown.append(mpl.lines.Line2D([], [], linewidth=3, color=colour, label=f"best: {name}"))
   figure.legend(handles=shown, loc="outside upper left", fontsize=8)
   return figure
 
 
-def _columns(settings: Sequence[Setting], values: Values, label: str) -> Figure:
+def _columns(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
   width = _room(len(settings), 0)
-  figure = Figure(figsize=(max(6.0, width * len(settings) + 1), 4.5), layout="constrained")
+  figure = LiteralFigure(figsize=(max(6.0, width * len(settings) + 1), 4.5), layout="constrained")
   axes = figure.subplots()
   best = best_setting(settings)
   low, height = _limits(settings)
@@ -174,12 +175,12 @@ def _columns(settings: Sequence[Setting], values: Values, label: str) -> Figure:
       fontsize=8 * width / CELL[0],
       fontweight="bold" if setting is best else "normal",
     )
-  names = [", ".join(str(v) for v in s.settings.values()) or "all seeds" for s in settings]
+  names = [", ".join(label(v) for v in s.settings.values()) or "all seeds" for s in settings]
   _name_columns(axes, names, width)
   axes.set_xlim(-0.5, len(settings) - 0.3)
   axes.set_ylim(low - 0.1 * height, low + 1.1 * height)
   axes.set_xlabel(next(iter(values), ""))
-  axes.set_ylabel(label)
+  axes.set_ylabel(axis_label)
   return figure
 
 
@@ -223,7 +224,7 @@ def _room(count: int, direction: int) -> float:
 
 
 def _name_columns(axes: Axes, names: Sequence[Any], width: float) -> None:
-  texts = [str(name) for name in names]
+  texts = [label(name) for name in names]
   slanted = max(map(len, texts)) * 0.09 > width  # a character takes about 0.09 inches
   turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
   axes.set_xticks(range(len(texts)), texts, **turned)

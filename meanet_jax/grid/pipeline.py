@@ -16,6 +16,7 @@ from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
+from meanet_jax.evaluation.figure_text import undrawable_warning
 from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
@@ -209,6 +210,8 @@ def _finish(
     f"{grid.best_by} {100 * (best.mean or 0):.2f}{spread}% over {len(best.outcomes)} point(s); "
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
+  if boxes := undrawable_warning(v for o in outcomes for v in o.point.settings.values()):
+    reporter.say(boxes)
   reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
   if best.unmet is not None:
     reporter.say(f"warning: no setting meets its constraints; of the best: {best.unmet}")
