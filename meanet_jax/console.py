@@ -1,8 +1,12 @@
-"""What a person sees: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""What a person sees: bars with rate and time left on a terminal, plain lines elsewhere.
+
+Every text is printed as it is. rich would read `[ms]` as markup and `:cat:` as a picture, so texts
+reach it as `Text` here and nowhere else.
+"""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +19,7 @@ from rich.progress import (
   TimeElapsedColumn,
   TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -40,7 +45,22 @@ class Reporter:
 
   def say(self, text: str) -> None:
     """One line."""
-    self.console.print(text, markup=False)
+    self.console.print(Text(text))
+
+  def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table: its first column names what a row is of, the others hold numbers.
+
+    Args:
+      title: above it.
+      columns: their titles.
+      rows: of each, a text for every column.
+    """
+    table = Table(title=Text(title, style="table.title"))
+    for index, column in enumerate(columns):
+      table.add_column(Text(column), justify="right" if index else "left")
+    for row in rows:
+      table.add_row(*map(Text, row))
+    self.console.print(table)
 
   @contextlib.contextmanager
   def progress(self, what: str, total: int, start: int = 0) -> Iterator[Advance]:
@@ -57,13 +77,13 @@ class Reporter:
   @contextlib.contextmanager
   def _bar(self, what: str, total: int, start: int) -> Iterator[Advance]:
     columns = (
-      TextColumn("{task.description}"),
+      TextColumn("{task.description}", markup=False),
       BarColumn(),
       MofNCompleteColumn(),
       _RateColumn(),
       TimeElapsedColumn(),
       TimeRemainingColumn(),
-      TextColumn("{task.fields[note]}"),
+      TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=self.console) as progress:
       task = progress.add_task(what, total=total, completed=start, note="")

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from meanet_jax.console import Reporter
 from meanet_jax.errors import UserError
@@ -101,13 +99,11 @@ def _compare(
   wishes = [_wish(summary["wish"]) for summary in summaries]
   page = _page(spreads, dict(zip(workdirs, wishes)), unmet, picture)
   write_text(out / "comparison.html", page)
-  table = Table(title=f"{len(runs)} runs: mean ± standard deviation")
-  table.add_column("system")
-  for _, title, _ in COLUMNS:
-    table.add_column(Text(title), justify="right")  # as Text: [uJ] is no markup
-  for name, values in spreads.items():
-    table.add_row(name, *_cells(values))
-  reporter.console.print(table)
+  reporter.table(
+    f"{len(runs)} runs: mean ± standard deviation",
+    ("system", *(title for _, title, _ in COLUMNS)),
+    ([name, *_cells(values)] for name, values in spreads.items()),
+  )
   for percent in (5, 10, 20):
     accuracies = []
     for name, spread in at_offload.items():

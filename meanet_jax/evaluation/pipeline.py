@@ -23,7 +23,7 @@ from meanet_jax.evaluation.pictures import (
   draw_tradeoffs,
   drawn_names,
 )
-from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, terminal_table
+from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.evaluation.study import study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
 from meanet_jax.models.costs import block_macs, training_activation_bytes
@@ -130,7 +130,7 @@ def _evaluate(
     environment=read_json(run.environment_path),
   )
   write_text(out / "report.html", report_page(page))
-  reporter.console.print(terminal_table(summary))
+  show_systems(summary, reporter)
   names = ", ".join(dataset.class_names[c] for c in hard_classes)
   reporter.say(f"hard classes: {names}")
   if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
+from meanet_jax.console import Reporter
 from meanet_jax.evaluation.systems import Context, Curve, figures
 from meanet_jax.routing.exact import exact_curve, pareto_front
 from meanet_jax.routing.policies import Records
@@ -34,15 +33,10 @@ def rows(summary: dict[str, Any]) -> Iterator[list[str]]:
     yield [name, *(_text(column, values[column]) for column, _ in COLUMNS)]
 
 
-def terminal_table(summary: dict[str, Any]) -> Table:
-  """The systems of a summary."""
-  table = Table(title=f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images")
-  table.add_column("system")
-  for _, title in COLUMNS:
-    table.add_column(Text(title), justify="right")  # as Text: [mJ] is no markup
-  for row in rows(summary):
-    table.add_row(*row)
-  return table
+def show_systems(summary: dict[str, Any], reporter: Reporter) -> None:
+  """Prints the systems of a summary as a table."""
+  title = f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images"
+  reporter.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
 
 
 def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from jaxtyping import Bool, Float, Int
-from rich.table import Table
-from rich.text import Text
 
 from meanet_jax.console import Reporter
 from meanet_jax.data.splits import Split
@@ -78,9 +76,9 @@ def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
       f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
     )
   found = compare(source, directory, source.dataset.test)
-  reporter.console.print(_decisions_table(found))
-  reporter.console.print(_logits_table(found))
-  reporter.console.print(_latency_table(found))
+  _show_decisions(found, reporter)
+  _show_logits(found, reporter)
+  _show_latency(found, reporter)
   different, away = int(found.differs.sum()), int((found.differs & ~found.near).sum())
   reporter.say(
     f"{different} of {len(found.labels)} decisions differ, {away} of them away from a threshold"
@@ -218,35 +216,28 @@ def _litert_logits(
   return found
 
 
-def _table(title: str, *columns: str) -> Table:
-  table = Table(title=title)
-  for index, column in enumerate(columns):
-    table.add_column(Text(column), justify="right" if index else "left")
-  return table
-
-
-def _decisions_table(found: Verification) -> Table:
-  table = _table(f"decisions on {len(found.labels)} test images", "", "JAX", "LiteRT")
+def _show_decisions(found: Verification, reporter: Reporter) -> None:
   accuracy = np.mean(found.predictions == found.labels, axis=1)
-  table.add_row("accuracy [%]", *(f"{100 * value:.2f}" for value in accuracy))
+  rows = [["accuracy [%]", *(f"{100 * value:.2f}" for value in accuracy)]]
   for number, name in enumerate(EXITS):
     shares = np.mean(found.exits == number, axis=1)
-    table.add_row(f"end at {name} [%]", *(f"{100 * share:.2f}" for share in shares))
-  table.add_row("agreement [%]", "", f"{100 * np.mean(~found.differs):.2f}")
-  return table
+    rows.append([f"end at {name} [%]", *(f"{100 * share:.2f}" for share in shares)])
+  rows.append(["agreement [%]", "", f"{100 * np.mean(~found.differs):.2f}"])
+  reporter.table(f"decisions on {len(found.labels)} test images", ("", "JAX", "LiteRT"), rows)
 
 
-def _logits_table(found: Verification) -> Table:
-  table = _table("logits", "exit", "largest difference", "spread", "share of spread")
+def _show_logits(found: Verification, reporter: Reporter) -> None:
+  rows = []
   for name, logits in found.logits.items():
     share = logits.largest / logits.spread if logits.spread else math.nan
-    table.add_row(name, f"{logits.largest:.2e}", f"{logits.spread:.2f}", f"{share:.1e}")
-  return table
+    rows.append((name, f"{logits.largest:.2e}", f"{logits.spread:.2f}", f"{share:.1e}"))
+  reporter.table("logits", ("exit", "largest difference", "spread", "share of spread"), rows)
 
 
-def _latency_table(found: Verification) -> Table:
-  table = _table("latency per image, LiteRT, 1 thread [ms]", "", "p50", "p95", "mean")
+def _show_latency(found: Verification, reporter: Reporter) -> None:
+  rows = []
   for name, seconds in (("early exit", found.early), ("both blocks always", found.always)):
     values = (*np.percentile(seconds, [50, 95]), np.mean(seconds))
-    table.add_row(name, *(f"{1e3 * value:.4f}" for value in values))
-  return table
+    rows.append((name, *(f"{1e3 * value:.4f}" for value in values)))
+  title = "latency per image, LiteRT, 1 thread [ms]"
+  reporter.table(title, ("", "p50", "p95", "mean"), rows)

@@ -7,12 +7,10 @@ import json
 from typing import Any
 
 from absl import flags
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from meanet_jax import cli
 from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.console import Reporter
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.models.costs import (
   block_functions,
@@ -60,28 +58,30 @@ def summarise(config: Config) -> dict[str, Any]:
   }
 
 
-def show(summary: dict[str, Any], console: Console) -> None:
+def show(summary: dict[str, Any], reporter: Reporter) -> None:
   """Prints a summary as two tables."""
-  table = Table(title=f"{summary['dataset']}: blocks, per image of {summary['image_shape']}")
-  for title in ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"):
-    table.add_column(Text(title), justify="left" if title == "block" else "right")
-  for block, cost in summary["blocks"].items():
-    table.add_row(
-      block,
-      f"{cost['parameters']:,}",
-      f"{cost['macs'] / 1e6:,.3f}",
-      f"{cost['flops'] / 1e6:,.3f}",
-      f"{cost['exported_bytes'] / 1e3:,.1f}",
-    )
-  console.print(table)
-  table = Table(title="training: forward values kept for the backward pass, before fusion")
-  for title in ("what trains", "batch", "activations [MB]"):
-    table.add_column(Text(title), justify="left" if title == "what trains" else "right")
-  for name, cost in summary["training"].items():
-    table.add_row(
-      name.replace("_", " "), str(cost["batch_size"]), f"{cost['activation_bytes'] / 1e6:,.1f}"
-    )
-  console.print(table)
+  reporter.table(
+    f"{summary['dataset']}: blocks, per image of {summary['image_shape']}",
+    ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"),
+    (
+      (
+        block,
+        f"{cost['parameters']:,}",
+        f"{cost['macs'] / 1e6:,.3f}",
+        f"{cost['flops'] / 1e6:,.3f}",
+        f"{cost['exported_bytes'] / 1e3:,.1f}",
+      )
+      for block, cost in summary["blocks"].items()
+    ),
+  )
+  reporter.table(
+    "training: forward values kept for the backward pass, before fusion",
+    ("what trains", "batch", "activations [MB]"),
+    (
+      (name.replace("_", " "), str(cost["batch_size"]), f"{cost['activation_bytes'] / 1e6:,.1f}")
+      for name, cost in summary["training"].items()
+    ),
+  )
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
   if _JSON.value:
     print(json.dumps(summary, indent=2))
   else:
-    show(summary, Console())
+    show(summary, Reporter())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from typing import Any
 
 from absl import flags
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from meanet_jax import cli
 from meanet_jax.config import Config
@@ -196,10 +194,9 @@ def plan(
   ]
 
 
-def show(topology: str, chip: Chip, plans: Sequence[StagePlan], console: Console) -> None:
+def show(topology: str, chip: Chip, plans: Sequence[StagePlan], reporter: Reporter) -> None:
   """Prints plans as a table, and a line for every stage that does not fit."""
-  table = Table(title=f"{topology}: {plans[0].chips} chips {chip.name} ({chip.source})")
-  for title in (
+  columns = (
     "stage",
     "batch",
     "Gflop/image",
@@ -209,25 +206,28 @@ def show(topology: str, chip: Chip, plans: Sequence[StagePlan], console: Console
     "limit: memory [images/s]",
     "images/s at most",
     "fits",
-  ):
-    table.add_column(Text(title), justify="left" if title == "stage" else "right")
-  for stage in plans:
-    limits = (stage.compute_limit, stage.memory_limit, stage.images_per_second)
-    table.add_row(
+  )
+  rows = [
+    (
       stage.stage,
       f"{stage.batch_size:,}",
       _number(stage.flops_per_image, 1e9, 3),
       _number(stage.bytes_per_image, 1e6, 1),
       f"{stage.memory_bytes / GIB:.2f} of {stage.chip_memory_bytes / GIB:.0f}",
-      *(_number(limit, 1, 0) for limit in limits),
+      _number(stage.compute_limit, 1, 0),
+      _number(stage.memory_limit, 1, 0),
+      _number(stage.images_per_second, 1, 0),
       "yes" if stage.fits else "no",
     )
-  console.print(table)
+    for stage in plans
+  ]
+  chips = f"{plans[0].chips} chips {chip.name} ({chip.source})"
+  reporter.table(f"{topology}: {chips}", columns, rows)
   for stage in plans:
     if stage.missing_bytes is not None:
       largest = stage.largest_batch_size
       fitting = "no batch fits" if largest is None else f"the largest batch that fits is {largest}"
-      console.print(
+      reporter.say(
         f"stage {stage.stage} does not fit: {stage.missing_bytes / GIB:.2f} GiB a chip too much; "
         f"{fitting}"
       )
@@ -247,7 +247,7 @@ def main() -> None:
     stage_plans = [dataclasses.asdict(stage) for stage in plans]
     print(json.dumps({"topology": topology, "chip": described, "stages": stage_plans}, indent=2))
   else:
-    show(topology, chip, plans, Reporter().console)
+    show(topology, chip, plans, Reporter())
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def test_an_export_is_jax_and_the_evaluation(source, exported, evaluated_run, re
   text = reporter.console.file.getvalue()
   for word in ("accuracy", "end at cloud", "agreement", "spread", "p50", "p95", "both blocks"):
     assert word in text
+  assert "latency per image, LiteRT, 1 thread [ms]" in text
 
 
 def test_other_weights_are_refused(source, exported):
