@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from meanet_jax.accelerators import skip_absent_tpu
 from meanet_jax.config import Config
 from meanet_jax.config_dict import check_field_name, resolve, resolve_grid
 from meanet_jax.config_grid import GridConfig
@@ -136,6 +137,7 @@ def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) 
     logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     _silence_closed_loops()
   ignore_pillow_warnings()
+  skip_absent_tpu()
   try:
     with checked_stdout():
       _expand_cache_variable()

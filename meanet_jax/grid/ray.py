@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from meanet_jax.accelerators import skip_absent_tpu
 from meanet_jax.config_dict import to_json
 from meanet_jax.config_grid import GridConfig, RayConfig
 from meanet_jax.console import Reporter
@@ -113,6 +114,7 @@ def train_task(
   from meanet_jax.data.sources import load
   from meanet_jax.grid.train import train_points
 
+  skip_absent_tpu()
   members = [Point(number, settings, resolve(config)) for number, settings, config in points]
   reporter = Reporter()
   dataset = load(members[0].config.dataset, options, reporter)
