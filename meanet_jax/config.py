@@ -100,7 +100,8 @@ class NetworkConfig:
   head_pool: 0 pools globally; k pools k x k with stride k and flattens what is left.
   dropout: share of the pooled features dropped in training.
   pretrained: path of a torchvision-style state dict to start from; empty for none.
-  reset_head: with pretrained weights, start the last dense layer afresh.
+  reset_head: with pretrained weights, start the last dense layer afresh, whatever the file's is
+    called, if it has one.
   """
 
   name: str = "custom"

@@ -1,7 +1,7 @@
 """Reading a PyTorch state dict from disk into NumPy arrays, without PyTorch.
 
-A `.pth` file is a pickle, and a pickle can run code. Here it cannot: the only names that it may
-look up are those below, which make tensors and dicts; anything else is refused by name.
+A file by `torch.save` is a pickle, and a pickle can run code. Here it cannot: the only names that
+it may look up are those below, which make tensors and dicts; anything else is refused by name.
 """
 
 import collections
@@ -18,6 +18,12 @@ import safetensors.numpy
 from meanet_jax.errors import UserError
 
 StateDict = dict[str, np.ndarray]
+
+# Endings of files by `torch.save`; `.tar` is that of `.pth.tar`, which is no archive of tar.
+_BY_TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+_ACCEPTED = "a .npz, .safetensors or .pth file (or .pt, .bin, .ckpt, .pth.tar)"
+# Where checkpoints keep the state dict beside epochs and optimisers, the likeliest first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network")
 
 # The marks at the beginning of a file by `torch.save` before PyTorch 1.6 (torch/serialization.py).
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -39,17 +45,21 @@ class _Tensor(NamedTuple):
 
 
 def read_state_dict(path: str) -> StateDict:
-  """The arrays of a `.npz`, `.safetensors` or `.pth` file, by parameter name.
+  """The arrays of a `.npz` or `.safetensors` file or one by `torch.save`, by parameter name.
+
+  Of a checkpoint that holds a state dict beside other things (`{"state_dict": ..., "epoch": 3}`),
+  that state dict.
 
   Raises:
     UserError: a file that is missing, truncated, of another format, or that names code.
   """
-  readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": _read_pth}
-  reader = readers.get(Path(path).suffix)
+  readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+  readers |= dict.fromkeys(_BY_TORCH, _read_torch)
+  reader = readers.get(Path(path).suffix.lower())
   if reader is None:
-    raise UserError(f"weights {path!r}; accepted: a .npz, .safetensors or .pth file")
+    raise UserError(f"weights {path!r}; accepted: {_ACCEPTED}")
   if not Path(path).is_file():
-    raise UserError(f"weights {path!r} is no file; accepted: a .npz, .safetensors or .pth file")
+    raise UserError(f"weights {path!r} is no file; accepted: {_ACCEPTED}")
   try:
     return reader(Path(path))
   except UserError:
@@ -57,7 +67,7 @@ def read_state_dict(path: str) -> StateDict:
   except Exception as error:  # whatever a damaged pickle or archive makes its reader raise
     raise UserError(
       f"weights {path!r} cannot be read ({type(error).__name__}: {error}); "
-      "accepted: a whole .npz, .safetensors or .pth file"
+      f"accepted: a whole file, {_ACCEPTED}"
     ) from error
 
 
@@ -71,33 +81,34 @@ def _read_safetensors(path: Path) -> StateDict:
   return safetensors.numpy.load_file(path)
 
 
-def _read_pth(path: Path) -> StateDict:
+def _read_torch(path: Path) -> StateDict:
   if zipfile.is_zipfile(path):
     with zipfile.ZipFile(path) as archive:
       (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
       with archive.open(index) as file:
-        found = _Unpickler(file, path).load()
+        tensors = _state_dict(_Unpickler(file, path).load(), path)
       folder = index.removesuffix("data.pkl")
       storages = {
         storage.key: np.frombuffer(archive.read(f"{folder}data/{storage.key}"), storage.dtype)
-        for storage in _storages(found, path)
+        for storage in {tensor.storage for tensor in tensors.values()}
       }
   else:
     with path.open("rb") as file:
       found, storages = _read_legacy(file, path)
-  return {name: _materialise(tensor, storages, name) for name, tensor in found.items()}
+      tensors = _state_dict(found, path)
+  return {name: _materialise(tensor, storages, name) for name, tensor in tensors.items()}
 
 
-def _read_legacy(file: BinaryIO, path: Path) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
+def _read_legacy(file: BinaryIO, path: Path) -> tuple[Any, dict[str, np.ndarray]]:
   marks = [_Unpickler(file, path).load() for _ in range(3)]
   if marks[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL]:
     raise ValueError("no file by torch.save")
-  found = _Unpickler(file, path).load()
-  dtypes = {storage.key: storage.dtype for storage in _storages(found, path)}
+  unpickler = _Unpickler(file, path)
+  found = unpickler.load()
   storages = {}
   for key in _Unpickler(file, path).load():
     length = int.from_bytes(_exactly(file, 8), "little")
-    dtype = dtypes[key]
+    dtype = unpickler.dtypes[key]
     storages[key] = np.frombuffer(_exactly(file, length * dtype.itemsize), dtype)
   return found, storages
 
@@ -109,16 +120,20 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
   return data
 
 
-def _storages(found: Any, path: Path) -> list[_Storage]:
+def _state_dict(found: Any, path: Path) -> dict[str, _Tensor]:
+  """The state dict in what a file holds: all of it, or what one of `_WRAPPERS` names."""
   if not isinstance(found, dict):
     raise UserError(f"weights {str(path)!r} hold a {type(found).__name__}; accepted: a state dict")
+  wrapped = [found[name] for name in _WRAPPERS if isinstance(found.get(name), dict)]
+  if wrapped:
+    return _state_dict(wrapped[0], path)
   for name, value in found.items():
     if not isinstance(name, str) or not isinstance(value, _Tensor):
       raise UserError(
         f"weights {str(path)!r}: entry {name!r} is a {type(value).__name__}; "
-        "accepted: tensors alone"
+        f"accepted: tensors alone, or a dict of them under one of {', '.join(_WRAPPERS)}"
       )
-  return [tensor.storage for tensor in found.values()]
+  return found
 
 
 def _materialise(tensor: _Tensor, storages: dict[str, np.ndarray], name: str) -> np.ndarray:
@@ -144,6 +159,8 @@ def _rebuild_parameter(data: _Tensor, *_: Any) -> _Tensor:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
   ("collections", "OrderedDict"): collections.OrderedDict,
+  ("collections", "Counter"): collections.Counter,  # of a learning rate's schedule
+  ("torch", "Size"): tuple,
   ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
   ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
   ("torch", "DoubleStorage"): np.dtype(np.float64),
@@ -152,15 +169,20 @@ _ALLOWED: dict[tuple[str, str], Any] = {
   ("torch", "BFloat16Storage"): np.dtype(ml_dtypes.bfloat16),
   ("torch", "LongStorage"): np.dtype(np.int64),
   ("torch", "IntStorage"): np.dtype(np.int32),
+  ("torch", "ShortStorage"): np.dtype(np.int16),
+  ("torch", "CharStorage"): np.dtype(np.int8),
   ("torch", "BoolStorage"): np.dtype(np.bool_),
   ("torch", "ByteStorage"): np.dtype(np.uint8),
 }
 
 
 class _Unpickler(pickle.Unpickler):
+  """dtypes: of every storage that has been named, by key."""
+
   def __init__(self, file: Any, path: Path):
     super().__init__(file)
     self._path = path
+    self.dtypes: dict[str, np.dtype] = {}
 
   def find_class(self, module: str, name: str) -> Any:
     if (module, name) not in _ALLOWED:
@@ -174,4 +196,5 @@ class _Unpickler(pickle.Unpickler):
     _, dtype, key, _, length, *view = pid
     if view and view[0] is not None:
       raise ValueError("views of storages are not supported")
+    self.dtypes[str(key)] = dtype
     return _Storage(str(key), dtype, int(length))

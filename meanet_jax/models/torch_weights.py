@@ -15,6 +15,8 @@ from meanet_jax.models.torch_files import StateDict
 
 PyTree = Any
 Path = tuple[str, ...]
+# Components of names by DataParallel, `torch.compile`, FSDP and activation checkpointing.
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
@@ -29,22 +31,29 @@ def load_pretrained(
   """The variables of a network from a torchvision-style state dict.
 
   Args:
-    state_dict: arrays by name, such as `layer1.0.conv1.weight` or `features.1.conv.0.0.weight`.
+    state_dict: arrays by name, such as `layer1.0.conv1.weight` or `features.1.conv.0.0.weight`;
+      what wrappers add to such names (`module.`, `_orig_mod.`) is left out.
     structure: the network's, after scaling and splitting.
     abstract: its variables `{"params", "batch_stats"}`, of which shapes are read.
     source: the file's path, for messages.
     fresh_head: the parameters of the last dense layer (`kernel`, `bias`) to use instead of the
-      file's, whose number of classes then does not matter; None takes the file's.
+      file's, of which neither classes nor names then matter, nor whether it has one; None takes
+      the file's.
     say: told once when weights were converted to float32.
 
   Raises:
     UserError: an entry that is missing, extra, misshapen, not a number, or not finite.
   """
-  expected = {path: torch_name(path, structure) for path in flatten_dict(abstract)}
-  given = _without_counters(state_dict, set(expected.values()))
-  _check_names(set(expected.values()), set(given), source)
-  converted = sorted({str(array.dtype) for array in given.values() if array.dtype != np.float32})
   shapes = flatten_dict(abstract)
+  expected = {path: torch_name(path, structure) for path in shapes}
+  names = set(expected.values())
+  head = {name for path, name in expected.items() if "dense" in path}
+  given = _without_counters(_without_wrappers(state_dict, names), names)
+  if fresh_head is not None:
+    given = _without_head(given, names - head)
+    names -= head
+  _check_names(names, set(given), head, source)
+  converted = sorted({str(array.dtype) for array in given.values() if array.dtype != np.float32})
   result = {}
   for path, name in expected.items():
     if fresh_head is not None and "dense" in path:
@@ -113,6 +122,40 @@ def _stage_and_block(name: str) -> tuple[int, int]:
   return int(stage.removeprefix("stage")), int(block.removeprefix("block"))
 
 
+def _without_wrappers(state_dict: StateDict, expected: set[str]) -> StateDict:
+  """Without what wrappers add to names: `module.` and `_orig_mod.`, wherever, and any other prefix
+  that all names share (`model.`, `backbone.`).
+
+  A component that the network's own names begin with is none, though a file may have it alone.
+  """
+  bare = {
+    ".".join(part for part in name.split(".") if part not in _WRAPPERS): array
+    for name, array in state_dict.items()
+  }
+  if len(bare) == len(state_dict):  # else two entries would become one
+    state_dict = bare
+  own = {name.partition(".")[0] for name in expected}
+  while True:
+    first = {name.partition(".")[0] for name in state_dict}
+    if len(first) != 1 or first & own or any("." not in name for name in state_dict):
+      return state_dict
+    state_dict = {name.partition(".")[2]: array for name, array in state_dict.items()}
+
+
+def _without_head(given: StateDict, trunk: set[str]) -> StateDict:
+  """Without the last layers, whatever they are called: `fc`, `classifier`, `head.fc`.
+
+  They are what the trunk does not have, if it is of one part and has matrices and vectors alone: a
+  network with more blocks or more batch norms has convolutions or no matrix there.
+  """
+  extra = {name: array for name, array in given.items() if name not in trunk}
+  parts = {name.partition(".")[0] for name in extra}
+  ranks = {array.ndim for array in extra.values()}
+  if len(parts) == 1 and 2 in ranks and max(ranks) == 2:
+    return {name: array for name, array in given.items() if name in trunk}
+  return given
+
+
 def _without_counters(state_dict: StateDict, expected: set[str]) -> StateDict:
   """Without batch norms' counts of batches: a file by PyTorch before 0.4.1 has none, and here they
   are not read. A count of a batch norm that the network does not have stays, as an extra entry.
@@ -122,14 +165,15 @@ def _without_counters(state_dict: StateDict, expected: set[str]) -> StateDict:
   return {name: array for name, array in state_dict.items() if name not in counters}
 
 
-def _check_names(expected: set[str], given: set[str], source: str) -> None:
+def _check_names(expected: set[str], given: set[str], head: set[str], source: str) -> None:
   for what, names in (("misses", expected - given), ("has the extra", given - expected)):
     if names:
       first = sorted(names)[0]
       more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+      hint = ", or reset_head=true for a fresh last layer" if names <= head else ""
       raise UserError(
         f"weights {source!r}: the file {what} entry {first!r}{more}; "
-        f"accepted: exactly this network's {len(expected)} entries"
+        f"accepted: exactly this network's {len(expected)} entries{hint}"
       )
 
 
