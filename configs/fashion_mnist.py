@@ -3,9 +3,9 @@
 Prepare   python -m meanet_jax.data.prepare fashion_mnist --data_dir DIR
           (README.md, "Data sets": also from Debian's package, without a network)
 Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data_dir DIR
-Hardware  2 CPU cores: at most 20 minutes for all stages.
-Measured  benchmarks/fashion_mnist.md: three seeds, all systems; the static network that costs as
-          much as the edge on average has not been trained yet.
+Hardware  2 CPU cores: at most 26 minutes for all stages.
+Measured  benchmarks/fashion_mnist.md: three seeds, all systems, and a static network that costs as
+          much as the edge does on average: alone it is 0.92 points better than the edge alone.
 """
 
 from ml_collections import ConfigDict
