@@ -138,7 +138,9 @@ class ModelConfig:
 class HardClassesConfig:
   """count: K, the number of hard classes; unset means C // 2.
 
-  selection: those of least precision, or as many `random` ones (an ablation), drawn from the seed.
+  selection: those of least precision (of equals those of fewer correct predictions, then of lower
+    recall), or as many `random` ones (an ablation), drawn from the seed. Classes without training
+    images, or without validation images that select, are never hard.
   """
 
   count: int | None = None

@@ -49,12 +49,17 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def differences(old: Config, new: Config) -> list[str]:
   """Dotted names of the fields that differ, each with both values."""
+  return list(changes(old, new).values())
+
+
+def changes(old: Config, new: Config) -> dict[str, str]:
+  """The fields that differ: name and both values as text, by dotted name."""
   before, after = _flatten(to_json(old)), _flatten(to_json(new))
-  return [
-    f"{name} ({before[name]!r} -> {after[name]!r})"
+  return {
+    name: f"{name} ({before[name]!r} -> {after[name]!r})"
     for name in before
     if before[name] != after[name]
-  ]
+  }
 
 
 def check_field_name(path: str) -> None:

@@ -26,6 +26,12 @@ SECONDS_BETWEEN_LINES = 10.0
 Advance = Callable[[int, str], None]
 
 
+def listed(names: Sequence[str], most: int = 10) -> str:
+  """The names with commas between them; of more than `most` the first, and how many are left."""
+  left = len(names) - most
+  return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
 class _RateColumn(ProgressColumn):
   def render(self, task: Task) -> Text:
     return Text("" if task.speed is None else f"{task.speed:.1f}/s")

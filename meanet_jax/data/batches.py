@@ -27,12 +27,17 @@ Batch = dict[str, Any]  # NumPy or JAX arrays by name
 BLOCK = 64
 
 
-def check_split_size(images: int, batch_size: int, stage: str) -> None:
-  """Refuses a batch that is larger than the images of its stage."""
+def check_split_size(
+  images: int, batch_size: int, stage: str, what: str = "the stage's number of images"
+) -> None:
+  """Refuses a batch that is larger than the images of its stage.
+
+  Raises:
+    UserError: with `what` there are at most.
+  """
   if images < batch_size:
     raise UserError(
-      f"stages.{stage}.batch_size is {batch_size}; "
-      f"accepted: at most {images}, the stage's number of images"
+      f"stages.{stage}.batch_size is {batch_size}; accepted: at most {images}, {what}"
     )
 
 

@@ -1,12 +1,14 @@
 """Sources: from a data set's name to its three splits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import sklearn.datasets
 import sklearn.model_selection
 from jaxtyping import Int
 
 from meanet_jax.config import DatasetConfig
-from meanet_jax.console import Reporter
+from meanet_jax.console import Reporter, listed
 from meanet_jax.data import prepared
 from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.memory import read_into_memory
@@ -78,12 +80,13 @@ def _digits(config: DatasetConfig) -> Dataset:
   _check_shape(config, images.shape[1:], "digits")
   if config.test_fraction == 0:
     raise UserError("dataset.test_fraction is 0; accepted: above 0, digits has no test split")
-  kept, test = _set_aside(labels, config.test_fraction, config.split_seed)
+  names = tuple(map(str, bunch.target_names))
+  kept, test = _set_aside(labels, config.test_fraction, config.split_seed, names)
   rest = ArraySplit(images[kept], labels[kept])
-  train, validation = _train_and_validation(rest, config)
+  train, validation = _train_and_validation(rest, config, names)
   return Dataset(
     name="digits",
-    class_names=tuple(map(str, bunch.target_names)),
+    class_names=names,
     train=train,
     validation=validation,
     test=ArraySplit(images[test], labels[test]),
@@ -102,7 +105,7 @@ def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -
   preprocessing = of_sizes(found.shape[:2])
   rest = _read(found, config.train_split, config, preprocessing, options, reporter)
   test = _read(found, config.test_split, config, preprocessing, options, reporter)
-  train, validation = _train_and_validation(rest.split, config)
+  train, validation = _train_and_validation(rest.split, config, found.class_names)
   return Dataset(
     name=str(found.name),
     class_names=found.class_names,
@@ -146,15 +149,24 @@ def fits_in_memory(config: DatasetConfig, found: PreparedSet) -> bool:
   return images * int(np.prod(config.image_shape)) <= config.in_memory_mb * 1e6
 
 
-def _train_and_validation(rest: Split, config: DatasetConfig) -> tuple[Split, Split]:
-  train, validation = _set_aside(rest.labels, config.validation_fraction, config.split_seed)
+def _train_and_validation(
+  rest: Split, config: DatasetConfig, names: Sequence[str]
+) -> tuple[Split, Split]:
+  train, validation = _set_aside(rest.labels, config.validation_fraction, config.split_seed, names)
   return rest.select(train, rest.labels[train]), rest.select(validation, rest.labels[validation])
 
 
 def _set_aside(
-  labels: Int[np.ndarray, " n"], fraction: float, seed: int
+  labels: Int[np.ndarray, " n"], fraction: float, seed: int, names: Sequence[str]
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
   """Numbers of two parts in order, the second with `fraction` of the images, class shares kept."""
+  single = np.flatnonzero(np.bincount(labels) == 1)
+  if len(single):
+    raise UserError(
+      f"a share of {fraction} of {len(labels)} images cannot be set aside: one image alone "
+      f"has each of the classes {listed([names[c] for c in single])}; accepted: at least 2 images "
+      "of each class that has any"
+    )
   try:
     first, second = sklearn.model_selection.train_test_split(
       np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels

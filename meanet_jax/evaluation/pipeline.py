@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from meanet_jax.config import Config
-from meanet_jax.console import Reporter
+from meanet_jax.console import Reporter, listed
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.validation import calibration_part
@@ -131,7 +131,7 @@ def _evaluate(
   )
   write_text(out / "report.html", report_page(page))
   show_systems(summary, reporter)
-  names = ", ".join(dataset.class_names[c] for c in hard_classes)
+  names = listed([dataset.class_names[c] for c in hard_classes])
   reporter.say(f"hard classes: {names}")
   if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):
     reporter.say(boxes)

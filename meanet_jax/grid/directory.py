@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.config import STAGE_NAMES, Config
+from meanet_jax.config_dict import resolve, to_json
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.errors import UserError
 from meanet_jax.grid.groups import Group
+from meanet_jax.grid.members import is_done
 from meanet_jax.grid.pictures import draw_grid
 from meanet_jax.grid.report import (
   average_seeds,
@@ -19,10 +20,12 @@ from meanet_jax.grid.report import (
   outcomes_json,
   read_outcomes,
 )
+from meanet_jax.grid.train import point_path
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory, read_json, run_path, write_json, write_text
 from meanet_jax.runs.lock import held
+from meanet_jax.runs.mending import begun_stages, fixed_changes
 
 
 class GridDirectory:
@@ -45,6 +48,8 @@ class GridDirectory:
   ) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
 
+    As of a run, fields of stages that have no checkpoint in any point yet may differ.
+
     Args:
       config, grid, groups: of the grid.
       until_the_end: gives the directory free again when it is closed.
@@ -60,7 +65,8 @@ class GridDirectory:
       )
     if self.json_path.exists():
       begun = read_json(self.json_path)
-      changed = differences(resolve(begun["config"]), config)
+      before = resolve(begun["config"])
+      changed = fixed_changes(before, config, self._begun_stages(groups))
       if tuple(begun["axes"]) != grid.axes:
         changed.append(f"axes ({'; '.join(begun['axes'])!r} -> {'; '.join(grid.axes)!r})")
       if changed:
@@ -68,10 +74,13 @@ class GridDirectory:
           f"workdir {self.path} holds another grid, which differs in {', '.join(changed)}; "
           "accepted: the same grid, or another --workdir"
         )
+      if before != config:
+        _check_pretrained(groups)
       until_the_end.enter_context(held(self.path))
+      if before != config:
+        write_json(self.json_path, begun | {"config": to_json(config)})
       return
-    for group in groups:
-      check_pretrained(group.config, build(group.config))
+    _check_pretrained(groups)
     until_the_end.enter_context(held(self.path))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
@@ -81,6 +90,13 @@ class GridDirectory:
         f"workdir {self.path} cannot be written: {error.strerror or error}; "
         "accepted: a directory, or a path where one can be made"
       ) from error
+
+  def _begun_stages(self, groups: Sequence[Group]) -> set[str]:
+    """The stages that have a checkpoint in any point; all of them once a point is done."""
+    paths = [point_path(self.path, point) for group in groups for point in group.points]
+    if any(map(is_done, paths)):
+      return set(STAGE_NAMES)
+    return set().union(*map(begun_stages, paths))
 
   def data_dir(self) -> str | None:
     """As `RunDirectory.data_dir`, of the point that was begun last."""
@@ -118,3 +134,8 @@ class GridDirectory:
     )
     write_text(self.path / "grid.csv", grid_csv(outcomes, self.path))
     draw_grid(self.path, settings, grid.best_by)
+
+
+def _check_pretrained(groups: Sequence[Group]) -> None:
+  for group in groups:
+    check_pretrained(group.config, build(group.config))

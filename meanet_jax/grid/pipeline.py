@@ -11,7 +11,6 @@ from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.config_dict import differences
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter
-from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
@@ -35,7 +34,7 @@ from meanet_jax.runs.directory import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.training.processes import every, first, first_then_others, is_first
-from meanet_jax.training.start import check_same
+from meanet_jax.training.start import check_images, check_same
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -142,10 +141,12 @@ def _load_and_show(
   groups = every(lambda: plan(config, grid))
   # In turn, because the first to read a streamed set makes its index.
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
-  for group in groups:
-    for name in ("main", "cloud"):
-      check_split_size(len(dataset.train), group.config.stage(name).batch_size, name)
-  points = sorted((p for group in groups for p in group.points), key=lambda point: point.number)
+  points = [point for group in groups for point in group.points]
+  # A random selection differs from seed to seed, and most lines are those of every point.
+  lines = every(lambda: [line for p in points for line in check_images(p.config, dataset)])
+  for line in dict.fromkeys(lines):
+    reporter.say(line)
+  points.sort(key=lambda point: point.number)
   reporter.say(f"{len(points)} points in {len(groups)} groups, members {batching_of(grid)}")
   numbers = {point.number: group.number for group in groups for point in group.points}
   for point in points:

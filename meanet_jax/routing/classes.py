@@ -1,5 +1,7 @@
 """Hard classes: which they are, and the maps between original and hard-class numbers."""
 
+import dataclasses
+
 import numpy as np
 
 from meanet_jax.annotations import Bool, Float, Int
@@ -22,25 +24,78 @@ def class_precision(confusion: Int[np.ndarray, "c c"]) -> Float[np.ndarray, " c"
   return np.where(predicted > 0, correct / np.maximum(predicted, 1), np.nan)
 
 
-def select_hard_classes(precision: Float[np.ndarray, " c"], count: int) -> Int[np.ndarray, " k"]:
+@dataclasses.dataclass(frozen=True)
+class Tie:
+  """Classes of equal precision of which some were selected and some were not.
+
+  precision: of each of them; None where they were never predicted.
+  selected, left_out: their numbers, increasing.
+  decided_by: what tells the last selected from the first left out: one of `TIE_BREAKS`.
+  """
+
+  precision: float | None
+  selected: tuple[int, ...]
+  left_out: tuple[int, ...]
+  decided_by: str
+
+
+TIE_BREAKS = ("fewer correct predictions", "lower recall", "smaller class number")
+
+
+def select_hard_classes(
+  confusion: Int[np.ndarray, "c c"],
+  count: int,
+  eligible: Bool[np.ndarray, " c"] | None = None,
+) -> tuple[Int[np.ndarray, " k"], Tie | None]:
   """The `count` classes of least precision, in increasing class number.
 
-  A class that was never predicted has no precision and counts as the least precise. Ties go to the
-  smaller class number.
+  A class that was never predicted has no precision and counts as the least precise. Among equally
+  precise classes come first those of fewer correct predictions, whose precision is known from fewer
+  images; then those of lower recall; then those of smaller number.
+
+  Args:
+    confusion: counts, true classes in rows.
+    count: K.
+    eligible: the classes that may be selected; None for all.
+
+  Returns:
+    The classes, and the tie that decided between the last selected and others, if there was one.
 
   Raises:
-    UserError: `count` outside 1 .. C - 1.
+    UserError: `count` outside 1 .. C - 1, or above the number of eligible classes.
   """
-  if not 1 <= count < len(precision):
-    raise UserError(f"{count} hard classes asked for; accepted: 1 to {len(precision) - 1}")
-  order = np.argsort(np.nan_to_num(precision, nan=-1.0), kind="stable")
-  return np.sort(order[:count])
+  num_classes = len(confusion)
+  if not 1 <= count < num_classes:
+    raise UserError(f"{count} hard classes asked for; accepted: 1 to {num_classes - 1}")
+  numbers = np.arange(num_classes) if eligible is None else np.flatnonzero(eligible)
+  if count > len(numbers):
+    raise UserError(f"{count} hard classes asked for; accepted: 1 to {len(numbers)}, the eligible")
+  correct, images = np.diagonal(confusion)[numbers], confusion.sum(axis=1)[numbers]
+  precision = np.nan_to_num(class_precision(confusion)[numbers], nan=-1.0)
+  recall = np.where(images > 0, correct / np.maximum(images, 1), -1.0)
+  order = np.lexsort((numbers, recall, correct, precision))  # the last key comes first
+  selected, left_out = order[:count], order[count:]
+  tied = [part[precision[part] == precision[selected[-1]]] for part in (selected, left_out)]
+  tie = None
+  if len(tied[1]):
+    last, following = tied[0][-1], tied[1][0]
+    differs = (correct[last] != correct[following], recall[last] != recall[following], True)
+    value = float(precision[last])
+    tie = Tie(
+      None if value < 0 else value,
+      tuple(np.sort(numbers[tied[0]]).tolist()),
+      tuple(np.sort(numbers[tied[1]]).tolist()),
+      TIE_BREAKS[differs.index(True)],
+    )
+  return np.sort(numbers[selected]), tie
 
 
-def random_classes(seed: int, num_classes: int, count: int) -> Int[np.ndarray, " k"]:
-  """`count` classes drawn at random, in increasing class number, to compare a selection with."""
+def random_classes(
+  seed: int, eligible: Bool[np.ndarray, " c"], count: int
+) -> Int[np.ndarray, " k"]:
+  """`count` eligible classes drawn at random, in increasing number, to compare a selection with."""
   rng = np.random.default_rng([seed, name_number("random hard classes")])
-  return np.sort(rng.choice(num_classes, count, replace=False))
+  return np.sort(rng.choice(np.flatnonzero(eligible), count, replace=False))
 
 
 def label_map(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Int[np.ndarray, " c"]:

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from meanet_jax.config import Config
-from meanet_jax.config_dict import differences, resolve, to_json
+from meanet_jax.config_dict import resolve, to_json
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.lock import make_directory
+from meanet_jax.runs.mending import check_mendable, selects_anew
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
@@ -62,6 +63,9 @@ class RunDirectory:
   def create(cls, path: str | Path, config: Config, data_dir: str | None = None) -> "RunDirectory":
     """The directory of a new run, or of one begun with the same configuration.
 
+    Fields of stages that have no checkpoint yet may differ (`check_mendable`); the directory has
+    the new ones then, and what an earlier selection of hard classes left is removed with the old.
+
     Args:
       path: made when missing.
       config: of the run.
@@ -75,17 +79,13 @@ class RunDirectory:
     try:
       for partial in run.path.glob(f".*{_PARTIAL}"):
         partial.unlink()  # of a process that was killed while it wrote
-      if run.config_path.exists():
-        changed = differences(run.config(), config)
-        if changed:
-          raise UserError(
-            f"workdir {path} holds a run of another configuration, which differs in "
-            f"{', '.join(changed)}; accepted: the same configuration, or another --workdir"
-          )
+      changed = run.changed(config)
       # A directory that can no longer be written is found out now, not at the first checkpoint.
       lies = {} if data_dir is None else {"data_dir": data_dir}
       write_json(run.environment_path, environment() | lies)
-      if not run.config_path.exists():
+      if selects_anew(changed):
+        run.hard_classes_path.unlink(missing_ok=True)  # before the fields that tell it is stale
+      if changed or not run.config_path.exists():
         write_json(run.config_path, to_json(config))
     except OSError as error:
       raise UserError(
@@ -105,6 +105,16 @@ class RunDirectory:
     if not run.config_path.is_file():
       raise UserError(f"workdir {path} holds no run; accepted: a directory made by train.py")
     return run
+
+  def changed(self, config: Config) -> dict[str, str]:
+    """Fields in which a configuration differs from the run's, as text by name; none of a new run.
+
+    Raises:
+      UserError: the run cannot go on with them: `check_mendable`.
+    """
+    if not self.config_path.exists():
+      return {}
+    return check_mendable(self.path, self.config(), config)
 
   def record_data(self, data: dict[str, Any]) -> None:
     """Writes down what the run learns from, or compares it with what was written down.

@@ -1,21 +1,106 @@
 """The stage `hard_classes`: selection from the main block's answers on validation."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from meanet_jax.annotations import Bool, Int
 from meanet_jax.config import Config
+from meanet_jax.console import listed
+from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.splits import Dataset
 from meanet_jax.data.validation import calibration_part
+from meanet_jax.errors import UserError
 from meanet_jax.routing.classes import (
+  TIE_BREAKS,
+  Tie,
   class_precision,
   confusion_matrix,
   random_classes,
   select_hard_classes,
 )
 from meanet_jax.routing.scores import refuse_nan
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+  """Images per class: those that train, and those of validation that select. Int [c] each."""
+
+  train: Int[np.ndarray, " c"]
+  selecting: Int[np.ndarray, " c"]
+
+  @classmethod
+  def of(cls, config: Config, dataset: Dataset) -> "_Images":
+    classes = config.dataset.num_classes
+    labels = dataset.validation.labels[_selecting(config, dataset)]
+    return cls(
+      np.bincount(dataset.train.labels, minlength=classes), np.bincount(labels, minlength=classes)
+    )
+
+  @property
+  def eligible(self) -> Bool[np.ndarray, " c"]:
+    """Classes that can be hard: the others cannot be learned, or have no precision to speak of."""
+    return (self.train > 0) & (self.selecting > 0)
+
+  def without(self, names: tuple[str, ...]) -> str:
+    """The classes that cannot be hard, by name and reason; empty where there are none."""
+    reasons = (
+      (self.train == 0, "training image"),
+      ((self.train > 0) & (self.selecting == 0), "validation image that selects hard classes"),
+    )
+    return ", ".join(
+      f"without a {what}: {listed([names[c] for c in np.flatnonzero(lacking)])}"
+      for lacking, what in reasons
+      if lacking.any()
+    )
+
+
+def check_hard_classes(config: Config, dataset: Dataset) -> list[str]:
+  """Refuses what no outcome of the stage could make work, before anything is trained.
+
+  Args:
+    config: the run's.
+    dataset: its images, by label.
+
+  Returns:
+    Lines for the user: classes that cannot be hard, and a batch that may turn out too large.
+
+  Raises:
+    UserError: fewer classes than K that can be hard, named, or a batch of the stage `edge` that is
+      larger than the images of any K classes.
+  """
+  images, lines = _Images.of(config, dataset), []
+  count, eligible = config.num_hard, images.eligible
+  lacking = images.without(dataset.class_names)
+  if count > eligible.sum():
+    raise UserError(
+      f"hard_classes.count is {count}; accepted: at most {eligible.sum()}, for the other classes "
+      f"are {lacking}; or images of every class, or other shares "
+      "(dataset.validation_fraction, evaluation.calibration_fraction)"
+    )
+  if lacking:
+    lines.append(f"classes {lacking}; they cannot be hard and count as easy")
+  batch_size = config.stages.edge.batch_size
+  if config.stages.joint:
+    check_split_size(len(dataset.train), batch_size, "edge")
+    return lines
+  if config.hard_classes.selection == "random":
+    hard = random_classes(config.seed, eligible, count)
+    check_split_size(int(images.train[hard].sum()), batch_size, "edge")
+    return lines
+  sizes = np.sort(images.train[eligible])
+  fewest, most = int(sizes[:count].sum()), int(sizes[-count:].sum())
+  check_split_size(most, batch_size, "edge", f"the training images of the {count} largest classes")
+  if fewest < batch_size:
+    lines.append(
+      f"stages.edge.batch_size is {batch_size}, and the {count} smallest classes have {fewest} "
+      f"training images; at most {fewest} is accepted whichever classes turn out hard (the field "
+      "can still be changed once stage main is finished)"
+    )
+  return lines
 
 
 def select(
@@ -36,29 +121,70 @@ def select(
     UserError: logits that are not finite.
   """
   refuse_nan("main", logits)
-  labels = dataset.validation.labels
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  selects = ~calibration_part(len(labels), fraction, seed)
-  predictions, labels = np.argmax(logits, axis=-1)[selects], labels[selects]
+  selects = _selecting(config, dataset)
+  labels = dataset.validation.labels[selects]
+  predictions = np.argmax(logits, axis=-1)[selects]
   confusion = confusion_matrix(labels, predictions, config.dataset.num_classes)
-  precision = class_precision(confusion)
+  precision, eligible = class_precision(confusion), _Images.of(config, dataset).eligible
+  tie = None
   if config.hard_classes.selection == "random":
-    hard = random_classes(config.seed, len(precision), config.num_hard)
+    hard = random_classes(config.seed, eligible, config.num_hard)
   else:
-    hard = select_hard_classes(precision, config.num_hard)
-  names = [dataset.class_names[c] for c in hard]
-  for unseen in np.flatnonzero(np.isnan(precision)):
+    hard, tie = select_hard_classes(confusion, config.num_hard, eligible)
+  names = dataset.class_names
+  unseen = np.flatnonzero(np.isnan(precision))
+  if len(unseen):
     say(
-      f"stage hard_classes: class {dataset.class_names[unseen]} was never predicted on "
-      "validation; its precision is undefined and counts as the least"
+      f"stage hard_classes: {len(unseen)} of {len(names)} classes never predicted on validation, "
+      f"which counts as the least precision: {listed([names[c] for c in unseen])}"
     )
-  say(f"stage hard_classes: {', '.join(names)}")
+  if tie is not None:
+    say(f"stage hard_classes: {_told(tie, names)}")
+  say(f"stage hard_classes: {listed([names[c] for c in hard])}")
+  cells = np.argwhere(confusion)
   return {
     "classes": hard.tolist(),
-    "names": names,
+    "names": [names[c] for c in hard],
     "precision": [None if np.isnan(p) else p for p in precision.tolist()],
-    "never_predicted": np.flatnonzero(np.isnan(precision)).tolist(),
-    "confusion_matrix": confusion.tolist(),
+    "never_predicted": unseen.tolist(),
+    "not_eligible": np.flatnonzero(~eligible).tolist(),
+    "tie": None if tie is None else dataclasses.asdict(tie),
+    "confusion_counts": {
+      "true": cells[:, 0].tolist(),
+      "predicted": cells[:, 1].tolist(),
+      "count": confusion[tuple(cells.T)].tolist(),
+    },
     "split": "validation",
     "num_examples": len(labels),
   }
+
+
+def read_confusion(found: Mapping[str, Any]) -> Int[np.ndarray, "c c"]:
+  """The confusion matrix of a hard_classes.json, true classes in rows.
+
+  Args:
+    found: what the file holds: counts of the cells that are not zero, or, of an earlier version,
+      the whole matrix.
+  """
+  if "confusion_matrix" in found:
+    return np.asarray(found["confusion_matrix"], np.int64)
+  cells = found["confusion_counts"]
+  classes = len(found["precision"])
+  confusion = np.zeros((classes, classes), np.int64)
+  confusion[cells["true"], cells["predicted"]] = cells["count"]
+  return confusion
+
+
+def _selecting(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  return ~calibration_part(len(dataset.validation), fraction, seed)
+
+
+def _told(tie: Tie, names: tuple[str, ...]) -> str:
+  selected, left_out = (listed([names[c] for c in part]) for part in (tie.selected, tie.left_out))
+  what = "never predicted" if tie.precision is None else f"of precision {tie.precision:.4f}"
+  rules = TIE_BREAKS[: TIE_BREAKS.index(tie.decided_by) + 1]
+  return (
+    f"{len(tie.selected) + len(tie.left_out)} classes {what} tie for {len(tie.selected)} of the "
+    f"places; by {', then '.join(rules)} they go to {selected}, not to {left_out}"
+  )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config import Config
-from meanet_jax.console import Reporter
+from meanet_jax.console import Reporter, listed
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
 from meanet_jax.errors import TrainingStoppedError, UserError
@@ -122,7 +122,7 @@ class _Pipeline:
       found = self._select_hard_classes()
       first(lambda: write_json(self._run.hard_classes_path, found))
     else:
-      names = ", ".join(first(lambda: read_json(self._run.hard_classes_path))["names"])
+      names = listed(first(lambda: read_json(self._run.hard_classes_path))["names"])
       self._reporter.say(f"stage hard_classes: already finished ({names})")
     self._hard_classes = first(lambda: read_hard_classes(self._run))
 

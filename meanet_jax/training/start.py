@@ -23,6 +23,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.processes import every, first, first_then_others
 
@@ -53,8 +54,10 @@ def start(
   # In turn, because the first to read a streamed set makes its index.
   dataset = first_then_others(lambda: load(config.dataset, options, reporter))
   check_same("data", _changed, first(dataset.describe), dataset.describe())
-  every(lambda: _check_split_sizes(config, dataset))
+  lines = every(lambda: check_images(config, dataset))
   first(lambda: _begin(run, config, model, dataset, reporter, until_the_end))
+  for line in lines:
+    reporter.say(line)
   return model, dataset, run
 
 
@@ -65,9 +68,18 @@ def _check_batch_sizes(config: Config) -> None:
     check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
 
 
-def _check_split_sizes(config: Config, dataset: Dataset) -> None:
+def check_images(config: Config, dataset: Dataset) -> list[str]:
+  """Refuses what the images of a data set, by label, let no stage be trained with.
+
+  Returns:
+    Lines for the user: `check_hard_classes`.
+
+  Raises:
+    UserError: a batch above the number of its stage's images, or classes without images.
+  """
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  return check_hard_classes(config, dataset)
 
 
 def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
@@ -112,11 +124,13 @@ def _begin(
   until_the_end: contextlib.ExitStack,
 ) -> None:
   """Makes the run's directory, or checks that it is this run's."""
-  if not run.config_path.exists():
-    # Now, because a directory once made accepts no other configuration.
-    check_pretrained(config, model)
+  changed = run.changed(config)
+  if changed or not run.config_path.exists():
+    check_pretrained(config, model)  # now, and not after the stages before
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
       set_damaged_aside(run.checkpoints_path(name), reporter.say)
+  if changed:
+    reporter.say(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -5,6 +5,7 @@ import pytest
 import sklearn.datasets
 
 from meanet_jax.config import DatasetConfig
+from meanet_jax.data import sources
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 
@@ -49,3 +50,9 @@ def test_the_split_seed_alone_decides():
 def test_refusals(change, words):
   with pytest.raises(UserError, match=words):
     load(dataclasses.replace(CONFIG, **change))
+
+
+def test_a_class_of_one_image_is_named():
+  labels = np.array([0, 0, 0, 1, 2, 2, 2], np.int32)
+  with pytest.raises(UserError, match="has each of the classes bee; accepted: at least 2"):
+    sources._set_aside(labels, 0.5, 0, ("ant", "bee", "cat"))

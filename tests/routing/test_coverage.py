@@ -8,7 +8,6 @@ import pytest
 from meanet_jax.data.validation import calibration_part
 from meanet_jax.routing.choose import Points, Wish, choose
 from meanet_jax.routing.classes import (
-  class_precision,
   confusion_matrix,
   is_hard,
   select_hard_classes,
@@ -56,7 +55,7 @@ def draw_every_class_alike(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def select(records: Records) -> np.ndarray:
   confusion = confusion_matrix(records.label, records.main.prediction, CLASSES)
-  return is_hard(select_hard_classes(class_precision(confusion), HARD), CLASSES)
+  return is_hard(select_hard_classes(confusion, HARD)[0], CLASSES)
 
 
 def measured(records: Records, hard: np.ndarray) -> Points:

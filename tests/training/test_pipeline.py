@@ -18,6 +18,7 @@ from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.training import loop, stages
 from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.hard_classes import read_confusion
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.pipeline import (
@@ -51,7 +52,7 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
     assert steps == sorted(set(steps))
     assert finished_step(finished_run.checkpoints_path(stage)) == steps[-1]
   hard = read_json(finished_run.hard_classes_path)
-  confusion = np.array(hard["confusion_matrix"])
+  confusion = read_confusion(hard)
   dataset = load(tiny.dataset)
   part = calibration_part(len(dataset.validation), 0.4, tiny.dataset.split_seed)
   assert confusion.sum() == hard["num_examples"] == (~part).sum() < 0.65 * len(part)
