@@ -135,6 +135,11 @@ class StreamedBatches:
     """Nothing stays on the devices."""
     return {}
 
+  @property
+  def batch_bytes(self) -> int:
+    """What this process's part of a batch takes, labels left out."""
+    return self.split.bytes_of(self.order.batch_size // self.order.parts)
+
   def __call__(self, step: int, room: Room = np.empty) -> Batch:
     """`image` uint8 [b, h, w, c], `label` and place in the global batch `position`, int32 [b]."""
     index, position = self.order(step)
@@ -153,7 +158,7 @@ class StreamedBatches:
 
   def stream(self, begin: int, end: int) -> Generator[Batch]:
     """The batches of steps `begin` to `end` - 1, made ahead by worker processes."""
-    return stream(self, end, self.split.workers, begin)
+    return stream(self, end, self.split.workers, begin, batch_bytes=self.batch_bytes)
 
 
 def training_batches(

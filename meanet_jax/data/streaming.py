@@ -5,6 +5,7 @@ This module knows no JAX, so that worker processes start fast and leave devices 
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -19,12 +20,16 @@ from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.index import split_index
 from meanet_jax.data.options import ReadOptions
 from meanet_jax.data.prepared import PreparedSet, read_example
+from meanet_jax.data.shared_memory import (
+  BATCHES_PER_WORKER,
+  check_room,
+  lost_workers_in_one_line,
+  needed_bytes,
+)
 from meanet_jax.data.splits import Numbers, padded, parts_of_batches
 from meanet_jax.data.visit import Reading, check_decodable
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
-
-BATCHES_PER_WORKER = 2
 
 # From a shape and a dtype to an array. What a worker makes in Grain's shared memory is handed over
 # as it lies; any other array would be copied there.
@@ -91,12 +96,21 @@ class StreamedSplit:
       room,
     )
 
+  def bytes_of(self, images: int) -> int:
+    """What so many decoded images take."""
+    return images * math.prod(self.shape)
+
   def batches(
     self, batch_size: int, part: int = 0, parts: int = 1
   ) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
     """See `Split`."""
     numbers, sizes = zip(*parts_of_batches(len(self), batch_size, part, parts), strict=True)
-    read = stream(_EvaluationBatch(self, numbers), len(numbers), self.workers)
+    read = stream(
+      _EvaluationBatch(self, numbers),
+      len(numbers),
+      self.workers,
+      batch_bytes=self.bytes_of(batch_size // parts),
+    )
     for images, real in zip(read, sizes, strict=True):
       yield padded(images, batch_size // parts)[0], real
 
@@ -113,7 +127,9 @@ class _EvaluationBatch:
     return self.split.images_at(numbers, room)
 
 
-def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -> Generator[Any]:
+def stream(
+  make: Callable[..., Any], count: int, workers: int, begin: int = 0, *, batch_bytes: int
+) -> Generator[Any]:
   """`make(begin)` to `make(count - 1)` in order, made ahead of their use by worker processes.
 
   Args:
@@ -121,9 +137,11 @@ def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -
     count: one more than the last number.
     workers: processes; 0 makes everything in a thread of this one.
     begin: the first number.
+    batch_bytes: of the arrays that `make` gives.
 
   Raises:
-    UserError: as `make` raised it in a worker.
+    UserError: as `make` raised it in a worker; no room for the workers' arrays in shared memory; or
+      a worker was lost.
   """
   numbers = grain.MapDataset.range(begin, count)
   if not workers:
@@ -134,11 +152,14 @@ def stream(make: Callable[..., Any], count: int, workers: int, begin: int = 0) -
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only a command has parsed
   # Nothing ahead of the buffer: what a closed stream's worker holds there is never unlinked.
   inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  workers = min(workers, max(count - begin, 1))
+  check_room(needed_bytes(batch_bytes, count - begin, workers), workers)
   options = grain.MultiprocessingOptions(
-    num_workers=min(workers, max(count - begin, 1)), per_worker_buffer_size=BATCHES_PER_WORKER
+    num_workers=workers, per_worker_buffer_size=BATCHES_PER_WORKER
   )
   made = numbers.map(functools.partial(_in_worker, make))
-  yield from made.to_iter_dataset(inline).mp_prefetch(options)
+  with lost_workers_in_one_line(workers):
+    yield from made.to_iter_dataset(inline).mp_prefetch(options)
 
 
 def _in_worker(make: Callable[..., Any], number: int) -> Any:

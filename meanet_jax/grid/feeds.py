@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config import StageConfig
-from meanet_jax.data.batches import Batch, Order, training_batches
+from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
@@ -69,7 +69,8 @@ class Feeds:
     """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
     if self.workers < 0:
       return map(self, range(rounds))
-    return stream(self, rounds, self.workers)
+    size = sum(feed.batch_bytes for feed in self.feeds if isinstance(feed, StreamedBatches))
+    return stream(self, rounds, self.workers, batch_bytes=size)
 
 
 def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[Any, Any]:

@@ -43,5 +43,5 @@ def _is_full(error: BaseException | None) -> bool:
     told = any(os.strerror(code) in str(error) for code in _CODES)
     if told or getattr(error, "errno", None) in _CODES:
       return True
-    error = error.__cause__ or error.__context__
+    error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
   return False

@@ -12,8 +12,10 @@ from meanet_jax.config_dict import differences
 from meanet_jax.console import Reporter
 from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.shared_memory import check_room, needed_bytes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
+from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
@@ -79,7 +81,30 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   """
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  check_shared_memory(config, dataset)
   return check_hard_classes(config, dataset)
+
+
+def check_shared_memory(config: Config, dataset: Dataset) -> None:
+  """Refuses worker processes for whose batches there is no room, in whichever stage.
+
+  Raises:
+    UserError: as `check_room`.
+  """
+  train, validation = dataset.train, dataset.validation
+  if not isinstance(train, StreamedSplit):
+    return
+  processes = jax.process_count()
+
+  def needed(batch_size: int, images: int) -> int:
+    size = train.bytes_of(batch_size // processes)
+    return needed_bytes(size, -(-images // batch_size), train.workers)
+
+  # A stage is validated while its own stream stays open.
+  evaluation = needed(config.evaluation.batch_size, len(validation))
+  settings = [config.stage(name) for name in STAGE_NAMES]
+  most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
+  check_room(most + evaluation, train.workers)
 
 
 def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:

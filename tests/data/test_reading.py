@@ -210,7 +210,7 @@ def make(number, room=np.empty):
   return array
 
 if __name__ == "__main__":
-  numbers = stream(make, 1000, workers=2)
+  numbers = stream(make, 1000, workers=2, batch_bytes=64 * 64)
   for expected in range(8):
     assert int(next(numbers)[0, 0]) == expected
     time.sleep(0.05)  # the workers fill what they have room for
