@@ -4,7 +4,6 @@ With --grid, trains many; with --distributed, this is one of several processes t
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -15,6 +14,7 @@ from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter, silent_reporter
 from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
+from meanet_jax.stopping import Stop, stop_on_signals
 from meanet_jax.training import processes
 from meanet_jax.training.pipeline import train
 
@@ -45,22 +45,21 @@ def main() -> None:
   cluster = _cluster()
   _use_compilation_cache()
   if cluster is None:
-    with cli.stop_on_sigterm() as stop:
+    with stop_on_signals() as stop:
       _train(config, grid, workdir, Reporter(), stop)
     return
   with processes.connected(cluster):
     reporter = Reporter() if processes.is_first() else silent_reporter()
     if not grid.axes:
-      _train(config, grid, workdir, reporter, processes.stop_together())
+      with processes.stop_together() as stop:
+        _train(config, grid, workdir, reporter, stop)
       return
-    # Processes share out a grid's points and are at different steps: each hears its own SIGTERM.
-    with cli.stop_on_sigterm() as stop:
+    # Processes share out a grid's points and are at different steps: each hears its own signals.
+    with stop_on_signals() as stop:
       _train(config, grid, workdir, reporter, stop)
 
 
-def _train(
-  config: Config, grid: GridConfig, workdir: str, reporter: Reporter, stop: Callable[[], bool]
-) -> None:
+def _train(config: Config, grid: GridConfig, workdir: str, reporter: Reporter, stop: Stop) -> None:
   if grid.axes:
     _grids().train_grid(
       config, grid, workdir, reporter, _options(), stop, _EXECUTOR.value, _TENSORBOARD.value

@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +18,7 @@ from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.paths import expanded_path
-from meanet_jax.stdout import checked_stdout
+from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_SCHEMES = ("gs", "s3", "az", "hf")  # that JAX opens, through etils
@@ -41,6 +39,7 @@ def run(
     arguments: their names, each of which must be given.
     afterwards: called with the error, a wrong flag's too, once its line has been written.
   """
+  open_closed_streams()
   app.run(
     lambda argv: _guarded(lambda: main(*argv[1:]), afterwards),
     flags_parser=lambda argv: _parse(argv, arguments, afterwards),
@@ -110,17 +109,6 @@ def define_read_flags() -> Callable[[], ReadOptions]:
     "workers", default.workers, "Processes that decode streamed images.", lower_bound=0
   )
   return lambda: ReadOptions(data_dir.value, workers.value)
-
-
-@contextlib.contextmanager
-def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-  """A context in which SIGTERM ends nothing; the function that it yields tells whether one came."""
-  asked = threading.Event()
-  before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-  try:
-    yield asked.is_set
-  finally:
-    signal.signal(signal.SIGTERM, before)
 
 
 def require(value: str | None, flag: str, accepted: str) -> str:
@@ -239,4 +227,4 @@ def _end(error: UserError, afterwards: Callable[[UserError], None]) -> NoReturn:
 
 
 def _say(error: Any) -> None:
-  print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  say_on_stderr(f"error: {error}")

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from meanet_jax.stdout import unwritable
 
 SECONDS_BETWEEN_LINES = 10.0
 Advance = Callable[[int, str], None]
@@ -50,8 +52,12 @@ class Reporter:
     self.console = console or _stdout()
 
   def say(self, text: str) -> None:
-    """One line."""
-    self.console.print(Text(text))
+    """One line.
+
+    Raises:
+      StdoutError: stdout cannot be written, which is not to be taken for the disk of a run.
+    """
+    self._print(Text(text))
 
   def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table: its first column names what a row is of, the others hold numbers.
@@ -60,13 +66,24 @@ class Reporter:
       title: above it.
       columns: their titles.
       rows: of each, a text for every column.
+
+    Raises:
+      StdoutError: as of `say`.
     """
     table = Table(title=Text(title, style="table.title"))
     for index, column in enumerate(columns):
       table.add_column(Text(column), justify="right" if index else "left")
     for row in rows:
       table.add_row(*map(Text, row))
-    self.console.print(table)
+    self._print(table)
+
+  def _print(self, what: RenderableType) -> None:
+    try:
+      self.console.print(what)
+    except BrokenPipeError:
+      raise
+    except OSError as error:
+      raise unwritable(error) from None
 
   @contextlib.contextmanager
   def progress(self, what: str, total: int, start: int = 0) -> Iterator[Advance]:

@@ -1,5 +1,7 @@
 """The errors that end a command with one line on stderr instead of a traceback."""
 
+import signal
+
 
 class UserError(Exception):
   """A wrong flag, field, file or shape. The command ends with status 2.
@@ -13,19 +15,27 @@ class UserError(Exception):
   everywhere = False
 
 
-class TrainingStoppedError(UserError):
-  """SIGTERM during training. The command ends with status 143, which is 128 + 15."""
+class StoppedError(UserError):
+  """A signal that asked the command to end. Its status is 128 and the signal's number."""
 
-  status = 143
+  def __init__(self, number: signal.Signals, where: str):
+    """`where` follows "stopped by SIGNAL": what was reached, and what goes on from there."""
+    super().__init__(number, where)  # what pickling makes it again from
+    self.status = 128 + number
+
+  def __str__(self) -> str:
+    number, where = self.args
+    return f"stopped by {number.name} {where}"
+
+
+class TrainingStoppedError(StoppedError):
+  """A signal during training: all is saved."""
+
   everywhere = True
 
 
-class StreamStoppedError(UserError):
-  """A signal while images are answered. The command ends with status 128 and its number."""
-
-  def __init__(self, message: str, number: int):
-    super().__init__(message)
-    self.status = 128 + number
+class StreamStoppedError(StoppedError):
+  """A signal while images are answered."""
 
 
 class TrainingDivergedError(UserError):
@@ -43,6 +53,10 @@ class ProcessLostError(UserError):
   """Another process of the run ended in the middle of it. The command ends with status 1."""
 
   status = 1
+
+
+class StdoutError(UserError):
+  """Standard output that cannot be written, as where its disk is full, which is no run's disk."""
 
 
 class VerificationError(UserError):

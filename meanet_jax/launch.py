@@ -14,6 +14,7 @@ from etils import epath
 from meanet_jax.cli import CACHE_SCHEMES, CACHE_VARIABLE, define_path_flag
 from meanet_jax.errors import MeetingError, UserError
 from meanet_jax.paths import expanded_path
+from meanet_jax.stdout import say_on_stderr
 from meanet_jax.training.processes import Cluster
 from meanet_jax.training.rendezvous import meet
 
@@ -131,9 +132,8 @@ def define_compilation_cache_flag() -> Callable[[], None]:
       if asked:
         asked = _writable(asked)
     except _NotUsedError as error:
-      print(
-        f"warning: {error} and is not used; --compilation_cache DIR places it elsewhere",
-        file=sys.stderr,
+      say_on_stderr(
+        f"warning: {error} and is not used; --compilation_cache DIR places it elsewhere"
       )
       asked = ""
     if asked:

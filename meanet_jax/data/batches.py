@@ -7,7 +7,7 @@ permutation drawn from (seed, stage, epoch), and leaves out its last incomplete 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class ArrayBatches:
     index, position = self.order(step)
     return {"index": self._of_store(index), "position": position}
 
-  def stream(self, begin: int, end: int) -> Iterator[Batch]:
+  def stream(self, begin: int, end: int) -> Generator[Batch]:
     """For each of the steps `begin` to `end` - 1 what `parallel.fetch` takes its batch from.
 
     That is one and the same object for all steps of a block, those s of the same s // BLOCK: image

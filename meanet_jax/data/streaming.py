@@ -30,6 +30,7 @@ from meanet_jax.data.splits import Numbers, padded, parts_of_batches
 from meanet_jax.data.visit import Reading, check_decodable
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
+from meanet_jax.stopping import leave_to_parent
 
 # From a shape and a dtype to an array. What a worker makes in Grain's shared memory is handed over
 # as it lies; any other array would be copied there.
@@ -159,7 +160,11 @@ def stream(
   )
   made = numbers.map(functools.partial(_in_worker, make))
   with lost_workers_in_one_line(workers):
-    yield from made.to_iter_dataset(inline).mp_prefetch(options)
+    yield from made.to_iter_dataset(inline).mp_prefetch(options, _begin_worker)
+
+
+def _begin_worker(number: int, count: int) -> None:  # noqa: ARG001 - Grain's signature
+  leave_to_parent()
 
 
 def _in_worker(make: Callable[..., Any], number: int) -> Any:

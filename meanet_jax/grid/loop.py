@@ -1,6 +1,7 @@
 """A stage of many members: the loop of `training/loop.py`, a round of which is a step of each."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from meanet_jax.grid.step import (
 from meanet_jax.grid.waves import Wave, make_waves
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.routing.classes import label_map
+from meanet_jax.stopping import Stop
 from meanet_jax.training.parallel import (
   map_members,
   map_members_forward,
@@ -49,7 +51,7 @@ def train_members(
   dataset: Dataset,
   grid: GridConfig,
   reporter: Reporter,
-  stop: Callable[[], bool],
+  stop: Stop,
   tensorboard: bool = False,
 ) -> None:
   """Trains a stage of members of one group to its end, each from its own newest checkpoint.
@@ -178,9 +180,7 @@ class _Program:
     return jax.tree.map(lambda *x: np.concatenate(x, axis=2), *parts)
 
 
-def _train_wave(
-  wave: Wave, program: _Program, advance: Callable[[str], None], stop: Callable[[], bool]
-) -> None:
+def _train_wave(wave: Wave, program: _Program, advance: Callable[[str], None], stop: Stop) -> None:
   carried, constants = program.carried(wave), program.constants(wave)
   rounds = max(seat.steps - seat.begin for _, _, seat in wave.seated())
   pending: tuple[int, PyTree] | None = None
@@ -203,9 +203,9 @@ def _train_wave(
       hand_out()
       _save(wave, program, carried, round)
     advance(_note(wave))
-    if round + 1 < rounds and stop():
+    if round + 1 < rounds and (asked := stop()):
       hand_out()
-      _stop(wave, program, carried, round)
+      _stop(wave, program, carried, round, asked)
   if not rounds:
     _save_untrained(wave, program, carried)
 
@@ -254,14 +254,17 @@ def _hand_on(seat: Seat, state: Any, outputs: Outputs) -> None:
     seat.member.logits[exit] = exit_logits(outputs, exit)
 
 
-def _stop(wave: Wave, program: _Program, carried: PyTree, round: int) -> None:
+def _stop(
+  wave: Wave, program: _Program, carried: PyTree, round: int, asked: signal.Signals
+) -> None:
   on_host = jax.device_get(carried)
   for device, place, seat in wave.seated():
     if seat.takes(round) and not seat.saves(round):
       seat.stop(round, unstack(on_host, device, place, program.batching).state)
   raise TrainingStoppedError(
-    f"stopped by SIGTERM in stage {program.stage.name}; checkpoints hold every point's steps, and "
-    "the same command goes on from there"
+    asked,
+    f"in stage {program.stage.name}; checkpoints hold every point's steps, and the same command "
+    "goes on from there",
   )
 
 

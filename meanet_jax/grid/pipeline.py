@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -33,6 +33,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.stopping import Stop, never
 from meanet_jax.training.processes import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_images, check_same
 
@@ -79,7 +80,7 @@ def train_grid(
   workdir: str | Path,
   reporter: Reporter,
   options: ReadOptions | None = None,
-  stop: Callable[[], bool] = lambda: False,
+  stop: Stop = never,
   executor: str = "here",
   tensorboard: bool = False,
 ) -> None:
@@ -164,9 +165,7 @@ def _load_and_show(
   return groups, dataset
 
 
-def _wait_for_others(
-  directory: GridDirectory, groups: Sequence[Group], stop: Callable[[], bool]
-) -> None:
+def _wait_for_others(directory: GridDirectory, groups: Sequence[Group], stop: Stop) -> None:
   """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
 
   Raises:
@@ -174,9 +173,9 @@ def _wait_for_others(
   """
   paths = [point_path(directory.path, point) for group in groups for point in group.points]
   while not all(map(is_done, paths)):
-    if stop():
+    if asked := stop():
       raise TrainingStoppedError(
-        "stopped by SIGTERM while other processes train; the same command goes on from there"
+        asked, "while other processes train; the same command goes on from there"
       )
     time.sleep(SECONDS_BETWEEN_LOOKS)
   every(lambda: None)

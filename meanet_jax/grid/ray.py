@@ -1,6 +1,6 @@
 """Groups as Ray tasks: Ray shares them out, and begins a lost one again where its points stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from meanet_jax.data.options import ReadOptions
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.grid.groups import Group
 from meanet_jax.grid.points import Point, Settings
+from meanet_jax.stopping import Stop
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -25,7 +26,7 @@ class RayExecutor:
     grid: GridConfig,
     options: ReadOptions,
     reporter: Reporter,
-    stop: Callable[[], bool],
+    stop: Stop,
     tensorboard: bool,
   ):
     """What is not there, or cannot be read, is refused before anything begins.
@@ -80,11 +81,11 @@ class RayExecutor:
         name = pending.pop(handle)
         self._result(ray, handle, name)
         self._reporter.say(f"{name}: done, {len(pending)} tasks left")
-      if pending and self._stop():
+      if pending and (asked := self._stop()):
         for handle in pending:
           ray.cancel(handle, force=True)
         raise TrainingStoppedError(
-          "stopped by SIGTERM; the same command goes on from the points' last checkpoints"
+          asked, "in the middle; the same command goes on from the points' last checkpoints"
         )
 
   def _result(self, ray: Any, handle: Any, name: str) -> None:

@@ -1,7 +1,7 @@
 """A group's points through the four stages, together."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from meanet_jax.config_grid import GridConfig
@@ -22,6 +22,7 @@ from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
 from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held
+from meanet_jax.stopping import Stop, never
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 from meanet_jax.training.stages import CLOUD, MAIN, Stage, edge_stage
@@ -49,7 +50,7 @@ def train_points(
   dataset: Dataset,
   grid: GridConfig,
   reporter: Reporter,
-  stop: Callable[[], bool] = lambda: False,
+  stop: Stop = never,
   tensorboard: bool = False,
 ) -> None:
   """Trains and scores those points of a group that are not finished.
@@ -83,7 +84,7 @@ class _Group:
     dataset: Dataset,
     grid: GridConfig,
     reporter: Reporter,
-    stop: Callable[[], bool],
+    stop: Stop,
     tensorboard: bool,
   ):
     self._members, self._dataset, self._grid = members, dataset, grid
@@ -117,9 +118,9 @@ class _Group:
     left = [member for member in self._alive() if not self._finished(member, stage)]
     if not left:
       return
-    if self._stop():
+    if asked := self._stop():
       raise TrainingStoppedError(
-        f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
+        asked, f"before stage {stage.name}; the same command goes on from there"
       )
     train_members(
       stage,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from meanet_jax.errors import UserError
+from meanet_jax.errors import StdoutError, UserError
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 
@@ -24,6 +24,8 @@ def full_disk_in_one_line(path: Path) -> Iterator[None]:
   logging.getLogger("asyncio").addFilter(_is_other_news)
   try:
     yield
+  except StdoutError:
+    raise
   except Exception as error:
     if not _is_full(error):
       raise

@@ -61,7 +61,7 @@ _MAX_JSON = flags.DEFINE_float(
 _GRACE = flags.DEFINE_float(
   "grace_seconds",
   30.0,
-  "For accepted requests after SIGTERM.",
+  "For accepted requests after a signal.",
   lower_bound=0,
   upper_bound=86_400,
 )
@@ -71,7 +71,7 @@ for _flag in (_MAX_WAIT, _MAX_REQUEST, _MAX_JSON, _GRACE):
 
 
 def main() -> None:
-  """Reads the flags, compiles, and serves until SIGTERM or SIGINT."""
+  """Reads the flags, compiles, and serves until a signal."""
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of a run")
   # gRPC's own log would have a line for whatever a client sends. It is read when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -33,9 +33,9 @@ from meanet_jax.runtime.inputs import Images, Item, from_dataset, from_files, ma
 from meanet_jax.runtime.manifest import Manifest, read_manifest
 from meanet_jax.runtime.protocol import classes_digest
 from meanet_jax.runtime.steering import Steering, Wishes
-from meanet_jax.runtime.stopping import stop_on_signals
 from meanet_jax.runtime.stream import Stream
-from meanet_jax.stdout import checked_stdout
+from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
+from meanet_jax.stopping import stop_on_signals
 
 _STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
 _FLOOR = Audit._field_defaults["floor"]
@@ -71,6 +71,7 @@ def _path(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
   """Answers the images; the exit status."""
+  open_closed_streams()
   if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
     sys.stdout.reconfigure(errors="backslashreplace")
   ignore_pillow_warnings()
@@ -78,10 +79,10 @@ def main(arguments: Sequence[str]) -> int:
     with checked_stdout():
       _classify(_parse(arguments))
   except UserError as error:
-    _say(f"error: {error}")
+    say_on_stderr(f"error: {error}")
     return error.status
   except KeyboardInterrupt:
-    _say("error: interrupted")
+    say_on_stderr("error: interrupted")
     return 130
   return 0
 
@@ -187,7 +188,7 @@ def _classify(given: argparse.Namespace) -> None:
             output.write(error_line(item))
           if images.size == 1:
             raise UserError(item.error)
-          _say(f"warning: {item.error}")
+          say_on_stderr(f"warning: {item.error}")
         yield item
         if stopped():
           return
@@ -201,9 +202,8 @@ def _classify(given: argparse.Namespace) -> None:
   _conclude(given, figures)
   if found := stopped():
     raise StreamStoppedError(
-      f"stopped by {found.name} after {figures['images']} of {images.size} images; "
-      "every one that was begun has its answer",
       found,
+      f"after {figures['images']} of {images.size} images; every one that was begun has its answer",
     )
 
 
@@ -248,7 +248,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
   patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
   offloader = Offloader(address, expected, given.window, patience)
   if away is not None:
-    _say(f"warning: {address} {away}; the edge answers until it can")
+    say_on_stderr(f"warning: {address} {away}; the edge answers until it can")
     offloader.rest()
   return offloader
 
@@ -263,7 +263,7 @@ def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int)
   )
 
   def alarm(found: Agreement) -> None:
-    _say(
+    say_on_stderr(
       f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
       f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
     )
@@ -317,7 +317,3 @@ def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:
       raise UserError(
         f"--summary {given.summary} cannot be written: {error.strerror}; accepted: a writable file"
       ) from error
-
-
-def _say(text: str) -> None:
-  print(" ".join(text.split()), file=sys.stderr, flush=True)

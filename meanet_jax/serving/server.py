@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -39,6 +38,7 @@ from meanet_jax.serving.interceptor import Interceptor
 from meanet_jax.serving.limits import Limits, Room
 from meanet_jax.serving.listen import Address, Tls
 from meanet_jax.serving.metrics import Metrics
+from meanet_jax.stopping import heeded
 
 # A client that has nothing to ask for so long may connect anew.
 _IDLE_MILLISECONDS = 300_000
@@ -64,7 +64,7 @@ async def serve(
   metrics: Metrics,
   say: Callable[[str], None],
 ) -> None:
-  """Serves until SIGTERM or SIGINT; then refuses what is new and finishes what was accepted.
+  """Serves until a signal; then refuses what is new and finishes what was accepted.
 
   Args:
     endpoint, batcher: the model.
@@ -77,7 +77,7 @@ async def serve(
     UserError: a port was taken while the model compiled.
   """
   stop = asyncio.Event()
-  for number in (signal.SIGTERM, signal.SIGINT):
+  for number in heeded():
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
   asyncio.get_running_loop().set_exception_handler(exhaustion_handler(say))
   repository = ModelRepository()

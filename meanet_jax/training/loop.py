@@ -1,8 +1,8 @@
 """The one training loop, which every stage goes through."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
+from meanet_jax.stopping import Stop, never
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
 from meanet_jax.training.parallel import (
@@ -54,7 +55,7 @@ def train_stage(
   images: StageImages,
   run: RunDirectory,
   reporter: Reporter,
-  stop: Callable[[], bool] = lambda: False,
+  stop: Stop = never,
   tensorboard: bool = False,
 ) -> Variables:
   """Trains a stage to its end, from its newest checkpoint if there is one.
@@ -67,7 +68,8 @@ def train_stage(
     images: the stage's own.
     run: where the first process leaves checkpoints and metrics.
     reporter: progress and one line at the end.
-    stop: asked after every step whether to save a checkpoint and end; all processes hear the same.
+    stop: asked after every step for the signal to save a checkpoint and end; in all processes there
+      is one at the same call.
     tensorboard: whether metrics are TensorBoard's events as well.
 
   Returns:
@@ -105,8 +107,11 @@ def train_stage(
       first(lambda: files.save(number, tree, accuracy))
 
     begun = time.monotonic()
-    with reporter.progress(f"stage {stage.name}", total, begin) as advance:
-      for number, batch in enumerate(ahead(batches.stream(begin, total)), begin + 1):
+    with (
+      reporter.progress(f"stage {stage.name}", total, begin) as advance,
+      contextlib.closing(batches.stream(begin, total)) as stream,  # its workers, however it ends
+    ):
+      for number, batch in enumerate(ahead(stream), begin + 1):
         state, sums = mapped(state, store, batch, key)
         log.add(number, sums, number % logging.every_steps == 0)
         last, due = number == total, number == total or number % per_checkpoint == 0
@@ -117,12 +122,13 @@ def train_stage(
           save(number, NO_SUMS, accuracy)
           log.paused()
         advance(1, log.note)
-        if not last and stop():
+        if not last and (asked := stop()):
           if not due:
             save(number, log.sums())
           raise TrainingStoppedError(
-            f"stopped by SIGTERM after step {number} of {total} of stage {stage.name}; "
-            "a checkpoint holds it, and the same command goes on from there"
+            asked,
+            f"after step {number} of {total} of stage {stage.name}; a checkpoint holds it, and the "
+            "same command goes on from there",
           )
     if not total and kept is None:
       save(0, NO_SUMS, validate(state))  # pretrained weights, kept as they are

@@ -25,6 +25,7 @@ from meanet_jax.runs.checkpoints import (
 )
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.stopping import Stop, never
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
@@ -41,7 +42,7 @@ def train(
   workdir: str | Path,
   reporter: Reporter,
   options: ReadOptions | None = None,
-  stop: Callable[[], bool] = lambda: False,
+  stop: Stop = never,
   tensorboard: bool = False,
 ) -> None:
   """Runs the stages that `workdir` has not finished; called by all processes of a run together.
@@ -51,8 +52,8 @@ def train(
     workdir: made when missing; touched by the first process alone.
     reporter: progress.
     options: where and how data are read.
-    stop: asked after every step, and before every stage, whether to end; all processes hear the
-      same.
+    stop: asked after every step, and before every stage, for the signal to end; in all processes
+      there is one at the same call.
     tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
@@ -80,7 +81,7 @@ class _Pipeline:
     dataset: Dataset,
     run: RunDirectory,
     reporter: Reporter,
-    stop: Callable[[], bool],
+    stop: Stop,
     tensorboard: bool,
   ):
     self._config, self._model, self._dataset = config, model, dataset
@@ -96,9 +97,9 @@ class _Pipeline:
     if first(lambda: finished_step(self._run.checkpoints_path(stage.name))) == total:
       self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
       return
-    if self._stop():
+    if asked := self._stop():
       raise TrainingStoppedError(
-        f"stopped by SIGTERM before stage {stage.name}; the same command goes on from there"
+        asked, f"before stage {stage.name}; the same command goes on from there"
       )
     self._reporter.say(
       f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import pickle
+import signal
 import sys
 import threading
 import warnings
@@ -22,6 +23,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from meanet_jax.errors import ProcessLostError, UserError
+from meanet_jax.stdout import say_on_stderr
+from meanet_jax.stopping import Stop, stop_on_signals
 from meanet_jax.training.rendezvous import Meeting, meet
 
 T = TypeVar("T")
@@ -123,11 +126,9 @@ def _ended_after(seconds: int) -> Iterator[None]:
   """
 
   def end() -> None:
-    print(
+    say_on_stderr(
       f"error: flag --distributed: the processes did not meet within {seconds} s; accepted: all "
-      "of them, started within --start_seconds, on hosts that reach process 0",
-      file=sys.stderr,
-      flush=True,
+      "of them, started within --start_seconds, on hosts that reach process 0"
     )
     os._exit(UserError.status)
 
@@ -191,13 +192,22 @@ def first_then_others(make: Callable[[], T]) -> T:
   return every(lambda: made[0] if made else make())
 
 
-def stop_together() -> Callable[[], bool]:
-  """A function that tells, in every process at the same call, whether SIGTERM came to any of them.
+@contextlib.contextmanager
+def stop_together() -> Iterator[Stop]:
+  """A context with a function that tells, in every process at the same call, of a signal to any.
 
-  To be asked equally often in each; inside `connected`.
+  To be asked equally often in each; inside `connected`. JAX's preemption service hears SIGTERM and
+  nothing else, so the others are passed on as one.
   """
   calls = itertools.count(1)
-  return lambda: multihost_utils.reached_preemption_sync_point(next(calls))
+  with stop_on_signals(pass_on=signal.SIGTERM) as own:
+    yield (
+      lambda: (
+        (own() or signal.SIGTERM)
+        if multihost_utils.reached_preemption_sync_point(next(calls))
+        else None
+      )
+    )
 
 
 def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:

@@ -96,7 +96,7 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
     members = [open_member(tmp_path, point, dataset) for point in group.points]
     for member in members:
       member.variables = initialise(member.config.seed, ("main",))
-    loop.train_members(MAIN, members, model, dataset, grid, reporter, lambda: False)
+    loop.train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
   steps = len(dataset.train) // config.stages.main.batch_size
   assert steps > 5
   batches = -(-len(dataset.validation) // config.evaluation.batch_size)

@@ -113,7 +113,7 @@ def test_members_of_every_number_equal_points_trained_alone(tiny, reporter, tmp_
       variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
       members.append(Member(point, run, variables))
     grid = GridConfig(batching=batching)
-    train_members(MAIN, members, model, dataset, grid, reporter, lambda: False)
+    train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
     for member in members:
       name = member.point.name
       ours, theirs = arrays(member.run.path, "main"), arrays(alone[name], "main")
@@ -139,7 +139,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
     members.append(Member(point, run, jax.device_get(variables)))
-  train_members(stage, members, model, dataset, GridConfig(), reporter, lambda: False)
+  train_members(stage, members, model, dataset, GridConfig(), reporter, lambda: None)
   weighed = members[1]
   alone = RunDirectory.create(tmp_path / "alone", weighed.config)
   write_json(alone.hard_classes_path, {"classes": hard_classes[1]})

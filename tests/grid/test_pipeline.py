@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -111,13 +112,13 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, 
       member.variables = initialise(member.config.seed, ("main",))
     train_members(MAIN, members, model, dataset, grid, reporter, stop)
 
-  answers = iter([False] * 7 + [True])
+  answers = iter([None] * 7 + [signal.SIGTERM])
   with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
     train_main(lambda: next(answers))
   runs = [tmp_path / "points" / point.name for point in points]
   assert [finished_step(run / "checkpoints" / "main") for run in runs] == [8, 8]
   shutil.rmtree(runs[1])
-  train_main(lambda: False)
+  train_main(lambda: None)
   for point in points:
     one, other = (where / "points" / point.name for where in (tmp_path, trained))
     ours, theirs = (

@@ -132,7 +132,7 @@ def test_standard_output_that_nobody_reads_any_longer(model, folder):
   assert [line for line in told if not line.startswith("warning: ")] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_stream_and_loses_no_image(server, model, images, tmp_path, number):
   """Every image that was begun has its line, those under way the edge's own answer."""
   folder, output, summary = tmp_path / "images", tmp_path / "a.jsonl", tmp_path / "s.json"

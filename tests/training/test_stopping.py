@@ -61,17 +61,17 @@ def assert_same_run(one: Path, other: Path) -> None:
   assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
 
 
-def test_sigterm_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
+def test_ctrl_c_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
   stopped, whole = tmp_path / "stopped", tmp_path / "whole"
   process = start_command(*command(stopped, *LONG))
   while not logged(stopped):
     assert process.poll() is None
     time.sleep(0.005)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(signal.SIGINT)
   _, errors = process.communicate()
-  assert process.returncode == 143, errors
+  assert process.returncode == 130, errors
   found = re.fullmatch(
-    r"error: stopped by SIGTERM after step (\d+) of \d+ of stage main; a checkpoint holds it, "
+    r"error: stopped by SIGINT after step (\d+) of \d+ of stage main; a checkpoint holds it, "
     r"and the same command goes on from there\n",
     errors,
   )
@@ -169,10 +169,10 @@ def test_a_disk_full_from_the_beginning_ends_in_one_line_with_nothing_half_writt
 
 def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, reporter, tmp_path):
   for stop in range(1, 5):
-    asked = iter([False, True])  # before the stage main; after its next step
-    with pytest.raises(TrainingStoppedError, match=rf"after step {stop} of \d+ of stage main"):
+    asked = iter([None, signal.SIGHUP])  # before the stage main; after its next step
+    with pytest.raises(TrainingStoppedError, match=rf"by SIGHUP after step {stop} of \d+ of"):
       train(tiny, tmp_path, reporter, stop=lambda asked=asked: next(asked))
-  with pytest.raises(TrainingStoppedError, match="before stage main; the same command"):
-    train(tiny, tmp_path, reporter, stop=lambda: True)
+  with pytest.raises(TrainingStoppedError, match="by SIGINT before stage main; the same command"):
+    train(tiny, tmp_path, reporter, stop=lambda: signal.SIGINT)
   train(tiny, tmp_path, reporter)
   assert_same_run(tmp_path, finished_run.path)
