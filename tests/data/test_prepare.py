@@ -33,7 +33,7 @@ def run(name: str, data_dir: Path, *flags: str) -> tuple[int, str]:
   process = start(name, data_dir, *flags)
   output, errors = process.communicate()
   lines = [line for line in errors.splitlines() if line.startswith("error:")]
-  return process.returncode, "".join(lines) or output
+  return process.wait(), "".join(lines) or output
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Which fields of a begun run may change, and what becomes of what was selected by the old ones."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def config(**fields) -> Config:
   with changed.unlocked():
     for name, value in fields.items():
       *groups, last = name.split("__")
-      group = changed
+      group: Any = changed
       for part in groups:
         group = group[part]
       group[last] = value
