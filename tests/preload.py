@@ -14,7 +14,6 @@ for _module in (
   "meanet_jax.export.verify",
   "meanet_jax.grid.pipeline",
   "meanet_jax.runtime.command",
-  "meanet_jax.serving.server",
   "meanet_jax.training.pipeline",
 ):
   with contextlib.suppress(ImportError):  # extras that are not installed

@@ -153,7 +153,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _classify(given: argparse.Namespace) -> None:
   manifest = read_manifest(given.model)
   if manifest.unmet_constraint is not None:
-    _say(f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}")
+    say_on_stderr(
+      f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}"
+    )
   images = _open_images(given, manifest)
   with ExitStack() as stack:
     offloader, steering = None, None
@@ -178,7 +180,7 @@ def _classify(given: argparse.Namespace) -> None:
       for item in images.items:
         if item.deep and not told:
           told = True
-          _say(
+          say_on_stderr(
             f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
             "of this and all such files"
           )
@@ -212,7 +214,7 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
     return from_dataset(given.dataset, given.data_dir, manifest)
   paths = given.images or matching(given.pattern)
   if manifest.preprocessing is None:
-    _say(
+    say_on_stderr(
       f"warning: the edge.json of {given.model} is of an earlier version and does not say how its "
       "evaluation cropped images; files are resized whole; export again to have the crop"
     )

@@ -19,6 +19,7 @@ from meanet_jax.export.tflite import convert
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
 from meanet_jax.runtime.manifest import read_manifest
+from tests.commands import run_command
 from tests.exports import ROOT, configured, runner
 
 CONFIGURATIONS = (

@@ -10,6 +10,7 @@ import pytest
 
 from meanet_jax.runtime.edge import EdgeClassifier
 from meanet_jax.runtime.manifest import read_manifest
+from tests.commands import run_command
 from tests.exports import ROOT, python_without_packages
 from tests.runtime.edge_command import lines_of, run
 from tests.runtime.oip_server import class_of

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.commands import run_command
 from tests.exports import ROOT
 from tests.runtime.edge_command import lines_of, one_line, run
 

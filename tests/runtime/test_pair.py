@@ -186,5 +186,5 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
   assert reasons["drop"]["late"]
   assert reasons["reset"]["unreachable"]
   assert connections > len(FAULTS)  # broken ones are made anew
-  last = [line["fallback"] for line in lines if line["complex"] and line["id"] >= IMAGES - SOME]
+  last = [line["fallback"] for line in lines if line["complex"] and line["id"] >= count - some]
   assert set(last) == {None}

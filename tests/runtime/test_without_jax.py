@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from meanet_jax.runtime.edge import EdgeClassifier
+from tests.commands import run_command
 from tests.exports import python_without_packages
 
 # The interpreter's own dependencies, which come with it.
