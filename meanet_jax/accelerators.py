@@ -20,7 +20,9 @@ def skip_absent_tpu() -> None:
   libtpu would say on stderr that it finds none, at every command. Called before JAX has looked for
   devices; it does nothing where JAX_PLATFORMS says what to look for, or a TPU may be there.
   """
-  if importlib.util.find_spec("libtpu") is None or tpu_may_be_here(os.environ):
+  if os.environ.get("JAX_PLATFORMS") or importlib.util.find_spec("libtpu") is None:
+    return
+  if tpu_may_be_here(os.environ):
     return
   import jax
   from jax.extend import backend
