@@ -99,7 +99,7 @@ class StreamedSplit:
 
   def bytes_of(self, images: int) -> int:
     """What so many decoded images take."""
-    return images * math.prod(self.shape)
+    return images * math.prod(self.reader.shape)
 
   def batches(
     self, batch_size: int, part: int = 0, parts: int = 1
