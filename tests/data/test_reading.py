@@ -88,7 +88,9 @@ def streamed(options: ReadOptions, reporter, part: int = 0, parts: int = 1) -> S
   return made
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize(
+  "workers", [0, 2, *(pytest.param(count, marks=pytest.mark.full) for count in (1, 3))]
+)
 def test_a_streamed_batch_depends_on_no_number_of_workers(pets, workers, reporter):
   expected = streamed(pets, reporter)
   found = streamed(dataclasses.replace(pets, workers=workers), reporter)
@@ -231,6 +233,23 @@ found = importlib.machinery.PathFinder.find_spec
 def hidden(cls, name, path=None, target=None):
   return None if name.partition(".")[0] == "tensorflow" else found(name, path, target)
 importlib.machinery.PathFinder.find_spec = classmethod(hidden)
+%s
+assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
+"""
+READ = """
+from meanet_jax.config import DatasetConfig
+from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.sources import load
+import meanet_jax.evaluation.pipeline, meanet_jax.training.pipeline
+for megabytes in (0, 1000):
+  config = DatasetConfig(
+    name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25,
+    in_memory_mb=megabytes,
+  )
+  test = load(config, ReadOptions(sys.argv[1], 0)).test
+  images, count = next(iter(test.batches(4)))
+"""
+TRAIN = """
 from meanet_jax.config_dict import resolve
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
@@ -246,12 +265,17 @@ fields.stages.edge.augment.random_resized_crop = True
 options = ReadOptions(sys.argv[1], 0)
 train(resolve(fields), sys.argv[2], Reporter(), options)
 evaluate(sys.argv[2], Reporter(), options=options)
-assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
 """
 
 
-@pytest.mark.parametrize("megabytes", [pytest.param(STREAMED, marks=pytest.mark.full), IN_MEMORY])
+def test_reading_needs_no_tensorflow(pets):
+  done = run_command("-c", WITHOUT_TENSORFLOW % READ, pets.data_dir)
+  assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
 def test_training_and_evaluation_need_no_tensorflow(pets, megabytes, tmp_path):
-  done = run_command("-c", WITHOUT_TENSORFLOW, pets.data_dir, tmp_path, str(megabytes))
+  done = run_command("-c", WITHOUT_TENSORFLOW % TRAIN, pets.data_dir, tmp_path, str(megabytes))
   assert done.returncode == 0, done.stderr
   assert '"skipped_images": {' in (tmp_path / "eval" / "summary.json").read_text()
