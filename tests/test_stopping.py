@@ -16,14 +16,16 @@ ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def handlers():
-  """As they were, however a test ends."""
+  """Python's own, whoever started pytest and ignores some, and afterwards as they were."""
   before = {number: signal.getsignal(number) for number in ALL}
-  yield before
+  for number in ALL:
+    signal.signal(number, signal.default_int_handler)
+  yield
   for number, handler in before.items():
     signal.signal(number, handler)
 
 
-def test_the_first_is_told_and_the_second_does_what_the_first_would_have(handlers):
+def test_the_first_is_told_and_the_second_does_what_the_first_would_have():
   heard: list[int] = []
   for number in ALL:
     signal.signal(number, lambda number, _: heard.append(number))

@@ -25,7 +25,8 @@ def changed(exported: Path, directory: Path, **fields) -> Path:
   directory.mkdir()
   (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
   source = json.loads((exported / "edge.json").read_text()) | fields
-  source = {name: value for name, value in source.items() if value is not None}
+  for name in [name for name, value in fields.items() if value is None]:
+    del source[name]
   (directory / "edge.json").write_text(json.dumps(source))
   return directory
 
