@@ -1,6 +1,7 @@
 """Strict settings for every test, and the finished runs that many of them share."""
 
 import os
+import signal
 import tempfile
 
 from jaxtyping import install_import_hook
@@ -21,6 +22,10 @@ if _MADE not in os.environ:
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved.
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
+# A shell's `&` ignores SIGINT, which commands would inherit; they are to hear it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")

@@ -234,6 +234,8 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
 )
 def test_ablations_are_configuration_alone(tiny, reporter, tmp_path, changes):
   config = tiny
+  for stage in ("main", "edge", "cloud"):
+    config = with_stage(config, stage, epochs=1)
   for group, fields in changes.items():
     changed = dataclasses.replace(getattr(config, group), **fields)
     config = dataclasses.replace(config, **{group: changed})
