@@ -9,6 +9,7 @@ from absl import flags
 
 from meanet_jax import cli, launch
 from meanet_jax.console import Reporter
+from meanet_jax.devices import check_devices
 from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import configured_wish, evaluate
 from meanet_jax.routing.choose import Wish
@@ -39,6 +40,7 @@ def main() -> None:
   reporter = Reporter()
   if not _WORKDIRS.value:
     cli.require(None, "workdir", "the directory of a run")
+  check_devices()
   _use_compilation_cache()
   asked = {name: flag.value for name, flag in _WISH.items() if flag.value is not None}
   alone = len(_WORKDIRS.value) == 1

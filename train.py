@@ -12,6 +12,7 @@ from meanet_jax import cli, launch
 from meanet_jax.config import Config
 from meanet_jax.config_grid import GridConfig
 from meanet_jax.console import Reporter, silent_reporter
+from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
 from meanet_jax.stopping import Stop, stop_on_signals
@@ -39,16 +40,19 @@ def main() -> None:
   grid = _with_flags(grid)
   options = _options()
   if _DRY_RUN.value:
+    check_devices()
     _grids().show_grid(config, grid, Reporter(), options)
     return
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of the run")
   cluster = _cluster()
   _use_compilation_cache()
   if cluster is None:
+    check_devices()
     with stop_on_signals() as stop:
       _train(config, grid, workdir, Reporter(), stop)
     return
   with processes.connected(cluster):
+    check_devices()
     reporter = Reporter() if processes.is_first() else silent_reporter()
     if not grid.axes:
       with processes.stop_together() as stop:

@@ -114,18 +114,24 @@ class Reporter:
 
   @contextlib.contextmanager
   def _lines(self, what: str, total: int, start: int) -> Iterator[Advance]:
-    begun = last = time.monotonic()
+    last = time.monotonic()
     done = start
+    # When the first part was done, which had to be compiled or opened for as well, and how much
+    # that was: the others are timed from there.
+    first: tuple[float, int] | None = None
 
     def advance(count: int, note: str) -> None:
-      nonlocal done, last
+      nonlocal done, last, first
       done += count
       now = time.monotonic()
       if now - last >= SECONDS_BETWEEN_LINES and done < total:
         last = now
-        rate = (done - start) / (now - begun)
-        left = (total - done) / rate
-        self.say(f"{what}: {done}/{total}, {rate:.1f}/s, {left:.0f} s left  {note}")
+        estimate = ""
+        if first is not None and now > first[0] and done > first[1]:
+          rate = (done - first[1]) / (now - first[0])
+          estimate = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left"
+        self.say(f"{what}: {done}/{total}{estimate}  {note}")
+      first = first or (now, done)
 
     yield advance
 

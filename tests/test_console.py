@@ -1,5 +1,6 @@
 import io
 import re
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -28,8 +29,9 @@ def test_elsewhere_plain_lines_now_and_then(monkeypatch):
   monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
   lines = run(terminal=False).splitlines()
   assert len(lines) == 5
-  assert lines[0].startswith("stage main: 5/10, ")
-  assert lines[0].endswith("s left  loss 0.5")
+  assert lines[0] == "stage main: 5/10  loss 0.5"  # nothing is timed yet
+  assert lines[1].startswith("stage main: 6/10, ")
+  assert lines[1].endswith("s left  loss 0.5")
   assert "\x1b" not in "".join(lines)
 
 
@@ -68,3 +70,19 @@ def test_texts_reach_rich_through_the_console_alone():
     if path.name != "console.py":
       found = re.findall(r"rich\.(?:table|text|markup)|console\.print\(", path.read_text())
       assert not found, path
+
+
+def test_the_estimate_leaves_out_what_came_before_the_first_step(monkeypatch):
+  """10 s of compilation, then 8 steps a second: after 81 of 300 27 s are left."""
+  clock = [100.0]
+  monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+  monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 10.0)
+  screen = Console(file=io.StringIO(), width=120)
+  with Reporter(screen).progress("stage main", total=300) as advance:
+    clock[0] += 10
+    advance(1, "")
+    for _ in range(80):
+      clock[0] += 0.125
+      advance(1, "")
+  lines = [line.rstrip() for line in screen.file.getvalue().splitlines()]
+  assert lines == ["stage main: 1/300", "stage main: 81/300, 8.0/s, 27 s left"]

@@ -7,6 +7,7 @@ from absl import flags
 
 from meanet_jax import cli
 from meanet_jax.console import Reporter
+from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.export.versions import check_versions
 
@@ -46,6 +47,7 @@ def main() -> None:
   if _VERIFY.value and not _WORKDIR.value:
     raise UserError("--verify with --config; accepted: --workdir, a run with a test split")
   check_versions()
+  check_devices()
   # Only now, because these import what has just been checked.
   from meanet_jax.export.pipeline import Options, export
   from meanet_jax.export.source import from_run, untrained

@@ -12,6 +12,7 @@ from meanet_jax import cli
 from meanet_jax.config import STAGE_NAMES, Config
 from meanet_jax.console import Reporter
 from meanet_jax.cost.macs import count_macs
+from meanet_jax.devices import check_devices
 from meanet_jax.models.costs import (
   block_functions,
   compiled_flops,
@@ -86,7 +87,9 @@ def show(summary: dict[str, Any], reporter: Reporter) -> None:
 
 def main() -> None:
   """Reads the flags and prints."""
-  summary = summarise(_config())
+  config = _config()
+  check_devices()
+  summary = summarise(config)
   if _JSON.value:
     print(json.dumps(summary, indent=2))
   else:

@@ -83,6 +83,7 @@ def main() -> None:
       "accepted: pip install 'meanet_jax[cloud]'"
     ) from error
   # Only now, because these import what has just been checked.
+  from meanet_jax.devices import check_devices
   from meanet_jax.serving.access import Token
   from meanet_jax.serving.batching import Batcher
   from meanet_jax.serving.connections import raise_file_limit
@@ -103,6 +104,7 @@ def main() -> None:
     max_json=int(_MAX_JSON.value * 1e6),
     grace=_GRACE.value,
   )
+  check_devices()
   raise_file_limit()
   tls = read_tls(_CERTIFICATE.value, _KEY.value)
   token = read_token(_TOKEN_FILE.value)

@@ -22,6 +22,7 @@ from meanet_jax.console import Reporter
 from meanet_jax.cost.chips import Chip
 from meanet_jax.cost.roofline import roofline
 from meanet_jax.data.sizes import TrainingImages, training_images
+from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.training import stages
 from meanet_jax.training.compiled import (
@@ -240,6 +241,7 @@ def _number(value: float | None, unit: float, digits: int) -> str:
 def main() -> None:
   """Reads the flags and prints."""
   topology = cli.require(_TOPOLOGY.value, "topology", "a TPU slice, such as v5e:4x8")
+  check_devices()
   reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
   chip, plans = plan(_config(), topology, _BATCH_SIZE.value, _NUM_TRAIN.value, reporter.say)
   if _JSON.value:
