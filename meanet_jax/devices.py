@@ -16,7 +16,9 @@ def check_devices() -> None:
   except Exception as error:  # a RuntimeError, or an assertion of JAX's where a plug-in is missing
     asked = jax.config.jax_platforms
     # Without JAX's own advice, which the line's end gives.
-    reason = str(error).partition(" (set JAX_PLATFORMS")[0] or "JAX finds no device of it"
+    reason = (
+      str(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".") or "JAX finds no device of it"
+    )
     raise UserError(
       f"JAX_PLATFORMS is {asked or 'not set'}: {reason}; accepted: a platform whose devices and "
       "JAX plug-in are on this machine, such as cpu, or JAX_PLATFORMS unset"
