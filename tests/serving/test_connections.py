@@ -130,6 +130,7 @@ assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
   subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.full
 def test_the_server_survives_more_connections_than_open_files(finished_run):
   few = ("sh", "-c", 'ulimit -n 128 && exec "$@"', "sh")
   with cloud_server_process(finished_run.path, prefix=few) as server:
