@@ -17,7 +17,7 @@ from meanet_jax.training.pipeline import train
 from tests.shared import Artifacts
 
 # Mild enough numbers: where training amplifies rounding (an edge stage with 0.2 did, to 1e-4), two
-# programs that are compiled apart cannot agree to 1e-6.
+# programs that are compiled apart cannot agree to rounding.
 AXES = (
   "{seed=0},"
   "{seed=1, stages.main.learning_rate=0.03, stages.main.momentum=0.8, stages.main.weight_decay=0.0,"

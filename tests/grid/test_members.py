@@ -8,7 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from meanet_jax.config import Config
 from meanet_jax.config_grid import GridConfig
+from meanet_jax.console import silent_reporter
 from meanet_jax.data.sources import load
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.members import Member
@@ -23,6 +25,7 @@ from meanet_jax.training.loop import train_stage
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.pipeline import stage_images
 from meanet_jax.training.stages import MAIN, edge_stage
+from tests.rounding import OF_TINY_STEPS
 
 STAGES = ("main", "edge", "cloud")
 
@@ -33,7 +36,7 @@ def arrays(run: Path, stage: str) -> dict[str, np.ndarray]:
 
 
 def assert_close(
-  ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], within: float, what: object = ""
+  ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], what: object = ""
 ) -> None:
   """Two checkpoints' parameters, each tensor relative to its own norm.
 
@@ -47,7 +50,7 @@ def assert_close(
   assert len(learned) > 10
   for name in learned:
     norm = max(np.linalg.norm(theirs[name]), 1e-3)
-    accepted = within if "params" in name else 3 * within
+    accepted = OF_TINY_STEPS if "params" in name else 3 * OF_TINY_STEPS
     assert np.linalg.norm(ours[name] - theirs[name]) / norm < accepted, (what, name)
 
 
@@ -67,7 +70,7 @@ def test_unrolled_members_equal_points_trained_alone(trained, alone, point):
   for stage in STAGES:
     ours, theirs = arrays(run, stage), arrays(alone[point], stage)
     assert ours["['step']"] == theirs["['step']"] >= 10
-    assert_close(ours, theirs, 1e-6, stage)
+    assert_close(ours, theirs, stage)
   for name in ("config.json", "data.json", "hard_classes.json"):
     ours, theirs = (json.loads((path / name).read_text()) for path in (run, alone[point]))
     assert ours == theirs
@@ -81,44 +84,51 @@ def test_unrolled_members_equal_points_trained_alone(trained, alone, point):
       assert one[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4))
 
 
-def test_members_of_every_number_equal_points_trained_alone(tiny, reporter, tmp_path):
-  """Two members of one seed, which share their batches, and one of another; with averages."""
-  stages = dataclasses.replace(
-    tiny.stages, main=dataclasses.replace(tiny.stages.main, ema_decay=0.9, epochs=1)
-  )
-  config = dataclasses.replace(tiny, stages=stages)
-  axes = (
-    "{seed=0, stages.main.momentum=0.7},"
-    "{seed=0, stages.main.ema_decay=0.5, stages.main.label_smoothing=0.2},"
-    "{seed=1, model.main.dropout=0.3, stages.main.weight_decay=0.01,"
-    " stages.main.learning_rate=0.02}",
-  )
-  dataset, model = load(config.dataset), build(config)
-  points = expand(axes, config, 10)
-  alone = {
-    point.name: trained_alone(
-      MAIN,
-      point.config,
-      dataset,
-      ("main",),
-      RunDirectory.create(tmp_path / "alone" / point.name, point.config),
-      reporter,
-    )
-    for point in points
-  }
-  for batching, within in (("vmap", 1e-5), ("unroll", 1e-6)):
-    members = []
-    for point in points:
-      run = RunDirectory.create(tmp_path / batching / point.name, point.config)
-      variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
-      members.append(Member(point, run, variables))
-    grid = GridConfig(batching=batching)
-    train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
-    for member in members:
-      name = member.point.name
-      ours, theirs = arrays(member.run.path, "main"), arrays(alone[name], "main")
-      assert any("average" in array for array in ours)
-      assert_close(ours, theirs, within, (batching, name))
+@pytest.fixture(scope="module")
+def every_number(tiny) -> Config:
+  """With averages, and one epoch."""
+  main = dataclasses.replace(tiny.stages.main, ema_decay=0.9, epochs=1)
+  return dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, main=main))
+
+
+@pytest.fixture(scope="module")
+def every_number_alone(every_number, tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
+  """What the stage main of each of the points has learned alone, by the point's name."""
+  dataset, path = load(every_number.dataset), tmp_path_factory.mktemp("every_number")
+  found = {}
+  for point in expand(EVERY_NUMBER, every_number, 10):
+    run = RunDirectory.create(path / point.name, point.config)
+    with jax.numpy_dtype_promotion("standard"):
+      trained_alone(MAIN, point.config, dataset, ("main",), run, silent_reporter())
+    found[point.name] = arrays(run.path, "main")
+  return found
+
+
+# Two members of one seed, which share their batches, and one of another.
+EVERY_NUMBER = (
+  "{seed=0, stages.main.momentum=0.7},"
+  "{seed=0, stages.main.ema_decay=0.5, stages.main.label_smoothing=0.2},"
+  "{seed=1, model.main.dropout=0.3, stages.main.weight_decay=0.01,"
+  " stages.main.learning_rate=0.02}",
+)
+
+
+@pytest.mark.parametrize("batching", ["vmap", "unroll"])
+def test_members_of_every_number_equal_points_trained_alone(
+  every_number, every_number_alone, reporter, tmp_path, batching
+):
+  config = every_number
+  dataset, model, members = load(config.dataset), build(config), []
+  for point in expand(EVERY_NUMBER, config, 10):
+    run = RunDirectory.create(tmp_path / point.name, point.config)
+    variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
+    members.append(Member(point, run, variables))
+  grid = GridConfig(batching=batching)
+  train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
+  for member in members:
+    ours = arrays(member.run.path, "main")
+    assert any("average" in array for array in ours)
+    assert_close(ours, every_number_alone[member.point.name], member.point.name)
 
 
 def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tmp_path):
@@ -146,7 +156,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tm
   trained_alone(stage, weighed.config, dataset, BLOCKS, alone, reporter)
   ours, theirs = (arrays(run.path, "edge") for run in (weighed.run, alone))
   assert ours["['step']"] == theirs["['step']"] >= 10
-  assert_close(ours, theirs, 1e-6)
+  assert_close(ours, theirs)
 
 
 def test_a_member_that_diverges_is_marked_and_the_others_go_on(trained, said):

@@ -15,6 +15,7 @@ from meanet_jax.runs.directory import read_json
 from tests.commands import Running, start_command
 from tests.devices import forced_devices
 from tests.ports import free_address
+from tests.rounding import OF_TINY_STEPS
 from tests.training.test_stopping import STAGES, assert_same_run, command
 
 HEARTBEAT = "--heartbeat_seconds=10"
@@ -68,25 +69,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
   return workdir
 
 
-def test_two_processes_learn_what_one_with_as_many_devices_does(whole, tmp_path):
-  """All stages. Gradients are added in another order, so float32 rounding differs: after 54 steps
-  by 1e-5 of a tensor's largest value.
-  """
-  alone = Ended.of(start(4, tmp_path / "run"))
-  assert alone.status == 0, alone.error
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A run of one process with as many devices."""
+  workdir = tmp_path_factory.mktemp("one") / "run"
+  ended = Ended.of(start(4, workdir))
+  assert ended.status == 0, ended.error
+  return workdir
+
+
+def test_two_processes_learn_what_one_with_as_many_devices_does(whole, alone):
+  """All stages. Gradients are added in another order, so float32 rounding differs."""
   for stage in STAGES:
-    paths = [run / "checkpoints" / stage for run in (tmp_path / "run", whole)]
+    paths = [run / "checkpoints" / stage for run in (alone, whole)]
     step = finished_step(paths[0])
     one, two = (read_arrays(path / str(step)) for path in paths)
     assert one.keys() == two.keys()
     for name, value in one.items():
-      worst = 1e-5 * max(np.abs(value).max(), 1e-2)
+      worst = OF_TINY_STEPS * max(np.abs(value).max(), 1e-2)
       np.testing.assert_allclose(two[name], value, rtol=0, atol=worst, err_msg=f"{stage} {name}")
-  hard = [read_json(run / "hard_classes.json") for run in (tmp_path / "run", whole)]
+  hard = [read_json(run / "hard_classes.json") for run in (alone, whole)]
   assert hard[0] == hard[1]
   lines = [
     [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for run in (tmp_path / "run", whole)
+    for run in (alone, whole)
   ]
   for one, two in zip(*lines, strict=True):
     assert one.keys() == two.keys()
