@@ -13,6 +13,6 @@ def rounding(summed: int) -> float:
   return 2 * np.sqrt(summed) * float(np.finfo(np.float32).eps)
 
 
-# Of a gradient of `tiny_config`'s networks: a batch of 64 images of 8x8 places. Steps add gradients up
-# to something of the parameters' own size, so theirs are as far apart.
+# Of a gradient of `tiny_config`'s networks: a batch of 64 images of 8x8 places. Steps add gradients
+# up to something of the parameters' own size, so theirs are as far apart.
 OF_TINY_STEPS = rounding(64 * 8 * 8)  # 1.5e-5
