@@ -110,7 +110,6 @@ class NoJax:
       raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, NoJax())
 from meanet_jax.runtime.command import main
-from tests.commands import run_command
 sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {str(output)!r}]))
 """
   result = subprocess.run(

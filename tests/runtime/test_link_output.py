@@ -79,7 +79,6 @@ def test_what_stood_in_standard_output_before_stays(model, folder, tmp_path, app
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from meanet_jax.runtime.command import main
-from tests.commands import run_command
 sys.exit(main({arguments!r}))
 """
   with output.open("a" if append else "r+") as file:

@@ -95,7 +95,6 @@ def test_the_command_needs_pillow_as_well(exported, source, tmp_path):
   Image.fromarray(source.dataset.test.images[0, ..., 0]).save(digit)
   code = f"""
 from meanet_jax.runtime.command import main
-from tests.commands import run_command
 sys.exit(main(["--model", {str(exported)!r}, {str(digit)!r}]))
 """
   (answer,) = EdgeClassifier(exported).classify(source.dataset.test.images[:1])
