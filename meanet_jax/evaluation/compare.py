@@ -54,7 +54,6 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
       raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
   with held(Path(output), "output"):
     _compare(runs, workdirs, summaries, Path(output), reporter)
-  reporter.say(f"comparison is in {output}")
 
 
 def _compare(
@@ -114,6 +113,7 @@ def _compare(
     reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
     reporter.say(boxes)
+  reporter.say(f"comparison is in {out}")
   for warning in unmet:
     reporter.say(f"warning: {warning}")
 

@@ -61,7 +61,6 @@ def evaluate(
   run = RunDirectory.existing(workdir)
   with held(run.path):
     _evaluate(run, reporter, wish, reuse_records, options)
-  reporter.say(f"pictures and tables are in {workdir}/eval")
 
 
 def _evaluate(
@@ -135,7 +134,8 @@ def _evaluate(
   reporter.say(f"hard classes: {names}")
   if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):
     reporter.say(boxes)
-  for warning in unmet_lines(summary["systems"]):
+  reporter.say(f"pictures and tables are in {run.path}/eval")
+  for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
     reporter.say(f"warning: {warning}")
 
 

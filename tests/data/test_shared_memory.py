@@ -10,11 +10,13 @@ import pytest
 
 from meanet_jax.config import Config
 from meanet_jax.data import streaming
+from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.prepared import PreparedSet, SetName
 from meanet_jax.data.shared_memory import check_room, lost_workers_in_one_line, needed_bytes
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.data.streaming import Records, StreamedSplit
 from meanet_jax.errors import UserError
+from meanet_jax.images.preprocessing import CENTRE
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.training.start import check_images
 
@@ -32,7 +34,8 @@ def with_shared_memory(monkeypatch: pytest.MonkeyPatch, size: int, free: int | N
 def streamed(images: int, workers: int, shape: tuple[int, ...] = (224, 224, 3)) -> StreamedSplit:
   labels = np.arange(images, dtype=np.int32) % 2
   found = PreparedSet(SetName("s", None, None), None, "i", "l", None, ("a", "b"), (None, None, 3))
-  return StreamedSplit(Records(found, "train", None), np.arange(images), labels, shape, workers)
+  reader = PixelReader(shape, (None, None), CENTRE)
+  return StreamedSplit(Records(found, "train", None), np.arange(images), labels, reader, workers)
 
 
 def test_what_workers_hold_was_measured():

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.members import Member
 from meanet_jax.grid.pipeline import plan
-from meanet_jax.grid.points import expand
+from meanet_jax.grid.points import Point, expand
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
@@ -131,32 +133,47 @@ def test_members_of_every_number_equal_points_trained_alone(
     assert_close(ours, every_number_alone[member.point.name], member.point.name)
 
 
-def test_members_of_a_joint_stage_have_their_own_loss_weights(tiny, reporter, tmp_path):
-  """Unrolled, against the ordinary loop; two seeds, and so two label maps beside each other.
+class Joint(NamedTuple):
+  """Two points of a joint stage, their hard classes, and what the second has learned alone.
 
   Weights below 1: larger ones are a larger learning rate, under which rounding grows as well.
   """
+
+  points: Sequence[Point]
+  hard_classes: tuple[list[int], list[int]]
+  alone: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def joint(tiny, tmp_path_factory) -> Joint:
   edge = dataclasses.replace(tiny.stages.edge, epochs=1)
   config = dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, edge=edge, joint=True))
-  dataset, model = load(config.dataset), build(config)
   axes = ("{seed=0}, {seed=1, stages.edge.loss_weights=(0.5,0.8)}",)
   (group,) = plan(config, GridConfig(axes=axes))
-  stage = edge_stage(joint=True)
-  members = []
   hard_classes = ([1, 2, 3, 8, 9], [0, 1, 4, 5, 7])
-  for point, hard in zip(group.points, hard_classes, strict=True):
+  weighed = group.points[1].config
+  run = RunDirectory.create(tmp_path_factory.mktemp("joint") / "alone", weighed)
+  write_json(run.hard_classes_path, {"classes": hard_classes[1]})
+  with jax.numpy_dtype_promotion("standard"):
+    stage = edge_stage(joint=True)
+    trained_alone(stage, weighed, load(config.dataset), BLOCKS, run, silent_reporter())
+  return Joint(group.points, hard_classes, arrays(run.path, "edge"))
+
+
+def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, reporter, tmp_path):
+  """Unrolled, against the ordinary loop; two seeds, and so two label maps beside each other."""
+  config = joint.points[0].config
+  dataset, model, members = load(config.dataset), build(config), []
+  for point, hard in zip(joint.points, joint.hard_classes, strict=True):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
     members.append(Member(point, run, jax.device_get(variables)))
+  stage = edge_stage(joint=True)
   train_members(stage, members, model, dataset, GridConfig(), reporter, lambda: None)
-  weighed = members[1]
-  alone = RunDirectory.create(tmp_path / "alone", weighed.config)
-  write_json(alone.hard_classes_path, {"classes": hard_classes[1]})
-  trained_alone(stage, weighed.config, dataset, BLOCKS, alone, reporter)
-  ours, theirs = (arrays(run.path, "edge") for run in (weighed.run, alone))
-  assert ours["['step']"] == theirs["['step']"] >= 10
-  assert_close(ours, theirs)
+  ours = arrays(members[1].run.path, "edge")
+  assert ours["['step']"] == joint.alone["['step']"] >= 10
+  assert_close(ours, joint.alone)
 
 
 def test_a_member_that_diverges_is_marked_and_the_others_go_on(trained, said):

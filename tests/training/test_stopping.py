@@ -61,8 +61,16 @@ def assert_same_run(one: Path, other: Path) -> None:
   assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
-  stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A run of the command with `LONG` that nothing stopped."""
+  workdir = tmp_path_factory.mktemp("whole") / "run"
+  assert finish(workdir, *LONG).returncode == 0
+  return workdir
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on_bit_for_bit(whole: Path, tmp_path: Path):
+  stopped = tmp_path / "stopped"
   process = start_command(*command(stopped, *LONG))
   while not logged(stopped):
     assert process.poll() is None
@@ -78,7 +86,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
   assert found, errors
   assert finished_step(stopped / "checkpoints" / "main") == int(found[1])
   assert finish(stopped, *LONG).returncode == 0
-  assert finish(whole, *LONG).returncode == 0
   assert_same_run(stopped, whole)
   lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
   validated = [line for line in lines if line["stage"] == "main" and "validation_accuracy" in line]
@@ -89,6 +96,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_bit_for_bit(tmp_path: Path):
   assert kept == newest | {best["step"]}
 
 
+@pytest.mark.full
 def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path):
   small, run = tmp_path / "small", tmp_path / "small" / "run"
   small.mkdir()
