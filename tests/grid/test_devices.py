@@ -23,12 +23,17 @@ def check(grid: Path, alone: list[Path]) -> None:
   assert found["best"]["test"] == read_json(best / "eval" / "summary.json")["systems"]
 
 
-def test_members_are_shared_out_over_the_devices_of_a_process(alone, axes, tmp_path):
+@pytest.fixture(scope="module")
+def on_two_devices(axes, tmp_path_factory) -> Path:
   """Three over two devices, where the second has an empty place; the grid is configuration."""
-  grid = tmp_path / "grid"
+  grid = tmp_path_factory.mktemp("devices") / "grid"
   ended = Ended.of(start(2, grid, f"--config.grid.axes={axes!r}"))
   assert ended.status == 0, ended.error
-  check(grid, alone)
+  return grid
+
+
+def test_members_are_shared_out_over_the_devices_of_a_process(on_two_devices, alone):
+  check(on_two_devices, alone)
 
 
 @pytest.mark.full

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -73,15 +74,16 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
   assert environment["packages"]["jax"] == jax.__version__
 
 
-def test_repeating_the_command_trains_nothing(finished_run, tiny, reporter, monkeypatch):
+def test_repeating_the_command_trains_nothing(finished_run, tiny, reporter, tmp_path, monkeypatch):
   def never(*args):
     raise AssertionError("a finished stage was trained again")
 
   monkeypatch.setattr("meanet_jax.training.pipeline.train_stage", never)
   before = finished_run.metrics_path.read_text()
-  train(tiny, finished_run.path, reporter)
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  train(tiny, tmp_path / "run", reporter)
   assert reporter.console.file.getvalue().count("already finished") == 4
-  assert finished_run.metrics_path.read_text() == before
+  assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
 
 
 def test_another_configuration_is_refused(finished_run, tiny, reporter):
