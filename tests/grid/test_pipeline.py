@@ -173,9 +173,10 @@ def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   [
     (["--grid=stages.main.rate=1"], "configuration field 'stages.main.rate' does not exist"),
     (["--dry_run"], "flag --dry_run without a grid"),
-    (
+    pytest.param(
       ["--grid=seed=0,1", "--executor=ray", "--config.grid.ray.resources=('TPU',)"],
       "grid.ray.resources has 'TPU'; accepted: NAME=AMOUNT",
+      marks=pytest.mark.full,  # needs Ray
     ),
     (
       ["--grid=seed=0,1", "--executor=ray", "--distributed"],
