@@ -66,6 +66,7 @@ def test_cifar100_is_prepared_and_read(cifar, reporter):
 
 
 TRAIN = """
+import sys
 from meanet_jax.config_dict import resolve
 from meanet_jax.console import Reporter
 from meanet_jax.data.options import ReadOptions
