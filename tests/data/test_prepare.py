@@ -73,11 +73,12 @@ from meanet_jax.data.options import ReadOptions
 from meanet_jax.training.pipeline import train
 from tests.experiments import tiny_config
 fields = tiny_config()
-name, data_dir, workdir, size, classes, batch, test_split = sys.argv[1:]
+name, data_dir, workdir, size, classes, hard, batch, test_split = sys.argv[1:]
 fields.dataset.update(name=name, image_shape=(int(size), int(size), 3), num_classes=int(classes))
 fields.dataset.update(test_fraction=0.0, validation_fraction=0.25, in_memory_mb=0)
 fields.dataset.test_split = test_split
-fields.hard_classes.count = int(classes) - 1
+fields.hard_classes.count = int(hard)
+fields.evaluation.calibration_fraction = 0.0  # so few images that all have to select
 for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
   stage.batch_size, stage.epochs = int(batch), 1
   stage.augment.random_resized_crop, stage.augment.pad_crop = True, 0
@@ -96,7 +97,7 @@ def trained_steps(workdir: Path, *arguments: str) -> str:
 @needs_tensorflow
 def test_two_steps_are_trained_from_a_prepared_set(cifar, tmp_path):
   data = str(cifar[2])
-  said = trained_steps(tmp_path, "cifar100", data, str(tmp_path), "32", "100", "140", "test")
+  said = trained_steps(tmp_path, "cifar100", data, str(tmp_path), "32", "100", "99", "140", "test")
   assert "stage main: 2 steps" in said
   assert "stage edge: 2 steps" in said
 
@@ -123,7 +124,16 @@ def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
   )
   dataset = load(config, ReadOptions(str(data)), reporter)
   assert [dataset.class_names[c] for c in np.unique(dataset.train.labels)] == list(archives.SYNSETS)
-  arguments = ("imagenet2012", str(data), str(tmp_path / "run"), "16", "1000", "9", "validation")
+  arguments = (
+    "imagenet2012",
+    str(data),
+    str(tmp_path / "run"),
+    "16",
+    "1000",
+    "2",
+    "9",
+    "validation",
+  )
   assert "stage main: 2 steps" in trained_steps(tmp_path / "run", *arguments)
   # A tar that is missing would be a split that is missing.
   (original / "ILSVRC2012_img_val.tar").unlink()
