@@ -27,7 +27,8 @@ def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
   )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# The last one compiles for a TPU, and wants libtpu before anything else.
+@pytest.mark.parametrize("name", [*COMMANDS][:-1] + [pytest.param("aot", marks=pytest.mark.full)])
 def test_a_command_without_flags_ends_with_one_line(name):
   arguments, words = COMMANDS[name]
   ended = python(*arguments)
