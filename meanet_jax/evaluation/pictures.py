@@ -45,7 +45,7 @@ def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context)
       f"{label(context.config.dataset.name)}: dots are the operating points chosen on validation"
     )
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")  # not the best place, which a slow machine warns of looking for
     paths.append(save_figure(figure, directory / f"{name}.png"))
   return paths
 
@@ -115,7 +115,7 @@ def draw_entropies(
   axes.set_xlabel("entropy of the main exit [nats]")
   axes.set_ylabel("share of the answers of that kind [%]")
   axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
-  axes.legend()
+  axes.legend(loc="upper right")
   return save_figure(figure, directory / "entropies.png")
 
 
@@ -139,7 +139,7 @@ def draw_bands(
   axes.set_ylabel("accuracy on the test split [%]")
   axes.set_title(f"{label(dataset)}: mean and standard deviation of {runs} runs")
   axes.grid(alpha=0.3)
-  axes.legend()
+  axes.legend(loc="lower right")
   return save_figure(figure, directory / "comparison.png")
 
 

@@ -27,7 +27,7 @@ def gradients(function, x, kernel, weights):
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
   ("size", "kernel_size", "pad"), [(9, 3, 1), (8, 3, 1), (7, 5, 2), (6, 3, 0), (8, 1, 0), (9, 7, 3)]
 )

@@ -1,7 +1,7 @@
 """Every network of the zoo in every place, from shapes and lowered programs alone."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -40,6 +40,19 @@ SPLIT = ("resnet32", "resnet18", "resnet50", "resnet101_cifar", "mobilenet_v2")
 PLACES = [(name, 0) for name in FEATURES] + [
   (name, stages) for name in SPLIT for stages in range(1, len(FEATURES[name]))
 ]
+# Those that differ from another one in depth alone are for the full tier.
+DEEP = ("resnet44", "resnet56", "resnet34", "resnet101", "resnet101_cifar")
+
+
+def tiered(places: Iterable[Any], name: Callable[[Any], str] = str) -> list[Any]:
+  """The places, marked by their networks' names."""
+  return [
+    pytest.param(
+      *(place if isinstance(place, tuple) else (place,)),
+      marks=pytest.mark.full if name(place) in DEEP else (),
+    )
+    for place in places
+  ]
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +86,7 @@ def test_every_network_has_a_place():
 
 
 @pytest.mark.parametrize("join", ["concat", "sum"])
-@pytest.mark.parametrize(("name", "split_after"), PLACES)
+@pytest.mark.parametrize(("name", "split_after"), tiered(PLACES, lambda place: place[0]))
 def test_every_network_is_a_main_block_after_every_stage(name, split_after, join, compilations):
   config = experiment(name, split_after, join)
   size, channels = FEATURES[name][split_after - 1]
@@ -161,13 +174,7 @@ def lowered_flops(function: Callable[..., Any], arguments: tuple[Any, ...]) -> f
   return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    pytest.param(name, marks=pytest.mark.full) if name.startswith("resnet101") else name
-    for name in FEATURES
-  ],
-)
+@pytest.mark.parametrize("name", tiered(FEATURES))
 def test_masks_and_the_edge_stage_of_every_network(name):
   """By the programs that XLA is given: it leaves work out, but adds no pass that is not in them.
 

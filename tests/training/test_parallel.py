@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from meanet_jax.config_dict import resolve
 from meanet_jax.data.augment import augment, normalise
@@ -44,15 +45,22 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path: Path):
     )
 
 
-def test_batch_norm_per_device_normalises_each_shard_alone(tmp_path: Path):
+@pytest.fixture(scope="module")
+def after_one_step(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+  """Of 16 devices, by how batch norm sees them."""
+  path = tmp_path_factory.mktemp("steps")
+  ways = ("per_device", "synchronised")
+  return {way: parameters(16, path / f"{way}.npz", way, 1) for way in ways}
+
+
+def test_batch_norm_per_device_normalises_each_shard_alone(after_one_step):
   """The first step's statistics of the adaptive block's first norm, by hand.
 
   Every device sees 64 / 16 images; running statistics are 0.9 of their start (mean 0, variance 1)
   and 0.1 of the mean of the devices' own. The mean of means is the batch's; that of variances is
   not, by the variance of the means.
   """
-  found = parameters(16, tmp_path / "alone.npz", "per_device", 1)
-  shared = parameters(16, tmp_path / "shared.npz", "synchronised", 1)
+  found, shared = after_one_step["per_device"], after_one_step["synchronised"]
   config = resolve(tiny_config())
   train = load(config.dataset).train
   train = train.select(np.arange(len(train)), train.labels % 5)
