@@ -94,6 +94,7 @@ def test_answers_are_evaluations_and_bytes_the_wires(
     assert counted < passed < counted + 1000 * len(sent) + 20_000
 
 
+@pytest.mark.full
 def test_who_is_not_let_in(hosts, server, secrets, exported, tmp_path):
   wrong = tmp_path / "wrong"
   wrong.write_text("other")
