@@ -7,13 +7,14 @@ import dataclasses
 
 from absl import flags
 
-from meanet_jax import cli, launch
-from meanet_jax.console import Reporter
+from meanet_jax.commands import flags as cli
+from meanet_jax.commands import launch
 from meanet_jax.devices import check_devices
-from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import configured_wish, evaluate
-from meanet_jax.routing.choose import Wish
+from meanet_jax.log import Reporter
+from meanet_jax.report.compare import compare
 from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.selection.select import Wish
 
 _options = cli.define_read_flags()
 _use_compilation_cache = launch.define_compilation_cache_flag()

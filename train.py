@@ -8,15 +8,16 @@ from typing import Any
 
 from absl import flags
 
-from meanet_jax import cli, launch
-from meanet_jax.config import Config
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter, silent_reporter
+from meanet_jax.commands import flags as cli
+from meanet_jax.commands import launch
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
+from meanet_jax.log import Reporter, silent_reporter
 from meanet_jax.stopping import Stop, stop_on_signals
-from meanet_jax.training import processes
+from meanet_jax.training import distributed as processes
 from meanet_jax.training.pipeline import train
 
 _experiment = cli.define_experiment_flag()

@@ -21,28 +21,28 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from benchmarks.plain_resnet18 import lower_plain_step
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
-from meanet_jax.cost.roofline import roofline
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import left_for_device
-from meanet_jax.data.sizes import training_images
+from meanet_jax.data.known_sizes import training_images
 from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import environment, write_text
-from meanet_jax.training import stages
-from meanet_jax.training.compiled import (
+from meanet_jax.planning.compile import (
   StepCost,
   abstract_inputs,
   compile_lowered,
   compile_step,
   cost,
 )
+from meanet_jax.planning.roofline import roofline
+from meanet_jax.planning.topology import open_slice
+from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import make_train_step
-from meanet_jax.training.topology import open_slice
 
 KEPT = flags.DEFINE_string("kept", "runs/aot.json", "Where counts are kept between two runs.")
 CONFIGS = (
@@ -264,7 +264,8 @@ def page(counted: dict[Work, Counted]) -> str:
       "counted; nothing was run. Made by `python -m benchmarks.aot`. Flops are the compiler's "
       "count of one chip's program; bytes are what it moves between a chip and its memory: a fused "
       "operation reads an operand once, of a set that images are gathered from only those images, "
-      "and what stays in on-chip memory is free (`meanet_jax/cost/traffic.py`). The arithmetic "
+      "and what stays in on-chip memory is free (`meanet_jax/planning/hbm_traffic.py`). "
+      "The arithmetic "
       f"limit is {chip.flops_per_second / 1e12:.0f} Tflop/s a chip in bfloat16, which float32 "
       "convolutions reach as well at JAX's default precision; the memory limit is "
       f"{chip.bytes_per_second / 1e9:.0f} GB/s ({chip.source}). What crosses chips is in neither. "

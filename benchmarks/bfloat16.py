@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import default_config, resolve
+from meanet_jax.config.parsing import default_config, resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import STRUCTURES, build
 from meanet_jax.runs.directory import environment, write_text

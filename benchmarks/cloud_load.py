@@ -29,17 +29,17 @@ import psutil
 from absl import flags
 from tritonclient.grpc import service_pb2 as protocol
 
-from meanet_jax import cli
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
+from meanet_jax.cloud.model import CloudModel, read_run
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.protocol import CLASS, IMAGE, MODEL, PROBABILITY
 from meanet_jax.runs.checkpoints import open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
-from meanet_jax.runtime.protocol import CLASS, IMAGE, MODEL, PROBABILITY
-from meanet_jax.serving.model import CloudModel, read_run
 from meanet_jax.training import stages
 from meanet_jax.training.loop import saved
 from meanet_jax.training.optimizers import make_optimizer
@@ -133,7 +133,7 @@ def server(workdir: Path, max_batch: int) -> Iterator[Server]:
   """The cloud tier as a user starts it."""
   arguments = [f"--workdir={workdir}", f"--max_batch={max_batch}", "--http_port=0", "--grpc_port=0"]
   process = subprocess.Popen(
-    [sys.executable, "-m", "meanet_jax.runtime.cloud", *arguments],
+    [sys.executable, "-m", "meanet_jax.commands.cloud", *arguments],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     text=True,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
 from meanet_jax.models import layers
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build

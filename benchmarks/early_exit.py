@@ -16,9 +16,9 @@ import numpy as np
 from absl import flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax import cli
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
@@ -27,7 +27,7 @@ from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, judged_hard
 from meanet_jax.routing.scores import hard_probability, scores
 from meanet_jax.runs.directory import RunDirectory, environment, write_text

@@ -17,13 +17,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax import cli
-from meanet_jax.config_dict import resolve
-from meanet_jax.export.pipeline import Options, export
-from meanet_jax.export.signatures import edge_signatures
-from meanet_jax.export.source import Source, from_run, untrained
-from meanet_jax.export.versions import PINNED, check_versions
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.parsing import resolve
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
   Policy,
   Thresholds,
@@ -34,7 +31,10 @@ from meanet_jax.routing.policies import (
 )
 from meanet_jax.routing.scores import Scores
 from meanet_jax.runs.directory import environment, write_text
-from meanet_jax.runtime.edge import EdgeClassifier
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.signatures import edge_signatures
+from meanet_jax.tflite.source import Source, from_run, untrained
+from meanet_jax.tflite.versions import PINNED, check_versions
 
 ROOT = Path(__file__).parent.parent
 _read_options = cli.define_read_flags()

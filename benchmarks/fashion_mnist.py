@@ -17,19 +17,19 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from meanet_jax.config import Config
-from meanet_jax.console import Reporter
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.schema import Config
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.choose import Wish
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.selection.select import Wish
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, train_stage

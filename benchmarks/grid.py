@@ -20,12 +20,12 @@ import jax
 from absl import app, flags, logging
 
 from benchmarks.grid_tpu import report_tpu
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.train import train_points
+from meanet_jax.log import Reporter
 from meanet_jax.runs.directory import environment, read_json, write_json, write_text
 from meanet_jax.training.pipeline import train
 

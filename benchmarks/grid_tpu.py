@@ -10,18 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config_dict import resolve
-from meanet_jax.cost.traffic import hbm_traffic
-from meanet_jax.data.store import StoredImages
+from meanet_jax.config.parsing import resolve
+from meanet_jax.data.device_resident import StoredImages
 from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.planning.hbm_traffic import hbm_traffic
+from meanet_jax.planning.topology import open_slice
 from meanet_jax.runs.directory import read_json, write_json
-from meanet_jax.training.numbers import Numbers
+from meanet_jax.training.hyperparameters import Numbers
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.state import create_state
-from meanet_jax.training.topology import open_slice
 
 ROOT = Path(__file__).parent.parent
 TOPOLOGY = "v5e:2x2"
@@ -83,7 +83,7 @@ def report_tpu(results: Path) -> list[str]:
     "",
     f"Stage main of CIFAR-100 (batch 128), members with seeds of their own on one of the "
     f"devices of {TOPOLOGY}. Flops as XLA's cost analysis counts them; bytes between the chip and "
-    "its memory, read off the compiled program (`meanet_jax/cost/traffic.py`). Made by "
+    "its memory, read off the compiled program (`meanet_jax/planning/hbm_traffic.py`). Made by "
     "`python -m benchmarks.grid_tpu`. Nothing ran on a TPU.",
     "",
     "| batching | members | Gflop a member | GB moved a member | temporaries a member [MB] | "

@@ -21,15 +21,15 @@ from absl import app, flags
 from PIL import Image
 
 from configs import cifar100_resnet32_b, imagenet_resnet18_b
-from meanet_jax.config import AugmentConfig, Config
-from meanet_jax.config_dict import resolve
-from meanet_jax.console import Reporter
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import AugmentConfig, Config
 from meanet_jax.data.augment import augment
 from meanet_jax.data.batches import Order, StreamedBatches, training_batches
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import BATCHES_PER_WORKER
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
+from meanet_jax.log import Reporter
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import environment, write_text

@@ -13,18 +13,18 @@ import numpy as np
 from absl import flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax import cli
-from meanet_jax.export.pipeline import Options, export
-from meanet_jax.export.source import from_run
-from meanet_jax.export.versions import installed
+from meanet_jax.commands import flags as cli
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.inputs import Item
+from meanet_jax.edge.output import Given, Output, to_line
+from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import environment, write_text
-from meanet_jax.runtime.answers import Given, Output, to_line
-from meanet_jax.runtime.edge import EdgeClassifier
-from meanet_jax.runtime.inputs import Item
-from meanet_jax.runtime.stream import Stream
-from tests.runtime.links import offloader_to
-from tests.runtime.oip_server import oip_server
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.source import from_run
+from meanet_jax.tflite.versions import installed
+from tests.edge.links import offloader_to
+from tests.edge.oip_server import oip_server
 
 SHARE = 0.2  # of the images that the threshold sends
 _WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")

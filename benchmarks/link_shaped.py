@@ -25,15 +25,15 @@ from benchmarks.link_transport import (
   process,
   transport_table,
 )
-from meanet_jax import cli
-from meanet_jax.config import CostConfig
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
-from meanet_jax.export.pipeline import Options, export
-from meanet_jax.export.source import from_run
-from meanet_jax.export.versions import installed
 from meanet_jax.runs.directory import environment, write_text
-from tests.runtime.certificates import make_certificate
-from tests.runtime.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailable
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.source import from_run
+from meanet_jax.tflite.versions import installed
+from tests.edge.certificates import make_certificate
+from tests.edge.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailable
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
@@ -67,13 +67,13 @@ def pair(hosts: Hosts | None, workdir: Path, model: Path, window: int) -> dict[s
     for name, data in (("key", certificate.key), ("chain", certificate.chain), ("token", b"t0ken")):
       (secret / name).write_bytes(data)
     server = [
-      *(sys.executable, "-m", "meanet_jax.runtime.cloud", f"--workdir={workdir}"),
+      *(sys.executable, "-m", "meanet_jax.commands.cloud", f"--workdir={workdir}"),
       *(f"--host={address}", f"--grpc_port={PORT}", "--http_port=0"),
       *(f"--tls_certificate={secret / 'chain'}", f"--tls_key={secret / 'key'}"),
       f"--token_file={secret / 'token'}",
     ]
     edge = [
-      *(sys.executable, "-m", "meanet_jax.runtime.edge", "--model", str(model)),
+      *(sys.executable, "-m", "meanet_jax.edge.classifier", "--model", str(model)),
       *("--cloud", f"grpcs://{address}:{PORT}", "--ca_file", str(secret / "chain")),
       *("--token_file", str(secret / "token"), "--dataset", "digits", "--window", str(window)),
       *("--deadline_ms", "10000", "--output", str(secret / "answers.jsonl")),

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meanet_jax.config import CostConfig
+from meanet_jax.config.schema import CostConfig
 from meanet_jax.cost.energy import upload_ms
 from meanet_jax.errors import UserError
-from tests.runtime.two_hosts import CLOUD, Hosts
+from tests.edge.two_hosts import CLOUD, Hosts
 
 ROOT = Path(__file__).parent.parent
 PORT = 8081
@@ -27,7 +27,7 @@ IDLE = 5  # images that each follow a second of silence
 # A server that answers at once: what remains is the link.
 _SERVER = """
 import sys
-from tests.runtime.oip_server import oip_server
+from tests.edge.oip_server import oip_server
 with oip_server({port}, host={host!r}) as server:
   print("ready", flush=True)
   sys.stdin.read()
@@ -35,10 +35,10 @@ with oip_server({port}, host={host!r}) as server:
 _CLIENT = """
 import json, sys, time
 import numpy as np
-from meanet_jax.runtime.connection import Address, Expected
-from meanet_jax.runtime.encoding import Encoding
-from meanet_jax.runtime.offload import Offloader, Patience
-from meanet_jax.runtime.protocol import classes_digest
+from meanet_jax.edge.link.connection import Address, Expected
+from meanet_jax.edge.link.encoding import Encoding
+from meanet_jax.edge.link.offload import Offloader, Patience
+from meanet_jax.protocol import classes_digest
 names = tuple("0123456789")
 expected = Expected({shape}, 10, classes_digest(names), Encoding())
 offloader = Offloader(Address("{host}:{port}"), expected, 1, Patience(deadline=60.0))

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from meanet_jax.config import AugmentConfig, Config, StructureConfig
-from meanet_jax.config_dict import default_config, resolve
+from meanet_jax.config.parsing import default_config, resolve
+from meanet_jax.config.schema import AugmentConfig, Config, StructureConfig
 from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import abstract_variables

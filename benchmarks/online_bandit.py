@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.online_stream import Stream, accuracy
-from meanet_jax.routing.bandit import Bandit, choose_arm, observe, start
-from meanet_jax.routing.levels import NOTHING_SENT
+from meanet_jax.routing.normalised_threshold import NOTHING_SENT
+from meanet_jax.routing.online.bandit import Bandit, choose_arm, observe, start
 
 ARMS = (*np.linspace(0, 1, 10).tolist(), NOTHING_SENT)
 OFFLOAD_COST = 0.1  # in units of confidence

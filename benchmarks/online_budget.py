@@ -31,11 +31,18 @@ from benchmarks.online_follow import (
   window_means,
 )
 from benchmarks.online_stream import Stream, accuracy, make_stream
-from meanet_jax import cli
-from meanet_jax.export.source import from_run
-from meanet_jax.routing.audit import Agreement, Audit, Audited, agreement, is_audited, record
-from meanet_jax.routing.budget import STEP, Budget, check_budget, guaranteed_excess
+from meanet_jax.commands import flags as cli
+from meanet_jax.routing.online.agreement import (
+  Agreement,
+  Audit,
+  Audited,
+  agreement,
+  is_audited,
+  record,
+)
+from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
 from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.tflite.source import from_run
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 TITLES = (

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.online_stream import Stream
-from meanet_jax.routing.budget import STEP, Budget, spend, start
+from meanet_jax.routing.online.budget import STEP, Budget, spend, start
 
 WINDOW = 2000  # images over which a budget has to hold
 TOLERANCE = 0.02  # of the target

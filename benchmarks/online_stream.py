@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs, image_cost
 from meanet_jax.data.splits import ArraySplit
+from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.evaluation.records import make_records
-from meanet_jax.export.source import Source
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.classes import is_hard
-from meanet_jax.routing.exact import kept_on_edge
-from meanet_jax.routing.levels import image_level
+from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.normalised_threshold import image_level
 from meanet_jax.routing.policies import EXTENSION
-from meanet_jax.runtime.encoding import Encoding, encode
+from meanet_jax.selection.exact import kept_on_edge
+from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 

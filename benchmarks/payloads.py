@@ -16,18 +16,18 @@ from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax import cli
+from meanet_jax.commands import flags as cli
 from meanet_jax.cost.energy import upload_ms, upload_power_mw
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import make_records
-from meanet_jax.export.source import Source, from_run
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import CLOUD, route
 from meanet_jax.runs.directory import environment, write_text
-from meanet_jax.runtime.encoding import encode, parse_encoding
+from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 

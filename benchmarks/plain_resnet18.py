@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax.training import train_state
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import augment, normalise
 from meanet_jax.data.batches import left_for_device
 

@@ -15,16 +15,16 @@ from typing import Any, get_args
 import numpy as np
 from absl import flags
 
-from meanet_jax import cli
-from meanet_jax.config_dict import resolve
-from meanet_jax.export.pipeline import Options, export
-from meanet_jax.export.quantize import Quantize
-from meanet_jax.export.source import Source, from_run, untrained
-from meanet_jax.export.verify import compare
-from meanet_jax.export.versions import PINNED, check_versions
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.parsing import resolve
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.manifest import EDGE
 from meanet_jax.runs.directory import environment
-from meanet_jax.runtime.edge import EdgeClassifier
-from meanet_jax.runtime.manifest import EDGE
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.quantize import Quantize
+from meanet_jax.tflite.source import Source, from_run, untrained
+from meanet_jax.tflite.verify import compare
+from meanet_jax.tflite.versions import PINNED, check_versions
 
 ROOT = Path(__file__).parent.parent
 UNTRAINED = (

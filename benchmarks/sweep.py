@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.routing.counts import Counts
-from meanet_jax.routing.exact import exact_curve
 from meanet_jax.routing.policies import PRESETS, Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.routing.sweep import sweep, threshold_grid
 from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.selection.exact import exact_curve
+from meanet_jax.selection.sweep import sweep, threshold_grid
 
 IMAGES, CLASSES, HARD, REPEATS = 50_000, 100, 50, 5
 IS_HARD = np.arange(CLASSES) < HARD

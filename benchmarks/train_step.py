@@ -23,13 +23,13 @@ from absl import app, flags, logging
 from rich.console import Console
 
 from configs import cifar100_resnet32_b, digits
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
-from meanet_jax.console import Reporter
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
+from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables

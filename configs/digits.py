@@ -13,7 +13,7 @@ thresholds chosen on all of them, or, with a confidence, on the four tenths that
 
 from ml_collections import ConfigDict
 
-from meanet_jax.config_dict import default_config
+from meanet_jax.config.parsing import default_config
 
 
 def get_config() -> ConfigDict:

@@ -39,12 +39,12 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from meanet_jax.config import Config  # noqa: E402
-from meanet_jax.config_dict import resolve  # noqa: E402
-from meanet_jax.console import Reporter  # noqa: E402
+from meanet_jax.config.parsing import resolve  # noqa: E402
+from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
-from meanet_jax.export.source import Source, from_run  # noqa: E402
+from meanet_jax.log import Reporter  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
+from meanet_jax.tflite.source import Source, from_run  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402
@@ -114,7 +114,7 @@ def source(evaluated_run: Path) -> Source:
 def exported(artifacts: Artifacts, source: Source) -> Path:
   """A float32 export of `evaluated_run`, with its cloud. Tests read it; none writes to it."""
   # Here, because few tests need the converter and the quantiser, which take a second to import.
-  from meanet_jax.export.pipeline import Options, export
+  from meanet_jax.tflite.export import Options, export
 
   def build(path: Path) -> None:
     export(source, path, Options(cloud=True), lambda _: None)

@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from meanet_jax.config_dict import default_config
+from meanet_jax.config.parsing import default_config
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import hard_probability, scores
 

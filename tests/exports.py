@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from meanet_jax.config_dict import resolve
-from meanet_jax.export.source import Source, without_dataset
+from meanet_jax.config.parsing import resolve
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.tflite.source import Source, without_dataset
 
 ROOT = Path(__file__).parent.parent
 # Refuses to import anything but the standard library, NumPy, this package and what is named.

@@ -1,4 +1,4 @@
-"""What `tests.commands` imports once; importing the package takes most of a command's time."""
+"""What `tests.forked_commands` imports once; importing takes most of a command's time."""
 
 import contextlib
 import importlib
@@ -10,10 +10,10 @@ warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationW
 
 for _module in (
   "meanet_jax.evaluation.pipeline",
-  "meanet_jax.export.pipeline",
-  "meanet_jax.export.verify",
+  "meanet_jax.tflite.export",
+  "meanet_jax.tflite.verify",
   "meanet_jax.grid.pipeline",
-  "meanet_jax.runtime.command",
+  "meanet_jax.commands.edge",
   "meanet_jax.training.pipeline",
 ):
   with contextlib.suppress(ImportError):  # extras that are not installed

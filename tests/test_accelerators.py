@@ -12,7 +12,7 @@ from meanet_jax.accelerators import tpu_may_be_here
 from tests.exports import ROOT
 
 LOOKS = """
-from meanet_jax import cli
+from meanet_jax.commands import flags as cli
 def main():
   import jax
   print(jax.devices()[0].platform, sorted(jax._src.xla_bridge._backend_errors))

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.commands import ROOT, run_command
 from tests.devices import forced_devices
+from tests.forked_commands import ROOT, run_command
 
 DIGITS = "configs/digits.py"
 
@@ -75,7 +75,7 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
 
 LATE_ANSWER = """
 import asyncio, threading, tensorstore
-from meanet_jax import cli
+from meanet_jax.commands import flags as cli
 
 def answer_after_the_loop(result):
   promise, future = tensorstore.Promise.new()

@@ -3,14 +3,14 @@ import json
 
 import pytest
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import (
+from meanet_jax.config.parsing import (
   check_field_name,
   default_config,
   differences,
   resolve,
   to_json,
 )
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from tests.experiments import tiny_config
 

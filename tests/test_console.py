@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from meanet_jax import console
-from meanet_jax.console import Reporter
+from meanet_jax import log as console
+from meanet_jax.log import Reporter
 
 
 def run(terminal: bool) -> str:

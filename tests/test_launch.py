@@ -1,4 +1,4 @@
-"""Flags of a process's set-up. That processes meet: tests/training/test_processes.py."""
+"""Flags of a process's set-up. That processes meet: tests/training/test_distributed.py."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from absl.testing import flagsaver
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from meanet_jax import cli, launch
+from meanet_jax.commands import flags as cli
+from meanet_jax.commands import launch
 from meanet_jax.errors import MeetingError, UserError
-from meanet_jax.training.processes import Cluster
+from meanet_jax.training.distributed import Cluster
 from meanet_jax.training.rendezvous import Meeting
 
 cluster = launch.define_cluster_flags()

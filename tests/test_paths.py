@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from absl.testing import flagsaver
 
-from meanet_jax import cli
-from meanet_jax.config_dict import resolve
-from meanet_jax.data.prepared import default_data_dir
+from meanet_jax.commands import edge as command
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.parsing import resolve
+from meanet_jax.data.tfds.prepared import default_data_dir
 from meanet_jax.errors import UserError
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runtime import command
 from tests.experiments import tiny_config
 
 ROOT = Path(__file__).parent.parent

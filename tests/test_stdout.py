@@ -50,7 +50,7 @@ FULL = (
   "error: standard output cannot be written: No space left on device; accepted: one with room\n"
 )
 COMMAND = """
-from meanet_jax import cli
+from meanet_jax.commands import flags as cli
 from meanet_jax.errors import UserError
 def main():
   print("done")
@@ -79,8 +79,8 @@ def test_the_status_is_that_of_the_work(tmp_path, end, redirections, status, err
 
 REPORTS = """
 from pathlib import Path
-from meanet_jax import cli
-from meanet_jax.console import Reporter
+from meanet_jax.commands import flags as cli
+from meanet_jax.log import Reporter
 from meanet_jax.runs.disk import full_disk_in_one_line
 def main():
   with full_disk_in_one_line(Path("run")):

@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests import commands
+from tests import forked_commands as commands
 
 LIMIT = 10.0  # s; a test that needs more is for `@pytest.mark.full`
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
-from meanet_jax.config import CostConfig, DatasetConfig
+from meanet_jax.config.schema import CostConfig, DatasetConfig
 
 # One operating point, or an array of them.
 Number = Any

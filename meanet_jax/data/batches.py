@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import AugmentConfig
+from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.data.device_resident import StoredImages
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
-from meanet_jax.data.store import StoredImages
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number

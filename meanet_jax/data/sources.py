@@ -7,19 +7,19 @@ import sklearn.datasets
 import sklearn.model_selection
 from jaxtyping import Int
 
-from meanet_jax.config import DatasetConfig
-from meanet_jax.console import Reporter, listed
-from meanet_jax.data import prepared
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.memory import read_into_memory
-from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.prepared import PreparedSet, find_prepared
+from meanet_jax.data.in_memory import read_into_memory
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Dataset, Split
 from meanet_jax.data.streaming import open_stream
-from meanet_jax.data.visit import Reading
+from meanet_jax.data.tfds import prepared
+from meanet_jax.data.tfds.iterate import Reading
+from meanet_jax.data.tfds.prepared import PreparedSet, find_prepared
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import MODES
 from meanet_jax.images.preprocessing import Preprocessing, of_sizes
+from meanet_jax.log import Reporter, listed
 
 
 def load(

@@ -14,12 +14,9 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int, UInt8
 
-from meanet_jax.config import DatasetConfig
-from meanet_jax.console import Reporter
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.index import split_index
-from meanet_jax.data.options import ReadOptions
-from meanet_jax.data.prepared import PreparedSet, read_example
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import (
   BATCHES_PER_WORKER,
   check_room,
@@ -27,9 +24,12 @@ from meanet_jax.data.shared_memory import (
   needed_bytes,
 )
 from meanet_jax.data.splits import Numbers, padded, parts_of_batches
-from meanet_jax.data.visit import Reading, check_decodable
+from meanet_jax.data.tfds.index import split_index
+from meanet_jax.data.tfds.iterate import Reading, check_decodable
+from meanet_jax.data.tfds.prepared import PreparedSet, read_example
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
+from meanet_jax.log import Reporter
 from meanet_jax.stopping import leave_to_parent
 
 # From a shape and a dtype to an array. What a worker makes in Grain's shared memory is handed over

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import Config
-from meanet_jax.console import Reporter
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset, Split
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.evaluation.study import calibration, fit_temperatures
+from meanet_jax.log import Reporter
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
-from meanet_jax.config import DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.splits import padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pool import Pool
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables, by_collection
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
   CLOUD,
   Policy,

@@ -7,31 +7,31 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from meanet_jax.config import Config
-from meanet_jax.console import Reporter, listed
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
-from meanet_jax.evaluation.examples import route_chosen
-from meanet_jax.evaluation.figure_text import undrawable_warning
-from meanet_jax.evaluation.page import Evaluation, report_page
-from meanet_jax.evaluation.pictures import (
+from meanet_jax.evaluation.study import study
+from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
+from meanet_jax.log import Reporter, listed
+from meanet_jax.models.costs import block_macs, training_activation_bytes
+from meanet_jax.models.zoo import build
+from meanet_jax.report.examples import route_chosen
+from meanet_jax.report.figure_text import undrawable_warning
+from meanet_jax.report.figures import (
   draw_confusion,
   draw_entropies,
   draw_tradeoffs,
   drawn_names,
 )
-from meanet_jax.evaluation.report import exact_points_csv, operating_points_csv, show_systems
-from meanet_jax.evaluation.study import study
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
-from meanet_jax.models.costs import block_macs, training_activation_bytes
-from meanet_jax.models.zoo import build
-from meanet_jax.routing.choose import Wish
-from meanet_jax.routing.classes import confusion_matrix, is_hard
+from meanet_jax.report.html_report import Evaluation, report_page
+from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
+from meanet_jax.routing.hard_classes import confusion_matrix, is_hard
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
 from meanet_jax.runs.lock import held
+from meanet_jax.selection.select import Wish
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.pipeline import read_hard_classes, require_finished
 

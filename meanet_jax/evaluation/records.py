@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from meanet_jax.data.splits import Split
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import hard_probability, scores
 

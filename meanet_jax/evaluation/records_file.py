@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import to_json
+from meanet_jax.config.parsing import to_json
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import EXITS
 from meanet_jax.models.variables import Variables

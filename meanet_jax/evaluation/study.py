@@ -8,16 +8,10 @@ import scipy.optimize
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.evaluation.records import EXITS, Temperatures
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.calibration import (
-  expected_calibration_error,
-  failure_auroc,
-  fit_temperature,
-)
-from meanet_jax.routing.classes import label_map
-from meanet_jax.routing.exact import kept_on_edge
+from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
@@ -28,6 +22,12 @@ from meanet_jax.routing.policies import (
   judged_hard,
 )
 from meanet_jax.routing.scores import scores
+from meanet_jax.selection.calibration import (
+  expected_calibration_error,
+  failure_auroc,
+  fit_temperature,
+)
+from meanet_jax.selection.exact import kept_on_edge
 
 CRITERIA = ("entropy", "max_prob", "margin")
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
-from meanet_jax.routing.baselines import Oracle, Random, policy_baselines
-from meanet_jax.routing.choose import Points, Wish, choose
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.policies import Policy, Records, Thresholds
-from meanet_jax.routing.sweep import sweep, threshold_grid
+from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
+from meanet_jax.selection.select import Points, Wish, choose
+from meanet_jax.selection.sweep import sweep, threshold_grid
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.config import STAGE_NAMES, Config
-from meanet_jax.config_dict import resolve, to_json
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.parsing import resolve, to_json
+from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.errors import UserError
-from meanet_jax.grid.groups import Group
-from meanet_jax.grid.members import is_done
-from meanet_jax.grid.pictures import draw_grid
+from meanet_jax.grid.compilation_groups import Group
+from meanet_jax.grid.figures import draw_grid
 from meanet_jax.grid.report import (
   average_seeds,
   best_json,
@@ -21,11 +20,12 @@ from meanet_jax.grid.report import (
   read_outcomes,
 )
 from meanet_jax.grid.train import point_path
+from meanet_jax.grid.trials import is_done
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
+from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
 from meanet_jax.runs.directory import RunDirectory, read_json, run_path, write_json, write_text
 from meanet_jax.runs.lock import held
-from meanet_jax.runs.mending import begun_stages, fixed_changes
 
 
 class GridDirectory:

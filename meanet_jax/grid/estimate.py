@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config import STAGE_NAMES
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import STAGE_NAMES
 from meanet_jax.data.splits import Dataset
-from meanet_jax.grid.groups import Group
+from meanet_jax.grid.compilation_groups import Group
 from meanet_jax.grid.step import choose_batching
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.variables import abstract_variables

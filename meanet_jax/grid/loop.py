@@ -9,13 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.grid.feeds import Feeds, hard_images, make_feeds, make_store
-from meanet_jax.grid.members import Member, Seat, take_seat
+from meanet_jax.grid.batch_streams import Feeds, hard_images, make_feeds, make_store
 from meanet_jax.grid.step import (
   Batching,
   Carried,
@@ -27,9 +25,11 @@ from meanet_jax.grid.step import (
   stack,
   unstack,
 )
-from meanet_jax.grid.waves import Wave, make_waves
+from meanet_jax.grid.trial_batches import Wave, make_waves
+from meanet_jax.grid.trials import Member, Seat, take_seat
+from meanet_jax.log import Reporter
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
-from meanet_jax.routing.classes import label_map
+from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.stopping import Stop
 from meanet_jax.training.parallel import (
   map_members,

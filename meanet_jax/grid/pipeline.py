@@ -7,20 +7,17 @@ from pathlib import Path
 
 import jax
 
-from meanet_jax.config import STAGE_NAMES, Config
-from meanet_jax.config_dict import differences
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.parsing import differences
+from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
-from meanet_jax.evaluation.figure_text import undrawable_warning
 from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
+from meanet_jax.grid.compilation_groups import Group, group_points
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
-from meanet_jax.grid.groups import Group, group_points
-from meanet_jax.grid.members import is_done
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.report import (
   average_seeds,
@@ -29,12 +26,15 @@ from meanet_jax.grid.report import (
   read_outcomes,
 )
 from meanet_jax.grid.train import point_path, train_points
+from meanet_jax.grid.trials import is_done
+from meanet_jax.log import Reporter
 from meanet_jax.models.zoo import build
+from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.runs.directory import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never
-from meanet_jax.training.processes import every, first, first_then_others, is_first
+from meanet_jax.training.distributed import every, first, first_then_others, is_first
 from meanet_jax.training.start import check_images, check_same
 
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -17,8 +17,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import check_field_name, resolve, to_json
+from meanet_jax.config.parsing import check_field_name, resolve, to_json
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 
 # What all points of a grid share: one read of the data serves them all.

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.accelerators import skip_absent_tpu
-from meanet_jax.config_dict import to_json
-from meanet_jax.config_grid import GridConfig, RayConfig
-from meanet_jax.console import Reporter
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.grid import GridConfig, RayConfig
+from meanet_jax.config.parsing import to_json
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import TrainingStoppedError, UserError
-from meanet_jax.grid.groups import Group
+from meanet_jax.grid.compilation_groups import Group
 from meanet_jax.grid.points import Point, Settings
+from meanet_jax.log import Reporter
 from meanet_jax.stopping import Stop
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -111,7 +111,7 @@ def train_task(
 ) -> None:
   """Trains points of one group in a worker; what an earlier attempt has finished is left alone."""
   # In the worker: the process that hands out tasks need not have read the data.
-  from meanet_jax.config_dict import resolve
+  from meanet_jax.config.parsing import resolve
   from meanet_jax.data.sources import load
   from meanet_jax.grid.train import train_points
 

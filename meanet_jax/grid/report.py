@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.evaluation.systems import unmet_constraint, unmet_lines
-from meanet_jax.grid.groups import Group
-from meanet_jax.grid.members import DIVERGED, SCORES
+from meanet_jax.grid.compilation_groups import Group
 from meanet_jax.grid.points import Point, Settings
 from meanet_jax.grid.train import point_path
+from meanet_jax.grid.trials import DIVERGED, SCORES
 from meanet_jax.runs.directory import read_json
 
 SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet")

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from meanet_jax.config import DatasetConfig, StageConfig
+from meanet_jax.config.schema import DatasetConfig, StageConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import MEANet, Outputs
-from meanet_jax.training.numbers import Numbers
+from meanet_jax.training.hyperparameters import Numbers
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState

@@ -4,20 +4,20 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.grid.feeds import hard_images
+from meanet_jax.grid.batch_streams import hard_images
 from meanet_jax.grid.loop import train_members, validation_logits
-from meanet_jax.grid.members import Member, is_done
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.score import write_scores
+from meanet_jax.grid.trials import Member, is_done
+from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.classes import label_map
+from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
 from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.models.meanet import BLOCKS, Exits, MEANet, Outputs

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from meanet_jax.config import StructureConfig
+from meanet_jax.config.schema import StructureConfig
 from meanet_jax.errors import UserError
 from meanet_jax.models.resnet import BOTTLENECK_EXPANSION
 from meanet_jax.models.torch_files import StateDict

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 from meanet_jax.annotations import Bool, Float, Int, Shaped
-from meanet_jax.config import Criterion
+from meanet_jax.config.schema import Criterion
 from meanet_jax.routing.scores import Scores, uncertainty
 
 Array = Any  # a NumPy or JAX array

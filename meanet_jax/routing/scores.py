@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanet_jax.annotations import Bool, Float, Int, Shaped
-from meanet_jax.config import Criterion
+from meanet_jax.config.schema import Criterion
 from meanet_jax.errors import UserError
 
 Array = Any  # a NumPy or JAX array

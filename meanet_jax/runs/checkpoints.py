@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from meanet_jax.errors import UserError
-from meanet_jax.runs.checksums import damage, seal, seal_top
+from meanet_jax.runs.manifest import damage, seal, seal_top
 from meanet_jax.runs.process_arrays import write_arrays_here
 
 PyTree = Any

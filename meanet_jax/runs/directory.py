@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve, to_json
+from meanet_jax.config.parsing import resolve, to_json
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
+from meanet_jax.runs.compatible_changes import check_mendable, selects_anew
 from meanet_jax.runs.lock import make_directory
-from meanet_jax.runs.mending import check_mendable, selects_anew
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket

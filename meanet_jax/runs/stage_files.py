@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from meanet_jax.config import LoggingConfig
+from meanet_jax.config.schema import LoggingConfig
 from meanet_jax.runs.checkpoints import StageCheckpoints
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.metrics import MetricsFile

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from meanet_jax.config import DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.splits import Split
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables

@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from meanet_jax.annotations import Bool, Int
-from meanet_jax.config import Config
-from meanet_jax.console import listed
+from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
-from meanet_jax.routing.classes import (
+from meanet_jax.log import listed
+from meanet_jax.routing.hard_classes import (
   TIE_BREAKS,
   Tie,
   class_precision,

@@ -9,17 +9,19 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import Config
-from meanet_jax.console import Reporter
+from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingStoppedError
+from meanet_jax.log import Reporter
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
 from meanet_jax.stopping import Stop, never
+from meanet_jax.training.distributed import every, first, is_first
 from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.metrics import NO_SUMS, StageLog, diverged
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
 from meanet_jax.training.parallel import (
   ACROSS_DEVICES,
@@ -28,8 +30,6 @@ from meanet_jax.training.parallel import (
   map_train_step,
   replicate,
 )
-from meanet_jax.training.processes import every, first, is_first
-from meanet_jax.training.stage_log import NO_SUMS, StageLog, diverged
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import TrainStep, exit_logits, make_train_step, stage_key

@@ -2,8 +2,8 @@
 
 import optax
 
-from meanet_jax.config import StageConfig
-from meanet_jax.training.numbers import Numbers
+from meanet_jax.config.schema import StageConfig
+from meanet_jax.training.hyperparameters import Numbers
 
 # PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,
 # peak / first rate, first rate / last rate.

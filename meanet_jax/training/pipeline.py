@@ -9,15 +9,15 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config import Config
-from meanet_jax.console import Reporter, listed
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.schema import Config
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
 from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.log import Reporter, listed
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables
-from meanet_jax.routing.classes import label_map
+from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import (
   finished_step,
   open_checkpoints,
@@ -27,12 +27,12 @@ from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import stages
+from meanet_jax.training.distributed import every, first
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import StageImages, saved, train_stage
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.processes import every, first
 from meanet_jax.training.start import start
 from meanet_jax.training.state import create_state
 

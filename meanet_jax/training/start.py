@@ -7,16 +7,16 @@ from typing import Any
 
 import jax
 
-from meanet_jax.config import STAGE_NAMES, Config
-from meanet_jax.config_dict import differences
-from meanet_jax.console import Reporter
+from meanet_jax.config.parsing import differences
+from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.data.batches import check_split_size
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import check_room, needed_bytes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
+from meanet_jax.log import Reporter
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
@@ -25,9 +25,9 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.training.distributed import every, first, first_then_others
 from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
-from meanet_jax.training.processes import every, first, first_then_others
 
 
 def start(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from meanet_jax.models.variables import Variables
-from meanet_jax.training.numbers import Number
+from meanet_jax.training.hyperparameters import Number
 from meanet_jax.training.stages import Stage
 
 PyTree = Any

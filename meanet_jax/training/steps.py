@@ -9,13 +9,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from meanet_jax.config import DatasetConfig, StageConfig
+from meanet_jax.config.schema import DatasetConfig, StageConfig
 from meanet_jax.data.augment import augment, normalise
 from meanet_jax.data.batches import Batch
 from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
-from meanet_jax.training.numbers import Number, Numbers
+from meanet_jax.training.hyperparameters import Number, Numbers
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, averaged
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from meanet_jax.config import CostConfig, DatasetConfig
+from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes, upload_ms, upload_power_mw
 
 MACS = BlockMacs(main=1_000_000, extension=3_000_000, cloud=785_000_000)

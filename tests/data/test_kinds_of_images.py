@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import AugmentConfig, DatasetConfig
 from meanet_jax.data.augment import augment
 from meanet_jax.data.batches import Order, training_batches
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError

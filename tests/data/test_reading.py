@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.config import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import AugmentConfig, DatasetConfig
 from meanet_jax.data.batches import Order, StreamedBatches, training_batches
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
-from tests.commands import run_command
 from tests.data.sets import encoded, picture, write_set
+from tests.forked_commands import run_command
 
 CONFIG = DatasetConfig(
   name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25, in_memory_mb=0
@@ -237,8 +237,8 @@ importlib.machinery.PathFinder.find_spec = classmethod(hidden)
 assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)
 """
 READ = """
-from meanet_jax.config import DatasetConfig
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 import meanet_jax.evaluation.pipeline, meanet_jax.training.pipeline
 for megabytes in (0, 1000):
@@ -250,9 +250,9 @@ for megabytes in (0, 1000):
   images, count = next(iter(test.batches(4)))
 """
 TRAIN = """
-from meanet_jax.config_dict import resolve
-from meanet_jax.console import Reporter
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.parsing import resolve
+from meanet_jax.log import Reporter
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.training.pipeline import train
 from tests.experiments import tiny_config

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.data import streaming
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.prepared import PreparedSet, SetName
 from meanet_jax.data.shared_memory import check_room, lost_workers_in_one_line, needed_bytes
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.data.streaming import Records, StreamedSplit
+from meanet_jax.data.tfds.prepared import PreparedSet, SetName
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import CENTRE
 from meanet_jax.runs.disk import full_disk_in_one_line

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from meanet_jax.config import DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data import sources
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError

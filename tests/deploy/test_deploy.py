@@ -13,9 +13,9 @@ import pytest
 import requests
 import yaml
 
+from tests.cloud.asking import INFER, image_request, infer, json_body, output
+from tests.cloud.certificates import write_certificate
 from tests.servers import READY, ROOT, CloudServer, cloud_server_process
-from tests.serving.asking import INFER, image_request, infer, json_body, output
-from tests.serving.certificates import write_certificate
 
 IMAGE = np.zeros((1, 8, 8, 1), np.uint8)
 OPEN = ("/", "/v2/health/live", "/v2/health/ready")
@@ -134,7 +134,7 @@ def test_the_images_entry_point_is_the_command():
   lines = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
   steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
   entry = next(rest for name, rest in steps if name == "ENTRYPOINT")
-  assert json.loads(entry) == ["python", "-m", "meanet_jax.runtime.cloud"]
+  assert json.loads(entry) == ["python", "-m", "meanet_jax.commands.cloud"]
   for name, rest in steps:
     if name == "COPY":
       for source in shlex.split(rest)[:-1]:

@@ -6,7 +6,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from tests.evaluation.chromium import CHROMIUM, DRIVER, FLAGS
+from tests.report.chromium import CHROMIUM, DRIVER, FLAGS
 
 
 @pytest.fixture(scope="module")

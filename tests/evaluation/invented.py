@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.evaluation.page import FIELDS, Evaluation
-from meanet_jax.routing.classes import confusion_matrix
+from meanet_jax.report.html_report import FIELDS, Evaluation
+from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.routing.policies import MAIN, Route
 from tests.experiments import random_records
 

@@ -7,18 +7,18 @@ import jax
 import numpy as np
 import pytest
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
+from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.pipeline import configured_wish, evaluate, threshold_images
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.choose import Wish
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.selection.select import Wish
 from meanet_jax.training.pipeline import load_variables, train
-from tests.commands import run_command
+from tests.forked_commands import run_command
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from meanet_jax.config import DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
@@ -19,7 +19,7 @@ from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.classes import is_hard
+from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,

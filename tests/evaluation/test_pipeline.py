@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from meanet_jax.console import Reporter
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
+from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.choose import Wish
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
-from tests.commands import run_command
+from meanet_jax.selection.select import Wish
+from tests.forked_commands import run_command
 
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
 

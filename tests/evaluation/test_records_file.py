@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records_file import (
   RecordsFile,

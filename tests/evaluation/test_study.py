@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.evaluation.records import Temperatures, make_records
 from meanet_jax.evaluation.study import (

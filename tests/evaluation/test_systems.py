@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
-from meanet_jax.routing.choose import Wish
+from meanet_jax.selection.select import Wish
 from tests.experiments import random_records
 
 HARD = np.array([0, 2, 3, 5, 8])

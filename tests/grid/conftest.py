@@ -7,11 +7,11 @@ import jax
 import pytest
 from rich.console import Console
 
-from meanet_jax.config import Config
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.console import Reporter
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand
+from meanet_jax.log import Reporter
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.pipeline import train
 from tests.shared import Artifacts

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import jax
 import pytest
 
-from meanet_jax.config import Config
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
 from meanet_jax.grid import loop
 from meanet_jax.grid.pipeline import plan

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from meanet_jax.runs.directory import read_json
-from tests.grid.test_members import STAGES, arrays, assert_close
-from tests.training.test_processes import Ended, Pair, start
+from tests.grid.test_trials import STAGES, arrays, assert_close
+from tests.training.test_distributed import Ended, Pair, start
 
 
 def check(grid: Path, alone: list[Path]) -> None:

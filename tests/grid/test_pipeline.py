@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
-from meanet_jax.export.pipeline import Options, export
-from meanet_jax.export.source import from_run
 from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.pipeline import plan, show_grid, train_grid
@@ -21,9 +19,11 @@ from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.source import from_run
 from meanet_jax.training.pipeline import train
 from meanet_jax.training.stages import MAIN
-from tests.commands import run_command
+from tests.forked_commands import run_command
 
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanet_jax.config_dict import to_json
+from meanet_jax.config.parsing import to_json
 from meanet_jax.errors import UserError
-from meanet_jax.grid.groups import group_points, program
+from meanet_jax.grid.compilation_groups import group_points, program
 from meanet_jax.grid.points import expand, split_axes
 from meanet_jax.grid.ray import parse_resources
 
@@ -112,7 +112,7 @@ def test_groups_differ_in_programs_and_members_in_numbers(tiny):
 
 @given(st.integers(0, 99), st.floats(1e-6, 10), st.floats(0.01, 0.99))
 def test_a_program_is_its_own_and_knows_no_number(seed, rate, momentum):
-  from meanet_jax.config_dict import resolve
+  from meanet_jax.config.parsing import resolve
   from tests.experiments import tiny_config
 
   fields = tiny_config()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.config_grid import GridConfig, RayConfig
+from meanet_jax.config.grid import GridConfig, RayConfig
 from meanet_jax.grid.pipeline import train_grid
 
 ray = pytest.importorskip("ray")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.config import DatasetConfig
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
+from meanet_jax.edge.decode import read_image
 from meanet_jax.images.preprocessing import CENTRE, WHOLE, Preprocessing
-from meanet_jax.runtime.images import read_image
 from tests.data.sets import picture, write_set
 from tests.images.files import deep_png, saved
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.network_costs import BATCH, abstract_step
-from meanet_jax.config import Config
-from meanet_jax.config_dict import resolve
+from meanet_jax.commands.summary import summarise
+from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.models.costs import (
   activation_bytes,
   block_functions,
@@ -18,11 +19,10 @@ from meanet_jax.models.costs import (
   compiled_flops,
 )
 from meanet_jax.models.meanet import Exits
-from meanet_jax.models.summary import summarise
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
 from meanet_jax.training.stages import EDGE
-from tests.commands import run_command
+from tests.forked_commands import run_command
 
 PAPER = (
   "cifar100_resnet32_a",
@@ -130,7 +130,7 @@ def test_activation_bytes_of_a_layer_by_hand(tiny):
 
 def test_the_command_prints_json_and_tables():
   flags = ["--config", "configs/digits.py"]
-  command = ["-m", "meanet_jax.models.summary", *flags]
+  command = ["-m", "meanet_jax.commands.summary", *flags]
   summary = json.loads(run_command(*command, "--json").stdout)
   assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
   table = run_command(*command).stdout

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.layers import ConvNorm
 from meanet_jax.models.meanet import BLOCKS, Exits

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.network_costs import BATCH, CLASSES, abstract_step, experiment
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import Exits

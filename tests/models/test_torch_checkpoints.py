@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
 from meanet_jax.errors import UserError
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained

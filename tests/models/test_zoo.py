@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from ml_collections import ConfigDict
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
 from meanet_jax.errors import UserError
 from meanet_jax.models.mobilenet import scaled_width
 from meanet_jax.models.zoo import STRUCTURES, build, network_structure

@@ -18,7 +18,7 @@ from meanet_jax.runs.checkpoints import (
   set_damaged_aside,
   whole_step,
 )
-from meanet_jax.runs.checksums import CHECKSUMS
+from meanet_jax.runs.manifest import CHECKSUMS
 
 
 def tree(value: int):

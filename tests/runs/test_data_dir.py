@@ -5,17 +5,17 @@ from contextlib import ExitStack
 import pytest
 from tensorflow_datasets.core import constants
 
-from meanet_jax.config_dict import resolve, to_json
-from meanet_jax.config_grid import GridConfig
-from meanet_jax.data.options import ReadOptions
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.parsing import resolve, to_json
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation import pipeline as evaluation
-from meanet_jax.export import source
 from meanet_jax.grid import pipeline as grid_pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import open_member
 from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.tflite import source
 from meanet_jax.training import start
 from meanet_jax.training.pipeline import train
 from tests.data.sets import encoded, picture, write_set

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.config_grid import GridConfig
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import pipeline as evaluation
-from meanet_jax.evaluation.compare import compare
 from meanet_jax.evaluation.pipeline import evaluate
-from meanet_jax.export.source import from_run, without_dataset
 from meanet_jax.grid import pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import train_points
+from meanet_jax.report.compare import compare
 from meanet_jax.runs import lock as module
 from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.lock import LOCK, held, refuse_if_held
+from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.training import start
 from meanet_jax.training.pipeline import train
 
@@ -217,7 +217,7 @@ def test_evaluation_holds_the_run(tiny, reporter, monkeypatch, tmp_path):
 
 def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, reporter, tmp_path):
   # Here, because few tests need the converter and the quantiser, which take a second to import.
-  from meanet_jax.export.pipeline import Options, export
+  from meanet_jax.tflite.export import Options, export
 
   runs = [tmp_path / "a", tmp_path / "b"]
   for path in runs:

@@ -10,8 +10,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.runs import checkpoints as module
 from meanet_jax.runs.checkpoints import open_checkpoints, read_arrays, set_damaged_aside, whole_step
-from meanet_jax.runs.checksums import CHECKSUMS
 from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.manifest import CHECKSUMS
 
 TREE = {"a": np.arange(6, dtype=np.float32)}
 LIKE = {"a": np.zeros(6, np.float32)}

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from meanet_jax.config import LoggingConfig
+from meanet_jax.config.schema import LoggingConfig
 from meanet_jax.runs import checkpoints
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.stage_files import FilesOnDisk

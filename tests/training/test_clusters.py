@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 # Which GPUs a process would take is decided before JAX starts a backend, so a CPU can tell.
 MEETS = """
 import jax
-from meanet_jax import cli
-from meanet_jax.training.processes import Cluster, connected
+from meanet_jax.commands import flags as cli
+from meanet_jax.training.distributed import Cluster, connected
 
 def main():
   with connected(Cluster(%s)):

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
-from meanet_jax.console import listed
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import ArraySplit, Dataset
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import UserError
+from meanet_jax.log import listed
 from meanet_jax.training.hard_classes import check_hard_classes, read_confusion, select
 from meanet_jax.training.start import check_images
 

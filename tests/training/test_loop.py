@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.models.meanet import BLOCKS

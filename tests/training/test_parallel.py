@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
 from meanet_jax.data.augment import augment, normalise
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.steps import stage_key
-from tests.commands import run_command
 from tests.devices import forced_devices
 from tests.experiments import tiny_config
+from tests.forked_commands import run_command
 from tests.rounding import OF_TINY_STEPS
 
 

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from meanet_jax.config import Config
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
-from meanet_jax.data.validation import calibration_part
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.classes import label_map
+from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.training import loop, stages

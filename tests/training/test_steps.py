@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config import AugmentConfig
+from meanet_jax.config.schema import AugmentConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
-from meanet_jax.training.numbers import Numbers
+from meanet_jax.training.hyperparameters import Numbers
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Sums, cross_entropy, make_train_step, stage_key

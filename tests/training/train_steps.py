@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from meanet_jax.config_dict import resolve
+from meanet_jax.config.parsing import resolve
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
 from meanet_jax.models.meanet import BLOCKS

@@ -1,0 +1,114 @@
+"""A finished run's cloud model, compiled for a few batch sizes on all devices."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from meanet_jax.config.schema import Config
+from meanet_jax.data.splits import padded
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.variables import Variables
+from meanet_jax.models.zoo import build
+from meanet_jax.protocol import CLASS, LOGITS, PROBABILITY
+from meanet_jax.routing.scores import softmax
+from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.training.parallel import map_forward, replicate, shard
+from meanet_jax.training.pipeline import load_cloud
+from meanet_jax.training.steps import exit_logits, make_forward
+
+
+@dataclasses.dataclass(frozen=True)
+class CloudRun:
+  """What a run says about its cloud. variables: of the block `cloud`, on the host."""
+
+  config: Config
+  class_names: tuple[str, ...]
+  variables: Variables
+
+
+def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
+  """Reads a run, but no data set: the machine that serves has none.
+
+  Args:
+    workdir: the run.
+    say: told of a damaged checkpoint.
+
+  Raises:
+    UserError: no run, one whose cloud has not finished, one begun by a version that wrote down no
+      class names, or a data.json that train.py did not write.
+  """
+  run = RunDirectory.existing(workdir)
+  config = run.config()
+  if not run.data_path.is_file():
+    raise UserError(
+      f"workdir {workdir} has not begun training; accepted: a run that train.py finished"
+    )
+  data = read_json(run.data_path)
+  if isinstance(data, dict) and "class_names" not in data:
+    raise UserError(
+      f"{run.data_path} has no class names, an earlier version wrote it; "
+      f"accepted: a run after train.py or eval.py --workdir {workdir} of this one"
+    )
+  match data:
+    case {"class_names": list(names), "splits": {"train": {"num_examples": int(num_train)}}}:
+      if len(names) != config.dataset.num_classes or not all(isinstance(n, str) for n in names):
+        raise UserError(
+          f"{run.data_path} has {len(names)} entries in class_names; "
+          f"accepted: the names of config.json's {config.dataset.num_classes} classes"
+        )
+    case _:
+      raise UserError(
+        f"{run.data_path} has no list class_names or no number splits.train.num_examples; "
+        "accepted: the file that train.py wrote"
+      )
+  variables = load_cloud(config, build(config), run, num_train, say)
+  return CloudRun(config, tuple(names), variables)
+
+
+class CloudModel:
+  """The protocol's outputs for any number of images, by the smallest compiled batch of them."""
+
+  def __init__(self, run: CloudRun, max_batch: int):
+    """Compiles every batch size, which takes seconds to minutes.
+
+    Args:
+      run: whose cloud.
+      max_batch: the largest batch; rounded up to a multiple of the number of devices.
+    """
+    self.sizes = batch_sizes(max_batch, jax.local_device_count())
+    self._variables = replicate(run.variables)
+    dataset = run.config.dataset
+    self._mapped = map_forward(make_forward(build(run.config), Exits.CLOUD, dataset))
+    for size in self.sizes:
+      self(np.zeros((size, *dataset.image_shape), np.uint8))
+
+  def __call__(
+    self, images: UInt8[np.ndarray, "n h w c"]
+  ) -> dict[str, Shaped[np.ndarray, "n ..."]]:
+    """Class, probability and logits (`runtime/protocol.py`) of 1 to `sizes[-1]` images."""
+    size = next(size for size in self.sizes if size >= len(images))
+    batch, real = padded(images, size)
+    outputs = self._mapped(self._variables, shard(batch))
+    logits = np.asarray(exit_logits(outputs, Exits.CLOUD))[:real]
+    return {
+      CLASS: logits.argmax(axis=-1).astype(np.int32),
+      PROBABILITY: softmax(logits).max(axis=-1),
+      LOGITS: logits,
+    }
+
+
+def batch_sizes(max_batch: int, devices: int) -> list[int]:
+  """The compiled sizes: the number of devices, doubled up to `max_batch`, which is the last.
+
+  Args:
+    max_batch: at least 1.
+    devices: every size is a multiple of them.
+  """
+  last = -(-max_batch // devices) * devices
+  sizes = [devices * 2**power for power in range((last // devices - 1).bit_length())]
+  return [*sizes, last]

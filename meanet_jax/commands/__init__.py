@@ -1,0 +1,1 @@
+"""One module per command: flags in, a function called, status out."""

@@ -1,0 +1,100 @@
+"""What a configuration's networks cost, per block.
+
+Command: python -m meanet_jax.commands.summary --config configs/cifar100_resnet32_b.py [--json]
+"""
+
+import json
+from typing import Any
+
+from absl import flags
+
+from meanet_jax.commands import flags as cli
+from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.cost.macs import count_macs
+from meanet_jax.devices import check_devices
+from meanet_jax.log import Reporter
+from meanet_jax.models.costs import (
+  block_functions,
+  compiled_flops,
+  count_parameters,
+  exported_bytes,
+  training_activation_bytes,
+)
+from meanet_jax.models.variables import abstract_variables
+from meanet_jax.models.zoo import build
+
+_config = cli.define_config_flag()
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
+
+
+def summarise(config: Config) -> dict[str, Any]:
+  """Per block: parameters, MACs, flops, exported bytes; per training step: activation bytes.
+
+  MACs and flops are of one image; flops are XLA's count for the compiled function on this backend.
+  """
+  model = build(config)
+  variables = abstract_variables(model, config.dataset.image_shape)
+  blocks = {
+    block: {
+      "parameters": count_parameters(variables[block]),
+      "macs": count_macs(function, *arguments),
+      "flops": compiled_flops(function, *arguments),
+      "exported_bytes": exported_bytes(variables[block]),
+    }
+    for block, (function, arguments) in block_functions(model, config).items()
+  }
+  batch_sizes = {"whole_edge_network": config.stages.edge.batch_size} | {
+    name: config.stage(name).batch_size for name in STAGE_NAMES
+  }
+  return {
+    "dataset": config.dataset.name,
+    "image_shape": list(config.dataset.image_shape),
+    "num_classes": config.dataset.num_classes,
+    "num_hard": config.num_hard,
+    "blocks": blocks,
+    "training": {
+      name: {"batch_size": batch_sizes[name], "activation_bytes": size}
+      for name, size in training_activation_bytes(model, config).items()
+    },
+  }
+
+
+def show(summary: dict[str, Any], reporter: Reporter) -> None:
+  """Prints a summary as two tables."""
+  reporter.table(
+    f"{summary['dataset']}: blocks, per image of {summary['image_shape']}",
+    ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"),
+    (
+      (
+        block,
+        f"{cost['parameters']:,}",
+        f"{cost['macs'] / 1e6:,.3f}",
+        f"{cost['flops'] / 1e6:,.3f}",
+        f"{cost['exported_bytes'] / 1e3:,.1f}",
+      )
+      for block, cost in summary["blocks"].items()
+    ),
+  )
+  reporter.table(
+    "training: forward values kept for the backward pass, before fusion",
+    ("what trains", "batch", "activations [MB]"),
+    (
+      (name.replace("_", " "), str(cost["batch_size"]), f"{cost['activation_bytes'] / 1e6:,.1f}")
+      for name, cost in summary["training"].items()
+    ),
+  )
+
+
+def main() -> None:
+  """Reads the flags and prints."""
+  config = _config()
+  check_devices()
+  summary = summarise(config)
+  if _JSON.value:
+    print(json.dumps(summary, indent=2))
+  else:
+    show(summary, Reporter())
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,65 @@
+"""What no single field of a configuration can know."""
+
+from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.errors import UserError
+
+
+def validate(config: Config) -> None:
+  """Checks what spans several fields.
+
+  Raises:
+    UserError: one line that names the field, what was found and what is accepted.
+  """
+  classes = config.dataset.num_classes
+  if not 1 <= config.num_hard < classes:
+    raise UserError(
+      f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
+      f"for a dataset of {classes} classes"
+    )
+  if len(config.dataset.image_shape) != 3:
+    raise UserError(
+      f"dataset.image_shape is {config.dataset.image_shape}; accepted: (height, width, channels)"
+    )
+  channels = config.dataset.image_shape[-1]
+  for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
+    if len(values) not in (1, channels):
+      raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
+  if config.evaluation.confidence is not None and not config.evaluation.calibration_fraction:
+    raise UserError(
+      "evaluation.calibration_fraction is 0; accepted: above 0 with evaluation.confidence, "
+      "which needs validation images that chose nothing else"
+    )
+  for name in STAGE_NAMES:
+    _validate_stage(config, name)
+
+
+def _validate_stage(config: Config, name: str) -> None:
+  stage = config.stage(name)
+  exits = 2 if name == "edge" and config.stages.joint else 1
+  if stage.loss_weights and (len(stage.loss_weights) != exits or not any(stage.loss_weights)):
+    raise UserError(
+      f"stages.{name}.loss_weights is {stage.loss_weights}; accepted: (), or "
+      f"{exits} number(s) of which one is above 0"
+    )
+  pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
+  if stage.epochs == 0:
+    if not pretrained.get(name):
+      raise UserError(
+        f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
+      )
+    return  # no step is taken, whatever the schedule
+  if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
+    raise UserError(
+      f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
+    )
+  if stage.warmup_epochs >= stage.epochs:
+    raise UserError(
+      f"stages.{name}.warmup_epochs is {stage.warmup_epochs}; "
+      f"accepted: fewer than the stage's {stage.epochs} epochs"
+    )
+  early = [epoch for epoch in stage.step_epochs if epoch <= stage.warmup_epochs]
+  if stage.schedule == "step" and stage.warmup_epochs and early:
+    raise UserError(
+      f"stages.{name}.step_epochs has {early[0]}; accepted: epochs after the "
+      f"{stage.warmup_epochs} of warm-up"
+    )

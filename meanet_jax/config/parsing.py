@@ -1,0 +1,169 @@
+"""Between the outer forms of a configuration (ConfigDict, JSON) and its dataclasses."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
+
+from ml_collections import ConfigDict, config_dict
+
+from meanet_jax.config.checks import validate
+from meanet_jax.config.grid import Experiment, GridConfig
+from meanet_jax.config.schema import Config, Range
+from meanet_jax.errors import UserError
+
+
+def default_config() -> ConfigDict:
+  """A locked ConfigDict with every field at its default, for configuration files to fill."""
+  fields = _with_placeholders(Experiment())
+  return ConfigDict(fields).lock()
+
+
+def resolve(source: ConfigDict | Mapping[str, Any]) -> Config:
+  """The checked configuration in a ConfigDict (or in the dict of a config.json), but for its grid.
+
+  Raises:
+    UserError: a field that is unknown, missing, of a wrong type or out of range.
+  """
+  fields = source.to_dict() if isinstance(source, ConfigDict) else source
+  config = _build(Config, {name: fields[name] for name in fields if name != "grid"}, "")
+  validate(config)
+  return config
+
+
+def resolve_grid(source: ConfigDict) -> GridConfig:
+  """The checked `grid` group of a ConfigDict.
+
+  Raises:
+    UserError: as `resolve`.
+  """
+  return _build(GridConfig, source.to_dict().get("grid", dataclasses.asdict(GridConfig())), "grid.")
+
+
+def to_json(config: Config) -> dict[str, Any]:
+  """The configuration as nested dicts and lists, as config.json holds it."""
+  return _tuples_to_lists(dataclasses.asdict(config))
+
+
+def differences(old: Config, new: Config) -> list[str]:
+  """Dotted names of the fields that differ, each with both values."""
+  return list(changes(old, new).values())
+
+
+def changes(old: Config, new: Config) -> dict[str, str]:
+  """The fields that differ: name and both values as text, by dotted name."""
+  before, after = _flatten(to_json(old)), _flatten(to_json(new))
+  return {
+    name: f"{name} ({before[name]!r} -> {after[name]!r})"
+    for name in before
+    if before[name] != after[name]
+  }
+
+
+def check_field_name(path: str) -> None:
+  """Refuses a dotted name that no configuration has.
+
+  Raises:
+    UserError: with the names that stand where the wrong part is.
+  """
+  cls: Any = Experiment
+  parts = path.split(".")
+  for depth, part in enumerate(parts):
+    fields = (
+      {f.name: f.type for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
+    )
+    if part not in fields:
+      options = nearest(part, fields) if fields else "accepted: no field below this one"
+      found = ".".join(parts[: depth + 1])
+      raise UserError(f"configuration field {found!r} does not exist; {options}")
+    cls = fields[part]
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+  """`accepted` as text for a message, with the likely meaning first."""
+  options = list(accepted)
+  close = difflib.get_close_matches(name, options, n=1)
+  hint = f"did you mean {close[0]!r}? " if close else ""
+  return f"{hint}accepted: {', '.join(options)}"
+
+
+def _with_placeholders(value: Any) -> dict[str, Any]:
+  result = {}
+  for field in dataclasses.fields(value):
+    item = getattr(value, field.name)
+    if dataclasses.is_dataclass(item):
+      item = _with_placeholders(item)
+    elif item is None:
+      item = config_dict.placeholder(_plain_type(get_args(field.type)[0]))
+    result[field.name] = item
+  return result
+
+
+def _plain_type(kind: Any) -> type:
+  return get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
+
+
+def _build(cls: type, source: Any, path: str) -> Any:
+  if not isinstance(source, Mapping):
+    raise UserError(f"configuration field {path!r} is {source!r}; accepted: a group of fields")
+  fields = {field.name: field for field in dataclasses.fields(cls)}
+  for name in source:
+    if name not in fields:
+      raise UserError(
+        f"configuration field {path + str(name)!r} does not exist; {nearest(str(name), fields)}"
+      )
+  missing = [path + name for name in fields if name not in source]
+  if missing:
+    raise UserError(f"configuration field {missing[0]!r} is missing; start from default_config()")
+  values = {}
+  for name, field in fields.items():
+    if dataclasses.is_dataclass(field.type):
+      values[name] = _build(typing.cast(type, field.type), source[name], f"{path}{name}.")
+    else:
+      values[name] = _check(source[name], field.type, path + name)
+  return cls(**values)
+
+
+def _check(value: Any, kind: Any, path: str) -> Any:
+  """`value` as `kind` (int, float, bool, str, Literal, tuple[T, ...], T | None, Annotated)."""
+  origin, args = get_origin(kind), get_args(kind)
+  if origin is typing.Annotated:
+    checked = _check(value, args[0], path)
+    _check_range(checked, args[1], path)
+    return checked
+  if origin in (types.UnionType, typing.Union):
+    return None if value is None else _check(value, args[0], path)
+  if origin is typing.Literal:
+    if value not in args:
+      raise UserError(f"configuration field {path!r} is {value!r}; {nearest(str(value), args)}")
+    return value
+  if origin is tuple:
+    if not isinstance(value, tuple | list):
+      raise UserError(f"configuration field {path!r} is {value!r}; accepted: a tuple")
+    return tuple(_check(item, args[0], path) for item in value)
+  accepted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}[kind]
+  if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+    raise UserError(f"configuration field {path!r} is {value!r}; accepted: {kind.__name__}")
+  return kind(value)
+
+
+def _check_range(value: Any, bounds: Range, path: str) -> None:
+  if not bounds.holds(value):
+    raise UserError(
+      f"configuration field {path!r} is {value!r}; accepted: {bounds.low} to {bounds.high}"
+    )
+
+
+def _tuples_to_lists(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _tuples_to_lists(item) for name, item in value.items()}
+  return list(value) if isinstance(value, tuple) else value
+
+
+def _flatten(value: dict[str, Any], path: str = "") -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for name, item in value.items():
+    flat |= _flatten(item, f"{path}{name}.") if isinstance(item, dict) else {path + name: item}
+  return flat

@@ -1,0 +1,1 @@
+"""Data sets prepared by TensorFlow Datasets: found, prepared, indexed, read."""

@@ -1,0 +1,310 @@
+"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX.
+
+Command: python -m meanet_jax.edge.classifier --model DIR image.png ...
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meanet_jax.annotations import UInt8
+from meanet_jax.edge import manifest as manifests
+from meanet_jax.edge.decisions import Answer, Decided, Moves
+from meanet_jax.errors import UserError
+from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Comparison,
+  Policy,
+  Thresholds,
+  comparison,
+  judged_hard,
+  offloads_early,
+  offloads_late,
+  takes_extension,
+)
+from meanet_jax.routing.scores import Scores
+
+# A signature: arrays by name to arrays by name.
+Run = Callable[..., dict[str, np.ndarray]]
+# A raw image [h, w, c] to its class, in original class numbers.
+Cloud = Callable[[np.ndarray], int]
+
+
+class EdgeClassifier:
+  """An exported edge at one operating point.
+
+  The `extension` signature is called only for an image that the policy of edge.json judges hard.
+  The rules are the functions of `routing/policies.py`, on NumPy scalars.
+  """
+
+  def __init__(
+    self,
+    directory: str | Path,
+    *,
+    policy: Policy | None = None,
+    thresholds: Thresholds | None = None,
+    cloud: Cloud | None = None,
+    skip: bool = True,
+    num_threads: int = 1,
+  ):
+    """Reads and checks the files.
+
+    Args:
+      directory: what `python -m meanet_jax.export` wrote.
+      policy, thresholds: instead of those of edge.json.
+      cloud: asked about complex images. With it, an image that goes to the cloud before its
+        extension has run never runs it; without it the edge answers every image.
+      skip: False calls the extension for every image, for measuring what skipping saves.
+      num_threads: of the interpreter.
+
+    Raises:
+      UserError: files that are missing, damaged, or do not belong together; thresholds that the
+        policy needs and has not.
+    """
+    self.manifest = manifests.read_manifest(directory)
+    self._policy = self.manifest.policy if policy is None else policy
+    # float32, as the scores, so that what an answer says was compared is what was compared.
+    given = self.manifest.thresholds if thresholds is None else thresholds
+    self._thresholds = Thresholds(*map(np.float32, given))
+    missing = manifests.missing_thresholds(self._policy, self._thresholds)
+    if missing:
+      raise UserError(f"threshold {missing[0]} is not given; accepted: a number for {self._policy}")
+    self._cloud, self._skip = cloud, skip
+    self._batch_size = self.manifest.batch_size
+    self._image_dtype = np.dtype(self.manifest.image_dtype)
+    self._is_hard = is_hard(
+      np.asarray(self.manifest.hard_classes, np.int32), len(self.manifest.class_names)
+    )
+    data = manifests.read_model(directory, manifests.EDGE, self.manifest)
+    path = Path(directory) / manifests.EDGE
+    try:
+      # Here, so that a device without it is told so in one line.
+      from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as error:
+      raise UserError(
+        f"the edge runs in LiteRT, and {error.name} is not installed; "
+        "accepted: pip install ai-edge-litert"
+      ) from error
+    try:
+      interpreter = Interpreter(model_content=data, num_threads=num_threads)
+      runners = [interpreter.get_signature_runner(name) for name in ("main", "extension")]
+    except (ValueError, RuntimeError) as error:
+      raise UserError(
+        f"{path} cannot be run: {error}; accepted: signatures main and extension"
+      ) from error
+    self._check_signatures(path, runners)
+    self._main, self._extension = runners
+
+  def classify(self, images: np.ndarray) -> list[Answer]:
+    """An answer for every image, in their order: uint8 [n, h, w, c], n is any number.
+
+    Raises:
+      UserError: images of another shape or type.
+    """
+    self._check_images(images)
+    answers: list[Answer] = []
+    for start in range(0, len(images), self._batch_size):
+      begun = time.perf_counter()
+      batch = images[start : start + self._batch_size]
+      decided = self._decide(batch, None, self._cloud is not None)
+      answers += [self._settled(one, begun) for one in decided]
+    return answers
+
+  def decide(
+    self, images: np.ndarray, *, moves: Moves | None = None, spare: bool = True
+  ) -> list[Decided]:
+    """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
+
+    Args:
+      images: uint8 [n, h, w, c], at most a batch of edge.json.
+      moves: asked for thresholds, image by image, instead of the classifier's own.
+      spare: whether an image that goes to the cloud before its extension has run never runs it;
+        `answer_alone` runs it then, should the cloud not answer.
+
+    Raises:
+      UserError: images of another shape or type, or more than a batch.
+    """
+    self._check_images(images)
+    if len(images) > self._batch_size:
+      raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
+    return self._decide(images, moves, spare)
+
+  def answer_alone(self, decided: Decided) -> Answer:
+    """The edge's own answer, for which the extension runs now if it was spared."""
+    if not decided.spared:
+      return decided.answer
+    begun = time.perf_counter()
+    outputs = self._extension(
+      image=self._padded(decided.image[None]), features=self._whole_batch(decided.features[None])
+    )
+    (extension,) = _scores(outputs, range(1))
+    before = decided.answer
+    at_extension = takes_extension(self._policy, before.main, extension, np.True_)
+    seconds = before.seconds + time.perf_counter() - begun
+    return _answer(
+      at_extension,
+      before.complex,
+      before.compared,
+      before.main,
+      extension,
+      before.hard_probability,
+      seconds,
+    )
+
+  def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Everything that both signatures give, on every image of uint8 [n, h, w, c].
+
+    Returns:
+      Arrays [n, ...], by signature and name.
+
+    Raises:
+      UserError: images of another shape or type, or none.
+    """
+    self._check_images(images)
+    if not len(images):
+      raise UserError("no images were given; accepted: at least 1")
+    parts: dict[str, list[dict[str, np.ndarray]]] = {"main": [], "extension": []}
+    for batch, real in self.batches(images):
+      main = self._main(image=batch)
+      extension = self._extension(image=batch, features=main["features"])
+      for name, outputs in (("main", main), ("extension", extension)):
+        parts[name].append({key: value[:real] for key, value in outputs.items()})
+    return {
+      name: {key: np.concatenate([part[key] for part in of]) for key in of[0]}
+      for name, of in parts.items()
+    }
+
+  @property
+  def signatures(self) -> tuple[Run, Run]:
+    """`main` and `extension` themselves: arguments by name in, outputs by name out."""
+    return self._main, self._extension
+
+  def batches(self, images: UInt8[np.ndarray, "n h w c"]) -> Iterator[tuple[np.ndarray, int]]:
+    """Images as the signatures take them: padded to whole batches, and how many are real."""
+    for start in range(0, len(images), self._batch_size):
+      batch = images[start : start + self._batch_size]
+      yield self._padded(batch), len(batch)
+
+  def _decide(
+    self, images: UInt8[np.ndarray, "n h w c"], moves: Moves | None, spare: bool
+  ) -> list[Decided]:
+    begun = time.perf_counter()
+    batch = self._padded(images)
+    outputs = self._main(image=batch)
+    rows = range(len(images))
+    mains, masses, features = (
+      _scores(outputs, rows),
+      outputs["hard_probability"],
+      outputs["features"],
+    )
+    # What the rule `edge` says of an image is not known before its extension has run.
+    known_early = self._policy.offload_rule != "edge"
+    limits, ran, spared = [], [], []
+    for row in rows:
+      limits.append(self._limits(moves))
+      hard = judged_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
+      early = offloads_early(self._policy, limits[row], mains[row])
+      spared.append(hard & early if spare else np.False_)
+      ran.append(hard & ~spared[row])
+      if moves is not None and known_early:
+        moves.decided(row, bool(early), bool(ran[row]))
+    extensions = mains  # the rules look at no value of an extension that did not run
+    if True in ran or not self._skip:
+      extensions = _scores(self._extension(image=batch, features=features), rows)
+    decided = []
+    for row in rows:
+      main, extension = mains[row], extensions[row]
+      at_extension = takes_extension(self._policy, main, extension, ran[row])
+      if not known_early:
+        limits[row] = self._limits(moves)
+      complex = offloads_late(self._policy, limits[row], main, extension, at_extension)
+      compared = comparison(self._policy, limits[row], main, extension, bool(at_extension))
+      if moves is not None and not known_early:
+        moves.decided(row, bool(complex), bool(ran[row]))
+      seen = extension if ran[row] else None
+      seconds = time.perf_counter() - begun
+      answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
+      decided.append(Decided(answer, bool(spared[row]), images[row], features[row]))
+    return decided
+
+  def _limits(self, moves: Moves | None) -> Thresholds:
+    moved = None if moves is None else moves.thresholds()
+    return self._thresholds if moved is None else moved
+
+  def _settled(self, decided: Decided, begun: float) -> Answer:
+    """The final answer where the cloud is a function, or is not there at all."""
+    answer = decided.answer
+    if answer.complex and self._cloud is not None:
+      answer = answer._replace(prediction=int(self._cloud(decided.image)), exit=CLOUD)
+      answer = answer._replace(seconds=time.perf_counter() - begun)
+    return answer
+
+  def _padded(self, images: np.ndarray) -> np.ndarray:
+    return self._whole_batch(images).astype(self._image_dtype, copy=False)
+
+  def _whole_batch(self, rows: np.ndarray) -> np.ndarray:
+    missing = self._batch_size - len(rows)
+    if not missing:
+      return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+
+  def _check_images(self, images: np.ndarray) -> None:
+    shape = self.manifest.image_shape
+    if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
+      accepted = ", ".join(map(str, shape))
+      raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
+
+  def _check_signatures(self, path: Path, runners: list[Any]) -> None:
+    expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
+    for runner in runners:
+      image = runner.get_input_details()["image"]
+      found = (image["shape"].tolist(), np.dtype(image["dtype"]).name)
+      if found != expected:
+        raise UserError(
+          f"{path} takes images {found[1]} {found[0]}; "
+          f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
+        )
+    named = (self.manifest.class_names, self.manifest.hard_classes)
+    for name, runner, classes in zip(("main", "extension"), runners, named, strict=True):
+      width = int(runner.get_output_details()["logits"]["shape"][-1])
+      if width != len(classes):
+        raise UserError(
+          f"{path} has {width} classes at exit {name}; "
+          f"accepted: {len(classes)}, as {manifests.MANIFEST} says"
+        )
+
+
+def _answer(
+  at_extension: Any,
+  complex: Any,
+  compared: Comparison | None,
+  main: Scores,
+  extension: Scores | None,
+  mass: Any,
+  seconds: float,
+) -> Answer:
+  """The edge's own. extension: None where it did not run, so that main's answer is taken."""
+  exit, scores = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
+  return Answer(
+    int(scores.prediction), exit, bool(complex), compared, scores, main, extension, mass, seconds
+  )
+
+
+def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:
+  """A signature's scores, image by image, as NumPy scalars: on one number faster than arrays."""
+  prediction, max_prob = outputs["prediction"], outputs["max_prob"]
+  entropy, margin = outputs["entropy"], outputs["margin"]
+  return [Scores(prediction[row], max_prob[row], entropy[row], margin[row]) for row in rows]
+
+
+if __name__ == "__main__":
+  from meanet_jax.commands.edge import main  # which imports this module
+
+  sys.exit(main(sys.argv[1:]))

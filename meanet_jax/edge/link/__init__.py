@@ -1,0 +1,1 @@
+"""From a device to the cloud tier: a connection, its requests, its retries."""

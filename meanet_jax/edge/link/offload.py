@@ -1,0 +1,215 @@
+"""Asking the cloud without waiting for it: a bounded window, deadlines, retries, circuit breaking.
+
+Threads ask, one image each; the caller collects what came of it whenever it likes. Retries are
+tenacity's and the circuit breaker is pybreaker's.
+"""
+
+import math
+import queue
+import time
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import pybreaker
+import tenacity
+from tritonclient.grpc import service_pb2 as protocol
+
+from meanet_jax.edge.link.connection import Address, Connection, Expected
+from meanet_jax.edge.link.encoding import Encoding, encode
+from meanet_jax.edge.link.messages import BadAnswerError, make_request, read_answer
+from meanet_jax.edge.link.replies import CloudAnswer, Fallback, Reply
+
+
+class Patience(NamedTuple):
+  """deadline: seconds from handing an image over to its answer, over all attempts. attempts: at
+  most. failures: images in a row after which the cloud is no longer asked. rest: seconds until one
+  image tries again.
+  """
+
+  deadline: float = 0.5
+  attempts: int = 3
+  failures: int = 5
+  rest: float = 1.0
+
+
+_FALLBACKS = {
+  grpc.StatusCode.DEADLINE_EXCEEDED: Fallback.LATE,
+  grpc.StatusCode.UNAVAILABLE: Fallback.UNREACHABLE,
+  grpc.StatusCode.RESOURCE_EXHAUSTED: Fallback.FULL,
+  # What a connection that breaks in the middle of an answer looks like.
+  grpc.StatusCode.CANCELLED: Fallback.UNREACHABLE,
+  grpc.StatusCode.INTERNAL: Fallback.UNREACHABLE,
+  grpc.StatusCode.UNKNOWN: Fallback.UNREACHABLE,
+}
+_RETRIED = (Fallback.UNREACHABLE, Fallback.FULL)
+# pybreaker rests by the wall clock, which a device may set back by hours. Negative, it never does,
+# and the rest is kept here.
+_NO_REST = -1e9
+
+
+class _FailedError(Exception):
+  """One attempt's end."""
+
+  def __init__(self, fallback: Fallback):
+    super().__init__(fallback)
+    self.fallback = fallback
+
+
+class _Traffic:
+  """What one image has cost so far."""
+
+  def __init__(self) -> None:
+    self.up = self.down = self.attempts = 0
+
+
+class Offloader(pybreaker.CircuitBreakerListener):
+  """Sends images to one server; at most `window` are under way."""
+
+  def __init__(
+    self, address: Address, expected: Expected, window: int, patience: Patience | None = None
+  ):
+    """Connects when the first image is sent.
+
+    Args:
+      address: of the server.
+      expected: what it has to agree with.
+      window: images under way.
+      patience: with it.
+    """
+    self._address, self._expected, self.window = address, expected, window
+    self._patience = patience or Patience()
+    self._connection = Connection(address)
+    self._breaker = pybreaker.CircuitBreaker(
+      fail_max=self._patience.failures,
+      reset_timeout=_NO_REST,
+      throw_new_error_on_trip=False,
+      listeners=[self],
+    )
+    self._retrying = tenacity.Retrying(
+      retry=tenacity.retry_if_exception(
+        lambda error: isinstance(error, _FailedError) and error.fallback in _RETRIED
+      ),
+      stop=tenacity.stop_after_attempt(self._patience.attempts)
+      | tenacity.stop_before_delay(self._patience.deadline),
+      wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+      reraise=True,
+    )
+    self._pool = ThreadPoolExecutor(window, thread_name_prefix="offload")
+    self._finished: queue.SimpleQueue[tuple[Hashable, Reply | BaseException]] = queue.SimpleQueue()
+    self._trying = False  # an image is finding out whether the cloud is back
+    self._rested_at = 0.0
+    self.in_flight = 0
+    self.opened = 0
+    pixels = bytes(math.prod(expected.shape))
+    # Of one raw image.
+    self.message_bytes = make_request(0, pixels, expected.shape, Encoding()).ByteSize()
+
+  def ready(self) -> bool:
+    """Whether the next image may be sent, apart from the window. False while the circuit is open,
+    but for one image at a time once it has rested.
+    """
+    if self._breaker.current_state == pybreaker.STATE_CLOSED:
+      return True
+    return not self._trying and not self._rests()
+
+  def _rests(self) -> bool:
+    return (
+      self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._rested_at
+    )
+
+  def rest(self) -> None:
+    """Opens the circuit, as after failures: the cloud is known to be away."""
+    self._breaker.open()
+
+  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
+    """Sends an image, uint8 [h, w, c], in the background; `finished` tells what came of it.
+
+    Args:
+      key: returned with the reply.
+      number: of the request.
+      image: which must not change until then.
+    """
+    self._trying = self._breaker.current_state != pybreaker.STATE_CLOSED
+    self.in_flight += 1
+    self._pool.submit(self._work, key, number, image)
+
+  def finished(self, wait: bool) -> tuple[Hashable, Reply] | None:
+    """One image's key and what came of it; None if nothing is there.
+
+    Args:
+      wait: for the next, if any is under way. Every image has a deadline, so it comes.
+    """
+    try:
+      key, reply = self._finished.get(block=wait and self.in_flight > 0)
+    except queue.Empty:
+      return None
+    self.in_flight -= 1
+    if self._trying:
+      self._trying = self.in_flight > 0
+    if isinstance(reply, BaseException):  # a defect, which is not to look like a slow network
+      raise reply
+    return key, reply
+
+  def close(self) -> None:
+    """Gives up whatever is under way."""
+    self._connection.close()
+    self._pool.shutdown(wait=True, cancel_futures=True)
+
+  def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002
+    """Called by the breaker."""
+    if new_state.name == pybreaker.STATE_OPEN:
+      self.opened += old_state.name != pybreaker.STATE_OPEN  # stragglers fail too
+      self._rested_at = time.monotonic() + self._patience.rest
+    elif new_state.name == pybreaker.STATE_HALF_OPEN:
+      # What is left of the old connection may be a peer that no longer exists.
+      self._connection = Connection(self._address)
+
+  def _work(self, key: Hashable, number: int, image: np.ndarray) -> None:
+    try:
+      self._finished.put((key, self._ask(number, image)))
+    except BaseException as error:
+      self._finished.put((key, error))
+
+  def _ask(self, number: int, image: np.ndarray) -> Reply:
+    begun = time.perf_counter()
+    expected, traffic = self._expected, _Traffic()
+    data = encode(expected.encoding, image)
+    request = make_request(number, data, expected.shape, expected.encoding)
+    encoded = time.perf_counter()
+    answer = fallback = None
+    try:
+      if self._rests():  # since this image was handed over
+        raise pybreaker.CircuitBreakerError
+      with self._breaker.calling():
+        deadline = begun + self._patience.deadline
+        answer = self._retrying(self._attempt, request, number, deadline, traffic)
+    except _FailedError as error:
+      fallback = error.fallback
+    except pybreaker.CircuitBreakerError:
+      fallback = Fallback.CIRCUIT_OPEN
+    seconds = time.perf_counter() - encoded
+    up, down = traffic.up, traffic.down
+    return Reply(answer, fallback, up, down, traffic.attempts, encoded - begun, seconds)
+
+  def _attempt(
+    self, request: protocol.ModelInferRequest, number: int, deadline: float, traffic: _Traffic
+  ) -> CloudAnswer:
+    left = deadline - time.perf_counter()
+    if left <= 0:
+      raise _FailedError(Fallback.LATE)
+    traffic.attempts += 1
+    traffic.up += request.ByteSize()
+    try:
+      response = self._connection.infer(request, left)
+    except grpc.RpcError as error:
+      raise _FailedError(_FALLBACKS.get(error.code(), Fallback.REFUSED)) from error
+    except ValueError as error:  # the channel was closed, because the command ends
+      raise _FailedError(Fallback.UNREACHABLE) from error
+    traffic.down += response.ByteSize()
+    try:
+      return read_answer(response, number, self._expected.num_classes, self._expected.digest)
+    except BadAnswerError as error:
+      raise _FailedError(error.fallback) from error

@@ -1,0 +1,239 @@
+"""edge.json: what a device has to know beside the networks, and the files that it belongs to."""
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from meanet_jax.config.schema import CostConfig, DatasetConfig
+from meanet_jax.cost.energy import RADIOS
+from meanet_jax.errors import UserError
+from meanet_jax.images.preprocessing import Preprocessing
+from meanet_jax.routing.policies import Policy, Thresholds
+
+FORMAT = 3
+# Format 2 has neither `preprocessing`, and its device resized whole image files, whatever the set,
+# nor `unmet_constraint`.
+EARLIER = 2
+MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
+Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
+_ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+  """macs: multiply-accumulates per image. bytes: of the constants that its operations read."""
+
+  macs: int
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A tflite file: its SHA-256 in hex, its length, and its signatures by name."""
+
+  sha256: str
+  bytes: int
+  signatures: dict[str, Signature]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """The contents of edge.json, field by field.
+
+  dataset: the configuration's. class_names: C names. hard_classes: K original class numbers,
+  increasing. policy, thresholds: the operating point; a threshold that the policy does not
+  look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
+  logits by before they compute scores. unmet_constraint: why the thresholds break the constraints
+  that they were chosen under; None if they keep them, or there are none. image_shape: height,
+  width, channels. image_dtype: `uint8`, or `float32` for the same values 0 .. 255. preprocessing:
+  from an image file to those pixels, as evaluated; None in a file of format 2, which does not say:
+  image files are then resized whole. batch_size: images per call of a signature. quantize: `none`,
+  `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
+  configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
+  image, whether it is exported or not. files: by name. versions: of the packages that made them.
+  """
+
+  dataset: DatasetConfig
+  class_names: tuple[str, ...]
+  hard_classes: tuple[int, ...]
+  policy: Policy
+  thresholds: Thresholds
+  temperatures: dict[str, float]
+  unmet_constraint: str | None
+  image_shape: tuple[int, int, int]
+  image_dtype: str
+  preprocessing: Preprocessing | None
+  batch_size: int
+  quantize: str
+  weights: str
+  cost: CostConfig
+  cloud_macs: int
+  files: dict[str, File]
+  versions: dict[str, str | None]
+
+  def to_json(self) -> dict[str, Any]:
+    """What edge.json holds."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    for name in ("dataset", "policy", "cost", "preprocessing"):
+      fields[name] = dataclasses.asdict(getattr(self, name))
+    fields["thresholds"] = {
+      name: None if np.isnan(value) else float(value)
+      for name, value in self.thresholds._asdict().items()
+    }
+    fields["files"] = {name: dataclasses.asdict(file) for name, file in self.files.items()}
+    return {"format": FORMAT} | fields
+
+
+def file_entry(data: bytes, signatures: dict[str, Signature]) -> File:
+  """The entry of a tflite file."""
+  return File(hashlib.sha256(data).hexdigest(), len(data), signatures)
+
+
+def read_manifest(directory: str | Path) -> Manifest:
+  """Reads and checks a directory's edge.json.
+
+  Raises:
+    UserError: it is missing, no JSON, of another format, or a field is missing or wrong.
+  """
+  path = Path(directory) / MANIFEST
+  try:
+    source = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
+  found = source.get("format") if isinstance(source, dict) else source
+  if not isinstance(source, dict) or found not in (FORMAT, EARLIER):
+    raise UserError(
+      f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
+      f"python -m meanet_jax.export writes it, or {EARLIER}"
+    )
+  try:
+    return _parse(source)
+  except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+    raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
+
+
+def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
+  """The bytes of a tflite file, which are those that edge.json was written for.
+
+  Raises:
+    UserError: the file is missing, or its SHA-256 is another.
+  """
+  path = Path(directory) / name
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {error.strerror}; {_ACCEPTED}") from error
+  found = hashlib.sha256(data).hexdigest()
+  expected = manifest.files[name].sha256
+  if found != expected:
+    raise UserError(
+      f"{path} does not match {MANIFEST}: its SHA-256 is {found[:12]}...; accepted: "
+      f"{expected[:12]}..., {manifest.files[name].bytes} bytes (found {len(data)}); export it again"
+    )
+  return data
+
+
+def _parse(source: Mapping[str, Any]) -> Manifest:
+  for name, kind in typing.get_type_hints(Policy).items():
+    _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
+  _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
+  height, width, channels = source["image_shape"]
+  preprocessing = unmet = None
+  if source["format"] != EARLIER:
+    preprocessing = _settings(Preprocessing, source["preprocessing"], "preprocessing")
+    unmet = source["unmet_constraint"]
+    if not isinstance(unmet, str | None):
+      raise ValueError(f"unmet_constraint is {unmet!r}")
+  manifest = Manifest(
+    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
+    class_names=tuple(map(str, source["class_names"])),
+    hard_classes=tuple(map(int, source["hard_classes"])),
+    policy=Policy(**source["policy"]),
+    thresholds=Thresholds(**{n: _threshold(v, n) for n, v in source["thresholds"].items()}),
+    temperatures={name: float(value) for name, value in source["temperatures"].items()},
+    unmet_constraint=unmet,
+    image_shape=(int(height), int(width), int(channels)),
+    image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
+    preprocessing=preprocessing,
+    batch_size=int(source["batch_size"]),
+    quantize=source["quantize"],
+    weights=source["weights"],
+    cost=_settings(CostConfig, source["cost"], "cost"),
+    cloud_macs=int(source["cloud_macs"]),
+    files={EDGE: _file(source["files"][EDGE])}
+    | {name: _file(entry) for name, entry in source["files"].items()},
+    versions=dict(source["versions"]),
+  )
+  classes = len(manifest.class_names)
+  wrong = [c for c in manifest.hard_classes if not 0 <= c < classes]
+  if wrong or not manifest.hard_classes:
+    raise ValueError(f"hard_classes is {list(manifest.hard_classes)} with {classes} classes")
+  if min(*manifest.image_shape, manifest.batch_size) < 1:
+    raise ValueError(
+      f"image_shape is {list(manifest.image_shape)} and batch_size {manifest.batch_size}"
+    )
+  for name in ("main", "extension"):
+    manifest.files[EDGE].signatures[name]  # a KeyError names it
+  missing = missing_thresholds(manifest.policy, manifest.thresholds)
+  if missing:
+    raise ValueError(f"thresholds.{missing[0]} is null, and the policy compares with it")
+  return manifest
+
+
+def missing_thresholds(policy: Policy, thresholds: Thresholds) -> list[str]:
+  """Names of the thresholds that a policy compares with and that are NaN."""
+  used = {
+    "main": policy.offload_rule in ("main", "edge"),
+    "extension": policy.offload_rule == "edge",
+    "hard": policy.hard_rule == "probability",
+  }
+  return [name for name, is_used in used.items() if is_used and np.isnan(getattr(thresholds, name))]
+
+
+def _threshold(value: Any, name: str) -> np.float32:
+  if value is not None and not isinstance(value, int | float):
+    raise ValueError(f"thresholds.{name} is {value!r}")
+  # float32, as in the records that it was chosen on.
+  return np.float32(np.nan if value is None else value)
+
+
+def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:
+  """A configuration's dataclass from its fields, each of its default's type."""
+  values = {key: tuple(v) if isinstance(v, list) else v for key, v in source.items()}
+  defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+  unknown = [key for key in values if key not in defaults]
+  if unknown:
+    raise ValueError(f"{name} has an unexpected keyword argument {unknown[0]!r}")
+  hints = typing.get_type_hints(kind, include_extras=True)
+  for field, default in defaults.items():
+    value, hint = values.get(field), hints[field]
+    accepted = (int, float) if isinstance(default, float) else type(default)
+    if field not in values or not isinstance(value, accepted) or isinstance(value, bool):
+      raise ValueError(f"{name}.{field} is {value!r}")
+    if typing.get_origin(hint) is typing.Literal:
+      _one_of(value, typing.get_args(hint), f"{name}.{field}")
+    for bounds in getattr(hint, "__metadata__", ()):
+      if not bounds.holds(value) or np.isinf(value).any():
+        raise ValueError(f"{name}.{field} is {value!r}")
+  return kind(**values)
+
+
+def _file(entry: Mapping[str, Any]) -> File:
+  signatures = {name: Signature(**values) for name, values in entry["signatures"].items()}
+  for name, signature in signatures.items():
+    if not all(isinstance(x, int) and x >= 0 for x in (signature.macs, signature.bytes)):
+      raise ValueError(f"signature {name} is {signature}")
+  return File(str(entry["sha256"]), int(entry["bytes"]), signatures)
+
+
+def _one_of(value: Any, accepted: tuple[Any, ...], name: str) -> Any:
+  if value not in accepted:
+    raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
+  return value

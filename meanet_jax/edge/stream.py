@@ -1,0 +1,182 @@
+"""From images to answers, offloads under way while the next images are classified.
+
+Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late, gone, or
+says what cannot be.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.decisions import Decided
+from meanet_jax.edge.inputs import Item
+from meanet_jax.edge.link.replies import NOT_ASKED, Reply
+from meanet_jax.edge.output import Audited, Given
+from meanet_jax.routing.policies import Thresholds
+
+
+@runtime_checkable
+class Asks(Protocol):
+  """`Offloader`, which imports gRPC: an edge without a cloud does not need that."""
+
+  window: int
+  in_flight: int
+
+  def ready(self) -> bool:
+    """See `Offloader`."""
+    ...
+
+  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
+    """See `Offloader`."""
+    ...
+
+  def finished(self, wait: bool) -> tuple[Hashable, Reply] | None:
+    """See `Offloader`."""
+    ...
+
+
+@runtime_checkable
+class Steers(Protocol):
+  """What moves thresholds while the stream runs."""
+
+  def thresholds(self) -> Thresholds | None:
+    """For the next image; None for the export's."""
+    ...
+
+  def audits(self, number: int, complex: bool) -> bool:
+    """Whether an image is sent as well that the edge is sure of."""
+    ...
+
+  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Told of every image that could have been sent, before it is."""
+    ...
+
+  def learn(self, given: Given) -> None:
+    """Told of every final answer."""
+    ...
+
+
+class _Turns:
+  """Steers a batch image by image, each by what became of those before it."""
+
+  def __init__(self, steering: Steers, batch: list[Item], reachable: bool):
+    self._steering, self._batch, self._reachable = steering, batch, reachable
+    self.audits = [False] * len(batch)
+
+  def thresholds(self) -> Thresholds | None:
+    """See `Moves`."""
+    return self._steering.thresholds()
+
+  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """See `Moves`."""
+    if self._reachable:
+      number = self._batch[row].number
+      self.audits[row] = self._steering.audits(number, complex)
+      self._steering.decided(number, complex or self.audits[row], ran_extension)
+
+
+class _Waiting(NamedTuple):
+  item: Item
+  decided: Decided
+  audit: bool
+  begun: float
+
+
+class Stream:
+  """One pass over images."""
+
+  def __init__(
+    self,
+    edge: EdgeClassifier,
+    give: Callable[[Given], None],
+    offloader: Asks | None = None,
+    steering: Steers | None = None,
+  ):
+    """Begins nothing.
+
+    Args:
+      edge: classifies, in the caller's thread.
+      give: takes each answer as soon as it is there, which is not the order of the images.
+      offloader: asks the cloud; None where there is none, and the edge answers everything.
+      steering: moves thresholds and picks audits; None leaves thresholds alone.
+    """
+    self._edge, self._give = edge, give
+    self._offloader, self._steering = offloader, steering
+    self._waiting: dict[int, _Waiting] = {}
+
+  def run(self, items: Iterable[Item]) -> None:
+    """Answers all images, whose numbers are distinct. Items without an image are skipped."""
+    for batch in _batches(items, self._edge.manifest.batch_size):
+      self._settle_finished()
+      self._take(batch)
+    while self._waiting:
+      self._settle_next()
+
+  def _take(self, batch: list[Item]) -> None:
+    begun = time.perf_counter()
+    reachable = self._offloader is not None and self._offloader.ready()
+    steering = self._steering
+    turns = None if steering is None else _Turns(steering, batch, reachable)
+    images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
+    decided = self._edge.decide(images, moves=turns, spare=reachable)
+    for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
+      audit = turns is not None and turns.audits[row]
+      if reachable and (one.answer.complex or audit):
+        self._send(_Waiting(item, one, audit, begun))
+      else:
+        reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None
+        self._finish(_Waiting(item, one, False, begun), reply)
+
+  def _send(self, waiting: _Waiting) -> None:
+    offloader = self._offloader
+    while offloader.in_flight >= offloader.window:
+      self._settle_next()
+    if not offloader.ready():  # it has failed while this image waited for its place
+      self._finish(waiting, None if waiting.audit else NOT_ASKED)
+      return
+    number = waiting.item.number
+    self._waiting[number] = waiting
+    offloader.submit(number, number, waiting.decided.image)
+
+  def _settle_finished(self) -> None:
+    while self._waiting and (found := self._offloader.finished(wait=False)):
+      self._finish(self._waiting.pop(found[0]), found[1])
+
+  def _settle_next(self) -> None:
+    found = self._offloader.finished(wait=True)
+    assert found is not None  # something is under way
+    self._finish(self._waiting.pop(found[0]), found[1])
+
+  def _finish(self, waiting: _Waiting, reply: Reply | None) -> None:
+    answer, audited = waiting.decided.answer, None
+    if waiting.audit:
+      audited = _audited(answer.prediction, reply)
+    elif reply is not None and reply.answer is None:
+      answer = self._edge.answer_alone(waiting.decided)
+    seconds = time.perf_counter() - waiting.begun
+    given = Given(waiting.item, answer, reply, audited, seconds)
+    if self._steering is not None:
+      self._steering.learn(given)
+    self._give(given)
+
+
+def _audited(prediction: int, reply: Reply | None) -> Audited:
+  if reply is None or reply.answer is None:
+    return "unanswered"
+  return "agrees" if reply.answer.prediction == prediction else "differs"
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+  batch: list[Item] = []
+  for item in items:
+    if item.image is None:
+      continue
+    batch.append(item)
+    if len(batch) == size:
+      yield batch
+      batch = []
+  if batch:
+    yield batch

@@ -1,0 +1,117 @@
+"""What members learn from: each source, the images of a seed and a choice of classes, read once."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.config.schema import StageConfig
+from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
+from meanet_jax.data.device_resident import StoredImages
+from meanet_jax.data.splits import ArraySplit, Split
+from meanet_jax.data.streaming import Room, StreamedSplit, stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Images in an order: members with equal sources learn from the same batches.
+
+  seed: of the order, and of the steps' keys. begin: the first step. steps: of the stage.
+  classes: whose images these are, in increasing number; None for those of all classes.
+  """
+
+  seed: int
+  begin: int
+  steps: int
+  classes: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _ArrayFeed:
+  """Numbers into the images of a whole split, which stay on the devices for all sources at once."""
+
+  order: Order
+  chosen: Int[np.ndarray, " n"]
+  labels: Int[np.ndarray, " n"]
+
+  def __call__(self, step: int) -> Batch:
+    index, position = self.order(step)
+    return {
+      "index": self.chosen[index].astype(np.int32),
+      "label": self.labels[index].astype(np.int32),
+      "position": position,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Feeds:
+  """The batches of several sources, side by side; can be pickled for worker processes."""
+
+  sources: tuple[Source, ...]
+  feeds: tuple[Callable[[int], Batch], ...]
+  workers: int
+
+  def __call__(self, round: int, room: Room = np.empty) -> Batch:
+    """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
+    made = [
+      feed(min(source.begin + round, source.steps - 1))
+      for source, feed in zip(self.sources, self.feeds, strict=True)
+    ]
+    together = {name: [batch[name] for batch in made] for name in made[0]}
+    return {
+      name: np.stack(arrays, out=room((len(arrays), *arrays[0].shape), arrays[0].dtype))
+      for name, arrays in together.items()
+    }
+
+  def stream(self, rounds: int) -> Iterator[Batch]:
+    """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
+    if self.workers < 0:
+      return map(self, range(rounds))
+    size = sum(feed.batch_bytes for feed in self.feeds if isinstance(feed, StreamedBatches))
+    return stream(self, rounds, self.workers, batch_bytes=size)
+
+
+def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[Any, Any]:
+  """Numbers of a split's images that a label map knows, and their labels under it."""
+  if to_hard is None:
+    return np.arange(len(split)), split.labels
+  labels = to_hard[split.labels]
+  chosen = np.flatnonzero(labels >= 0)
+  return chosen, labels[chosen]
+
+
+def make_store(train: Split) -> Batch:
+  """What the devices keep for all sources: the images of a split in memory, or nothing."""
+  return {"image": StoredImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+
+
+def make_feeds(
+  sources: Sequence[Source],
+  stage: str,
+  settings: StageConfig,
+  train: Split,
+  label_maps: Sequence[Int[np.ndarray, " c"] | None],
+) -> tuple[Feeds, StageConfig]:
+  """The sources' batches, whose image numbers are those of `make_store`; what is left to augment.
+
+  Args:
+    sources: different ones.
+    stage, settings: the stage's.
+    train: the data set's whole training split.
+    label_maps: of each source, None for all images under their own labels.
+  """
+  feeds: list[Callable[[int], Batch]] = []
+  left = settings
+  for source, to_hard in zip(sources, label_maps, strict=True):
+    chosen, labels = hard_images(train, to_hard)
+    order = Order(len(chosen), source.seed, stage, settings.batch_size)
+    if isinstance(train, ArraySplit):
+      feeds.append(_ArrayFeed(order, chosen, labels))
+    else:
+      batches = training_batches(train.select(chosen, labels), order, settings.augment)
+      left = dataclasses.replace(settings, augment=batches.augment)
+      feeds.append(batches)
+  workers = train.workers if isinstance(train, StreamedSplit) else -1
+  return Feeds(tuple(sources), tuple(feeds), workers), left

@@ -1,0 +1,64 @@
+"""Groups: points whose programs are the same and that differ in numbers alone."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from meanet_jax.config.schema import STAGE_NAMES, Config, StageConfig
+from meanet_jax.grid.points import Point
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Points that one program per stage trains; `number` from 0, in the order of first points."""
+
+  number: int
+  points: tuple[Point, ...]
+
+  @property
+  def config(self) -> Config:
+    """What the points have in common, and the first one's numbers."""
+    return self.points[0].config
+
+
+def group_points(points: Iterable[Point]) -> list[Group]:
+  """The groups of a grid."""
+  members: dict[Config, list[Point]] = {}
+  for point in points:
+    members.setdefault(program(point.config), []).append(point)
+  return [Group(number, tuple(found)) for number, found in enumerate(members.values())]
+
+
+def program(config: Config) -> Config:
+  """The configuration without its numbers: equal for two points that one program trains.
+
+  The learning rate enters as a table of every step's, so nothing of a schedule changes a program.
+  """
+  networks = {
+    name: dataclasses.replace(getattr(config.model, name), dropout=0.0)
+    for name in ("main", "cloud")
+  }
+  stages = {name: _stage_program(config.stage(name)) for name in STAGE_NAMES}
+  return dataclasses.replace(
+    config,
+    seed=0,
+    model=dataclasses.replace(config.model, **networks),
+    stages=dataclasses.replace(config.stages, **stages),
+  )
+
+
+def _stage_program(stage: StageConfig) -> StageConfig:
+  default = StageConfig()
+  return dataclasses.replace(
+    stage,
+    learning_rate=default.learning_rate,
+    schedule=default.schedule,
+    step_epochs=default.step_epochs,
+    step_factor=default.step_factor,
+    warmup_epochs=default.warmup_epochs,
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    loss_weights=(),
+    # Without momentum, or an average, a state has no place for it.
+    momentum=0.5 if stage.momentum else 0.0,
+    ema_decay=0.5 if stage.ema_decay else 0.0,
+  )

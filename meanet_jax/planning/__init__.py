@@ -1,0 +1,1 @@
+"""What a training would take of a TPU slice that need not exist."""

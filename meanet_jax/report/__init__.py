@@ -1,0 +1,1 @@
+"""Tables, figures and HTML reports of what evaluation returned."""

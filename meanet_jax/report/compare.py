@@ -1,0 +1,185 @@
+"""Several evaluated runs in one report: mean and spread over runs."""
+
+import base64
+import csv
+import html
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.systems import unmet_lines
+from meanet_jax.log import Reporter
+from meanet_jax.report.figure_text import undrawable_warning
+from meanet_jax.report.figures import draw_bands
+from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+from meanet_jax.runs.lock import held
+
+# Field of a system's entry, title, factor.
+COLUMNS = (
+  ("accuracy", "accuracy [%]", 100),
+  ("hard_accuracy", "hard [%]", 100),
+  ("easy_accuracy", "easy [%]", 100),
+  ("cloud", "cloud [%]", 100),
+  ("macs_edge", "edge kMAC", 1e-3),
+  ("energy_mj", "energy [uJ]", 1e3),
+)
+OFFLOADS = np.linspace(0, 1, 101)
+
+
+def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None:
+  """Writes comparison.json, a picture with bands and comparison.html to `output`.
+
+  Args:
+    workdirs: evaluated runs of one data set, at least two.
+    output: directory, made when missing.
+    reporter: gets the table.
+
+  Raises:
+    UserError: a run without evaluation, one that is given twice, runs of different data sets, or an
+      output that is in use or cannot be written.
+  """
+  runs = [RunDirectory.existing(workdir) for workdir in workdirs]
+  places = [run.path.resolve() for run in runs]
+  for workdir, place in zip(workdirs, places, strict=True):
+    if places.count(place) > 1:
+      raise UserError(f"workdir {workdir} is given twice; accepted: different runs")
+  summaries = [read_json(run.eval_path / "summary.json") for run in runs]
+  for key in ("dataset", "num_classes", "num_examples"):
+    found = {summary[key] for summary in summaries}
+    if len(found) > 1:
+      raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
+  with held(Path(output), "output"):
+    _compare(runs, workdirs, summaries, Path(output), reporter)
+
+
+def _compare(
+  runs: list[RunDirectory],
+  workdirs: list[str],
+  summaries: list[dict[str, Any]],
+  out: Path,
+  reporter: Reporter,
+) -> None:
+  common = [
+    name for name in summaries[0]["systems"] if all(name in s["systems"] for s in summaries)
+  ]
+  entries = {name: [summary["systems"][name] for summary in summaries] for name in common}
+  spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
+  unmet = [
+    f"{workdir}: {line}"
+    for workdir, summary in zip(workdirs, summaries, strict=True)
+    for line in unmet_lines(summary["systems"])
+  ]
+  bands = {
+    name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
+    for name in ("main_cloud", "meanet")
+  }
+  at_offload = {
+    name: {
+      "mean": values.mean(axis=0).tolist(),
+      "standard_deviation": values.std(axis=0, ddof=1).tolist(),
+    }
+    for name, values in bands.items()
+  }
+  write_json(
+    out / "comparison.json",
+    {
+      "runs": workdirs,
+      "systems": spreads,
+      "offload": OFFLOADS.tolist(),
+      "accuracy_at_offload": at_offload,
+      "unmet": unmet,
+    },
+  )
+  picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
+  wishes = [_wish(summary["wish"]) for summary in summaries]
+  page = _page(spreads, dict(zip(workdirs, wishes)), unmet, picture)
+  write_text(out / "comparison.html", page)
+  reporter.table(
+    f"{len(runs)} runs: mean ± standard deviation",
+    ("system", *(title for _, title, _ in COLUMNS)),
+    ([name, *_cells(values)] for name, values in spreads.items()),
+  )
+  for percent in (5, 10, 20):
+    accuracies = []
+    for name, spread in at_offload.items():
+      mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
+      accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
+    reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
+  if len(set(wishes)) > 1:
+    reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
+  if boxes := undrawable_warning([summaries[0]["dataset"]]):
+    reporter.say(boxes)
+  reporter.say(f"comparison is in {out}")
+  for warning in unmet:
+    reporter.say(f"warning: {warning}")
+
+
+def _spreads(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float] | None]]:
+  for field, _, _ in COLUMNS:
+    values = [row["fraction"][field] if field == "cloud" else row[field] for row in rows]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+      yield field, None
+    else:
+      spread = statistics.stdev(known) if len(known) > 1 else 0.0
+      yield field, {"mean": statistics.mean(known), "standard_deviation": spread}
+
+
+def _cells(values: dict[str, dict[str, float] | None]) -> list[str]:
+  cells = []
+  for field, _, factor in COLUMNS:
+    spread = values[field]
+    if spread is None:
+      cells.append("-")
+    else:
+      mean, deviation = factor * spread["mean"], factor * spread["standard_deviation"]
+      cells.append(f"{mean:.2f} ± {deviation:.2f}")
+  return cells
+
+
+def _accuracy_at(path: Path, system: str) -> np.ndarray:
+  """Accuracy of a swept system at the offloads `OFFLOADS`, interpolated between its points."""
+  try:
+    with path.open() as file:
+      points = [row for row in csv.DictReader(file) if row["system"] == system]
+  except OSError as error:
+    raise UserError(f"{path} cannot be read; accepted: a run that eval.py evaluated") from error
+  offload = np.array([float(row["fraction_cloud"]) for row in points])
+  accuracy = np.array([float(row["accuracy"]) for row in points])
+  order = np.argsort(offload, kind="stable")
+  return np.interp(OFFLOADS, offload[order], accuracy[order])
+
+
+def _wish(wish: dict[str, float | None]) -> str:
+  return ", ".join(f"{name} {value:g}" for name, value in wish.items() if value is not None)
+
+
+def _page(spreads: dict[str, Any], wishes: dict[str, str], unmet: list[str], picture: Path) -> str:
+  head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
+  body = "".join(
+    f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
+    for name, values in spreads.items()
+  )
+  runs = "".join(f"<li>{html.escape(f'{run}: {wish}')}" for run, wish in wishes.items())
+  warnings = "".join(f"<p><b>Constraint not met: {html.escape(line)}</b>" for line in unmet)
+  image = base64.b64encode(picture.read_bytes()).decode()
+  return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Comparison of {len(wishes)} runs</title>
+<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui; margin: 1rem; }}
+div {{ overflow-x: auto; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
+img {{ max-width: 100%; background: white; }}</style>
+<h1>Comparison of {len(wishes)} runs</h1>
+<p>Mean ± standard deviation over runs, on the test split, at the operating points chosen on
+validation.</p>
+{warnings}
+<div><table><tr><th>system{head}{body}</table></div>
+<img src="data:image/png;base64,{image}" alt="accuracy against offload: mean and spread">
+<p>Runs, and the wishes under which their thresholds were chosen:</p>
+<ul>{runs}</ul>
+</html>
+"""

@@ -1,0 +1,102 @@
+"""Tables: the one in the terminal and operating_points.csv."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.log import Reporter
+from meanet_jax.routing.policies import Records
+from meanet_jax.selection.exact import exact_curve, pareto_front
+
+COLUMNS = (
+  ("accuracy", "accuracy [%]"),
+  ("hard_accuracy", "hard [%]"),
+  ("easy_accuracy", "easy [%]"),
+  ("main", "main [%]"),
+  ("extension", "ext. [%]"),
+  ("cloud", "cloud [%]"),
+  ("macs_edge", "edge kMAC"),
+  ("bytes_up", "bytes up"),
+  ("energy_mj", "energy [mJ]"),
+  ("latency_ms", "latency [ms]"),
+)
+
+
+def rows(summary: dict[str, Any]) -> Iterator[list[str]]:
+  """One row of texts per system, under `COLUMNS`, behind its name."""
+  for name, entry in summary["systems"].items():
+    values = entry | entry["fraction"]
+    yield [name, *(_text(column, values[column]) for column, _ in COLUMNS)]
+
+
+def show_systems(summary: dict[str, Any], reporter: Reporter) -> None:
+  """Prints the systems of a summary as a table."""
+  title = f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images"
+  reporter.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
+
+
+def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:
+  """Every operating point of every swept system, a line each."""
+  text = io.StringIO()
+  writer = None
+  for name, curve in systems.items():
+    if len(curve.counts.correct) == 1:
+      continue
+    values = figures(context, curve.policy, curve.counts)
+    shares = {f"fraction_{exit}": share for exit, share in values.pop("fraction").items()}
+    thresholds = {f"threshold_{exit}": t for exit, t in curve.thresholds._asdict().items()}
+    table = thresholds | values | shares
+    for point in range(len(curve.counts.correct)):
+      row = {column: _at(array, point) for column, array in table.items()}
+      row = {"system": name, "chosen": int(point == curve.chosen)} | row
+      if writer is None:
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        writer.writeheader()
+      writer.writerow(row)
+  return text.getvalue()
+
+
+def exact_points_csv(systems: dict[str, Curve], context: Context, records: Records) -> str:
+  """The exact operating points of every swept system on the test split, a line each.
+
+  With `offload_rule` `main` all of them; with `edge` the Pareto front over both thresholds.
+  """
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  columns = ("system", "threshold_main", "threshold_extension", "correct", "cloud")
+  writer.writerow([*columns, "accuracy", "fraction_cloud"])
+  hard_threshold = context.config.routing.hard_threshold
+  for name, curve in systems.items():
+    if len(curve.counts.correct) == 1:
+      continue
+    if curve.policy.offload_rule == "edge":
+      front = pareto_front(curve.policy, records, context.is_hard, hard_threshold)
+      points = (front.main, front.extension, front.correct, front.cloud)
+    else:
+      exact = exact_curve(curve.policy, records, context.is_hard, hard_threshold)
+      points = (exact.threshold, exact.threshold, exact.counts.correct, exact.counts.cloud)
+    for main, extension, correct, cloud in zip(*(p.tolist() for p in points), strict=True):
+      shares = (correct / context.num_images, cloud / context.num_images)
+      writer.writerow([name, main, extension, correct, cloud, *shares])
+  return text.getvalue()
+
+
+def _at(values: Any, point: int) -> float:
+  values = np.asarray(values)
+  return float(values[point] if values.ndim else values)
+
+
+def _text(column: str, value: float | None) -> str:
+  if value is None:
+    return "-"
+  if column in ("energy_mj", "latency_ms"):
+    return f"{value:.4g}"
+  if column == "macs_edge":
+    return f"{value / 1e3:.1f}"
+  if column == "bytes_up":
+    return f"{value:.1f}"
+  return f"{100 * value:.2f}"

@@ -1,0 +1,1 @@
+"""Thresholds that move while a device works, and agreement that is monitored."""

@@ -1,0 +1,1 @@
+"""Which operating point to take: sweeps, exact curves, guarantees, calibration, baselines."""

@@ -1,0 +1,148 @@
+"""From what is exported to the files of a directory."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from meanet_jax.edge.manifest import (
+  CLOUD,
+  EDGE,
+  MANIFEST,
+  File,
+  Manifest,
+  Signature,
+  file_entry,
+)
+from meanet_jax.errors import UserError
+from meanet_jax.images.preprocessing import WHOLE
+from meanet_jax.models.costs import block_macs
+from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.runs.directory import write_bytes, write_json
+from meanet_jax.runs.lock import held
+from meanet_jax.tflite.convert import convert
+from meanet_jax.tflite.flatbuffer import read_signatures
+from meanet_jax.tflite.quantize import Quantize, cloud_samples, edge_samples, quantized
+from meanet_jax.tflite.signatures import cloud_signature, edge_signatures
+from meanet_jax.tflite.source import Source
+from meanet_jax.tflite.versions import recorded_versions
+
+# Training images that int8 is calibrated on, the first in the split's (shuffled) order; and noise
+# images for untrained networks, whose ranges mean nothing.
+CALIBRATION_IMAGES, NOISE_IMAGES = 512, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """quantize: see `quantize.py`. batch_size: images per call. image_dtype: `uint8` or `float32`,
+  of pixels 0 .. 255. cloud: whether cloud.tflite is written too. allow_unmet: whether thresholds
+  that break their constraints are exported.
+  """
+
+  quantize: Quantize = "none"
+  batch_size: int = 1
+  image_dtype: str = "uint8"
+  cloud: bool = False
+  allow_unmet: bool = False
+
+
+def export(
+  source: Source, out: str | Path, options: Options, say: Callable[[str], None]
+) -> Manifest:
+  """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
+
+  Raises:
+    UserError: thresholds that break their constraints, which the options do not allow; or a
+      directory that cannot be written, or that another process is writing.
+  """
+  if source.unmet is not None and not options.allow_unmet:
+    raise UserError(
+      f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
+      "under constraints that can be met (eval.py), or --allow_unmet to export it nevertheless"
+    )
+  with held(Path(out), "--out"):
+    return _export(source, Path(out), options, say)
+
+
+def _export(source: Source, out: Path, options: Options, say: Callable[[str], None]) -> Manifest:
+  try:
+    models = convert_models(source, options)
+    macs = block_macs(source.model, source.config)
+    counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
+    files = {name: _entry(data, counted) for name, data in models.items()}
+    manifest = make_manifest(source, options, files, int(macs.cloud))
+    for name, data in models.items():
+      write_bytes(out / name, data)
+    write_json(out / MANIFEST, manifest.to_json())
+  except OSError as error:
+    raise UserError(
+      f"--out {out} cannot be written: {error.strerror or error}; accepted: a directory, or a path "
+      "where one can be made"
+    ) from error
+  for name, file in files.items():
+    parts = ", ".join(f"{key} {entry.macs:,} MACs" for key, entry in file.signatures.items())
+    say(f"{out / name}: {file.bytes:,} bytes; {parts}")
+  return manifest
+
+
+def convert_models(source: Source, options: Options) -> dict[str, bytes]:
+  """The tflite files by name."""
+  edge = convert(edge_signatures(source, options.batch_size, options.image_dtype))
+  images, hard = _calibration_images(source, options)
+  samples = edge_samples(edge, images, hard) if options.quantize == "int8" else None
+  models = {EDGE: quantized(edge, options.quantize, samples)}
+  if options.cloud:
+    cloud = convert([cloud_signature(source, options.batch_size, options.image_dtype)])
+    samples = cloud_samples(images, options.batch_size) if options.quantize == "int8" else None
+    models[CLOUD] = quantized(cloud, options.quantize, samples)
+  return models
+
+
+def make_manifest(
+  source: Source, options: Options, files: dict[str, File], cloud_macs: int
+) -> Manifest:
+  """The manifest of exported files."""
+  height, width, channels = source.config.dataset.image_shape
+  return Manifest(
+    dataset=source.config.dataset,
+    class_names=source.class_names,
+    hard_classes=tuple(source.hard_classes.tolist()),
+    policy=source.policy,
+    thresholds=source.thresholds,
+    temperatures=source.temperatures._asdict(),
+    unmet_constraint=source.unmet,
+    image_shape=(height, width, channels),
+    image_dtype=options.image_dtype,
+    # Untrained networks have no evaluation that a device could have to agree with.
+    preprocessing=WHOLE if source.dataset is None else source.dataset.preprocessing,
+    batch_size=options.batch_size,
+    quantize=options.quantize,
+    weights="untrained" if source.dataset is None else "trained",
+    cost=source.config.cost,
+    cloud_macs=cloud_macs,
+    files=files,
+    versions=recorded_versions(),
+  )
+
+
+def _entry(data: bytes, macs: dict[str, int]) -> File:
+  signatures = {
+    name: Signature(int(macs[name]), contents.constant_bytes)
+    for name, contents in read_signatures(data).items()
+  }
+  return file_entry(data, signatures)
+
+
+def _calibration_images(source: Source, options: Options) -> tuple[np.ndarray, np.ndarray]:
+  """Images for calibration, and which of them the extension sees: those of hard classes."""
+  if source.dataset is None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(NOISE_IMAGES, *source.config.dataset.image_shape))
+    hard = np.ones(NOISE_IMAGES, bool)
+  else:
+    train = source.dataset.train
+    first = range(min(CALIBRATION_IMAGES, len(train)))
+    images, labels = train.images_at(first), train.labels[: len(first)]
+    hard = is_hard(source.hard_classes, source.config.dataset.num_classes)[labels]
+  return images.astype(options.image_dtype), hard

@@ -1,0 +1,143 @@
+"""What is exported: a finished, evaluated run, or a configuration's untrained networks."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.config.schema import Config
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.records import Temperatures
+from meanet_jax.evaluation.systems import policies, unmet_constraint
+from meanet_jax.models.meanet import BLOCKS, MEANet
+from meanet_jax.models.variables import Variables, abstract_variables, init_variables
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.lock import refuse_if_held
+from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Networks at an operating point.
+
+  model: computes in float32, whatever the configuration trains in. variables: of every block, on
+  the host. hard_classes: int32 [k]. thresholds: float32 scalars. unmet: why these break the
+  constraints that they were chosen under, None if they do not. dataset: None for untrained
+  networks, which have none.
+  """
+
+  config: Config
+  model: MEANet
+  variables: Variables
+  hard_classes: Int[np.ndarray, " k"]
+  class_names: tuple[str, ...]
+  policy: Policy
+  thresholds: Thresholds
+  temperatures: Temperatures
+  unmet: str | None
+  dataset: Dataset | None
+
+
+def from_run(
+  workdir: str | Path, say: Callable[[str], None], options: ReadOptions | None = None
+) -> Source:
+  """A run's networks at the operating point that its evaluation chose.
+
+  Args:
+    workdir: the run.
+    say: told of what is done.
+    options: where and how its data are read.
+
+  Raises:
+    UserError: no run, one that another process is writing, one with an unfinished stage, or one
+      that has not been evaluated. Thresholds that break a constraint are no error here: `unmet`
+      says why, and `export` decides.
+  """
+  run = RunDirectory.existing(workdir)
+  refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
+  config = _in_float32(run.config())
+  dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+  require_finished(config, dataset, run, say)
+  summary_path = run.eval_path / "summary.json"
+  if not summary_path.is_file():
+    raise UserError(
+      f"workdir {workdir} has not been evaluated, so no thresholds are chosen; "
+      f"accepted: a run after python eval.py --workdir {workdir}"
+    )
+  summary = read_json(summary_path)
+  hard_classes = read_hard_classes(run)
+  if summary["hard_classes"] != hard_classes.tolist():
+    raise UserError(
+      f"{summary_path} is of other hard classes than the run's; "
+      f"accepted: a run after python eval.py --workdir {workdir}"
+    )
+  entry = summary["systems"]["meanet"]
+  temperatures = Temperatures()
+  if config.routing.calibrate:
+    temperatures = Temperatures(
+      **{exit: summary["calibration"][exit]["temperature"] for exit in Temperatures._fields}
+    )
+  model = build(config)
+  return Source(
+    config=config,
+    model=model,
+    variables=load_variables(config, model, dataset, run, say),
+    hard_classes=hard_classes,
+    class_names=dataset.class_names,
+    policy=policies(config)["meanet"],
+    thresholds=Thresholds(
+      **{name: np.float32(np.nan if t is None else t) for name, t in entry["thresholds"].items()}
+    ),
+    temperatures=temperatures,
+    unmet=unmet_constraint(entry),
+    dataset=dataset,
+  )
+
+
+def untrained(config: Config, cloud: bool) -> Source:
+  """A configuration's networks with initial weights: of the size and speed of trained ones.
+
+  Args:
+    config: the experiment.
+    cloud: whether the cloud model is wanted; its initialisation takes the longest.
+  """
+  model = build(_in_float32(config))
+  shape = config.dataset.image_shape
+  present = abstract_variables(model, shape)
+  blocks = tuple(block for block in BLOCKS if block in present and (cloud or block != "cloud"))
+  return without_dataset(config, init_variables(model, config.seed, shape, blocks))
+
+
+def without_dataset(config: Config, variables: Variables) -> Source:
+  """A configuration's networks with given weights.
+
+  There is no evaluation to choose thresholds, so the policy never offloads. Classes are named by
+  their numbers, and the first K are the hard ones.
+  """
+  config = _in_float32(config)
+  nan = np.float32(np.nan)
+  return Source(
+    config=config,
+    model=build(config),
+    variables=variables,
+    hard_classes=np.arange(config.num_hard, dtype=np.int32),
+    class_names=tuple(map(str, range(config.dataset.num_classes))),
+    policy=dataclasses.replace(policies(config)["meanet"], offload_rule="never"),
+    thresholds=Thresholds(nan, nan, np.float32(config.routing.hard_threshold)),
+    temperatures=Temperatures(),
+    unmet=None,
+    dataset=None,
+  )
+
+
+def _in_float32(config: Config) -> Config:
+  return dataclasses.replace(
+    config, model=dataclasses.replace(config.model, compute_dtype="float32")
+  )

@@ -1,0 +1,243 @@
+"""An exported directory against JAX: the same decisions, from the same logits, and its latency."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from jaxtyping import Bool, Float, Int
+
+from meanet_jax.data.splits import Split
+from meanet_jax.edge import manifest as manifests
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.decisions import Answer
+from meanet_jax.errors import UserError, VerificationError
+from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
+from meanet_jax.log import Reporter
+from meanet_jax.models.meanet import Exits, Outputs
+from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.policies import CLOUD, Policy, Records, Thresholds, route
+from meanet_jax.routing.scores import Scores, uncertainty
+from meanet_jax.tflite.source import Source
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.parallel import replicate
+
+# Largest accepted difference of float32 logits, as a share of their spread (maximum - minimum).
+LOGIT_TOLERANCE = 1e-4
+_WARM_UP = 20  # calls before latency counts
+
+
+class LogitDifference(NamedTuple):
+  """One exit's logits on a split. largest: of |LiteRT - JAX|. spread: of JAX's, max - min."""
+
+  largest: float
+  spread: float
+
+
+class Verification(NamedTuple):
+  """What was found on n images.
+
+  exits, predictions: int32 [2, n], by JAX and by LiteRT; an image that goes to the cloud has the
+  cloud's answer by JAX in both. labels: int32 [n]. near: bool [n], see `near_a_threshold`. logits:
+  by exit. early, always: float [n], seconds per image with skipping and without.
+  """
+
+  exits: Int[np.ndarray, "2 n"]
+  predictions: Int[np.ndarray, "2 n"]
+  labels: Int[np.ndarray, " n"]
+  near: Bool[np.ndarray, " n"]
+  logits: dict[str, LogitDifference]
+  early: Float[np.ndarray, " n"]
+  always: Float[np.ndarray, " n"]
+
+  @property
+  def differs(self) -> Bool[np.ndarray, " n"]:
+    """Whether the two disagree on the exit or on the answer."""
+    return (self.exits[0] != self.exits[1]) | (self.predictions[0] != self.predictions[1])
+
+
+def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
+  """Compares over the test split, with one thread, and prints.
+
+  Raises:
+    UserError: networks without a data set.
+    VerificationError: a manifest that records other preprocessing than the evaluation's; a float32
+      export whose logits differ by more than `LOGIT_TOLERANCE` of their spread, or that decides
+      differently away from a threshold. A quantised export computes with other numbers on purpose:
+      its figures are printed and not judged.
+  """
+  if source.dataset is None:
+    raise UserError("untrained networks have no test split; accepted: a run to verify")
+  manifest = manifests.read_manifest(directory)
+  if manifest.preprocessing not in (None, source.dataset.preprocessing):
+    raise VerificationError(
+      f"{manifests.MANIFEST} records {manifest.preprocessing}; "
+      f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
+    )
+  found = compare(source, directory, source.dataset.test)
+  _show_decisions(found, reporter)
+  _show_logits(found, reporter)
+  _show_latency(found, reporter)
+  different, away = int(found.differs.sum()), int((found.differs & ~found.near).sum())
+  reporter.say(
+    f"{different} of {len(found.labels)} decisions differ, {away} of them away from a threshold"
+  )
+  if manifest.quantize == "none":
+    judge(found)
+
+
+def judge(found: Verification) -> None:
+  """Refuses float32 logits or decisions that are not JAX's; see `verify`.
+
+  Raises:
+    VerificationError: naming what differs.
+  """
+  for name, logits in found.logits.items():
+    if not logits.largest <= LOGIT_TOLERANCE * logits.spread:
+      raise VerificationError(
+        f"logits of exit {name} differ by {logits.largest:.3g}; "
+        f"accepted: {LOGIT_TOLERANCE:g} of their spread {logits.spread:.3g}"
+      )
+  away = np.flatnonzero(found.differs & ~found.near)
+  if len(away):
+    raise VerificationError(
+      f"{len(away)} decisions differ away from a threshold, first that of test image {away[0]}; "
+      "accepted: none"
+    )
+
+
+def compare(source: Source, directory: str | Path, split: Split) -> Verification:
+  """Runs both over a split."""
+  dataset = source.config.dataset
+  forward = ForwardPass(source.model, Exits.ALL, dataset, source.config.evaluation.batch_size)
+  outputs = forward(replicate(source.variables), split)
+  records = make_records(outputs, split, source.hard_classes, source.temperatures)
+  hard = is_hard(source.hard_classes, dataset.num_classes)
+  expected = route(source.policy, source.thresholds, records, hard)
+
+  def cloud(_: np.ndarray) -> int:
+    return -1  # which image it is, is known below
+
+  images = split.images_at(range(len(split)))
+  early = EdgeClassifier(directory, cloud=cloud)
+  always = EdgeClassifier(directory, cloud=cloud, skip=False)
+  answers, seconds, all_seconds = _timed(early, always, images)
+  exits = np.array([answer.exit for answer in answers], np.int32)
+  edge = np.array([answer.prediction for answer in answers], np.int32)
+  logits = _litert_logits(early, directory, images)
+  differences = {
+    name: LogitDifference(float(np.max(np.abs(logits[name] - theirs))), float(np.ptp(theirs)))
+    for name, theirs in zip(EXITS, outputs, strict=True)
+    if name in logits
+  }
+  return Verification(
+    exits=np.stack([expected.exit, exits]),
+    predictions=np.stack(
+      [expected.prediction, np.where(exits == CLOUD, records.cloud.prediction, edge)]
+    ),
+    labels=records.label,
+    near=near_a_threshold(source.policy, source.thresholds, records, outputs, source.temperatures),
+    logits=differences,
+    early=seconds,
+    always=all_seconds,
+  )
+
+
+def near_a_threshold(
+  policy: Policy,
+  thresholds: Thresholds,
+  records: Records,
+  outputs: Outputs,
+  temperatures: Temperatures,
+) -> Bool[np.ndarray, " n"]:
+  """Images with a comparison that logit differences of `LOGIT_TOLERANCE` could turn around.
+
+  When every logit moves by at most d, two logits' difference moves by at most 2 d, a probability or
+  a sum of probabilities by d / 2, a margin by d, and an entropy over c classes by 2 d ln c (its
+  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). Of the comparisons of a
+  policy, those that it does not make are left out.
+  """
+  moved = {
+    name: LOGIT_TOLERANCE * float(np.ptp(logits)) / temperature + 1e-6  # and scores' own rounding
+    for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True)
+  }
+
+  def tied(logits: np.ndarray, name: str) -> np.ndarray:
+    top = np.sort(logits, axis=-1)[:, -2:]
+    gap = (top[:, -1] - top[:, 0]) / getattr(temperatures, name)
+    return (gap <= 2 * moved[name]) & (logits.shape[-1] > 1)
+
+  def unsure(scores: Scores, logits: np.ndarray, name: str) -> np.ndarray:
+    slope = 2 * math.log(max(logits.shape[-1], 2)) if policy.criterion == "entropy" else 1.0
+    distance = np.abs(uncertainty(policy.criterion, scores) - getattr(thresholds, name))
+    return distance <= slope * moved[name]
+
+  near = tied(outputs.main, "main") | tied(outputs.extension, "extension")
+  if policy.hard_rule == "probability":
+    near |= np.abs(records.hard_probability - thresholds.hard) <= moved["main"]
+  if policy.edge_rule == "most_confident":
+    gap = np.abs(records.extension.max_prob - records.main.max_prob)
+    near |= gap <= moved["main"] + moved["extension"]
+  if policy.offload_rule in ("main", "edge"):
+    near |= unsure(records.main, outputs.main, "main")
+  if policy.offload_rule == "edge":
+    near |= unsure(records.extension, outputs.extension, "extension")
+  return near
+
+
+def _timed(
+  early: EdgeClassifier, always: EdgeClassifier, images: np.ndarray
+) -> tuple[list[Answer], np.ndarray, np.ndarray]:
+  """Answers, and seconds per image of both, taken in turn so that both meet the same machine."""
+  size = early.manifest.batch_size
+  for classifier in (early, always):
+    classifier.classify(np.resize(images, (_WARM_UP * size, *images.shape[1:])))
+  answers: list[Answer] = []
+  seconds: tuple[list[float], list[float]] = ([], [])
+  for start in range(0, len(images), size):
+    batch = images[start : start + size]
+    both = early.classify(batch), always.classify(batch)
+    answers += both[0]
+    for into, found in zip(seconds, both, strict=True):
+      into += [answer.seconds / len(batch) for answer in found]
+  return answers, np.array(seconds[0]), np.array(seconds[1])
+
+
+def _litert_logits(
+  edge: EdgeClassifier, directory: str | Path, images: np.ndarray
+) -> dict[str, np.ndarray]:
+  found = {name: outputs["logits"] for name, outputs in edge.outputs(images).items()}
+  if manifests.CLOUD in edge.manifest.files:
+    data = manifests.read_model(directory, manifests.CLOUD, edge.manifest)
+    cloud = Interpreter(model_content=data, num_threads=1).get_signature_runner("cloud")
+    parts = [cloud(image=batch)["logits"][:real] for batch, real in edge.batches(images)]
+    found["cloud"] = np.concatenate(parts)
+  return found
+
+
+def _show_decisions(found: Verification, reporter: Reporter) -> None:
+  accuracy = np.mean(found.predictions == found.labels, axis=1)
+  rows = [["accuracy [%]", *(f"{100 * value:.2f}" for value in accuracy)]]
+  for number, name in enumerate(EXITS):
+    shares = np.mean(found.exits == number, axis=1)
+    rows.append([f"end at {name} [%]", *(f"{100 * share:.2f}" for share in shares)])
+  rows.append(["agreement [%]", "", f"{100 * np.mean(~found.differs):.2f}"])
+  reporter.table(f"decisions on {len(found.labels)} test images", ("", "JAX", "LiteRT"), rows)
+
+
+def _show_logits(found: Verification, reporter: Reporter) -> None:
+  rows = []
+  for name, logits in found.logits.items():
+    share = logits.largest / logits.spread if logits.spread else math.nan
+    rows.append((name, f"{logits.largest:.2e}", f"{logits.spread:.2f}", f"{share:.1e}"))
+  reporter.table("logits", ("exit", "largest difference", "spread", "share of spread"), rows)
+
+
+def _show_latency(found: Verification, reporter: Reporter) -> None:
+  rows = []
+  for name, seconds in (("early exit", found.early), ("both blocks always", found.always)):
+    values = (*np.percentile(seconds, [50, 95]), np.mean(seconds))
+    rows.append((name, *(f"{1e3 * value:.4f}" for value in values)))
+  title = "latency per image, LiteRT, 1 thread [ms]"
+  reporter.table(title, ("", "p50", "p95", "mean"), rows)

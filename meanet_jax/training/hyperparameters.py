@@ -1,0 +1,37 @@
+"""What of a stage is a number to its program: constants of one run, arrays of a grid's members."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+from meanet_jax.config.schema import StageConfig
+
+Number = float | int | Float[Array, ""]
+
+
+class Numbers(NamedTuple):
+  """Numbers that change no shape, Python's or arrays []; `StageConfig` tells of them.
+
+  learning_rate: of the step under way; None asks the stage's schedule. momentum, ema_decay: without
+  them (Python's 0) a state has no place for them, which an array of 0 does not take from it.
+  loss_weights: of the stage's exits in their order; empty weighs nothing.
+  """
+
+  learning_rate: Number | None
+  momentum: Number
+  weight_decay: Number
+  label_smoothing: Number
+  ema_decay: Number
+  loss_weights: tuple[Number, ...]
+
+  @classmethod
+  def of(cls, config: StageConfig) -> "Numbers":
+    """Those of a stage."""
+    return cls(
+      learning_rate=None,
+      momentum=config.momentum,
+      weight_decay=config.weight_decay,
+      label_smoothing=config.label_smoothing,
+      ema_decay=config.ema_decay,
+      loss_weights=config.loss_weights,
+    )

@@ -1,0 +1,88 @@
+"""Streams against a server on this machine, as the command runs them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.decisions import Answer
+from meanet_jax.edge.inputs import Item
+from meanet_jax.edge.link.connection import Address, Expected
+from meanet_jax.edge.link.encoding import Encoding
+from meanet_jax.edge.link.offload import Offloader, Patience
+from meanet_jax.edge.output import Given
+from meanet_jax.edge.stream import Stream
+from meanet_jax.protocol import classes_digest
+from meanet_jax.routing.policies import Policy, Thresholds
+
+# Long enough for a busy machine: where a test wants a late answer it says so.
+PATIENT = Patience(deadline=60.0)
+
+
+class Ran(NamedTuple):
+  """given: in the order in which they came. offloader: closed."""
+
+  given: list[Given]
+  offloader: Offloader
+
+  def by_number(self) -> list[Given]:
+    """In the images' order; every number exactly once."""
+    numbers = [one.item.number for one in self.given]
+    assert sorted(numbers) == list(range(len(numbers)))
+    return sorted(self.given, key=lambda one: one.item.number)
+
+
+def offloader_to(
+  port: int,
+  exported: Path,
+  *,
+  window: int = 8,
+  patience: Patience = PATIENT,
+  encoding: Encoding | None = None,
+  address: Address | None = None,
+) -> Offloader:
+  manifest = EdgeClassifier(exported).manifest
+  names = manifest.class_names
+  expected = Expected(
+    manifest.image_shape, len(names), classes_digest(names), encoding or Encoding()
+  )
+  return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, patience)
+
+
+def stream(
+  edge: EdgeClassifier,
+  items: Iterable[Item] | np.ndarray,
+  offloader: Offloader,
+  steering: Any = None,
+  give: Any = None,
+) -> Ran:
+  if isinstance(items, np.ndarray):
+    items = (Item(number, image) for number, image in enumerate(items))
+  given: list[Given] = []
+
+  def take(one: Given) -> None:
+    given.append(one)
+    if give is not None:
+      give(one)
+
+  try:
+    Stream(edge, take, offloader, steering).run(items)
+  finally:
+    offloader.close()
+  return Ran(given, offloader)
+
+
+def sending(exported: Path, share: float, images: np.ndarray, **options: Any) -> EdgeClassifier:
+  """An edge whose threshold sends that share of these images, before their extension runs."""
+  entropy = [answer.main.entropy for answer in EdgeClassifier(exported).classify(images)]
+  limit = np.float32(np.quantile(entropy, 1 - share)) if share < 1 else np.float32(-1)
+  nan = np.float32(np.nan)
+  return EdgeClassifier(
+    exported, policy=Policy(), thresholds=Thresholds(limit, nan, nan), **options
+  )
+
+
+def untimed(answer: Answer) -> Answer:
+  return answer._replace(seconds=0.0)

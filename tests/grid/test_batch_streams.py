@@ -1,0 +1,35 @@
+import numpy as np
+
+from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.sources import load
+from meanet_jax.grid.batch_streams import Source, make_feeds, make_store
+from meanet_jax.routing.hard_classes import label_map
+
+
+def test_sources_give_the_batches_of_ordinary_runs(tiny):
+  """Of hard images under their own labels, from any step on; a source that is done repeats."""
+  train, settings = load(tiny.dataset).train, tiny.stages.edge
+  classes = [(0, 2, 4, 6, 8), (1, 2, 3, 4, 5)]
+  maps = [label_map(np.asarray(c, np.int32), 10) for c in classes]
+  sources = [Source(0, 3, 5, classes[0]), Source(1, 0, 12, classes[1])]
+  feeds, left = make_feeds(sources, "edge", settings, train, maps)
+  store = make_store(train)
+  assert left == settings
+  for round, batch in enumerate(feeds.stream(12)):
+    assert {name: value.shape for name, value in batch.items()} == {
+      "index": (2, 64),
+      "label": (2, 64),
+      "position": (2, 64),
+    }
+    for number, (source, to_hard) in enumerate(zip(sources, maps, strict=True)):
+      labels = to_hard[train.labels]
+      chosen = np.flatnonzero(labels >= 0)
+      split = train.select(chosen, labels[chosen])
+      order = Order(len(chosen), source.seed, "edge", 64)
+      own = training_batches(split, order, settings.augment)
+      expected = own(min(source.begin + round, source.steps - 1))
+      np.testing.assert_array_equal(
+        store["image"].take(batch["index"][number]), split.images[expected["index"]]
+      )
+      np.testing.assert_array_equal(batch["label"][number], own.store["label"][expected["index"]])
+      np.testing.assert_array_equal(batch["position"][number], expected["position"])

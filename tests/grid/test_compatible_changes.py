@@ -1,0 +1,52 @@
+"""A begun grid goes on with other fields of stages that no point has a checkpoint of."""
+
+import contextlib
+import dataclasses
+
+import pytest
+
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import Config
+from meanet_jax.errors import UserError
+from meanet_jax.grid.pipeline import GridDirectory, plan
+from meanet_jax.runs.directory import read_json, write_json
+
+GRID = GridConfig(axes=("seed=0,1",))
+
+
+def with_edge_batch(config: Config, size: int) -> Config:
+  edge = dataclasses.replace(config.stages.edge, batch_size=size)
+  return dataclasses.replace(config, stages=dataclasses.replace(config.stages, edge=edge))
+
+
+def begin(directory: GridDirectory, config: Config) -> None:
+  with contextlib.ExitStack() as until_the_end:
+    directory.begin(config, GRID, plan(config, GRID), until_the_end)
+
+
+def test_fields_of_stages_without_a_checkpoint_may_change(tiny, tmp_path):
+  directory = GridDirectory(tmp_path / "grid")
+  begin(directory, tiny)
+  point = directory.path / "points" / "001"
+  (point / "checkpoints" / "main" / "4").mkdir(parents=True)
+  mended = with_edge_batch(tiny, 16)
+  begin(directory, mended)
+  assert read_json(directory.json_path)["config"]["stages"]["edge"]["batch_size"] == 16
+  reseeded = dataclasses.replace(mended, seed=3)
+  with pytest.raises(UserError, match=r"holds another grid, which differs in seed \(0 -> 3\); "):
+    begin(directory, reseeded)
+  (point / "checkpoints" / "edge" / "4").mkdir(parents=True)
+  with pytest.raises(UserError, match=r"differs in stages\.edge\.batch_size \(16 -> 64\)"):
+    begin(directory, tiny)
+  begin(directory, mended)
+
+
+def test_a_point_that_is_done_holds_every_field(tiny, tmp_path):
+  directory = GridDirectory(tmp_path / "grid")
+  begin(directory, tiny)
+  point = directory.path / "points" / "000"
+  point.mkdir()
+  write_json(point / "diverged.json", {"stage": "main", "step": 3, "message": "NaN"})
+  mended = with_edge_batch(tiny, 16)
+  with pytest.raises(UserError, match=r"differs in stages\.edge\.batch_size"):
+    begin(directory, mended)

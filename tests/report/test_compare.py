@@ -1,0 +1,84 @@
+import base64
+import json
+import re
+import shutil
+import statistics
+
+import pytest
+
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.report.compare import compare
+from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.selection.select import Wish
+
+
+@pytest.fixture
+def two_runs(finished_run, tmp_path, reporter) -> list[str]:
+  """The same run, evaluated under two wishes."""
+  for name, share in (("a", 0.1), ("b", 0.4)):
+    shutil.copytree(finished_run.path, tmp_path / name)
+    evaluate(tmp_path / name, reporter, Wish(max_offload=share))
+  return [str(tmp_path / name) for name in ("a", "b")]
+
+
+def entries_of(tmp_path, system: str) -> float:
+  return read_json(tmp_path / "a" / "eval" / "summary.json")["systems"][system]["accuracy"]
+
+
+def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
+  compare(two_runs, tmp_path / "out", reporter)
+  found = read_json(tmp_path / "out" / "comparison.json")
+  assert found["runs"] == two_runs
+  entries = [
+    read_json(tmp_path / name / "eval" / "summary.json")["systems"]["meanet"] for name in ("a", "b")
+  ]
+  accuracies = [entry["accuracy"] for entry in entries]
+  spread = found["systems"]["meanet"]["accuracy"]
+  assert spread["mean"] == pytest.approx(statistics.mean(accuracies))
+  assert spread["standard_deviation"] == pytest.approx(statistics.stdev(accuracies))
+  shares = [entry["fraction"]["cloud"] for entry in entries]
+  assert shares[0] < shares[1]
+  assert found["systems"]["meanet"]["cloud"]["mean"] == pytest.approx(statistics.mean(shares))
+  assert found["systems"]["main_only"]["accuracy"]["standard_deviation"] == 0
+  # The two runs have one curve: their accuracy at any offload is the same.
+  at_offload = found["accuracy_at_offload"]["meanet"]
+  assert max(at_offload["standard_deviation"]) == pytest.approx(0, abs=1e-12)
+  assert at_offload["mean"][100] == pytest.approx(entries_of(tmp_path, "cloud_only"))
+  assert at_offload["mean"][0] == pytest.approx(entries_of(tmp_path, "edge_only"))
+  assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+  page = (tmp_path / "out" / "comparison.html").read_text()
+  assert "meanet" in page
+  assert "http" not in page
+  # One file: the picture is in it.
+  (image,) = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+  assert base64.b64decode(image) == (tmp_path / "out" / "comparison.png").read_bytes()
+  for workdir, share in zip(two_runs, (0.1, 0.4), strict=True):
+    assert f"<li>{workdir}: max_offload {share}" in page
+  said = reporter.console.file.getvalue()
+  assert "under different wishes: max_offload 0.1; max_offload 0.4" in said
+
+  with pytest.raises(UserError, match="is given twice; accepted: different runs"):
+    compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out", reporter)
+
+  other = json.loads((tmp_path / "b" / "eval" / "summary.json").read_text()) | {"dataset": "x"}
+  write_json(tmp_path / "b" / "eval" / "summary.json", other)
+  with pytest.raises(UserError, match=r"runs differ in dataset: \['digits', 'x'\]"):
+    compare(two_runs, tmp_path / "out", reporter)
+
+
+def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, reporter):
+  for name in ("a", "b"):
+    shutil.copytree(evaluated_run, tmp_path / name)
+  path = tmp_path / "b" / "eval" / "summary.json"
+  summary = read_json(path)
+  summary["systems"]["meanet"]["wish_unmet"] = "no threshold keeps <min-accuracy> 0.999"
+  write_json(path, summary)
+  runs = [str(tmp_path / name) for name in ("a", "b")]
+  compare(runs, tmp_path / "out", reporter)
+  line = f"{runs[1]}: meanet: no threshold keeps <min-accuracy> 0.999"
+  assert read_json(tmp_path / "out" / "comparison.json")["unmet"] == [line]
+  assert reporter.console.file.getvalue().splitlines()[-1] == f"warning: {line}"
+  page = (tmp_path / "out" / "comparison.html").read_text()
+  assert page.count("Constraint not met") == 1
+  assert "no threshold keeps &lt;min-accuracy&gt; 0.999" in page

@@ -1,0 +1,35 @@
+"""The text of report.html: what it holds, and that no name can break it."""
+
+import numpy as np
+
+from meanet_jax.report.html_report import EXAMPLES_PER_KIND, report_page
+from meanet_jax.runs.directory import read_json
+from tests.evaluation.invented import invented
+
+
+def test_names_cannot_break_the_page():
+  evaluation = invented(np.random.default_rng(0))
+  page = report_page(evaluation)
+  assert "<script>boom" not in page
+  assert page.count("</script>") == 3
+  assert "on validation images that chose nothing else" in page
+  assert "with probability 0.95 (Learn then Test)" in page
+  assert "Images that cannot be decoded were left out: 3 of train." in page
+  assert "<i>invented" not in page
+  assert "&lt;i&gt;invented" in page
+  assert "<p>meanet: &lt;u&gt;out of reach</p>" in page
+  assert page.count('class="right">right: 40</h4>') == 1
+  assert page.count('class="right">right: none</h4>') == 2
+  assert page.count('class="wrong">wrong: none</h4>') == 3
+  assert page.count("<figure>") == EXAMPLES_PER_KIND
+
+
+def test_the_page_has_the_configuration_and_versions(evaluated_run):
+  page = (evaluated_run / "eval" / "report.html").read_text(encoding="utf-8")
+  environment = read_json(evaluated_run / "environment.json")
+  for package, version in environment["packages"].items():
+    assert f"<td>packages.{package}</td><td>{version}</td>" in page
+  config = read_json(evaluated_run / "config.json")
+  epochs = config["stages"]["edge"]["epochs"]
+  assert f"<td>stages.edge.epochs</td><td>{epochs}</td>" in page
+  assert f"<td>dataset.name</td><td>{config['dataset']['name']}</td>" in page

@@ -1,0 +1,226 @@
+"""report.html in a real browser: what it shows, what it loads, and whether it can be read."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.wait import WebDriverWait
+
+from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.report.html_report import FIELDS, report_page
+from meanet_jax.routing.hard_classes import confusion_matrix
+from tests.evaluation.invented import NAMES, invented
+from tests.report.chromium import (
+  choose_system,
+  emulate,
+  markers,
+  move_slider,
+  needs_browser,
+  shown,
+  visit,
+)
+
+
+def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None:
+  assert set(fields) == {column for column, *_ in FIELDS}
+  for column, _, form, _ in FIELDS:
+    expected = float(row[column])
+    assert float(fields[column]["value"]) == expected, column
+    text = fields[column]["text"]
+    if text == "":  # a threshold that this system does not use is hidden
+      assert column in ("threshold_extension", "threshold_hard")
+      continue
+    digits = float(re.sub("[,KMB]", "", text))
+    scale = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1], 1)
+    if form == "percent":
+      assert digits == pytest.approx(100 * expected, abs=0.00501)
+    else:
+      assert digits * scale == pytest.approx(expected, rel=5.01e-4)
+
+
+@needs_browser
+def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  with (evaluated_run / "eval" / "operating_points.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  systems = sorted({row["system"] for row in rows})
+  offered = browser.execute_script(
+    "return [...document.getElementById('system').options].map(o => o.value)"
+  )
+  assert offered[0] == "meanet"
+  assert sorted(offered) == systems
+  assert len(systems) >= 2
+  for system in systems:
+    points = [row for row in rows if row["system"] == system]
+    (chosen,) = [place for place, row in enumerate(points) if row["chosen"] == "1"]
+    choose_system(browser, system)
+    assert_shows(shown(browser), points[chosen])
+    assert "chosen on validation" in browser.execute_script(
+      "return document.getElementById('place').innerText"
+    )
+    last = len(points) - 1
+    for place in (0, 1, 97, last // 3, last // 2, last - 1, last):
+      move_slider(browser, place)
+      assert_shows(shown(browser), points[place])
+      accuracy = 100 * float(points[place]["accuracy"])
+      np.testing.assert_allclose(
+        markers(browser),
+        [
+          [100 * float(points[place]["fraction_cloud"]), accuracy],
+          [float(points[place]["energy_mj"]), accuracy],
+        ],
+        rtol=1e-12,
+      )
+    browser.find_element("id", "chosen").click()
+    assert_shows(shown(browser), points[chosen])
+  assert browser.get_log("browser") == []
+
+
+@needs_browser
+def test_the_slider_moves_by_key(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  before = browser.execute_script("return Number(document.getElementById('point').value)")
+  browser.find_element("id", "point").send_keys("\ue014")  # arrow right
+  assert browser.execute_script("return Number(document.getElementById('point').value)") == (
+    before + 1
+  )
+  with (evaluated_run / "eval" / "operating_points.csv").open() as file:
+    points = [row for row in csv.DictReader(file) if row["system"] == "meanet"]
+  assert_shows(shown(browser), points[before + 1])
+
+
+@needs_browser
+def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records
+  confusion = confusion_matrix(records.label, records.main.prediction, 10)
+  plot = browser.find_element("css selector", "#confusion .nsewdrag")
+  side = plot.rect["width"]
+  for row, column in (*zip(*np.nonzero(confusion)), *np.argwhere(confusion == 0)[:2]):
+    x, y = (int((place + 0.5 - 5) / 10 * side) for place in (column, row))
+    ActionChains(browser, duration=0).move_to_element_with_offset(plot, x, y).perform()
+    share = 100 * confusion[row, column] / confusion[row].sum()
+    expected = (
+      f"true {row}, predicted {column}: {confusion[row, column]} images, {share:.2f} % of the class"
+    )
+    WebDriverWait(browser, 10, poll_frequency=0.02).until(
+      lambda b, e=expected: b.find_element("id", "cell").text == e, expected
+    )
+
+
+@needs_browser
+def test_nothing_is_loaded_and_the_console_is_silent(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+  # The page forbids itself the network, so that nothing in it can change this later.
+  refused = browser.execute_async_script(
+    "const done = arguments[0]; document.addEventListener('securitypolicyviolation',"
+    "e => done(e.effectiveDirective)); fetch('http://127.0.0.1:9/').catch(() => {});"
+  )
+  assert refused == "connect-src"
+  log = browser.get_log("browser")  # of the refused fetch alone
+  assert all("127.0.0.1:9" in entry["message"] for entry in log)
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_it_fits_the_window_and_its_text_stands_out(evaluated_run, browser, theme, width):
+  emulate(browser, theme, width)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  inner, scroll = browser.execute_script(
+    "return [window.innerWidth, document.documentElement.scrollWidth]"
+  )
+  assert inner == width
+  assert scroll <= width
+  # Beside the page's own width: nothing sticks out of its section but what scrolls in its box.
+  outside = browser.execute_script(
+    "const wide = e => e.getBoundingClientRect().right > document.documentElement.clientWidth;"
+    "return [...document.querySelectorAll('section *')].filter("
+    "e => !e.closest('.scroll') && wide(e)).map(e => e.outerHTML.slice(0, 80))"
+  )
+  assert outside == []
+  assert_readable(browser, theme)
+  assert browser.get_log("browser") == []
+
+
+@needs_browser
+def test_the_plots_follow_a_change_of_theme(evaluated_run, browser):
+  emulate(browser, "light")
+  visit(browser, evaluated_run / "eval" / "report.html")
+  for theme in ("dark", "light"):
+    emulate(browser, theme)
+    WebDriverWait(browser, 10).until(
+      lambda b: (
+        b.execute_script("return document.getElementById('energy').layout.font.color")
+        == b.execute_script(
+          "return getComputedStyle(document.documentElement).getPropertyValue('--text').trim()"
+        )
+      )
+    )
+    assert_readable(browser, theme)
+
+
+@needs_browser
+def test_strange_names_are_shown_as_they_are(browser, tmp_path):
+  emulate(browser, width=390)
+  path = tmp_path / "report.html"
+  path.write_text(report_page(invented(np.random.default_rng(0))), encoding="utf-8")
+  visit(browser, path)
+  captions = browser.execute_script(
+    "return [...document.querySelectorAll('figcaption b')].map(e => e.textContent)"
+  )
+  assert set(captions) <= set(NAMES)
+  ticks = browser.execute_script(
+    "return [...document.querySelectorAll('#confusion .ytick text')].map(e => e.textContent)"
+  )
+  assert sorted(ticks) == sorted(NAMES)
+  assert shown(browser)["hard_accuracy"] == {"value": "null", "text": "-"}
+  assert shown(browser)["accuracy"] == {"value": "0.25", "text": "25.00"}
+  assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+  assert browser.get_log("browser") == []
+
+
+def assert_readable(browser: webdriver.Chrome, theme: str) -> None:
+  """WCAG's 4.5 for text of the page, its sections and its plots; 3 for the lines of the plots."""
+  texts, card, lines = browser.execute_script("""
+    const css = (s, p) => getComputedStyle(document.querySelector(s))[p];
+    const card = css("section", "backgroundColor");
+    const texts = [
+      [css("body", "color"), css("body", "backgroundColor")],
+      [css("header p", "color"), css("body", "backgroundColor")],
+      [css("section p", "color"), card], [css("td", "color"), card], [css("th", "color"), card],
+      [css("dt", "color"), card], [css("h4.right", "color"), card],
+      [css("h4.wrong", "color"), card],
+      [css("#offload .xtick text", "fill"), card], [css("#energy .legendtext", "fill"), card],
+    ];
+    const lines = [...document.querySelectorAll("#offload .js-line")];
+    return [texts, card, lines.map(e => getComputedStyle(e).stroke)];
+  """)
+  for front, back in texts:
+    assert contrast(front, back) >= 4.5, (front, back)
+  assert len(lines) >= 2
+  for line in lines:
+    assert contrast(line, card) >= 3, line
+  assert (luminance(card) < 0.1) == (theme == "dark")
+
+
+def contrast(first: str, second: str) -> float:
+  """WCAG 2's contrast ratio of two CSS colours."""
+  dark, light = sorted((luminance(first), luminance(second)))
+  return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+  values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)])
+  assert len(values) == 3, f"{colour} is not opaque"
+  s = values / 255
+  linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+  return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meanet_jax.errors import UserError
+from meanet_jax.routing.hard_classes import (
+  Tie,
+  class_precision,
+  confusion_matrix,
+  is_hard,
+  label_map,
+  random_classes,
+  select_hard_classes,
+)
+
+
+def test_precision_counts_predictions_not_labels():
+  labels = np.array([0, 0, 0, 1, 1, 2])
+  predictions = np.array([0, 0, 1, 1, 0, 0])
+  confusion = confusion_matrix(labels, predictions, 3)
+  assert confusion.tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
+  precision = class_precision(confusion)
+  np.testing.assert_allclose(precision, [2 / 4, 1 / 2, np.nan])
+
+
+def test_least_precise_first_and_never_predicted_before_all():
+  # True classes in rows. Precision: 9/10, never predicted, 2/10, 6/6, 0/1.
+  confusion = np.array(
+    [[9, 0, 4, 0, 0], [0, 0, 4, 0, 0], [1, 0, 2, 0, 1], [0, 0, 0, 6, 0], [0, 0, 0, 0, 0]]
+  )
+  for count, expected in ((1, [1]), (2, [1, 4]), (3, [1, 2, 4]), (4, [0, 1, 2, 4])):
+    hard, tie = select_hard_classes(confusion, count)
+    assert (hard.tolist(), tie) == (expected, None)
+
+
+def test_ties_go_to_fewer_correct_predictions_then_lower_recall_then_the_smaller_number():
+  # Precision is 1/2 of class 0 and 1 of all others. Correct: 5, 3, 3, 3, 9 of 5, 6, 4, 4, 9.
+  confusion = np.diag([1, 5, 3, 3, 3, 9]).astype(int)
+  confusion[2, 0], confusion[3, 0], confusion[4, 0] = 3, 1, 1
+  confusion[0, 0] = 5
+  expected = {
+    1: ([0], None),
+    2: ([0, 2], Tie(1.0, (2,), (1, 3, 4, 5), "lower recall")),
+    3: ([0, 2, 3], Tie(1.0, (2, 3), (1, 4, 5), "smaller class number")),
+    4: ([0, 2, 3, 4], Tie(1.0, (2, 3, 4), (1, 5), "fewer correct predictions")),
+    5: ([0, 1, 2, 3, 4], Tie(1.0, (1, 2, 3, 4), (5,), "fewer correct predictions")),
+  }
+  for count, (classes, tie) in expected.items():
+    hard, found = select_hard_classes(confusion, count)
+    assert (hard.tolist(), found) == (classes, tie)
+
+
+def test_classes_that_were_never_predicted_are_tied_as_well():
+  confusion = np.zeros((4, 4), int)
+  confusion[:, 3] = 2
+  assert select_hard_classes(confusion, 2)[1] == Tie(None, (0, 1), (2,), "smaller class number")
+
+
+def test_what_is_not_eligible_is_neither_selected_nor_drawn():
+  confusion = np.diag([5, 4, 0, 2])  # class 2 has no image, and no precision
+  eligible = np.array([True, True, False, True])
+  hard, tie = select_hard_classes(confusion, 2, eligible)
+  assert hard.tolist() == [1, 3]
+  assert tie is not None
+  assert 2 not in (*tie.selected, *tie.left_out)
+  assert random_classes(0, eligible, 3).tolist() == [0, 1, 3]
+  with pytest.raises(UserError, match="3 hard classes asked for; accepted: 1 to 2, the eligible"):
+    select_hard_classes(confusion, 3, np.array([True, False, False, True]))
+
+
+@pytest.mark.parametrize("count", [0, 3, 4])
+def test_a_count_of_none_or_all_is_refused(count):
+  with pytest.raises(UserError, match=f"{count} hard classes asked for; accepted: 1 to 2"):
+    select_hard_classes(np.zeros((3, 3), int), count)
+
+
+@given(st.integers(2, 30), st.data())
+def test_label_map_and_hard_classes_are_inverse(num_classes, data):
+  chosen = data.draw(st.sets(st.integers(0, num_classes - 1), min_size=1, max_size=num_classes - 1))
+  hard = np.array(sorted(chosen))
+  to_hard = label_map(hard, num_classes)
+  assert to_hard[hard].tolist() == list(range(len(hard)))
+  assert {c for c in range(num_classes) if to_hard[c] == -1} == set(range(num_classes)) - chosen
+  assert set(np.flatnonzero(is_hard(hard, num_classes))) == chosen

@@ -1,0 +1,168 @@
+"""python -m meanet_jax.export as a user runs it, and what it refuses in one line."""
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.errors import UserError
+from meanet_jax.runs.directory import read_json
+from meanet_jax.tflite import versions
+from meanet_jax.tflite.source import from_run
+from meanet_jax.tflite.versions import PINNED, check_versions
+from tests.forked_commands import ROOT, run_command
+
+
+def export_command(*flags: str) -> subprocess.CompletedProcess[str]:
+  return run_command("-m", "meanet_jax.export", *flags)
+
+
+def one_line_error(result: subprocess.CompletedProcess[str]) -> str:
+  assert result.returncode == 2, result.stderr
+  lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+  assert len(lines) == 1, result.stderr
+  assert "Traceback" not in result.stderr
+  return lines[0]
+
+
+def copied(evaluated_run: Path, directory: Path) -> Path:
+  shutil.copytree(evaluated_run, directory)
+  return directory
+
+
+def test_export_and_verify(evaluated_run, tmp_path):
+  out = tmp_path / "deep" / "out"
+  result = export_command(
+    "--workdir", str(evaluated_run), "--out", str(out), "--verify", "--input=float32", "--batch=4"
+  )
+  assert result.returncode == 0, result.stderr
+  assert "0 of 719 decisions differ" in result.stdout
+  assert sorted(path.name for path in out.iterdir()) == ["edge.json", "edge.tflite"]
+  manifest = json.loads((out / "edge.json").read_text())
+  assert (manifest["batch_size"], manifest["image_dtype"]) == (4, "float32")
+  assert manifest["versions"]["litert-converter"] == PINNED["litert-converter"]
+  summary = read_json(evaluated_run / "eval/summary.json")
+  assert manifest["thresholds"] == summary["systems"]["meanet"]["thresholds"]
+  assert manifest["hard_classes"] == summary["hard_classes"]
+
+
+def test_a_configuration_alone(tmp_path):
+  config = tmp_path / "config.py"
+  config.write_text("from tests.experiments import tiny_config as get_config\n")
+  result = export_command("--config", str(config), "--out", str(tmp_path / "out"))
+  assert result.returncode == 0, result.stderr
+  classifier = EdgeClassifier(tmp_path / "out")
+  assert classifier.manifest.weights == "untrained"
+  answers = classifier.classify(np.zeros((3, 8, 8, 1), np.uint8))
+  assert not any(answer.complex for answer in answers)
+
+
+def test_wrong_flags(evaluated_run, tmp_path):
+  run, out = f"--workdir={evaluated_run}", f"--out={tmp_path / 'out'}"
+  for flags, words in (
+    ([run], "flag --out is missing; accepted: a directory to write"),
+    ([out], "none of --workdir and --config given; accepted: one"),
+    ([run, out, "--config=configs/digits.py"], "both of --workdir and --config given"),
+    (
+      [out, "--config=configs/digits.py", "--verify"],
+      "--verify with --config; accepted: --workdir",
+    ),
+    ([run, out, "--quantize=int4"], "--quantize"),
+    ([run, out, "--batch=0"], "--batch"),
+    ([run, out, "--input=int8"], "--input"),
+    ([f"--workdir={tmp_path / 'no'}", out], "holds no run; accepted: a directory made by train.py"),
+    ([run, f"--out={evaluated_run / 'config.json'}"], "cannot be written: File exists"),
+  ):
+    assert words in one_line_error(export_command(*flags))
+  assert not (tmp_path / "out").exists()
+
+
+def test_calibrated_temperatures_go_into_the_signatures(evaluated_run, tmp_path):
+  run = copied(evaluated_run, tmp_path / "run")
+  config = read_json(run / "config.json")
+  config["routing"]["calibrate"] = True
+  (run / "config.json").write_text(json.dumps(config))
+  summary = read_json(run / "eval/summary.json")
+  source = from_run(run, lambda _: None)
+  for name, temperature in source.temperatures._asdict().items():
+    assert temperature == summary["calibration"][name]["temperature"]
+    assert temperature != 1
+  assert set(from_run(evaluated_run, lambda _: None).temperatures) == {1.0}
+
+
+@pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
+def test_a_run_without_a_finished_stage(evaluated_run, tmp_path, stage):
+  run = copied(evaluated_run, tmp_path / "run")
+  message = f"has not finished stage {stage}; accepted: a run that train.py finished"
+  # Interrupted: the last checkpoint is missing, an earlier one is there.
+  steps = sorted((run / "checkpoints" / stage).iterdir(), key=lambda path: int(path.name))
+  assert len(steps) == 2
+  shutil.rmtree(steps[-1])
+  with pytest.raises(UserError, match=message):
+    from_run(run, lambda _: None)
+  shutil.rmtree(run / "checkpoints" / stage)
+  with pytest.raises(UserError, match=message):
+    from_run(run, lambda _: None)
+
+
+def test_a_run_with_a_damaged_last_checkpoint(evaluated_run, tmp_path):
+  run = copied(evaluated_run, tmp_path / "run")
+  last = max((run / "checkpoints/edge").iterdir(), key=lambda path: int(path.name))
+  largest = max(last.rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+  contents = bytearray(largest.read_bytes())
+  contents[len(contents) // 2] ^= 1
+  largest.write_bytes(contents)
+  with pytest.raises(UserError, match="has not finished stage edge"):
+    from_run(run, lambda _: None)
+
+
+def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
+  run = copied(evaluated_run, tmp_path / "run")
+  summary = read_json(run / "eval/summary.json")
+  other = summary | {"hard_classes": [c for c in range(10) if c not in summary["hard_classes"]]}
+  (run / "eval/summary.json").write_text(json.dumps(other))
+  with pytest.raises(
+    UserError, match=r"of other hard classes than the run's; accepted: .*eval\.py"
+  ):
+    from_run(run, lambda _: None)
+  (run / "eval/summary.json").unlink()
+  with pytest.raises(
+    UserError, match=r"not been evaluated, .*accepted: a run after python eval\.py"
+  ):
+    from_run(run, lambda _: None)
+  (run / "hard_classes.json").unlink()
+  with pytest.raises(UserError, match="has not finished stage hard_classes"):
+    from_run(run, lambda _: None)
+
+
+@pytest.mark.parametrize("package", PINNED)
+def test_another_version_is_refused_by_name(package, monkeypatch):
+  check_versions()
+
+  def version(name: str) -> str:
+    return "0.0.1" if name == package else PINNED[name]
+
+  monkeypatch.setattr(versions.importlib.metadata, "version", version)
+  with pytest.raises(
+    UserError, match=f"{package} is of version 0.0.1; accepted: {PINNED[package]}"
+  ):
+    check_versions()
+
+  def missing(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(versions.importlib.metadata, "version", missing)
+  with pytest.raises(UserError, match="is not installed; accepted: "):
+    check_versions()
+
+
+def test_pins_are_those_of_pyproject():
+  extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+  required = [*extras["export"], *extras["runtime"]]
+  assert {f"{name}=={version}" for name, version in PINNED.items()} <= set(required)

@@ -1,0 +1,150 @@
+"""Verification: what it accepts, what it refuses, and that `near` means what it says."""
+
+import dataclasses
+import io
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from meanet_jax.data.splits import ArraySplit
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.errors import UserError, VerificationError
+from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.log import Reporter
+from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.policies import Policy, Thresholds, route
+from meanet_jax.runs.directory import read_json
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.verify import (
+  LOGIT_TOLERANCE,
+  LogitDifference,
+  compare,
+  judge,
+  near_a_threshold,
+  verify,
+)
+from tests.exports import configured
+
+POLICIES = [
+  Policy(hard, edge, offload, criterion)
+  for hard in ("argmax", "probability")
+  for edge in ("extension", "most_confident")
+  for offload in ("main", "edge", "never")
+  for criterion in ("entropy", "max_prob", "margin")
+]
+
+
+def test_an_export_is_jax_and_the_evaluation(source, exported, evaluated_run, reporter):
+  verify(source, exported, reporter)
+  found = compare(source, exported, source.dataset.test)
+  judge(found)
+  assert set(found.logits) == {"main", "extension", "cloud"}
+  assert not (found.differs & ~found.near).any()
+  # The figures that eval.py wrote, from an early exit in LiteRT.
+  summary = read_json(evaluated_run / "eval/summary.json")["systems"]["meanet"]
+  accuracy = np.mean(found.predictions == found.labels, axis=1)
+  assert accuracy[0] == pytest.approx(summary["accuracy"])
+  assert accuracy[1] == pytest.approx(summary["accuracy"], abs=2 / len(found.labels))
+  for number, name in enumerate(("main", "extension", "cloud")):
+    share = np.mean(found.exits == number, axis=1)
+    assert share[0] == pytest.approx(summary["fraction"][name])
+    assert share[0] > 0
+  # Skipping shows in the time of those that skipped, not in an average alone.
+  skipped = found.exits[1] == 0
+  assert np.median(found.early[skipped]) < np.median(found.always[skipped])
+  text = reporter.console.file.getvalue()
+  for word in ("accuracy", "end at cloud", "agreement", "spread", "p50", "p95", "both blocks"):
+    assert word in text
+  assert "latency per image, LiteRT, 1 thread [ms]" in text
+
+
+def test_other_weights_are_refused(source, exported):
+  other = dataclasses.replace(
+    source,
+    variables=source.variables
+    | {"main": jax.tree.map(lambda leaf: leaf * np.float32(1.01), source.variables["main"])},
+  )
+  found = compare(other, exported, source.dataset.test)
+  with pytest.raises(
+    VerificationError, match=r"logits of exit main differ by .* accepted: 0\.0001 of"
+  ):
+    judge(found)
+  assert VerificationError.status == 1
+
+
+def test_another_threshold_is_refused(source, exported):
+  thresholds = source.thresholds._replace(main=source.thresholds.main * np.float32(0.9))
+  other = dataclasses.replace(source, thresholds=thresholds)
+  found = compare(other, exported, source.dataset.test)
+  assert found.differs.any()
+  with pytest.raises(VerificationError, match="decisions differ away from a threshold, first that"):
+    judge(found)
+  # The same disagreement near a threshold would be accepted.
+  judge(found._replace(near=np.ones_like(found.near)))
+  nan = LogitDifference(float("nan"), 1.0)
+  with pytest.raises(VerificationError, match="differ by nan"):
+    judge(found._replace(logits={"main": nan}))
+
+
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
+def test_a_quantised_export_is_told_of_and_not_judged(source, tmp_path, quantize, reporter):
+  export(source, tmp_path, Options(quantize), lambda _: None)
+  verify(source, tmp_path, reporter)
+  assert "agreement" in reporter.console.file.getvalue()
+  found = compare(source, tmp_path, source.dataset.test)
+  assert max(d.largest / d.spread for d in found.logits.values()) > LOGIT_TOLERANCE
+
+
+def test_untrained_networks_have_nothing_to_verify_on(tmp_path):
+  with pytest.raises(UserError, match="untrained networks have no test split"):
+    verify(configured("digits"), tmp_path, Reporter(Console(file=io.StringIO())))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
+  rng = np.random.default_rng(0)
+  classes, hard_classes, count = 6, np.array([1, 4, 5], np.int32), 4000
+  temperatures = Temperatures(1.5, 0.7, 1.0)
+  hard = is_hard(hard_classes, classes)
+  split = ArraySplit(np.zeros((count, 1, 1, 1), np.uint8), rng.integers(classes, size=count))
+  scale = rng.choice([0.3, 1, 4], size=(count, 1))
+
+  def logits(width: int) -> np.ndarray:
+    return (rng.normal(size=(count, width)) * scale).astype(np.float32)
+
+  known = logits(classes), logits(3)
+  outputs = Outputs(*known, logits(classes))
+  records = make_records(outputs, split, hard_classes, temperatures)
+  middle = float(np.median(records.main.entropy)) if policy.criterion == "entropy" else 0.5
+  # Many images at the threshold itself: the median of what it is compared with.
+  thresholds = Thresholds(*map(np.float32, (middle, 0.4, 0.5)))
+  near = near_a_threshold(policy, thresholds, records, outputs, temperatures)
+  assert near.mean() < 0.1
+  before = route(policy, thresholds, records, hard)
+  turned = np.zeros(count, bool)
+  for _ in range(30):
+    signs = [rng.choice([-1, 1], size=logits.shape).astype(np.float32) for logits in known]
+    steps = [np.float32(LOGIT_TOLERANCE * np.ptp(logits)) for logits in known]
+    main, extension = (x + s * d for x, s, d in zip(known, signs, steps, strict=True))
+    moved = Outputs(main, extension, outputs.cloud)
+    after = route(policy, thresholds, make_records(moved, split, hard_classes, temperatures), hard)
+    turned |= (before.exit != after.exit) | (before.prediction != after.prediction)
+  assert turned.any()
+  assert not (turned & ~near).any()
+
+
+def test_records_of_the_evaluation_hold_the_same_scores(source, exported, evaluated_run):
+  """Beside the logits: what the rules look at, as eval.py kept it."""
+  records = load_records(evaluated_run / "eval/records.npz", None).records
+  outputs = EdgeClassifier(exported).outputs(source.dataset.test.images)
+  for name, of in (("main", records.main), ("extension", records.extension)):
+    for score in ("max_prob", "entropy", "margin"):
+      np.testing.assert_allclose(outputs[name][score], getattr(of, score), rtol=1e-3, atol=1e-5)
+    assert np.mean(outputs[name]["prediction"] == of.prediction) > 0.995
+  np.testing.assert_allclose(
+    outputs["main"]["hard_probability"], records.hard_probability, rtol=1e-3, atol=1e-5
+  )
