@@ -7,11 +7,11 @@ import dataclasses
 
 from absl import flags
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.commands import launch
 from meanet_jax.devices import check_devices
 from meanet_jax.evaluation.pipeline import configured_wish, evaluate
-from meanet_jax.log import Reporter
 from meanet_jax.report.compare import compare
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.selection.select import Wish
@@ -38,7 +38,7 @@ _WISH = {
 
 def main() -> None:
   """Reads the flags and evaluates."""
-  reporter = Reporter()
+  log.to_console()
   if not _WORKDIRS.value:
     cli.require(None, "workdir", "the directory of a run")
   check_devices()
@@ -52,9 +52,9 @@ def main() -> None:
       wish = dataclasses.replace(configured_wish(run.config()), **asked)
     done = (run.eval_path / "summary.json").exists()
     if alone or asked or _REUSE.value or not done:
-      evaluate(workdir, reporter, wish, _REUSE.value, _options())
+      evaluate(workdir, wish, _REUSE.value, _options())
   if not alone:
-    compare(_WORKDIRS.value, _OUTPUT.value, reporter)
+    compare(_WORKDIRS.value, _OUTPUT.value)
 
 
 if __name__ == "__main__":

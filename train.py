@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import flags
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.commands import launch
 from meanet_jax.config.grid import GridConfig
@@ -15,7 +16,6 @@ from meanet_jax.config.schema import Config
 from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
-from meanet_jax.log import Reporter, silent_reporter
 from meanet_jax.stopping import Stop, stop_on_signals
 from meanet_jax.training import distributed as processes
 from meanet_jax.training.pipeline import train
@@ -40,9 +40,10 @@ def main() -> None:
   config, grid = _experiment()
   grid = _with_flags(grid)
   options = _options()
+  log.to_console()
   if _DRY_RUN.value:
     check_devices()
-    _grids().show_grid(config, grid, Reporter(), options)
+    _grids().show_grid(config, grid, options)
     return
   workdir = cli.require(_WORKDIR.value, "workdir", "the directory of the run")
   cluster = _cluster()
@@ -50,27 +51,28 @@ def main() -> None:
   if cluster is None:
     check_devices()
     with stop_on_signals() as stop:
-      _train(config, grid, workdir, Reporter(), stop)
+      _train(config, grid, workdir, stop)
     return
   with processes.connected(cluster):
     check_devices()
-    reporter = Reporter() if processes.is_first() else silent_reporter()
+    if not processes.is_first():
+      log.to_nobody()
     if not grid.axes:
       with processes.stop_together() as stop:
-        _train(config, grid, workdir, reporter, stop)
+        _train(config, grid, workdir, stop)
       return
     # Processes share out a grid's points and are at different steps: each hears its own signals.
     with stop_on_signals() as stop:
-      _train(config, grid, workdir, reporter, stop)
+      _train(config, grid, workdir, stop)
 
 
-def _train(config: Config, grid: GridConfig, workdir: str, reporter: Reporter, stop: Stop) -> None:
+def _train(config: Config, grid: GridConfig, workdir: str, stop: Stop) -> None:
   if grid.axes:
     _grids().train_grid(
-      config, grid, workdir, reporter, _options(), stop, _EXECUTOR.value, _TENSORBOARD.value
+      config, grid, workdir, _options(), stop, _EXECUTOR.value, _TENSORBOARD.value
     )
   else:
-    train(config, workdir, reporter, _options(), stop, _TENSORBOARD.value)
+    train(config, workdir, _options(), stop, _TENSORBOARD.value)
 
 
 def _with_flags(grid: GridConfig) -> GridConfig:

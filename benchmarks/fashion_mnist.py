@@ -17,12 +17,12 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from meanet_jax import log
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
-from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
@@ -130,15 +130,15 @@ def static_config(config: Config, macs: float) -> Config:
   return sized(min(range(4, 40), key=distance))
 
 
-def static(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def static(config: Config, run: RunDirectory) -> dict[str, Any]:
   """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
   hard = is_hard(read_hard_classes(run), config.dataset.num_classes)
-  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value), reporter)
+  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
   beside = RunDirectory.create(f"{run.path}-static", config)
   model = build(config, AXIS)
-  variables = jax.device_get(initial_variables(config, model, ("main",), reporter.say))
+  variables = jax.device_get(initial_variables(config, model, ("main",)))
   images = StageImages(dataset.train, dataset.validation)
-  learned = train_stage(stages.MAIN, config, model, variables, images, beside, reporter)
+  learned = train_stage(stages.MAIN, config, model, variables, images, beside)
   forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(learned), dataset.test).main
   assert logits is not None
@@ -154,14 +154,14 @@ def static(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, A
 
 def main(_: list[str]) -> None:
   """Trains what is missing under runs/, then writes the table."""
-  reporter = Reporter()
+  log.to_console()
   runs = [train(seed) for seed in range(_SEEDS.value)]
   tables = [systems(run) for run in runs]
   average = statistics.mean(table["`edge_only`"]["macs_edge"] for table in tables)
   for run, table in zip(runs, tables, strict=True) if _STATIC.value else ():
     config = static_config(run.config(), average)
     cost = table["`main_only`"]
-    found = static(config, run, reporter)
+    found = static(config, run)
     table[STATIC] = {
       **found,
       "fraction": {"cloud": 0.0},

@@ -20,12 +20,12 @@ import jax
 from absl import app, flags, logging
 
 from benchmarks.grid_tpu import report_tpu
+from meanet_jax import log
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.train import train_points
-from meanet_jax.log import Reporter
 from meanet_jax.runs.directory import environment, read_json, write_json, write_text
 from meanet_jax.training.pipeline import train
 
@@ -87,17 +87,18 @@ class Compilation:
 
 def measure(kind: str, workdir: Path, result: Path) -> None:
   """Trains in this process and writes what it took."""
-  compilation, reporter = Compilation(), Reporter()
+  compilation = Compilation()
+  log.to_console()
   (group,) = plan(small(), grid())
   begun = time.perf_counter()
   if kind == "grid":
     from meanet_jax.data.sources import load
 
-    train_points(group.points, workdir, load(small().dataset), grid(), reporter)
+    train_points(group.points, workdir, load(small().dataset), grid())
   else:
     chosen = group.points if kind == "sequential" else [group.points[int(kind)]]
     for point in chosen:
-      train(point.config, workdir / point.name, reporter)
+      train(point.config, workdir / point.name)
   write_json(
     result,
     {

@@ -29,7 +29,6 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import BATCHES_PER_WORKER
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.log import Reporter
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import environment, write_text
@@ -162,7 +161,7 @@ def streaming() -> list[str]:
       in_memory_mb=0,
       validation_fraction=0.1,
     )
-    train = load(dataset, ReadOptions(root, WORKERS), Reporter()).train
+    train = load(dataset, ReadOptions(root, WORKERS)).train
     order = Order(len(train), 0, "edge", STREAM_BATCH)
     batches = training_batches(train, order, config.stages.edge.augment)
     # The limit's processes hold the JPEGs already: it is decoding and nothing else.

@@ -9,7 +9,6 @@ already lies on the device again and again, and wait for the last.
 """
 
 import dataclasses
-import io
 import os
 import statistics
 import tempfile
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import app, flags, logging
-from rich.console import Console
 
 from configs import cifar100_resnet32_b, digits
 from meanet_jax.config.parsing import resolve
@@ -29,7 +27,6 @@ from meanet_jax.cost.macs import count_macs
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
@@ -186,8 +183,7 @@ def _loop_seconds(case: Case) -> float:
   few = case.split.select(np.arange(config.evaluation.batch_size), case.split.labels[:128])
   with tempfile.TemporaryDirectory() as directory:
     run = RunDirectory.create(directory, config)
-    silent = Reporter(Console(file=io.StringIO()))
-    train_stage(stages.MAIN, config, model, variables, StageImages(case.split, few), run, silent)
+    train_stage(stages.MAIN, config, model, variables, StageImages(case.split, few), run)
     lines = MetricsFile(run.timing_path).read()
   ends = [1, *(line["step"] for line in lines)]  # the first step compiles, and is not timed
   timed = sum(

@@ -32,17 +32,17 @@ install_import_hook("meanet_jax", "beartype.beartype")
 
 import io  # noqa: E402
 import shutil  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
-from meanet_jax.log import Reporter  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
@@ -62,9 +62,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def reporter() -> Reporter:
-  """Speaks to a buffer: `reporter.console.file.getvalue()`."""
-  return Reporter(Console(file=io.StringIO(), width=200))
+def printed() -> Iterator[Callable[[], str]]:
+  """What a command would have printed so far, on a console 200 columns wide."""
+  console = Console(file=io.StringIO(), width=200)
+  before, propagated = list(log.logger.handlers), log.logger.propagate
+  log.to_console(console)
+  yield console.file.getvalue
+  log.logger.handlers[:], log.logger.propagate = before, propagated
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +91,7 @@ def finished_run(artifacts: Artifacts, tiny: Config) -> RunDirectory:
 
   def build(path: Path) -> None:
     with jax.numpy_dtype_promotion("standard"):
-      train(tiny, path, Reporter(Console(file=io.StringIO())))
+      train(tiny, path)
 
   return RunDirectory.existing(artifacts.get("finished", build))
 
@@ -99,7 +103,7 @@ def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
   def build(path: Path) -> None:
     shutil.copytree(finished_run.path, path, dirs_exist_ok=True)
     with jax.numpy_dtype_promotion("standard"):
-      evaluate(path, Reporter(Console(file=io.StringIO())))
+      evaluate(path)
 
   return artifacts.get("evaluated", build)
 
@@ -107,7 +111,7 @@ def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
 @pytest.fixture(scope="session")
 def source(evaluated_run: Path) -> Source:
   """What `evaluated_run` exports."""
-  return from_run(evaluated_run, lambda _: None)
+  return from_run(evaluated_run)
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +121,7 @@ def exported(artifacts: Artifacts, source: Source) -> Path:
   from meanet_jax.tflite.export import Options, export
 
   def build(path: Path) -> None:
-    export(source, path, Options(cloud=True), lambda _: None)
+    export(source, path, Options(cloud=True))
 
   return artifacts.get("exported", build)
 

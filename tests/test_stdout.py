@@ -80,11 +80,11 @@ def test_the_status_is_that_of_the_work(tmp_path, end, redirections, status, err
 REPORTS = """
 from pathlib import Path
 from meanet_jax.commands import flags as cli
-from meanet_jax.log import Reporter
 from meanet_jax.runs.disk import full_disk_in_one_line
 def main():
   with full_disk_in_one_line(Path("run")):
-    Reporter().say("stage main")
+    log.to_console()
+    log.logger.info("stage main")
 cli.run(main)
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from meanet_jax.cloud.metrics import Metrics
+from meanet_jax.log import logger
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -67,13 +68,10 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def exhaustion_handler(
-  say: Callable[[str], None],
-) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def exhaustion_handler() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
   """For an event loop: a line now and then where it would log thousands of tracebacks a second.
 
-  Args:
-    say: told that connections wait; every other error is handled as ever.
+  Every other error is handled as ever.
   """
   silent_until = 0.0
 
@@ -85,6 +83,8 @@ def exhaustion_handler(
     elif loop.time() >= silent_until:
       silent_until = loop.time() + _SECONDS_BETWEEN_LINES
       limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-      say(f"cloud tier: new connections wait: {error.strerror}; accepted: {limit} open files")
+      logger.info(
+        f"cloud tier: new connections wait: {error.strerror}; accepted: {limit} open files"
+      )
 
   return handle

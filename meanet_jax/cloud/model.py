@@ -1,7 +1,6 @@
 """A finished run's cloud model, compiled for a few batch sizes on all devices."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -31,12 +30,11 @@ class CloudRun:
   variables: Variables
 
 
-def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
+def read_run(workdir: str | Path) -> CloudRun:
   """Reads a run, but no data set: the machine that serves has none.
 
   Args:
     workdir: the run.
-    say: told of a damaged checkpoint.
 
   Raises:
     UserError: no run, one whose cloud has not finished, one begun by a version that wrote down no
@@ -66,7 +64,7 @@ def read_run(workdir: str | Path, say: Callable[[str], None]) -> CloudRun:
         f"{run.data_path} has no list class_names or no number splits.train.num_examples; "
         "accepted: the file that train.py wrote"
       )
-  variables = load_cloud(config, build(config), run, num_train, say)
+  variables = load_cloud(config, build(config), run, num_train)
   return CloudRun(config, tuple(names), variables)
 
 

@@ -38,6 +38,7 @@ from meanet_jax.cloud.limits import Limits, Room
 from meanet_jax.cloud.listen import Address, Tls
 from meanet_jax.cloud.metrics import Metrics
 from meanet_jax.errors import UserError
+from meanet_jax.log import logger
 from meanet_jax.stopping import heeded
 
 # A client that has nothing to ask for so long may connect anew.
@@ -62,7 +63,6 @@ async def serve(
   tls: Tls | None,
   limits: Limits,
   metrics: Metrics,
-  say: Callable[[str], None],
 ) -> None:
   """Serves until a signal; then refuses what is new and finishes what was accepted.
 
@@ -71,7 +71,6 @@ async def serve(
     address: where to listen.
     token, tls, limits: who may ask, how, and how much.
     metrics: told of refusals.
-    say: told when it listens, and where.
 
   Raises:
     UserError: a port was taken while the model compiled.
@@ -79,7 +78,7 @@ async def serve(
   stop = asyncio.Event()
   for number in heeded():
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  asyncio.get_running_loop().set_exception_handler(exhaustion_handler(say))
+  asyncio.get_running_loop().set_exception_handler(exhaustion_handler())
   repository = ModelRepository()
   repository.update(endpoint)
   parts = CloudDataPlane(repository), ModelRepositoryExtension(repository)
@@ -97,16 +96,16 @@ async def serve(
     if serving.done():
       await _refuse_start(serving, address)
   scheme = "https" if tls else "http"
-  say(
+  logger.info(
     f"cloud tier ready: {scheme}://{address.shown}:{address.http_port} and "
     f"{'grpcs' if tls else 'grpc'}://{address.shown}:{grpc_port}"
   )
   await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
-  say("cloud tier stops: answers what it has accepted")
+  logger.info("cloud tier stops: answers what it has accepted")
   web.should_exit = True
   await asyncio.gather(serving, rpc.stop(limits.grace))
   worker.cancel()
-  say("cloud tier stopped")
+  logger.info("cloud tier stopped")
 
 
 def _grpc_server(

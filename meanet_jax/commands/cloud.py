@@ -15,9 +15,10 @@ import warnings
 
 from absl import flags
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 
 _WORKDIR = cli.define_path_flag("workdir", None, "A run whose cloud stage train.py finished.")
 _HOST = flags.DEFINE_string(
@@ -94,7 +95,7 @@ def main() -> None:
   from meanet_jax.cloud.server import ClientErrorFilter, serve
   from meanet_jax.devices import check_devices
 
-  reporter = Reporter()
+  log.to_console()
   limits = Limits(
     max_batch=_MAX_BATCH.value,
     max_wait=_MAX_WAIT.value / 1e3,
@@ -110,8 +111,8 @@ def main() -> None:
   token = read_token(_TOKEN_FILE.value)
   address = Address(_HOST.value, _HTTP_PORT.value, _GRPC_PORT.value)
   demand_protection(address, tls, token)
-  run = read_run(workdir, reporter.say)
-  reporter.say(f"cloud of {workdir}: compiling")
+  run = read_run(workdir)
+  logger.info(f"cloud of {workdir}: compiling")
   model = CloudModel(run, limits.max_batch)
   metrics = Metrics(model.sizes)
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
@@ -123,7 +124,7 @@ def main() -> None:
   # keep every request waiting for a fifth of a second.
   gc.collect()
   gc.freeze()
-  asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics, reporter.say))
+  asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ Command: python -m meanet_jax.export --workdir runs/digits --out runs/digits/exp
 
 from absl import flags
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.tflite.versions import check_versions
 
 _WORKDIR = cli.define_path_flag(
@@ -53,17 +54,17 @@ def main() -> None:
   from meanet_jax.tflite.source import from_run, untrained
   from meanet_jax.tflite.verify import verify
 
-  reporter = Reporter()
+  log.to_console()
   if _WORKDIR.value:
-    source = from_run(_WORKDIR.value, reporter.say, _read_options())
+    source = from_run(_WORKDIR.value, _read_options())
   else:
     source = untrained(_config(), _CLOUD.value)
   options = Options(_QUANTIZE.value, _BATCH.value, _INPUT.value, _CLOUD.value, _ALLOW_UNMET.value)
-  export(source, out, options, reporter.say)
+  export(source, out, options)
   if source.unmet is not None:
-    reporter.say(f"warning: edge.json has thresholds that do not meet: {source.unmet}")
+    logger.warning(f"edge.json has thresholds that do not meet: {source.unmet}")
   if _VERIFY.value:
-    verify(source, out, reporter)
+    verify(source, out)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from typing import Any
 
 from absl import flags
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.devices import check_devices
-from meanet_jax.log import Reporter
 from meanet_jax.models.costs import (
   block_functions,
   compiled_flops,
@@ -59,9 +59,9 @@ def summarise(config: Config) -> dict[str, Any]:
   }
 
 
-def show(summary: dict[str, Any], reporter: Reporter) -> None:
+def show(summary: dict[str, Any]) -> None:
   """Prints a summary as two tables."""
-  reporter.table(
+  log.table(
     f"{summary['dataset']}: blocks, per image of {summary['image_shape']}",
     ("block", "parameters", "MACs [M]", "flops by XLA [M]", "exported [kB]"),
     (
@@ -75,7 +75,7 @@ def show(summary: dict[str, Any], reporter: Reporter) -> None:
       for block, cost in summary["blocks"].items()
     ),
   )
-  reporter.table(
+  log.table(
     "training: forward values kept for the backward pass, before fusion",
     ("what trains", "batch", "activations [MB]"),
     (
@@ -93,7 +93,8 @@ def main() -> None:
   if _JSON.value:
     print(json.dumps(summary, indent=2))
   else:
-    show(summary, Reporter())
+    log.to_console()
+    show(summary)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from meanet_jax.data.splits import ArraySplit
 from meanet_jax.data.tfds.iterate import Reading, check_decodable, visit
 from meanet_jax.data.tfds.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.images.decoding import UndecodableImageError
-from meanet_jax.log import Reporter
 
 
 def read_into_memory(
@@ -18,7 +17,6 @@ def read_into_memory(
   config: DatasetConfig,
   reader: PixelReader,
   options: ReadOptions,  # noqa: ARG001 - the signature of `open_stream`
-  reporter: Reporter,
 ) -> Reading:
   """All images of a split as an evaluation sees them.
 
@@ -28,7 +26,6 @@ def read_into_memory(
     config: what becomes of undecodable images.
     reader: makes pixels of images.
     options: not needed here.
-    reporter: progress.
 
   Raises:
     UserError: a damaged record file, a label that is no class, or an undecodable image.
@@ -46,7 +43,7 @@ def read_into_memory(
     except UndecodableImageError as error:
       bad[number] = f"{found.example_name(name, number, example)} cannot be decoded: {error}"
 
-  visit(found, name, read, "reading", reporter)
+  visit(found, name, read, "reading")
   check_decodable(len(bad), count, config, lambda: bad[min(bad)])
   labels = checked_labels(labels, found, name)
   kept = np.setdiff1d(np.arange(count), list(bad))

@@ -19,25 +19,22 @@ from meanet_jax.data.tfds.prepared import PreparedSet, find_prepared
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import MODES
 from meanet_jax.images.preprocessing import Preprocessing, of_sizes
-from meanet_jax.log import Reporter, listed
+from meanet_jax.log import listed, logger
 
 
-def load(
-  config: DatasetConfig, options: ReadOptions | None = None, reporter: Reporter | None = None
-) -> Dataset:
+def load(config: DatasetConfig, options: ReadOptions | None = None) -> Dataset:
   """The data set of a configuration, split by its `split_seed`.
 
   Args:
     config: which set. `digits` comes with scikit-learn; any other name is TFDS's.
     options: where prepared sets lie.
-    reporter: told of reading that takes a while.
 
   Raises:
     UserError: a set that is unknown, not prepared or damaged, splits that are empty or overlap, and
       images or classes other than the configuration declares.
   """
-  options, reporter = options or ReadOptions(), reporter or Reporter()
-  dataset = _digits(config) if config.name == "digits" else _prepared(config, options, reporter)
+  options = options or ReadOptions()
+  dataset = _digits(config) if config.name == "digits" else _prepared(config, options)
   if len(dataset.class_names) != config.num_classes:
     raise UserError(
       f"dataset.num_classes is {config.num_classes}; "
@@ -49,26 +46,25 @@ def load(
 def load_test(
   config: DatasetConfig,
   options: ReadOptions | None = None,
-  reporter: Reporter | None = None,
   preprocessing: Preprocessing | None = None,
 ) -> tuple[tuple[str, ...], Split]:
   """The class names and the test split alone, for which nothing else is read.
 
   Args:
-    config, options, reporter: see `load`.
+    config, options: see `load`.
     preprocessing: of a prepared set's images; the set's own, as `load` uses it, if not given.
 
   Raises:
     UserError: see `load`.
   """
-  options, reporter = options or ReadOptions(), reporter or Reporter()
+  options = options or ReadOptions()
   if config.name == "digits":
     dataset = _digits(config)
     return dataset.class_names, dataset.test
   found = find_prepared(config, options.data_dir)
   _check_shape(config, found.shape, str(found.name))
   preprocessing = preprocessing or of_sizes(found.shape[:2])
-  test = _read(found, config.test_split, config, preprocessing, options, reporter)
+  test = _read(found, config.test_split, config, preprocessing, options)
   return found.class_names, test.split
 
 
@@ -93,7 +89,7 @@ def _digits(config: DatasetConfig) -> Dataset:
   )
 
 
-def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -> Dataset:
+def _prepared(config: DatasetConfig, options: ReadOptions) -> Dataset:
   found = find_prepared(config, options.data_dir)
   if config.test_fraction:
     raise UserError(
@@ -103,8 +99,8 @@ def _prepared(config: DatasetConfig, options: ReadOptions, reporter: Reporter) -
   _check_shape(config, found.shape, str(found.name))
   prepared.check_disjoint(found, config.train_split, config.test_split)
   preprocessing = of_sizes(found.shape[:2])
-  rest = _read(found, config.train_split, config, preprocessing, options, reporter)
-  test = _read(found, config.test_split, config, preprocessing, options, reporter)
+  rest = _read(found, config.train_split, config, preprocessing, options)
+  test = _read(found, config.test_split, config, preprocessing, options)
   train, validation = _train_and_validation(rest.split, config, found.class_names)
   return Dataset(
     name=str(found.name),
@@ -124,18 +120,17 @@ def _read(
   config: DatasetConfig,
   preprocessing: Preprocessing,
   options: ReadOptions,
-  reporter: Reporter,
 ) -> Reading:
   """A split, in memory or streamed; says what of it is left out or converted."""
   reader = PixelReader(tuple(config.image_shape), found.shape[:2], preprocessing)
   read = read_into_memory if fits_in_memory(config, found) else open_stream
-  reading = read(found, split, config, reader, options, reporter)
+  reading = read(found, split, config, reader, options)
   if reading.skipped:
-    reporter.say(
+    logger.info(
       f"{found.name} {split}: {reading.skipped} images cannot be decoded and are left out"
     )
   if reading.deep:
-    reporter.say(
+    logger.info(
       f"{found.name} {split}: {reading.deep} images have more than 8 bits per channel; "
       "the upper 8 are used"
     )

@@ -29,7 +29,6 @@ from meanet_jax.data.tfds.iterate import Reading, check_decodable
 from meanet_jax.data.tfds.prepared import PreparedSet, read_example
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
-from meanet_jax.log import Reporter
 from meanet_jax.stopping import leave_to_parent
 
 # From a shape and a dtype to an array. What a worker makes in Grain's shared memory is handed over
@@ -178,7 +177,6 @@ def open_stream(
   config: DatasetConfig,
   reader: PixelReader,
   options: ReadOptions,
-  reporter: Reporter,
 ) -> Reading:
   """A split of a prepared set, whose images are read when they are needed.
 
@@ -188,12 +186,11 @@ def open_stream(
     config: what becomes of undecodable images.
     reader: makes pixels of images.
     options: worker processes.
-    reporter: progress of the index, where there is none yet.
 
   Raises:
     UserError: a damaged record file, a label that is no class, or an undecodable image.
   """
-  index = split_index(found, name, reader, reporter)
+  index = split_index(found, name, reader)
   records = Records(found, name, found.records(name))
   bad = index.undecodable
 

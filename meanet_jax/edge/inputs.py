@@ -82,11 +82,9 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
     UserError: a package that is missing, a set that is not there, or one of other classes.
   """
   try:
-    from rich.console import Console
-
+    from meanet_jax import log
     from meanet_jax.data.read_options import ReadOptions
     from meanet_jax.data.sources import load_test
-    from meanet_jax.log import Reporter
   except ModuleNotFoundError as error:
     raise UserError(
       f"--dataset reads with packages of which {error.name} is not installed; accepted: "
@@ -94,10 +92,8 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
       "scikit-learn tensorflow-datasets, or --images"
     ) from error
   config = dataclasses.replace(manifest.dataset, name=name)
-  beside_answers = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
-  class_names, split = load_test(
-    config, ReadOptions(data_dir), beside_answers, manifest.preprocessing
-  )
+  log.to_stderr()  # beside the answers
+  class_names, split = load_test(config, ReadOptions(data_dir), manifest.preprocessing)
   if class_names != manifest.class_names:
     raise UserError(
       f"--dataset {name} has classes {_few(class_names)}; "

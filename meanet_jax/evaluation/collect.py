@@ -12,7 +12,7 @@ from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.evaluation.study import calibration, fit_temperatures
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
@@ -37,7 +37,6 @@ def collect(
   run: RunDirectory,
   dataset: Dataset,
   hard_classes: Int[np.ndarray, " k"],
-  reporter: Reporter,
   reuse: bool,
 ) -> Collected:
   """The records of a finished run; writes them to its eval/ directory, or reads them there.
@@ -47,7 +46,6 @@ def collect(
     run: with all stages finished.
     dataset: the configuration's.
     hard_classes: the run's.
-    reporter: progress.
     reuse: read the records that are there instead of running the networks.
 
   Raises:
@@ -55,7 +53,7 @@ def collect(
       another run.
   """
   model = build(config)
-  variables = load_variables(config, model, dataset, run, reporter.say)
+  variables = load_variables(config, model, dataset, run)
   splits = {"validation": dataset.validation, "test": dataset.test}
   paths = {
     "validation": run.eval_path / "records_validation.npz",
@@ -66,10 +64,10 @@ def collect(
   # With the split's name, or the two files could change places.
   identity = {name: f"{name}-{made_from}" for name in splits}
   if reuse:
-    reporter.say("reading records; no network runs")
+    logger.info("reading records; no network runs")
     files = {name: load_records(path, identity[name]) for name, path in paths.items()}
   else:
-    logits = _logits(config, model, variables, splits, reporter)
+    logits = _logits(config, model, variables, splits)
     files = _records(config, logits, splits, hard_classes, identity)
     run.eval_path.mkdir(exist_ok=True)
     for name, path in paths.items():
@@ -83,14 +81,13 @@ def _logits(
   model: MEANet,
   variables: Variables,
   splits: dict[str, Split],
-  reporter: Reporter,
 ) -> dict[str, Outputs]:
   batch_size = config.evaluation.batch_size
   forward = ForwardPass(model, Exits.ALL, config.dataset, batch_size, alone=True)
   on_devices = replicate(variables)
   logits = {}
   for name, split in splits.items():
-    reporter.say(f"collecting logits of {len(split)} {name} images")
+    logger.info(f"collecting logits of {len(split)} {name} images")
     logits[name] = forward(on_devices, split)
     for exit, values in zip(EXITS, logits[name], strict=True):
       refuse_nan(exit, values)

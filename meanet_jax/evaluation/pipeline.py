@@ -15,7 +15,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.study import study
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry, unmet_lines
-from meanet_jax.log import Reporter, listed
+from meanet_jax.log import listed, logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
 from meanet_jax.report.examples import route_chosen
@@ -38,7 +38,6 @@ from meanet_jax.training.pipeline import read_hard_classes, require_finished
 
 def evaluate(
   workdir: str | Path,
-  reporter: Reporter,
   wish: Wish | None = None,
   reuse_records: bool = False,
   options: ReadOptions | None = None,
@@ -49,7 +48,6 @@ def evaluate(
 
   Args:
     workdir: a run with all stages finished.
-    reporter: progress, the table, and wishes that cannot be kept.
     wish: replaces the configuration's.
     reuse_records: read the records of an earlier evaluation instead of running the networks.
     options: where and how data are read.
@@ -60,12 +58,11 @@ def evaluate(
   """
   run = RunDirectory.existing(workdir)
   with held(run.path):
-    _evaluate(run, reporter, wish, reuse_records, options)
+    _evaluate(run, wish, reuse_records, options)
 
 
 def _evaluate(
   run: RunDirectory,
-  reporter: Reporter,
   wish: Wish | None,
   reuse_records: bool,
   options: ReadOptions | None,
@@ -73,17 +70,15 @@ def _evaluate(
   config = run.config()
   check_evaluation(config)
   options = (options or ReadOptions()).or_from(run.data_dir())
-  dataset = load(config.dataset, options, reporter)
+  dataset = load(config.dataset, options)
   run.record_data(dataset.describe())
-  require_finished(config, dataset, run, reporter.say)
+  require_finished(config, dataset, run)
   hard_classes = read_hard_classes(run)
   wish = configured_wish(config) if wish is None else wish
   chooses = threshold_images(config, wish, len(dataset.validation))
-  validation, test, calibrated = collect(
-    config, run, dataset, hard_classes, reporter, reuse_records
-  )
+  validation, test, calibrated = collect(config, run, dataset, hard_classes, reuse_records)
 
-  reporter.say(
+  logger.info(
     f"sweeping {config.evaluation.num_thresholds} thresholds, to choose on "
     f"{chooses.sum()} of {len(chooses)} validation images"
   )
@@ -129,14 +124,14 @@ def _evaluate(
     environment=read_json(run.environment_path),
   )
   write_text(out / "report.html", report_page(page))
-  show_systems(summary, reporter)
+  show_systems(summary)
   names = listed([dataset.class_names[c] for c in hard_classes])
-  reporter.say(f"hard classes: {names}")
+  logger.info(f"hard classes: {names}")
   if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):
-    reporter.say(boxes)
-  reporter.say(f"pictures and tables are in {run.path}/eval")
+    logger.info(boxes)
+  logger.info(f"pictures and tables are in {run.path}/eval")
   for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
-    reporter.say(f"warning: {warning}")
+    logger.warning(warning)
 
 
 def check_evaluation(config: Config) -> None:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from meanet_jax import log
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split
@@ -27,7 +28,7 @@ from meanet_jax.grid.step import (
 )
 from meanet_jax.grid.trial_batches import Wave, make_waves
 from meanet_jax.grid.trials import Member, Seat, take_seat
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.stopping import Stop
@@ -50,7 +51,6 @@ def train_members(
   model: MEANet,
   dataset: Dataset,
   grid: GridConfig,
-  reporter: Reporter,
   stop: Stop,
   tensorboard: bool = False,
 ) -> None:
@@ -65,7 +65,6 @@ def train_members(
     model: without a mapped axis.
     dataset: which all learn from.
     grid: how they are batched.
-    reporter: progress.
     stop: asked after every round whether to save and end.
     tensorboard: whether metrics are TensorBoard's events as well.
 
@@ -84,12 +83,12 @@ def train_members(
     program = _Program(stage, seats, model, dataset, batching)
     total = sum(max(seat.steps - seat.begin for _, _, seat in wave.seated()) for wave in waves)
     title = f"stage {stage.name} of {len(members)} points"
-    with reporter.progress(title, total) as advance:
+    with log.progress(title, total) as advance:
       for wave in waves:
         _train_wave(wave, program, lambda note: advance(1, note), stop)
   for member in members:
     found = member.diverged
-    reporter.say(f"point {member.point.name}: {found or f'stage {stage.name} finished'}")
+    logger.info(f"point {member.point.name}: {found or f'stage {stage.name} finished'}")
 
 
 def _seat(member: Member, stage: Stage, dataset: Dataset, tensorboard: bool) -> Seat:

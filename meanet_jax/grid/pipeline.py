@@ -27,7 +27,7 @@ from meanet_jax.grid.report import (
 )
 from meanet_jax.grid.train import point_path, train_points
 from meanet_jax.grid.trials import is_done
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.runs.directory import read_json
@@ -63,7 +63,6 @@ def plan(config: Config, grid: GridConfig) -> list[Group]:
 def show_grid(
   config: Config,
   grid: GridConfig,
-  reporter: Reporter,
   options: ReadOptions | None = None,
 ) -> None:
   """Prints a grid's points, its groups, and what they will take; compiles and writes nothing of it.
@@ -71,14 +70,13 @@ def show_grid(
   Raises:
     UserError: as `train_grid`.
   """
-  _load_and_show(config, grid, reporter, options)
+  _load_and_show(config, grid, options)
 
 
 def train_grid(
   config: Config,
   grid: GridConfig,
   workdir: str | Path,
-  reporter: Reporter,
   options: ReadOptions | None = None,
   stop: Stop = never,
   executor: str = "here",
@@ -93,7 +91,6 @@ def train_grid(
     config: what the points differ from.
     grid: how, and how they are run.
     workdir: made when missing.
-    reporter: progress.
     options: where and how data are read.
     stop: asked after every step and before every stage.
     executor: `here`, in this run's processes, or `ray`.
@@ -111,18 +108,18 @@ def train_grid(
   if tensorboard:
     first(check_installed)
   options = (options or ReadOptions()).or_from(first(directory.data_dir))
-  groups, dataset = _load_and_show(config, grid, reporter, options)
+  groups, dataset = _load_and_show(config, grid, options)
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
 
-    train_groups = RayExecutor(directory.path, grid, options, reporter, stop, tensorboard)
+    train_groups = RayExecutor(directory.path, grid, options, stop, tensorboard)
   else:
 
     def train_groups(groups: Sequence[Group]) -> None:
       mine, processes = jax.process_index(), jax.process_count()
       for group in groups:
         points = group.points[mine::processes]
-        train_points(points, directory.path, dataset, grid, reporter, stop, tensorboard)
+        train_points(points, directory.path, dataset, grid, stop, tensorboard)
 
   with contextlib.ExitStack() as stack:
     first(lambda: directory.begin(config, grid, groups, stack))
@@ -133,35 +130,35 @@ def train_grid(
     finally:
       if is_first():
         directory.write(groups, grid, None)
-    first(lambda: _finish(directory, groups, grid, reporter, options))
+    first(lambda: _finish(directory, groups, grid, options))
 
 
 def _load_and_show(
-  config: Config, grid: GridConfig, reporter: Reporter, options: ReadOptions | None
+  config: Config, grid: GridConfig, options: ReadOptions | None
 ) -> tuple[list[Group], Dataset]:
   groups = every(lambda: plan(config, grid))
   # In turn, because the first to read a streamed set makes its index.
-  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
+  dataset = first_then_others(lambda: load(config.dataset, options))
   points = [point for group in groups for point in group.points]
   # A random selection differs from seed to seed, and most lines are those of every point.
   lines = every(lambda: [line for p in points for line in check_images(p.config, dataset)])
   for line in dict.fromkeys(lines):
-    reporter.say(line)
+    logger.info(line)
   points.sort(key=lambda point: point.number)
-  reporter.say(f"{len(points)} points in {len(groups)} groups, members {batching_of(grid)}")
+  logger.info(f"{len(points)} points in {len(groups)} groups, members {batching_of(grid)}")
   numbers = {point.number: group.number for group in groups for point in group.points}
   for point in points:
-    reporter.say(f"point {point.name}, group {numbers[point.number]}: {_settings(point)}")
+    logger.info(f"point {point.name}, group {numbers[point.number]}: {_settings(point)}")
   rate = matrix_product_rate()
   total = 0.0
   for group in groups:
     found = estimate(group, dataset, grid, rate)
     total += found.seconds
-    reporter.say(
+    logger.info(
       f"group {group.number}: {len(group.points)} points, about {_duration(found.seconds)}, "
       f"at most {found.bytes / 1e6:.0f} MB on a device"
     )
-  reporter.say(f"all groups: about {_duration(total)} ({describe(rate)})")
+  logger.info(f"all groups: about {_duration(total)} ({describe(rate)})")
   return groups, dataset
 
 
@@ -185,13 +182,12 @@ def _finish(
   directory: GridDirectory,
   groups: Sequence[Group],
   grid: GridConfig,
-  reporter: Reporter,
   options: ReadOptions | None,
 ) -> None:
   outcomes = read_outcomes(directory.path, groups)
   for outcome in outcomes:
     if outcome.diverged is not None:
-      reporter.say(f"point {outcome.point.name} diverged: {_settings(outcome.point)}")
+      logger.info(f"point {outcome.point.name} diverged: {_settings(outcome.point)}")
   best = best_setting(average_seeds(outcomes, grid.best_by))
   if best is None:
     raise TrainingDivergedError(
@@ -201,20 +197,20 @@ def _finish(
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
   if not (path / "eval" / "summary.json").exists():
-    evaluate(path, reporter, options=options)
+    evaluate(path, options=options)
   test = read_json(path / "eval" / "summary.json")["systems"]
   directory.write(groups, grid, test)
   spread = "" if best.spread is None else f" ± {100 * best.spread:.2f}"
-  reporter.say(
+  logger.info(
     f"best by validation: {', '.join(f'{k}={v}' for k, v in best.settings.items()) or 'any seed'}, "
     f"{grid.best_by} {100 * (best.mean or 0):.2f}{spread}% over {len(best.outcomes)} point(s); "
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   if boxes := undrawable_warning(v for o in outcomes for v in o.point.settings.values()):
-    reporter.say(boxes)
-  reporter.say(f"grid.csv, grid.json and grid.png are in {directory.path}")
+    logger.info(boxes)
+  logger.info(f"grid.csv, grid.json and grid.png are in {directory.path}")
   if best.unmet is not None:
-    reporter.say(f"warning: no setting meets its constraints; of the best: {best.unmet}")
+    logger.warning(f"no setting meets its constraints; of the best: {best.unmet}")
 
 
 def _changed(told: GridConfig, own: GridConfig) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from meanet_jax import log
 from meanet_jax.accelerators import skip_absent_tpu
 from meanet_jax.config.grid import GridConfig, RayConfig
 from meanet_jax.config.parsing import to_json
@@ -11,7 +12,7 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.grid.compilation_groups import Group
 from meanet_jax.grid.points import Point, Settings
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.stopping import Stop
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -25,7 +26,6 @@ class RayExecutor:
     workdir: Path,
     grid: GridConfig,
     options: ReadOptions,
-    reporter: Reporter,
     stop: Stop,
     tensorboard: bool,
   ):
@@ -36,7 +36,7 @@ class RayExecutor:
     """
     self._ray, self._resources = _import_ray(), parse_resources(grid.ray.resources)
     self._workdir, self._grid, self._options = workdir, grid, options
-    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
+    self._stop, self._tensorboard = stop, tensorboard
 
   def __call__(self, groups: Sequence[Group]) -> None:
     """Runs every group to its end.
@@ -80,7 +80,7 @@ class RayExecutor:
       for handle in done:
         name = pending.pop(handle)
         self._result(ray, handle, name)
-        self._reporter.say(f"{name}: done, {len(pending)} tasks left")
+        logger.info(f"{name}: done, {len(pending)} tasks left")
       if pending and (asked := self._stop()):
         for handle in pending:
           ray.cancel(handle, force=True)
@@ -117,9 +117,9 @@ def train_task(
 
   skip_absent_tpu()
   members = [Point(number, settings, resolve(config)) for number, settings, config in points]
-  reporter = Reporter()
-  dataset = load(members[0].config.dataset, options, reporter)
-  train_points(members, Path(workdir), dataset, grid, reporter, tensorboard=tensorboard)
+  log.to_console()
+  dataset = load(members[0].config.dataset, options)
+  train_points(members, Path(workdir), dataset, grid, tensorboard=tensorboard)
 
 
 def parse_resources(resources: Sequence[str]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from meanet_jax.grid.loop import train_members, validation_logits
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.score import write_scores
 from meanet_jax.grid.trials import Member, is_done
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import make_init
@@ -49,7 +49,6 @@ def train_points(
   workdir: Path,
   dataset: Dataset,
   grid: GridConfig,
-  reporter: Reporter,
   stop: Stop = never,
   tensorboard: bool = False,
 ) -> None:
@@ -60,7 +59,6 @@ def train_points(
     workdir: of the grid.
     dataset: which all learn from.
     grid: how they are batched.
-    reporter: progress.
     stop: asked after every step of all, and before every stage.
     tensorboard: whether metrics are TensorBoard's events as well.
 
@@ -74,7 +72,7 @@ def train_points(
       stack.enter_context(held(point_path(workdir, point)))
     members = [open_member(workdir, point, dataset) for point in left]
     if members:
-      _Group(members, dataset, grid, reporter, stop, tensorboard).train()
+      _Group(members, dataset, grid, stop, tensorboard).train()
 
 
 class _Group:
@@ -83,24 +81,23 @@ class _Group:
     members: list[Member],
     dataset: Dataset,
     grid: GridConfig,
-    reporter: Reporter,
     stop: Stop,
     tensorboard: bool,
   ):
     self._members, self._dataset, self._grid = members, dataset, grid
-    self._reporter, self._stop, self._tensorboard = reporter, stop, tensorboard
+    self._stop, self._tensorboard = stop, tensorboard
     # No axis: batch norm of a member crosses no device, for a member lives on one.
     self._model: MEANet = build(members[0].config)
 
   def train(self) -> None:
-    config, say = self._members[0].config, self._reporter.say
+    config = self._members[0].config
     fresh = make_init(self._model, config.dataset.image_shape)
     stages = (MAIN, edge_stage(config.stages.joint), CLOUD)
     for member in self._members:
       for stage in stages:
-        set_damaged_aside(member.run.checkpoints_path(stage.name), say)
+        set_damaged_aside(member.run.checkpoints_path(stage.name))
       member.variables = load_variables(
-        member.config, self._model, self._dataset, member.run, say, fresh
+        member.config, self._model, self._dataset, member.run, fresh
       )
     for stage in stages:
       self._gradient_stage(stage)
@@ -128,7 +125,6 @@ class _Group:
       self._model,
       self._dataset,
       self._grid,
-      self._reporter,
       self._stop,
       self._tensorboard,
     )
@@ -146,13 +142,8 @@ class _Group:
     left = [member for member in self._alive() if not member.run.hard_classes_path.exists()]
     self._complete(Exits.MAIN, left)
     for member in left:
-      prefix = f"point {member.point.name}: "
-      found = select(
-        member.config,
-        self._dataset,
-        member.logits[Exits.MAIN],
-        lambda text, prefix=prefix: self._reporter.say(prefix + text),
-      )
+      logger.info(f"point {member.point.name}: hard classes")
+      found = select(member.config, self._dataset, member.logits[Exits.MAIN])
       write_json(member.run.hard_classes_path, found)
 
   def _complete(self, exits: Exits, members: list[Member]) -> None:

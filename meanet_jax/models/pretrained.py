@@ -1,7 +1,5 @@
 """What training starts from: pretrained weights where configured, fresh ones elsewhere."""
 
-from collections.abc import Callable
-
 import jax
 
 from meanet_jax.config.schema import Config, NetworkConfig
@@ -16,7 +14,6 @@ def initial_variables(
   config: Config,
   model: MEANet,
   blocks: tuple[str, ...],
-  say: Callable[[str], None],
   fresh_variables: Initialise | None = None,
 ) -> Variables:
   """Variables of some blocks before any stage has trained them.
@@ -24,7 +21,6 @@ def initial_variables(
   Args:
     config, model: the experiment.
     blocks: of the model.
-    say: told of what is not read.
     fresh_variables: the model's `make_init`, where several seeds share one.
 
   Raises:
@@ -41,14 +37,14 @@ def initial_variables(
       head = variables[block]["params"]["head"]["dense"] if block in fresh else None
       structure = getattr(model, block).structure
       variables[block] = load_pretrained(
-        read_state_dict(path), structure, abstract[block], path, head, say
+        read_state_dict(path), structure, abstract[block], path, head
       )
   return variables
 
 
 def check_pretrained(config: Config, model: MEANet) -> None:
   """Refuses pretrained weights that `initial_variables` would refuse."""
-  initial_variables(config, model, tuple(_pretrained(config)), say=lambda _: None)
+  initial_variables(config, model, tuple(_pretrained(config)))
 
 
 def _pretrained(config: Config) -> dict[str, NetworkConfig]:

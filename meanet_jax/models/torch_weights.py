@@ -1,7 +1,6 @@
 """Pretrained weights: from torchvision's names and layouts to a `Network`'s variables."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from meanet_jax.config.schema import StructureConfig
 from meanet_jax.errors import UserError
+from meanet_jax.log import logger
 from meanet_jax.models.resnet import BOTTLENECK_EXPANSION
 from meanet_jax.models.torch_files import StateDict
 
@@ -26,7 +26,6 @@ def load_pretrained(
   abstract: PyTree,
   source: str,
   fresh_head: PyTree | None = None,
-  say: Callable[[str], None] = print,
 ) -> PyTree:
   """The variables of a network from a torchvision-style state dict.
 
@@ -39,7 +38,6 @@ def load_pretrained(
     fresh_head: the parameters of the last dense layer (`kernel`, `bias`) to use instead of the
       file's, of which neither classes nor names then matter, nor whether it has one; None takes
       the file's.
-    say: told once when weights were converted to float32.
 
   Raises:
     UserError: an entry that is missing, extra, misshapen, not a number, or not finite.
@@ -63,7 +61,7 @@ def load_pretrained(
     if "dense" in path and path[-1] == "kernel":
       result[path] = _flattened_last(result[path], feature_channels(structure))
   if converted:
-    say(f"weights {source}: converted from {', '.join(converted)} to float32")
+    logger.info(f"weights {source}: converted from {', '.join(converted)} to float32")
   return unflatten_dict(result)
 
 

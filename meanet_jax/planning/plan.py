@@ -10,18 +10,18 @@ most. A stage of 0 epochs is compiled too: it may be fine-tuned.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from rich.console import Console
 
+from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.config.schema import Config
 from meanet_jax.data.known_sizes import TrainingImages, training_images
 from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.planning.chips import Chip
 from meanet_jax.planning.compile import (
   DoesNotFitError,
@@ -90,7 +90,6 @@ def plan_stage(
   chip: Chip,
   devices: Sequence[Any],
   batch_size: int,
-  say: Callable[[str], None],
 ) -> StagePlan:
   """Compiles a stage's step, and where it does not fit, looks for the largest batch that does.
 
@@ -98,12 +97,11 @@ def plan_stage(
     stage, config, images: what learns, and from how many images.
     chip, devices: the slice.
     batch_size: global, a multiple of chips x micro-batches.
-    say: told of every compilation, which may take minutes.
   """
   chips = len(devices)
 
   def compiled(size: int) -> StepCost:
-    say(f"stage {stage.name}: compiling at batch {size} for {chips} chips")
+    logger.info(f"stage {stage.name}: compiling at batch {size} for {chips} chips")
     return cost(compile_step(stage, config, images, size, devices))
 
   common = {
@@ -139,7 +137,7 @@ def plan_stage(
       fits, taken = True, compiled(size * unit).memory
     except DoesNotFitError as error:
       fits, taken = False, error.asked
-    say(
+    logger.info(
       f"stage {stage.name}: batch {size * unit} {'fits' if fits else 'does not fit'}: "
       f"{taken / GIB:.2f} of {usable / GIB:.2f} GiB"
     )
@@ -160,7 +158,6 @@ def plan(
   topology: str,
   batch_size: int | None,
   num_train: int | None,
-  say: Callable[[str], None],
 ) -> tuple[Chip, list[StagePlan]]:
   """Plans of every stage with a gradient, in order.
 
@@ -169,7 +166,6 @@ def plan(
     topology: chip and shape of the slice.
     batch_size: in place of every stage's own; None keeps them.
     num_train: training images of a set that `data/sizes.py` does not know; None for one it does.
-    say: told of every compilation.
 
   Raises:
     UserError: a slice, data set or batch size that cannot be planned for.
@@ -191,11 +187,11 @@ def plan(
       )
     work.append((stage, images, size))
   return chip, [
-    plan_stage(stage, config, images, chip, devices, size, say) for stage, images, size in work
+    plan_stage(stage, config, images, chip, devices, size) for stage, images, size in work
   ]
 
 
-def show(topology: str, chip: Chip, plans: Sequence[StagePlan], reporter: Reporter) -> None:
+def show(topology: str, chip: Chip, plans: Sequence[StagePlan]) -> None:
   """Prints plans as a table, and a line for every stage that does not fit."""
   columns = (
     "stage",
@@ -223,12 +219,12 @@ def show(topology: str, chip: Chip, plans: Sequence[StagePlan], reporter: Report
     for stage in plans
   ]
   chips = f"{plans[0].chips} chips {chip.name} ({chip.source})"
-  reporter.table(f"{topology}: {chips}", columns, rows)
+  log.table(f"{topology}: {chips}", columns, rows)
   for stage in plans:
     if stage.missing_bytes is not None:
       largest = stage.largest_batch_size
       fitting = "no batch fits" if largest is None else f"the largest batch that fits is {largest}"
-      reporter.say(
+      logger.info(
         f"stage {stage.stage} does not fit: {stage.missing_bytes / GIB:.2f} GiB a chip too much; "
         f"{fitting}"
       )
@@ -242,14 +238,15 @@ def main() -> None:
   """Reads the flags and prints."""
   topology = cli.require(_TOPOLOGY.value, "topology", "a TPU slice, such as v5e:4x8")
   check_devices()
-  reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
-  chip, plans = plan(_config(), topology, _BATCH_SIZE.value, _NUM_TRAIN.value, reporter.say)
+  log.to_stderr()
+  chip, plans = plan(_config(), topology, _BATCH_SIZE.value, _NUM_TRAIN.value)
   if _JSON.value:
     described = dataclasses.asdict(chip)
     stage_plans = [dataclasses.asdict(stage) for stage in plans]
     print(json.dumps({"topology": topology, "chip": described, "stages": stage_plans}, indent=2))
   else:
-    show(topology, chip, plans, Reporter())
+    log.to_console()
+    show(topology, chip, plans)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from meanet_jax import log
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.systems import unmet_lines
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
@@ -30,13 +31,12 @@ COLUMNS = (
 OFFLOADS = np.linspace(0, 1, 101)
 
 
-def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None:
+def compare(workdirs: list[str], output: str | Path) -> None:
   """Writes comparison.json, a picture with bands and comparison.html to `output`.
 
   Args:
     workdirs: evaluated runs of one data set, at least two.
     output: directory, made when missing.
-    reporter: gets the table.
 
   Raises:
     UserError: a run without evaluation, one that is given twice, runs of different data sets, or an
@@ -53,7 +53,7 @@ def compare(workdirs: list[str], output: str | Path, reporter: Reporter) -> None
     if len(found) > 1:
       raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
   with held(Path(output), "output"):
-    _compare(runs, workdirs, summaries, Path(output), reporter)
+    _compare(runs, workdirs, summaries, Path(output))
 
 
 def _compare(
@@ -61,7 +61,6 @@ def _compare(
   workdirs: list[str],
   summaries: list[dict[str, Any]],
   out: Path,
-  reporter: Reporter,
 ) -> None:
   common = [
     name for name in summaries[0]["systems"] if all(name in s["systems"] for s in summaries)
@@ -98,7 +97,7 @@ def _compare(
   wishes = [_wish(summary["wish"]) for summary in summaries]
   page = _page(spreads, dict(zip(workdirs, wishes)), unmet, picture)
   write_text(out / "comparison.html", page)
-  reporter.table(
+  log.table(
     f"{len(runs)} runs: mean ± standard deviation",
     ("system", *(title for _, title, _ in COLUMNS)),
     ([name, *_cells(values)] for name, values in spreads.items()),
@@ -108,14 +107,14 @@ def _compare(
     for name, spread in at_offload.items():
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
-    reporter.say(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
+    logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   if len(set(wishes)) > 1:
-    reporter.say(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
+    logger.info(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
-    reporter.say(boxes)
-  reporter.say(f"comparison is in {out}")
+    logger.info(boxes)
+  logger.info(f"comparison is in {out}")
   for warning in unmet:
-    reporter.say(f"warning: {warning}")
+    logger.warning(warning)
 
 
 def _spreads(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, float] | None]]:

@@ -57,7 +57,7 @@ def undrawable_warning(values: Iterable[Any]) -> str | None:
   told = " ".join(f"{c} (U+{ord(c):04X})" for c in missing[:_TOLD])
   more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
   return (
-    f"warning: no font on this machine has {told}{more}; figures show boxes instead. A font that "
+    f"no font on this machine has {told}{more}; figures show boxes instead. A font that "
     "has them, such as Noto Sans CJK for Chinese, Japanese and Korean, is used once it is installed"
   )
 

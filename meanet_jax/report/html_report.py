@@ -1,7 +1,8 @@
 """report.html: one self-contained page that a person explores a run with.
 
-`html_report.html`, `html_report.css` and `html_report.js` are its parts; plotly.js comes from
-the plotly package. A content security policy in the page keeps it from loading anything, whatever those parts do.
+`html_report.html`, `html_report.css` and `html_report.js` are its parts; plotly.js comes from the
+plotly package. A content security policy in the page keeps it from loading anything, whatever those
+parts do.
 """
 
 import csv

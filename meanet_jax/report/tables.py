@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from meanet_jax import log
 from meanet_jax.evaluation.systems import Context, Curve, figures
-from meanet_jax.log import Reporter
 from meanet_jax.routing.policies import Records
 from meanet_jax.selection.exact import exact_curve, pareto_front
 
@@ -33,10 +33,10 @@ def rows(summary: dict[str, Any]) -> Iterator[list[str]]:
     yield [name, *(_text(column, values[column]) for column, _ in COLUMNS)]
 
 
-def show_systems(summary: dict[str, Any], reporter: Reporter) -> None:
+def show_systems(summary: dict[str, Any]) -> None:
   """Prints the systems of a summary as a table."""
   title = f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images"
-  reporter.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
+  log.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
 
 
 def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from meanet_jax.errors import UserError
+from meanet_jax.log import logger
 from meanet_jax.runs.manifest import damage, seal, seal_top
 from meanet_jax.runs.process_arrays import write_arrays_here
 
@@ -164,12 +165,11 @@ def finished_step(path: Path) -> int | None:
   return max(_steps(path), default=None)
 
 
-def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
+def whole_step(path: Path) -> int | None:
   """The step of the newest checkpoint whose files are those that were written; None without one.
 
   Args:
     path: of the stage.
-    say: told of each newer one that is damaged, in one line.
   """
   damaged: dict[int, str] = {}
   whole = None
@@ -181,18 +181,18 @@ def whole_step(path: Path, say: Callable[[str], None]) -> int | None:
     damaged[step] = found
   instead = "there is no whole one before it" if whole is None else f"that of step {whole} is used"
   for step, found in damaged.items():
-    say(f"checkpoint {path / str(step)} is damaged ({found}); {instead}")
+    logger.info(f"checkpoint {path / str(step)} is damaged ({found}); {instead}")
   return whole
 
 
-def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
+def set_damaged_aside(path: Path) -> None:
   """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again.
 
   So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read. What
   a killed process was writing is removed. To be called before anything is written to the stage.
   """
   _remove_partial(path)
-  whole = whole_step(path, say)
+  whole = whole_step(path)
   for step in _steps(path):
     if step == whole:
       continue
@@ -200,7 +200,7 @@ def set_damaged_aside(path: Path, say: Callable[[str], None]) -> None:
       found = _damage(path / str(step), passing=_ARRAYS)
       if found is None:
         continue
-      say(f"checkpoint {path / str(step)} is damaged ({found}); it is set aside")
+      logger.info(f"checkpoint {path / str(step)} is damaged ({found}); it is set aside")
     aside = path / f"{step}.damaged"
     shutil.rmtree(aside, ignore_errors=True)
     (path / str(step)).rename(aside)

@@ -1,7 +1,6 @@
 """From what is exported to the files of a directory."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from meanet_jax.edge.manifest import (
 )
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import WHOLE
+from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.runs.directory import write_bytes, write_json
@@ -47,9 +47,7 @@ class Options:
   allow_unmet: bool = False
 
 
-def export(
-  source: Source, out: str | Path, options: Options, say: Callable[[str], None]
-) -> Manifest:
+def export(source: Source, out: str | Path, options: Options) -> Manifest:
   """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
 
   Raises:
@@ -62,10 +60,10 @@ def export(
       "under constraints that can be met (eval.py), or --allow_unmet to export it nevertheless"
     )
   with held(Path(out), "--out"):
-    return _export(source, Path(out), options, say)
+    return _export(source, Path(out), options)
 
 
-def _export(source: Source, out: Path, options: Options, say: Callable[[str], None]) -> Manifest:
+def _export(source: Source, out: Path, options: Options) -> Manifest:
   try:
     models = convert_models(source, options)
     macs = block_macs(source.model, source.config)
@@ -82,7 +80,7 @@ def _export(source: Source, out: Path, options: Options, say: Callable[[str], No
     ) from error
   for name, file in files.items():
     parts = ", ".join(f"{key} {entry.macs:,} MACs" for key, entry in file.signatures.items())
-    say(f"{out / name}: {file.bytes:,} bytes; {parts}")
+    logger.info(f"{out / name}: {file.bytes:,} bytes; {parts}")
   return manifest
 
 

@@ -1,7 +1,6 @@
 """What is exported: a finished, evaluated run, or a configuration's untrained networks."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +44,11 @@ class Source:
   dataset: Dataset | None
 
 
-def from_run(
-  workdir: str | Path, say: Callable[[str], None], options: ReadOptions | None = None
-) -> Source:
+def from_run(workdir: str | Path, options: ReadOptions | None = None) -> Source:
   """A run's networks at the operating point that its evaluation chose.
 
   Args:
     workdir: the run.
-    say: told of what is done.
     options: where and how its data are read.
 
   Raises:
@@ -64,7 +60,7 @@ def from_run(
   refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
-  require_finished(config, dataset, run, say)
+  require_finished(config, dataset, run)
   summary_path = run.eval_path / "summary.json"
   if not summary_path.is_file():
     raise UserError(
@@ -88,7 +84,7 @@ def from_run(
   return Source(
     config=config,
     model=model,
-    variables=load_variables(config, model, dataset, run, say),
+    variables=load_variables(config, model, dataset, run),
     hard_classes=hard_classes,
     class_names=dataset.class_names,
     policy=policies(config)["meanet"],

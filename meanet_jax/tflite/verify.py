@@ -8,13 +8,14 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from jaxtyping import Bool, Float, Int
 
+from meanet_jax import log
 from meanet_jax.data.splits import Split
 from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import CLOUD, Policy, Records, Thresholds, route
@@ -57,7 +58,7 @@ class Verification(NamedTuple):
     return (self.exits[0] != self.exits[1]) | (self.predictions[0] != self.predictions[1])
 
 
-def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
+def verify(source: Source, directory: str | Path) -> None:
   """Compares over the test split, with one thread, and prints.
 
   Raises:
@@ -76,11 +77,11 @@ def verify(source: Source, directory: str | Path, reporter: Reporter) -> None:
       f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
     )
   found = compare(source, directory, source.dataset.test)
-  _show_decisions(found, reporter)
-  _show_logits(found, reporter)
-  _show_latency(found, reporter)
+  _show_decisions(found)
+  _show_logits(found)
+  _show_latency(found)
   different, away = int(found.differs.sum()), int((found.differs & ~found.near).sum())
-  reporter.say(
+  logger.info(
     f"{different} of {len(found.labels)} decisions differ, {away} of them away from a threshold"
   )
   if manifest.quantize == "none":
@@ -216,28 +217,28 @@ def _litert_logits(
   return found
 
 
-def _show_decisions(found: Verification, reporter: Reporter) -> None:
+def _show_decisions(found: Verification) -> None:
   accuracy = np.mean(found.predictions == found.labels, axis=1)
   rows = [["accuracy [%]", *(f"{100 * value:.2f}" for value in accuracy)]]
   for number, name in enumerate(EXITS):
     shares = np.mean(found.exits == number, axis=1)
     rows.append([f"end at {name} [%]", *(f"{100 * share:.2f}" for share in shares)])
   rows.append(["agreement [%]", "", f"{100 * np.mean(~found.differs):.2f}"])
-  reporter.table(f"decisions on {len(found.labels)} test images", ("", "JAX", "LiteRT"), rows)
+  log.table(f"decisions on {len(found.labels)} test images", ("", "JAX", "LiteRT"), rows)
 
 
-def _show_logits(found: Verification, reporter: Reporter) -> None:
+def _show_logits(found: Verification) -> None:
   rows = []
   for name, logits in found.logits.items():
     share = logits.largest / logits.spread if logits.spread else math.nan
     rows.append((name, f"{logits.largest:.2e}", f"{logits.spread:.2f}", f"{share:.1e}"))
-  reporter.table("logits", ("exit", "largest difference", "spread", "share of spread"), rows)
+  log.table("logits", ("exit", "largest difference", "spread", "share of spread"), rows)
 
 
-def _show_latency(found: Verification, reporter: Reporter) -> None:
+def _show_latency(found: Verification) -> None:
   rows = []
   for name, seconds in (("early exit", found.early), ("both blocks always", found.always)):
     values = (*np.percentile(seconds, [50, 95]), np.mean(seconds))
     rows.append((name, *(f"{1e3 * value:.4f}" for value in values)))
   title = "latency per image, LiteRT, 1 thread [ms]"
-  reporter.table(title, ("", "p50", "p95", "mean"), rows)
+  log.table(title, ("", "p50", "p95", "mean"), rows)

@@ -1,7 +1,7 @@
 """The stage `hard_classes`: selection from the main block's answers on validation."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
-from meanet_jax.log import listed
+from meanet_jax.log import listed, logger
 from meanet_jax.routing.hard_classes import (
   TIE_BREAKS,
   Tie,
@@ -107,7 +107,6 @@ def select(
   config: Config,
   dataset: Dataset,
   logits: Float[np.ndarray, "n c"],
-  say: Callable[[str], None],
 ) -> dict[str, Any]:
   """A run's hard classes, as hard_classes.json holds them.
 
@@ -115,7 +114,6 @@ def select(
     config: the run's.
     dataset: its classes' names and validation images.
     logits: the main block's, of all validation images.
-    say: told of the outcome.
 
   Raises:
     UserError: logits that are not finite.
@@ -134,13 +132,13 @@ def select(
   names = dataset.class_names
   unseen = np.flatnonzero(np.isnan(precision))
   if len(unseen):
-    say(
+    logger.info(
       f"stage hard_classes: {len(unseen)} of {len(names)} classes never predicted on validation, "
       f"which counts as the least precision: {listed([names[c] for c in unseen])}"
     )
   if tie is not None:
-    say(f"stage hard_classes: {_told(tie, names)}")
-  say(f"stage hard_classes: {listed([names[c] for c in hard])}")
+    logger.info(f"stage hard_classes: {_told(tie, names)}")
+  logger.info(f"stage hard_classes: {listed([names[c] for c in hard])}")
   cells = np.argwhere(confusion)
   return {
     "classes": hard.tolist(),

@@ -13,7 +13,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory
@@ -54,7 +54,6 @@ def train_stage(
   variables: Variables,
   images: StageImages,
   run: RunDirectory,
-  reporter: Reporter,
   stop: Stop = never,
   tensorboard: bool = False,
 ) -> Variables:
@@ -67,7 +66,6 @@ def train_stage(
     variables: of every block, on the host; those of trainable blocks are the starting point.
     images: the stage's own.
     run: where the first process leaves checkpoints and metrics.
-    reporter: progress and one line at the end.
     stop: asked after every step for the signal to save a checkpoint and end; in all processes there
       is one at the same call.
     tensorboard: whether metrics are TensorBoard's events as well.
@@ -108,7 +106,7 @@ def train_stage(
 
     begun = time.monotonic()
     with (
-      reporter.progress(f"stage {stage.name}", total, begin) as advance,
+      log.progress(f"stage {stage.name}", total, begin) as advance,
       contextlib.closing(batches.stream(begin, total)) as stream,  # its workers, however it ends
     ):
       for number, batch in enumerate(ahead(stream), begin + 1):
@@ -133,7 +131,7 @@ def train_stage(
     if not total and kept is None:
       save(0, NO_SUMS, validate(state))  # pretrained weights, kept as they are
   first(files.close)
-  reporter.say(
+  logger.info(
     f"stage {stage.name}: {total} steps, the last {total - begin} in "
     f"{time.monotonic() - begun:.1f} s, {log.rate}; {log.note}, validation {validate.note}"
   )

@@ -1,7 +1,6 @@
 """The four stages in order: main, hard_classes, edge, cloud."""
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
 from meanet_jax.errors import TrainingStoppedError, UserError
-from meanet_jax.log import Reporter, listed
+from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables
@@ -40,7 +39,6 @@ from meanet_jax.training.state import create_state
 def train(
   config: Config,
   workdir: str | Path,
-  reporter: Reporter,
   options: ReadOptions | None = None,
   stop: Stop = never,
   tensorboard: bool = False,
@@ -50,7 +48,6 @@ def train(
   Args:
     config: the experiment.
     workdir: made when missing; touched by the first process alone.
-    reporter: progress.
     options: where and how data are read.
     stop: asked after every step, and before every stage, for the signal to end; in all processes
       there is one at the same call.
@@ -63,14 +60,14 @@ def train(
     TrainingDivergedError: a loss that is not finite.
   """
   with contextlib.ExitStack() as stack:
-    model, dataset, run = start(config, workdir, reporter, options, tensorboard, stack)
-    pipeline = _Pipeline(config, model, dataset, run, reporter, stop, tensorboard)
+    model, dataset, run = start(config, workdir, options, tensorboard, stack)
+    pipeline = _Pipeline(config, model, dataset, run, stop, tensorboard)
     stack.enter_context(full_disk_in_one_line(run.path))
     pipeline.gradient_stage(stages.MAIN)
     pipeline.hard_classes_stage()
     pipeline.gradient_stage(stages.edge_stage(config.stages.joint))
     pipeline.gradient_stage(stages.CLOUD)
-  reporter.say(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
+  logger.info(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
 
 
 class _Pipeline:
@@ -80,12 +77,11 @@ class _Pipeline:
     model: MEANet,
     dataset: Dataset,
     run: RunDirectory,
-    reporter: Reporter,
     stop: Stop,
     tensorboard: bool,
   ):
     self._config, self._model, self._dataset = config, model, dataset
-    self._run, self._reporter, self._stop = run, reporter, stop
+    self._run, self._stop = run, stop
     self._tensorboard = tensorboard
     self._variables: Variables | None = None
     self._hard_classes: Int[np.ndarray, " k"] | None = None  # once selected
@@ -95,13 +91,13 @@ class _Pipeline:
     images = every(lambda: _images(stage, self._dataset, self._hard_classes, self._config))
     total = settings.epochs * (len(images.train) // settings.batch_size)
     if first(lambda: finished_step(self._run.checkpoints_path(stage.name))) == total:
-      self._reporter.say(f"stage {stage.name}: already finished ({total} steps)")
+      logger.info(f"stage {stage.name}: already finished ({total} steps)")
       return
     if asked := self._stop():
       raise TrainingStoppedError(
         asked, f"before stage {stage.name}; the same command goes on from there"
       )
-    self._reporter.say(
+    logger.info(
       f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
       f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
     )
@@ -112,7 +108,6 @@ class _Pipeline:
       self._get_variables(),
       images,
       self._run,
-      self._reporter,
       self._stop,
       self._tensorboard,
     )
@@ -124,7 +119,7 @@ class _Pipeline:
       first(lambda: write_json(self._run.hard_classes_path, found))
     else:
       names = listed(first(lambda: read_json(self._run.hard_classes_path))["names"])
-      self._reporter.say(f"stage hard_classes: already finished ({names})")
+      logger.info(f"stage hard_classes: already finished ({names})")
     self._hard_classes = first(lambda: read_hard_classes(self._run))
 
   def _select_hard_classes(self) -> dict[str, Any]:
@@ -132,15 +127,13 @@ class _Pipeline:
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    return every(lambda: select(config, self._dataset, outputs.main, self._reporter.say))
+    return every(lambda: select(config, self._dataset, outputs.main))
 
   def _get_variables(self) -> Variables:
     # Made only when a stage needs them: a finished run is repeated in seconds.
     if self._variables is None:
       self._variables = first(
-        lambda: load_variables(
-          self._config, self._model, self._dataset, self._run, self._reporter.say
-        )
+        lambda: load_variables(self._config, self._model, self._dataset, self._run)
       )
     return self._variables
 
@@ -150,7 +143,6 @@ def load_variables(
   model: MEANet,
   dataset: Dataset,
   run: RunDirectory,
-  say: Callable[[str], None],
   fresh_variables: Initialise | None = None,
 ) -> Variables:
   """Variables of every block, on the host: of finished stages, and initial ones for the rest.
@@ -161,23 +153,21 @@ def load_variables(
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    step = whole_step(run.checkpoints_path(stage.name), say)
+    step = whole_step(run.checkpoints_path(stage.name))
     if step is not None and step == _last_step(stage, config, dataset, run):
       variables |= _read_variables(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
-  return jax.device_get(variables | initial_variables(config, model, missing, say, fresh_variables))
+  return jax.device_get(variables | initial_variables(config, model, missing, fresh_variables))
 
 
-def require_finished(
-  config: Config, dataset: Dataset, run: RunDirectory, say: Callable[[str], None]
-) -> None:
+def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> None:
   """Refuses a run with a stage whose outcome is not there, or whose last checkpoint is damaged.
 
   Raises:
     UserError: with the stage's name.
   """
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    step = whole_step(run.checkpoints_path(stage.name), say)
+    step = whole_step(run.checkpoints_path(stage.name))
     unfinished = None
     if step is None:
       unfinished = stage.name
@@ -189,20 +179,17 @@ def require_finished(
       raise _unfinished(run, unfinished)
 
 
-def load_cloud(
-  config: Config, model: MEANet, run: RunDirectory, num_train: int, say: Callable[[str], None]
-) -> Variables:
+def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int) -> Variables:
   """The cloud's variables alone, on the host, of a run whose data need not be here.
 
   Args:
     config, model, run: what learned.
     num_train: training images, as the run's data.json has it.
-    say: told of a damaged checkpoint.
 
   Raises:
     UserError: a stage that has not finished.
   """
-  step = whole_step(run.checkpoints_path(stages.CLOUD.name), say)
+  step = whole_step(run.checkpoints_path(stages.CLOUD.name))
   if step is None or step != _num_steps(stages.CLOUD, config, num_train):
     raise _unfinished(run, stages.CLOUD.name)
   abstract = abstract_variables(model, config.dataset.image_shape)

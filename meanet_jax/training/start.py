@@ -16,7 +16,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
@@ -33,7 +33,6 @@ from meanet_jax.training.parallel import AXIS, check_batch_size
 def start(
   config: Config,
   workdir: str | Path,
-  reporter: Reporter,
   options: ReadOptions | None,
   tensorboard: bool,
   until_the_end: contextlib.ExitStack,
@@ -54,12 +53,12 @@ def start(
   model = build(config, AXIS)
   options = (options or ReadOptions()).or_from(first(run.data_dir))
   # In turn, because the first to read a streamed set makes its index.
-  dataset = first_then_others(lambda: load(config.dataset, options, reporter))
+  dataset = first_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, first(dataset.describe), dataset.describe())
   lines = every(lambda: check_images(config, dataset))
-  first(lambda: _begin(run, config, model, dataset, reporter, until_the_end))
+  first(lambda: _begin(run, config, model, dataset, until_the_end))
   for line in lines:
-    reporter.say(line)
+    logger.info(line)
   return model, dataset, run
 
 
@@ -145,7 +144,6 @@ def _begin(
   config: Config,
   model: MEANet,
   dataset: Dataset,
-  reporter: Reporter,
   until_the_end: contextlib.ExitStack,
 ) -> None:
   """Makes the run's directory, or checks that it is this run's."""
@@ -156,6 +154,6 @@ def _begin(
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      set_damaged_aside(run.checkpoints_path(name), reporter.say)
+      set_damaged_aside(run.checkpoints_path(name))
   if changed:
-    reporter.say(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")
+    logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -47,8 +47,8 @@ def central(image: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
-def test_a_set_is_read_whole_and_split_disjointly(pets, megabytes, reporter):
-  dataset = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets, reporter)
+def test_a_set_is_read_whole_and_split_disjointly(pets, megabytes):
+  dataset = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets)
   assert isinstance(dataset.train, StreamedSplit if megabytes == STREAMED else ArraySplit)
   assert dataset.name == "pets:1.0.0"
   assert dataset.class_names == ("cat", "dog")
@@ -71,8 +71,8 @@ def test_a_set_is_read_whole_and_split_disjointly(pets, megabytes, reporter):
 
 
 @pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
-def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabytes, reporter):
-  test = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets, reporter).test
+def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabytes):
+  test = load(dataclasses.replace(CONFIG, in_memory_mb=megabytes), pets).test
   batches = list(test.batches(4))
   assert [real for _, real in batches] == [4, 4, 1]
   together = np.concatenate([batch[:real] for batch, real in batches])
@@ -80,8 +80,8 @@ def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabyt
   assert not batches[-1][0][1:].any()
 
 
-def streamed(options: ReadOptions, reporter, part: int = 0, parts: int = 1) -> StreamedBatches:
-  train = load(CONFIG, options, reporter).train
+def streamed(options: ReadOptions, part: int = 0, parts: int = 1) -> StreamedBatches:
+  train = load(CONFIG, options).train
   augment = AugmentConfig(random_resized_crop=True, flip=True)
   made = training_batches(train, Order(len(train), 3, "main", 6, part, parts), augment)
   assert isinstance(made, StreamedBatches)
@@ -91,9 +91,9 @@ def streamed(options: ReadOptions, reporter, part: int = 0, parts: int = 1) -> S
 @pytest.mark.parametrize(
   "workers", [0, 2, *(pytest.param(count, marks=pytest.mark.full) for count in (1, 3))]
 )
-def test_a_streamed_batch_depends_on_no_number_of_workers(pets, workers, reporter):
-  expected = streamed(pets, reporter)
-  found = streamed(dataclasses.replace(pets, workers=workers), reporter)
+def test_a_streamed_batch_depends_on_no_number_of_workers(pets, workers):
+  expected = streamed(pets)
+  found = streamed(dataclasses.replace(pets, workers=workers))
   assert found.augment == AugmentConfig(flip=True)  # the crop is cut on the host
   for step, batch in enumerate(found.stream(4, 11), 4):
     again = expected(step)
@@ -102,15 +102,15 @@ def test_a_streamed_batch_depends_on_no_number_of_workers(pets, workers, reporte
       np.testing.assert_array_equal(batch[name], value, err_msg=f"{name} at step {step}")
 
 
-def test_processes_share_a_batch_between_them(pets, reporter):
-  whole = streamed(pets, reporter)(7)
-  parts = [streamed(pets, reporter, part, 3)(7) for part in range(3)]
+def test_processes_share_a_batch_between_them(pets):
+  whole = streamed(pets)(7)
+  parts = [streamed(pets, part, 3)(7) for part in range(3)]
   for name, value in whole.items():
     np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
 
 
-def test_crops_are_drawn_anew_at_every_step_and_place(pets, reporter):
-  batches = streamed(pets, reporter)
+def test_crops_are_drawn_anew_at_every_step_and_place(pets):
+  batches = streamed(pets)
   index, _ = batches.order(0)
   first = batches(0)["image"]
   epoch = batches.order.steps_per_epoch
@@ -120,28 +120,28 @@ def test_crops_are_drawn_anew_at_every_step_and_place(pets, reporter):
       assert not any(np.array_equal(again, image) for image in first)
 
 
-def test_selected_images_keep_their_new_labels(pets, reporter):
-  train = load(CONFIG, pets, reporter).train
+def test_selected_images_keep_their_new_labels(pets):
+  train = load(CONFIG, pets).train
   chosen = np.array([5, 2, 2])
   part = train.select(chosen, np.array([7, 8, 9], np.int32))
   np.testing.assert_array_equal(part.images_at([0, 1, 2]), train.images_at(chosen))
   assert part.labels.tolist() == [7, 8, 9]
 
 
-def test_grey_and_cmyk_images_become_rgb(tmp_path, reporter):
+def test_grey_and_cmyk_images_become_rgb(tmp_path):
   grey = encoded(picture(0, (16, 16), "L"))
   cmyk = encoded(picture(1, (16, 16)), mode="CMYK")
   plain = encoded(picture(1, (16, 16)))
   write_set(tmp_path, "pets", {"train": examples(8), "test": [(grey, 0), (cmyk, 1), (plain, 1)]})
   for megabytes in (STREAMED, IN_MEMORY):
     config = dataclasses.replace(CONFIG, in_memory_mb=megabytes)
-    images = load(config, ReadOptions(str(tmp_path), 0), reporter).test.images_at(range(3))
+    images = load(config, ReadOptions(str(tmp_path), 0)).test.images_at(range(3))
     assert np.all(images[0] == images[0][..., :1])
     # JPEG keeps CMYK and RGB with losses of their own.
     assert np.abs(images[1].astype(int) - images[2]).mean() < 8
 
 
-def test_images_of_one_size_are_taken_as_they_are(tmp_path, reporter):
+def test_images_of_one_size_are_taken_as_they_are(tmp_path):
   pixels = [picture(i, (16, 16), "L")[..., None] for i in range(12)]
   made = [(encoded(p.squeeze(-1), "PNG"), i % 2) for i, p in enumerate(pixels)]
   write_set(tmp_path, "pets", {"train": made, "test": made[:4]}, shape=(16, 16, 1), version="2.1.0")
@@ -152,7 +152,7 @@ def test_images_of_one_size_are_taken_as_they_are(tmp_path, reporter):
     in_memory_mb=IN_MEMORY,
     test_split="test[1:]",
   )
-  dataset = load(config, ReadOptions(str(tmp_path)), reporter)
+  dataset = load(config, ReadOptions(str(tmp_path)))
   np.testing.assert_array_equal(dataset.test.images_at([0, 1, 2]), pixels[1:4])
   assert dataset.name == "pets:2.1.0"
 
@@ -165,38 +165,38 @@ def damaged() -> list[tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("megabytes", [STREAMED, IN_MEMORY])
-def test_damaged_images_are_named_or_left_out_and_counted(tmp_path, megabytes, reporter):
+def test_damaged_images_are_named_or_left_out_and_counted(tmp_path, megabytes):
   write_set(tmp_path, "pets", {"train": damaged(), "test": examples(4)})
   options = ReadOptions(str(tmp_path), 0)
   config = dataclasses.replace(CONFIG, in_memory_mb=megabytes)
   with pytest.raises(UserError, match=r"image 3 of pets:1.0.0 train \(train_3.img\) cannot be"):
-    load(config, options, reporter)
-  dataset = load(dataclasses.replace(config, undecodable="skip"), options, reporter)
+    load(config, options)
+  dataset = load(dataclasses.replace(config, undecodable="skip"), options)
   assert dataset.skipped == {"train": 2, "test": 0}
   assert len(dataset.train) + len(dataset.validation) == 14
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_damaged_since_its_set_was_indexed_is_named(tmp_path, workers, reporter):
+def test_an_image_damaged_since_its_set_was_indexed_is_named(tmp_path, workers):
   path = write_set(tmp_path, "pets", {"train": examples(16), "test": examples(4)})
   options = ReadOptions(str(tmp_path), workers)
-  train = load(CONFIG, options, reporter).train
+  train = load(CONFIG, options).train
   shutil.rmtree(path)
   write_set(tmp_path, "pets", {"train": damaged(), "test": examples(4)})
   with pytest.raises(UserError, match=r"\(train_\d+.img\) cannot be decoded"):
     list(train.batches(16))
 
 
-def test_the_index_is_made_once_and_anew_when_it_is_damaged(tmp_path, reporter):
+def test_the_index_is_made_once_and_anew_when_it_is_damaged(tmp_path):
   path = write_set(tmp_path, "pets", {"train": examples(16), "test": examples(4)})
   options = ReadOptions(str(tmp_path), 0)
-  load(CONFIG, options, reporter)
+  load(CONFIG, options)
   index = next(path.glob(".*train*.npz"))
   made = index.stat().st_mtime_ns
-  load(CONFIG, options, reporter)
+  load(CONFIG, options)
   assert index.stat().st_mtime_ns == made
   index.write_bytes(index.read_bytes()[:50])
-  labels = load(CONFIG, options, reporter).train.labels
+  labels = load(CONFIG, options).train.labels
   assert index.stat().st_mtime_ns > made
   np.testing.assert_array_equal(np.sort(labels), np.sort(np.arange(12) % 2))
 
@@ -251,7 +251,6 @@ for megabytes in (0, 1000):
 """
 TRAIN = """
 from meanet_jax.config.parsing import resolve
-from meanet_jax.log import Reporter
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.training.pipeline import train
@@ -263,8 +262,8 @@ for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
   stage.batch_size, stage.epochs = 10, 1
 fields.stages.edge.augment.random_resized_crop = True
 options = ReadOptions(sys.argv[1], 0)
-train(resolve(fields), sys.argv[2], Reporter(), options)
-evaluate(sys.argv[2], Reporter(), options=options)
+train(resolve(fields), sys.argv[2], options)
+evaluate(sys.argv[2], options=options)
 """
 
 

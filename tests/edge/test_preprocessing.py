@@ -67,13 +67,11 @@ def test_an_export_records_how_its_set_is_evaluated(source, exported):
   }
 
 
-def test_an_export_that_records_something_else_is_not_verified(
-  source, exported, tmp_path, reporter
-):
+def test_an_export_that_records_something_else_is_not_verified(source, exported, tmp_path):
   other = dataclasses.asdict(CENTRE)
   directory = changed(exported, tmp_path / "model", preprocessing=other)
   with pytest.raises(VerificationError, match=r"edge.json records .*'centre'.* as digits is eval"):
-    verify(source, directory, reporter)
+    verify(source, directory)
 
 
 def test_a_file_of_format_2_is_read_and_its_default_said(exported, tmp_path, capsys):

@@ -44,11 +44,9 @@ def texts(run: RunDirectory) -> dict[str, bytes]:
   [(False, None), (True, Wish(max_offload=0.3, confidence=0.9)), (False, Wish(price=0.01))],
   ids=["configured", "confident", "price"],
 )
-def test_reused_records_give_the_same_bytes_and_run_no_network(
-  run, reporter, monkeypatch, calibrate, wish
-):
+def test_reused_records_give_the_same_bytes_and_run_no_network(run, monkeypatch, calibrate, wish):
   set_field(run, "routing", "calibrate", calibrate)
-  evaluate(run.path, reporter, wish)
+  evaluate(run.path, wish)
   expected = texts(run)
   asked = read_json(run.eval_path / "summary.json")["wish"]
   assert asked == dataclasses.asdict(wish or configured_wish(run.config()))
@@ -59,7 +57,7 @@ def test_reused_records_give_the_same_bytes_and_run_no_network(
   monkeypatch.setattr(collect, "ForwardPass", never)
   for file in expected:
     (run.eval_path / file).unlink()
-  evaluate(run.path, reporter, wish, reuse_records=True)
+  evaluate(run.path, wish, reuse_records=True)
   assert texts(run) == expected
   if calibrate:
     # Temperature is in the records; its figures before and after are in the summary all the same.
@@ -69,21 +67,20 @@ def test_reused_records_give_the_same_bytes_and_run_no_network(
     assert calibration[keys[0]] != calibration[keys[1]]
 
 
-def test_records_of_the_same_directory_trained_further_are_refused(run, reporter):
-  evaluate(run.path, reporter)
+def test_records_of_the_same_directory_trained_further_are_refused(run):
+  evaluate(run.path)
   config = run.config()
   cloud = dataclasses.replace(config.stages.cloud, epochs=3)
   write_json(run.config_path, read_json(run.config_path) | {"stages": stages_json(run, 3)})
   train(
     dataclasses.replace(config, stages=dataclasses.replace(config.stages, cloud=cloud)),
     run.path,
-    reporter,
   )
   before = texts(run)
   with pytest.raises(UserError, match=r"holds records of another run or split, validation-\w+\.\."):
-    evaluate(run.path, reporter, reuse_records=True)
+    evaluate(run.path, reuse_records=True)
   assert texts(run) == before
-  evaluate(run.path, reporter)
+  evaluate(run.path)
   assert texts(run)["summary.json"] != before["summary.json"]
 
 
@@ -94,33 +91,33 @@ def stages_json(run: RunDirectory, cloud_epochs: int) -> dict:
 
 
 def test_other_hard_classes_other_seeds_and_swapped_files_are_refused(
-  run, tiny, reporter, tmp_path, monkeypatch
+  run, tiny, tmp_path, monkeypatch
 ):
-  evaluate(run.path, reporter)
+  evaluate(run.path)
   paths = [run.eval_path / f"{name}.npz" for name in ("records", "records_validation")]
   kept = [path.read_bytes() for path in paths]
   for path, other in zip(paths, reversed(kept), strict=True):
     path.write_bytes(other)
   with pytest.raises(UserError, match=r"another run or split, test-.*; accepted: validation-"):
-    evaluate(run.path, reporter, reuse_records=True)
+    evaluate(run.path, reuse_records=True)
   for path, own in zip(paths, kept, strict=True):
     path.write_bytes(own)
   hard = read_json(run.hard_classes_path)
   easy = next(c for c in range(10) if c not in hard["classes"])
   write_json(run.hard_classes_path, hard | {"classes": sorted([*hard["classes"][1:], easy])})
   with pytest.raises(UserError, match="another run"):
-    evaluate(run.path, reporter, reuse_records=True)
+    evaluate(run.path, reuse_records=True)
   write_json(run.hard_classes_path, hard)
-  evaluate(run.path, reporter, reuse_records=True)
+  evaluate(run.path, reuse_records=True)
 
   # Another seed: its fresh variables stand for what it would have trained.
   other = dataclasses.replace(tiny, seed=7)
   empty = RunDirectory.create(tmp_path / "empty", other)
   monkeypatch.setattr(
-    collect, "load_variables", lambda _, m, d, __, say: load_variables(other, m, d, empty, say)
+    collect, "load_variables", lambda _, m, d, __: load_variables(other, m, d, empty)
   )
   with pytest.raises(UserError, match="another run"):
-    evaluate(run.path, reporter, reuse_records=True)
+    evaluate(run.path, reuse_records=True)
 
 
 def test_missing_and_truncated_records_end_in_one_line(run):
@@ -143,7 +140,7 @@ def test_missing_and_truncated_records_end_in_one_line(run):
   assert "records.npz holds no whole records: it is no npz archive, or a truncated one" in fails()
 
 
-def test_nan_logits_of_a_real_network_are_refused(run, reporter, monkeypatch):
+def test_nan_logits_of_a_real_network_are_refused(run, monkeypatch):
   def broken(*args):
     variables = load_variables(*args)
     dense = variables["cloud"]["params"]["head"]["dense"]
@@ -153,33 +150,31 @@ def test_nan_logits_of_a_real_network_are_refused(run, reporter, monkeypatch):
   monkeypatch.setattr(collect, "load_variables", broken)
   count = len(load(run.config().dataset).validation)
   with pytest.raises(UserError, match=f"exit cloud has NaN or infinite logits for {count} of"):
-    evaluate(run.path, reporter)
+    evaluate(run.path)
   assert not run.eval_path.exists()
 
 
-def test_a_confidence_needs_a_calibration_part(run, reporter):
+def test_a_confidence_needs_a_calibration_part(run):
   set_field(run, "evaluation", "calibration_fraction", 0.0)
   with pytest.raises(UserError, match=r"evaluation\.calibration_fraction is 0; accepted: a run"):
-    evaluate(run.path, reporter, Wish(max_offload=0.2, confidence=0.9))
+    evaluate(run.path, Wish(max_offload=0.2, confidence=0.9))
   assert not run.eval_path.exists()
   set_field(run, "evaluation", "confidence", 0.9)
   with pytest.raises(UserError, match=r"calibration_fraction is 0; accepted: above 0 with"):
     resolve(read_json(run.config_path))
 
 
-def test_too_small_a_calibration_part_says_how_many_images_it_needs(run, reporter):
+def test_too_small_a_calibration_part_says_how_many_images_it_needs(run):
   part = calibration_part(len(load(run.config().dataset).validation), 0.4, 0)
   with pytest.raises(UserError, match=rf"has {part.sum()} images, too few .* at least 299"):
-    evaluate(run.path, reporter, Wish(min_accuracy=0.99, confidence=0.95))
+    evaluate(run.path, Wish(min_accuracy=0.99, confidence=0.95))
 
 
-def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(
-  run, reporter, tiny
-):
+def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(run, tiny):
   """Records elsewhere in the validation split may say anything: the other choice stays."""
   set_field(run, "routing", "calibrate", True)
   wish = Wish(max_offload=0.3, confidence=0.9)
-  evaluate(run.path, reporter, wish)
+  evaluate(run.path, wish)
   before = texts(run)
   count = len(load(tiny.dataset).validation)
   part = threshold_images(tiny, wish, count)
@@ -189,13 +184,13 @@ def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(
   stored = load_records(path, None)
   shuffled = jax.tree.map(lambda v: np.where(part, v, v[::-1]), stored.records)
   save_records(path, stored._replace(records=shuffled))
-  evaluate(run.path, reporter, wish, reuse_records=True)
+  evaluate(run.path, wish, reuse_records=True)
   assert texts(run)["operating_points.csv"] == before["operating_points.csv"]
   # The temperatures, from logits of which the calibration part is spoilt.
   model, dataset = build(tiny), load(tiny.dataset)
   variables = load_variables(tiny, model, dataset, run, print)
   splits = {"validation": dataset.validation, "test": dataset.test}
-  logits = collect._logits(tiny, model, variables, splits, reporter)
+  logits = collect._logits(tiny, model, variables, splits)
   spoilt = jax.tree.map(lambda v: np.where(part[:, None], -v, v), logits["validation"])
   hard = np.array(read_json(run.hard_classes_path)["classes"], np.int32)
   identity = dict.fromkeys(splits, "x")

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import json
 import math
 import re
@@ -10,7 +9,6 @@ import shutil
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
@@ -18,9 +16,9 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
-from meanet_jax.log import Reporter
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
+from meanet_jax.report.tables import show_systems
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
@@ -31,16 +29,11 @@ SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "rand
 
 
 @pytest.fixture(scope="module")
-def evaluated(finished_run, tmp_path_factory, module_reporter) -> RunDirectory:
+def evaluated(finished_run, tmp_path_factory) -> RunDirectory:
   workdir = tmp_path_factory.mktemp("evaluated") / "run"
   shutil.copytree(finished_run.path, workdir)
-  evaluate(workdir, module_reporter)
+  evaluate(workdir)
   return RunDirectory.existing(workdir)
-
-
-@pytest.fixture(scope="module")
-def module_reporter():
-  return Reporter(Console(file=io.StringIO(), width=200))
 
 
 def test_all_files_are_there_and_no_half_written_one(evaluated):
@@ -151,9 +144,10 @@ def test_exact_points_hold_every_point_of_the_sweep(evaluated):
   }
 
 
-def test_the_terminal_table(evaluated, module_reporter):
-  text = module_reporter.console.file.getvalue()
-  accuracy = json.loads((evaluated.eval_path / "summary.json").read_text())["systems"]["meanet"]
+def test_the_terminal_table(evaluated, printed):
+  summary = json.loads((evaluated.eval_path / "summary.json").read_text())
+  show_systems(summary)
+  text, accuracy = printed(), summary["systems"]["meanet"]
   assert "energy [mJ]" in text
   assert "latency [ms]" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
@@ -161,7 +155,7 @@ def test_the_terminal_table(evaluated, module_reporter):
 
 
 def test_a_test_split_without_hard_images_and_exits_without_any(
-  finished_run, tmp_path, reporter, monkeypatch
+  finished_run, tmp_path, printed, monkeypatch
 ):
   shutil.copytree(finished_run.path, tmp_path / "run")
   run = RunDirectory.existing(tmp_path / "run")
@@ -173,9 +167,9 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
     "meanet_jax.evaluation.pipeline.load", lambda *_: dataclasses.replace(dataset, test=test)
   )
   with pytest.raises(UserError, match=r"holds a run on digits, .* was read then in splits"):
-    evaluate(run.path, reporter, Wish(max_offload=0.0))
+    evaluate(run.path, Wish(max_offload=0.0))
   run.data_path.unlink()  # a run that has always had this test split
-  evaluate(run.path, reporter, Wish(max_offload=0.0))
+  evaluate(run.path, Wish(max_offload=0.0))
   summary = read_json(run.eval_path / "summary.json")
   assert summary["num_examples"] == len(easy)
   for entry in summary["systems"].values():
@@ -192,21 +186,21 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
     assert {row["hard_accuracy"] for row in csv.DictReader(file)} == {"nan"}
   page = (run.eval_path / "report.html").read_text(encoding="utf-8")
   assert page.count(">right: none</h4>") + page.count(">wrong: none</h4>") >= 2
-  rows = [line for line in reporter.console.file.getvalue().splitlines() if "meanet" in line]
+  rows = [line for line in printed().splitlines() if "meanet" in line]
   assert " - " in rows[0]
 
 
-def test_an_unfinished_run_is_refused(finished_run, tmp_path, reporter):
+def test_an_unfinished_run_is_refused(finished_run, tmp_path):
   shutil.copytree(finished_run.path, tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / "checkpoints" / "cloud")
   with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that train"):
-    evaluate(tmp_path / "run", reporter)
+    evaluate(tmp_path / "run")
   assert not (tmp_path / "run" / "eval").exists()
 
 
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
 def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
-  finished_run, tmp_path, reporter, stage
+  finished_run, tmp_path, printed, stage
 ):
   run = tmp_path / "run"
   shutil.copytree(finished_run.path, run)
@@ -218,11 +212,11 @@ def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
   content[len(content) // 2] ^= 1
   largest.write_bytes(bytes(content))
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
-    evaluate(run, reporter)
-  assert f"checkpoint {last} is damaged (default/" in reporter.console.file.getvalue()
+    evaluate(run)
+  assert f"checkpoint {last} is damaged (default/" in printed()
   shutil.rmtree(last)  # as if the run had been ended before it
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
-    evaluate(run, reporter)
+    evaluate(run)
   assert not (run / "eval").exists()
 
 

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from rich.console import Console
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand
-from meanet_jax.log import Reporter
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.pipeline import train
 from tests.shared import Artifacts
@@ -56,7 +54,7 @@ def artifact(artifacts: Artifacts, tiny: Config) -> Path:
   def build(path: Path) -> None:
     said = io.StringIO()
     with jax.numpy_dtype_promotion("standard"):
-      train_grid(tiny, GRID, path / "grid", Reporter(Console(file=said, width=200)))
+      train_grid(tiny, GRID, path / "grid")
     (path / "said.txt").write_text(said.getvalue())
 
   return artifacts.get("grid", build)
@@ -80,6 +78,6 @@ def alone(tiny: Config, artifacts: Artifacts, finished_run: RunDirectory) -> lis
 
   def build(path: Path) -> None:
     with jax.numpy_dtype_promotion("standard"):
-      train(expand(AXES, tiny, 10)[1].config, path, Reporter(Console(file=io.StringIO())))
+      train(expand(AXES, tiny, 10)[1].config, path)
 
   return [finished_run.path, artifacts.get("grid_point_alone", build)]

@@ -76,7 +76,7 @@ def mapped(compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, li
 
 @pytest.mark.parametrize(("batching", "trained"), [("unroll", 2), ("vmap", 1)])
 def test_a_group_compiles_once_whatever_its_points_and_waves(
-  tiny: Config, reporter, tmp_path, mapped, batching, trained
+  tiny: Config, tmp_path, mapped, batching, trained
 ):
   """Three points of one program, two at a time, and with `trained` 2 then one of other widths."""
   stages = dataclasses.replace(tiny.stages, main=dataclasses.replace(tiny.stages.main, epochs=1))
@@ -96,7 +96,7 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
     members = [open_member(tmp_path, point, dataset) for point in group.points]
     for member in members:
       member.variables = initialise(member.config.seed, ("main",))
-    loop.train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
+    loop.train_members(MAIN, members, model, dataset, grid, lambda: None)
   steps = len(dataset.train) // config.stages.main.batch_size
   assert steps > 5
   batches = -(-len(dataset.validation) // config.evaluation.batch_size)

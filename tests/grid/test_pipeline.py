@@ -70,7 +70,7 @@ def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
   )
 
 
-def test_members_are_runs_like_any_other(trained, reporter, tmp_path):
+def test_members_are_runs_like_any_other(trained, printed, tmp_path):
   """The best, which is evaluated, exports; train.py has nothing left to do for the other."""
   best = read_json(trained / "grid.json")["best"]
   export(from_run(trained / best["workdir"], lambda _: None), tmp_path, Options(), lambda _: None)
@@ -79,24 +79,24 @@ def test_members_are_runs_like_any_other(trained, reporter, tmp_path):
   other = tmp_path / "run"
   shutil.copytree(trained / "points" / f"{1 - best['point']:03d}", other)
   before = files(other / "checkpoints")
-  train(RunDirectory.existing(other).config(), other, reporter)
-  assert reporter.console.file.getvalue().count("already finished") == 4
+  train(RunDirectory.existing(other).config(), other)
+  assert printed().count("already finished") == 4
   assert files(other / "checkpoints") == before
 
 
-def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, reporter, tmp_path):
+def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, tmp_path):
   copy = tmp_path / "grid"
   shutil.copytree(trained, copy)
   before = files(copy / "points")
-  train_grid(tiny, grid, copy, reporter)
+  train_grid(tiny, grid, copy)
   assert files(copy / "points") == before
   with pytest.raises(UserError, match=r"holds another grid, which differs in axes"):
-    train_grid(tiny, GridConfig(axes=("seed=0",)), copy, reporter)
+    train_grid(tiny, GridConfig(axes=("seed=0",)), copy)
   with pytest.raises(UserError, match=r"differs in seed \(0 -> 5\)"):
-    train_grid(dataclasses.replace(tiny, seed=5), GridConfig(axes=axes), copy, reporter)
+    train_grid(dataclasses.replace(tiny, seed=5), GridConfig(axes=axes), copy)
 
 
-def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, tmp_path):
+def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):
   """Stopped in the stage main between two lines of metrics, where one member then begins anew.
 
   So the two are at different steps, and the one that is done first waits without changing.
@@ -110,7 +110,7 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, 
     members = [open_member(tmp_path, point, dataset) for point in points]
     for member in members:
       member.variables = initialise(member.config.seed, ("main",))
-    train_members(MAIN, members, model, dataset, grid, reporter, stop)
+    train_members(MAIN, members, model, dataset, grid, stop)
 
   answers = iter([None] * 7 + [signal.SIGTERM])
   with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
@@ -133,11 +133,11 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, reporter, 
     assert ours == theirs
 
 
-def test_a_dry_run_tells_and_writes_nothing(tiny, reporter, tmp_path, monkeypatch):
+def test_a_dry_run_tells_and_writes_nothing(tiny, printed, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   axes = ("stages.main.learning_rate=0.05,0.1", "stages.main.epochs=2,4", "seed=0,1")
-  show_grid(tiny, GridConfig(axes=axes), reporter)
-  said = reporter.console.file.getvalue()
+  show_grid(tiny, GridConfig(axes=axes))
+  said = printed()
   assert "8 points in 2 groups, members unroll" in said
   assert "point 003, group 1: stages.main.learning_rate=0.05, stages.main.epochs=4, seed=1" in said
   assert said.count("MB on a device") == 2

@@ -35,7 +35,7 @@ def worker_of(task: str) -> int | None:
 
 
 @pytest.mark.full
-def test_every_point_finishes_once_though_a_worker_is_killed(tiny, reporter, tmp_path):
+def test_every_point_finishes_once_though_a_worker_is_killed(tiny, tmp_path):
   from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports] - in the full tier alone
 
   stages = {
@@ -66,7 +66,6 @@ def test_every_point_finishes_once_though_a_worker_is_killed(tiny, reporter, tmp
       config,
       GridConfig(axes=axes, ray=settings),
       tmp_path / "grid",
-      reporter,
       executor="ray",
     )
   finally:

@@ -17,7 +17,6 @@ from meanet_jax.grid.loop import train_members
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.trials import Member
-from meanet_jax.log import silent_reporter
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
@@ -56,13 +55,13 @@ def assert_close(
     assert np.linalg.norm(ours[name] - theirs[name]) / norm < accepted, (what, name)
 
 
-def trained_alone(stage, config, dataset, blocks, run: RunDirectory, reporter) -> Path:
+def trained_alone(stage, config, dataset, blocks, run: RunDirectory) -> Path:
   """The run after a stage of it alone, by the ordinary loop."""
   variables = jax.device_get(
     init_variables(build(config), config.seed, config.dataset.image_shape, blocks)
   )
   images = stage_images(stage, dataset, run, config)
-  train_stage(stage, config, build(config, AXIS), variables, images, run, reporter)
+  train_stage(stage, config, build(config, AXIS), variables, images, run)
   return run.path
 
 
@@ -101,7 +100,7 @@ def every_number_alone(every_number, tmp_path_factory) -> dict[str, dict[str, np
   for point in expand(EVERY_NUMBER, every_number, 10):
     run = RunDirectory.create(path / point.name, point.config)
     with jax.numpy_dtype_promotion("standard"):
-      trained_alone(MAIN, point.config, dataset, ("main",), run, silent_reporter())
+      trained_alone(MAIN, point.config, dataset, ("main",), run)
     found[point.name] = arrays(run.path, "main")
   return found
 
@@ -117,7 +116,7 @@ EVERY_NUMBER = (
 
 @pytest.mark.parametrize("batching", ["vmap", "unroll"])
 def test_members_of_every_number_equal_points_trained_alone(
-  every_number, every_number_alone, reporter, tmp_path, batching
+  every_number, every_number_alone, tmp_path, batching
 ):
   config = every_number
   dataset, model, members = load(config.dataset), build(config), []
@@ -126,7 +125,7 @@ def test_members_of_every_number_equal_points_trained_alone(
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
     members.append(Member(point, run, variables))
   grid = GridConfig(batching=batching)
-  train_members(MAIN, members, model, dataset, grid, reporter, lambda: None)
+  train_members(MAIN, members, model, dataset, grid, lambda: None)
   for member in members:
     ours = arrays(member.run.path, "main")
     assert any("average" in array for array in ours)
@@ -156,11 +155,11 @@ def joint(tiny, tmp_path_factory) -> Joint:
   write_json(run.hard_classes_path, {"classes": hard_classes[1]})
   with jax.numpy_dtype_promotion("standard"):
     stage = edge_stage(joint=True)
-    trained_alone(stage, weighed, load(config.dataset), BLOCKS, run, silent_reporter())
+    trained_alone(stage, weighed, load(config.dataset), BLOCKS, run)
   return Joint(group.points, hard_classes, arrays(run.path, "edge"))
 
 
-def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, reporter, tmp_path):
+def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, tmp_path):
   """Unrolled, against the ordinary loop; two seeds, and so two label maps beside each other."""
   config = joint.points[0].config
   dataset, model, members = load(config.dataset), build(config), []
@@ -170,7 +169,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, reporter, t
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
     members.append(Member(point, run, jax.device_get(variables)))
   stage = edge_stage(joint=True)
-  train_members(stage, members, model, dataset, GridConfig(), reporter, lambda: None)
+  train_members(stage, members, model, dataset, GridConfig(), lambda: None)
   ours = arrays(members[1].run.path, "edge")
   assert ours["['step']"] == joint.alone["['step']"] >= 10
   assert_close(ours, joint.alone)

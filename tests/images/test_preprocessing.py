@@ -62,15 +62,13 @@ def on_the_device(encoded: bytes, directory, shape, preprocessing: Preprocessing
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("megabytes", MEGABYTES)
-def test_images_of_several_sizes_are_the_same_pixels_everywhere(
-  tmp_path, megabytes, channels, reporter
-):
+def test_images_of_several_sizes_are_the_same_pixels_everywhere(tmp_path, megabytes, channels):
   encoded = files(SIZES)
   examples = [(one, number % 2) for number, one in enumerate(encoded)]
   write_set(
     tmp_path, "pets", {"train": examples[:16], "test": examples}, shape=(None, None, channels)
   )
-  dataset = load(config(megabytes, channels), ReadOptions(str(tmp_path), 0), reporter)
+  dataset = load(config(megabytes, channels), ReadOptions(str(tmp_path), 0))
   assert dataset.preprocessing == CENTRE
   evaluated = np.concatenate([batch[:real] for batch, real in dataset.test.batches(10)])
   for one, pixels in zip(encoded, evaluated, strict=True):
@@ -79,7 +77,7 @@ def test_images_of_several_sizes_are_the_same_pixels_everywhere(
 
 
 @pytest.mark.parametrize("megabytes", MEGABYTES)
-def test_images_of_one_size_are_the_same_pixels_everywhere(tmp_path, megabytes, reporter):
+def test_images_of_one_size_are_the_same_pixels_everywhere(tmp_path, megabytes):
   """Also whether they are streamed or not: nothing is cut off."""
   encoded = [
     saved(picture(number, (16, 24) if orientation < 5 else (24, 16)), form, orientation)
@@ -89,7 +87,7 @@ def test_images_of_one_size_are_the_same_pixels_everywhere(tmp_path, megabytes, 
   ]
   examples = [(one, number % 2) for number, one in enumerate(encoded)]
   write_set(tmp_path, "pets", {"train": examples, "test": examples}, shape=(16, 24, 3))
-  dataset = load(config(megabytes, 3), ReadOptions(str(tmp_path), 0), reporter)
+  dataset = load(config(megabytes, 3), ReadOptions(str(tmp_path), 0))
   assert dataset.preprocessing == WHOLE
   evaluated = dataset.test.images_at(range(len(encoded)))
   np.testing.assert_array_equal(evaluated[4], picture(4, (16, 24)))  # a PNG, upright
@@ -107,11 +105,11 @@ def test_an_object_in_the_middle_fills_what_is_evaluated():
   assert CENTRE.box(48, 96, (8, 8, 1)) == (27, 3, 69, 45)
 
 
-def test_a_set_is_read_as_an_export_records(tmp_path, reporter):
+def test_a_set_is_read_as_an_export_records(tmp_path):
   examples = [(saved(picture(i, (20, 40)), "PNG"), i % 2) for i in range(4)]
   write_set(tmp_path, "pets", {"train": examples, "test": examples})
   options = ReadOptions(str(tmp_path), 0)
   for preprocessing in (WHOLE, CENTRE):
-    _, test = load_test(config(1000, 3), options, reporter, preprocessing)
+    _, test = load_test(config(1000, 3), options, preprocessing)
     expected = preprocessing(picture(2, (20, 40)), (16, 24, 3))
     np.testing.assert_array_equal(test.images_at([2])[0], expected)

@@ -39,10 +39,10 @@ def trunk() -> Callable[..., list[np.ndarray]]:
   model = build(config)
   abstract = abstract_variables(model, config.dataset.image_shape)["main"]
 
-  def read(path: str | Path, *, reset_head: bool = False, say=print) -> list[np.ndarray]:
+  def read(path: str | Path, *, reset_head: bool = False) -> list[np.ndarray]:
     state = read_state_dict(str(path))
     head = FRESH if reset_head else None
-    main = load_pretrained(state, model.main.structure, abstract, str(path), head, say)
+    main = load_pretrained(state, model.main.structure, abstract, str(path), head)
     if reset_head:
       assert main["params"]["head"]["dense"] == FRESH
     block = main["params"]["trunk"]["stage1_block1"]
@@ -162,7 +162,7 @@ def test_what_is_not_read_need_not_be_float32(tmp_path, state, trunk):
   """No word of a conversion for a head that is left out."""
   said: list[str] = []
   np.savez(tmp_path / "w.npz", **with_head(state, **{"classifier.weight": np.ones((12, 4))}))
-  trunk(tmp_path / "w.npz", reset_head=True, say=said.append)
+  trunk(tmp_path / "w.npz", reset_head=True)
   assert said == []
 
 

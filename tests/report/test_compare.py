@@ -14,11 +14,11 @@ from meanet_jax.selection.select import Wish
 
 
 @pytest.fixture
-def two_runs(finished_run, tmp_path, reporter) -> list[str]:
+def two_runs(finished_run, tmp_path) -> list[str]:
   """The same run, evaluated under two wishes."""
   for name, share in (("a", 0.1), ("b", 0.4)):
     shutil.copytree(finished_run.path, tmp_path / name)
-    evaluate(tmp_path / name, reporter, Wish(max_offload=share))
+    evaluate(tmp_path / name, Wish(max_offload=share))
   return [str(tmp_path / name) for name in ("a", "b")]
 
 
@@ -26,8 +26,8 @@ def entries_of(tmp_path, system: str) -> float:
   return read_json(tmp_path / "a" / "eval" / "summary.json")["systems"][system]["accuracy"]
 
 
-def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
-  compare(two_runs, tmp_path / "out", reporter)
+def test_means_and_spreads_over_runs(two_runs, tmp_path, printed):
+  compare(two_runs, tmp_path / "out")
   found = read_json(tmp_path / "out" / "comparison.json")
   assert found["runs"] == two_runs
   entries = [
@@ -55,19 +55,19 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, reporter):
   assert base64.b64decode(image) == (tmp_path / "out" / "comparison.png").read_bytes()
   for workdir, share in zip(two_runs, (0.1, 0.4), strict=True):
     assert f"<li>{workdir}: max_offload {share}" in page
-  said = reporter.console.file.getvalue()
+  said = printed()
   assert "under different wishes: max_offload 0.1; max_offload 0.4" in said
 
   with pytest.raises(UserError, match="is given twice; accepted: different runs"):
-    compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out", reporter)
+    compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out")
 
   other = json.loads((tmp_path / "b" / "eval" / "summary.json").read_text()) | {"dataset": "x"}
   write_json(tmp_path / "b" / "eval" / "summary.json", other)
   with pytest.raises(UserError, match=r"runs differ in dataset: \['digits', 'x'\]"):
-    compare(two_runs, tmp_path / "out", reporter)
+    compare(two_runs, tmp_path / "out")
 
 
-def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, reporter):
+def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, printed):
   for name in ("a", "b"):
     shutil.copytree(evaluated_run, tmp_path / name)
   path = tmp_path / "b" / "eval" / "summary.json"
@@ -75,10 +75,10 @@ def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, repo
   summary["systems"]["meanet"]["wish_unmet"] = "no threshold keeps <min-accuracy> 0.999"
   write_json(path, summary)
   runs = [str(tmp_path / name) for name in ("a", "b")]
-  compare(runs, tmp_path / "out", reporter)
+  compare(runs, tmp_path / "out")
   line = f"{runs[1]}: meanet: no threshold keeps <min-accuracy> 0.999"
   assert read_json(tmp_path / "out" / "comparison.json")["unmet"] == [line]
-  assert reporter.console.file.getvalue().splitlines()[-1] == f"warning: {line}"
+  assert printed().splitlines()[-1] == f"warning: {line}"
   page = (tmp_path / "out" / "comparison.html").read_text()
   assert page.count("Constraint not met") == 1
   assert "no threshold keeps &lt;min-accuracy&gt; 0.999" in page

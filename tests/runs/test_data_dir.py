@@ -48,7 +48,7 @@ def looked_in(monkeypatch):
   """The directories that data were to be read from, None for TFDS's default."""
   places = []
 
-  def found(config, options=None, reporter=None):
+  def found(config, options=None):
     places.append(options.data_dir)
     raise ReadError
 
@@ -66,11 +66,11 @@ def test_the_directory_of_a_set(own, monkeypatch, tiny):
   assert load(tiny.dataset).data_dir is None
 
 
-def test_training_writes_it_down(own, reporter, tmp_path):
+def test_training_writes_it_down(own, tmp_path):
   config, sets = own
   options = ReadOptions(str(sets), workers=0)
   with ExitStack() as stack:
-    start.start(config, tmp_path / "run", reporter, options, False, stack)
+    start.start(config, tmp_path / "run", options, False, stack)
   assert RunDirectory(tmp_path / "run").data_dir() == str(sets)
   point = expand(("seed=0,1",), config, 2)[1]
   open_member(tmp_path / "grid", point, load(config.dataset, options))
@@ -86,17 +86,17 @@ def test_a_flag_comes_first_and_what_is_gone_is_not_looked_for(tmp_path):
   assert ReadOptions().or_from(None) == ReadOptions()
 
 
-def test_every_command_on_a_run_looks_there(tiny, reporter, tmp_path, looked_in):
+def test_every_command_on_a_run_looks_there(tiny, tmp_path, looked_in):
   there, run, grid = str(tmp_path), tmp_path / "run", tmp_path / "grid"
   axes = GridConfig(axes=("seed=0,1",))
   RunDirectory.create(run, tiny, there)
   RunDirectory.create(grid / "points" / "000", tiny, there)
   for options in (None, ReadOptions("flag")):
     for begin in (
-      lambda options=options: train(tiny, run, reporter, options),
-      lambda options=options: evaluation.evaluate(run, reporter, options=options),
+      lambda options=options: train(tiny, run, options),
+      lambda options=options: evaluation.evaluate(run, options=options),
       lambda options=options: source.from_run(run, print, options),
-      lambda options=options: grid_pipeline.train_grid(tiny, axes, grid, reporter, options),
+      lambda options=options: grid_pipeline.train_grid(tiny, axes, grid, options),
     ):
       with pytest.raises(ReadError):
         begin()

@@ -153,26 +153,26 @@ def test_when_a_process_began_is_read_past_its_name(monkeypatch, tmp_path):
   assert module._start_ticks(7) == 22
 
 
-def test_a_second_training_ends_before_it_reads_data(tiny, reporter, monkeypatch, tmp_path):
+def test_a_second_training_ends_before_it_reads_data(tiny, monkeypatch, tmp_path):
   for place in (start, pipeline):
     monkeypatch.setattr(place, "load", lambda *_: pytest.fail("data were read"))
   with held(tmp_path):
     before = contents(tmp_path)
     with pytest.raises(UserError, match=IN_USE):
-      train(tiny, tmp_path, reporter)
+      train(tiny, tmp_path)
     with pytest.raises(UserError, match=IN_USE):
-      pipeline.train_grid(tiny, GRID, tmp_path, reporter)
+      pipeline.train_grid(tiny, GRID, tmp_path)
     assert contents(tmp_path) == before
 
 
 def test_a_second_training_that_found_nobody_there_is_refused_at_its_first_write(
-  tiny, reporter, monkeypatch, tmp_path
+  tiny, monkeypatch, tmp_path
 ):
   monkeypatch.setattr(start, "refuse_if_held", lambda _: None)
   with held(tmp_path), ExitStack() as stack:
     before = contents(tmp_path)
     with pytest.raises(UserError, match=IN_USE):
-      train(tiny, tmp_path, reporter)
+      train(tiny, tmp_path)
     with pytest.raises(UserError, match=IN_USE):
       GridDirectory(tmp_path).begin(tiny, GRID, [], stack)
     assert contents(tmp_path) == before
@@ -187,35 +187,35 @@ def test_a_grid_is_held_and_an_old_one_too(tiny, tmp_path):
   refuse_if_held(tmp_path)
 
 
-def test_a_point_of_a_grid_that_is_trained_by_itself_is_refused(tiny, reporter, tmp_path):
+def test_a_point_of_a_grid_that_is_trained_by_itself_is_refused(tiny, tmp_path):
   points = expand(GRID.axes, tiny, 2)
   dataset = load(tiny.dataset)
   with held(tmp_path / "points" / "001"):
     with pytest.raises(UserError, match=r"workdir .*points/001 is in use by"):
-      train_points(points, tmp_path, dataset, GRID, reporter)
+      train_points(points, tmp_path, dataset, GRID)
     refuse_if_held(tmp_path / "points" / "000")
   assert not any((tmp_path / "points").glob("*/*"))
 
 
-def test_training_evaluation_and_export_of_one_run_exclude_each_other(tiny, reporter, tmp_path):
+def test_training_evaluation_and_export_of_one_run_exclude_each_other(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   with held(run.path):
     before = contents(tmp_path)
-    for begin in (lambda: evaluate(tmp_path, reporter), lambda: from_run(tmp_path, print)):
+    for begin in (lambda: evaluate(tmp_path), lambda: from_run(tmp_path, print)):
       with pytest.raises(UserError, match=IN_USE):
         begin()
     assert contents(tmp_path) == before
 
 
-def test_evaluation_holds_the_run(tiny, reporter, monkeypatch, tmp_path):
+def test_evaluation_holds_the_run(tiny, monkeypatch, tmp_path):
   RunDirectory.create(tmp_path, tiny)
   monkeypatch.setattr(evaluation, "load", lambda *_: refuse_if_held(tmp_path))
   with pytest.raises(UserError, match=IN_USE):
-    evaluate(tmp_path, reporter)
+    evaluate(tmp_path)
   refuse_if_held(tmp_path)
 
 
-def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, reporter, tmp_path):
+def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, tmp_path):
   # Here, because few tests need the converter and the quantiser, which take a second to import.
   from meanet_jax.tflite.export import Options, export
 
@@ -227,7 +227,7 @@ def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, report
   out = tmp_path / "out"
   with held(out):
     with pytest.raises(UserError, match=r"output .*out is in use by"):
-      compare(list(map(str, runs)), out, reporter)
+      compare(list(map(str, runs)), out)
     with pytest.raises(UserError, match=r"--out .*out is in use by"):
       export(without_dataset(tiny, {}), out, Options(), print)
     assert [path.name for path in out.iterdir()] == [LOCK]

@@ -93,13 +93,13 @@ def test_a_path_whose_checkpoints_could_not_be_read_is_refused(path, words):
     assert "\n" not in message
 
 
-def test_training_refuses_such_a_path_before_it_reads_data(tiny, tmp_path, monkeypatch, reporter):
+def test_training_refuses_such_a_path_before_it_reads_data(tiny, tmp_path, monkeypatch):
   from meanet_jax.training import start
   from meanet_jax.training.pipeline import train
 
   monkeypatch.setattr(start, "load", lambda *_: pytest.fail("data were read"))
   with pytest.raises(UserError, match="contains a backslash"):
-    train(tiny, tmp_path / "a\\b", reporter)
+    train(tiny, tmp_path / "a\\b")
   assert not list(tmp_path.iterdir())
 
 

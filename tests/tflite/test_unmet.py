@@ -20,18 +20,18 @@ REASON = "no threshold keeps min-accuracy 0.9999; the nearest has min-accuracy "
 
 
 @pytest.fixture
-def unmet_run(evaluated_run, tmp_path, reporter) -> Path:
+def unmet_run(evaluated_run, tmp_path) -> Path:
   """A run evaluated under a constraint that nothing meets."""
   workdir = tmp_path / "run"
   shutil.copytree(evaluated_run, workdir)
-  evaluate(workdir, reporter, Wish(min_accuracy=0.9999), reuse_records=True)
+  evaluate(workdir, Wish(min_accuracy=0.9999), reuse_records=True)
   return workdir
 
 
-def test_an_unmet_constraint_is_everywhere_and_export_refuses_it(unmet_run, tmp_path, reporter):
+def test_an_unmet_constraint_is_everywhere_and_export_refuses_it(unmet_run, tmp_path, printed):
   summary = read_json(unmet_run / "eval/summary.json")
   assert summary["systems"]["meanet"]["wish_unmet"].startswith(REASON)
-  said = reporter.console.file.getvalue().splitlines()
+  said = printed().splitlines()
   assert said[-1].startswith(f"warning: meanet: {REASON}")  # nothing after it
   page = (unmet_run / "eval/report.html").read_text()
   before, after = page.split('<div class="warning">')

@@ -1,19 +1,16 @@
 """Verification: what it accepts, what it refuses, and that `near` means what it says."""
 
 import dataclasses
-import io
 
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import Temperatures, make_records
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.log import Reporter
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, route
@@ -38,8 +35,8 @@ POLICIES = [
 ]
 
 
-def test_an_export_is_jax_and_the_evaluation(source, exported, evaluated_run, reporter):
-  verify(source, exported, reporter)
+def test_an_export_is_jax_and_the_evaluation(source, exported, evaluated_run, printed):
+  verify(source, exported)
   found = compare(source, exported, source.dataset.test)
   judge(found)
   assert set(found.logits) == {"main", "extension", "cloud"}
@@ -56,7 +53,7 @@ def test_an_export_is_jax_and_the_evaluation(source, exported, evaluated_run, re
   # Skipping shows in the time of those that skipped, not in an average alone.
   skipped = found.exits[1] == 0
   assert np.median(found.early[skipped]) < np.median(found.always[skipped])
-  text = reporter.console.file.getvalue()
+  text = printed()
   for word in ("accuracy", "end at cloud", "agreement", "spread", "p50", "p95", "both blocks"):
     assert word in text
   assert "latency per image, LiteRT, 1 thread [ms]" in text
@@ -91,17 +88,17 @@ def test_another_threshold_is_refused(source, exported):
 
 
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
-def test_a_quantised_export_is_told_of_and_not_judged(source, tmp_path, quantize, reporter):
+def test_a_quantised_export_is_told_of_and_not_judged(source, tmp_path, quantize, printed):
   export(source, tmp_path, Options(quantize), lambda _: None)
-  verify(source, tmp_path, reporter)
-  assert "agreement" in reporter.console.file.getvalue()
+  verify(source, tmp_path)
+  assert "agreement" in printed()
   found = compare(source, tmp_path, source.dataset.test)
   assert max(d.largest / d.spread for d in found.logits.values()) > LOGIT_TOLERANCE
 
 
 def test_untrained_networks_have_nothing_to_verify_on(tmp_path):
   with pytest.raises(UserError, match="untrained networks have no test split"):
-    verify(configured("digits"), tmp_path, Reporter(Console(file=io.StringIO())))
+    verify(configured("digits"), tmp_path)
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)

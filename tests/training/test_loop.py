@@ -18,16 +18,16 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training import loop, stages
 
 
-def train_main(config: Config, path: Path, reporter) -> RunDirectory:
+def train_main(config: Config, path: Path) -> RunDirectory:
   run, dataset = RunDirectory.create(path, config), load(config.dataset)
   variables = init_variables(build(config), 0, config.dataset.image_shape, BLOCKS)
   images = loop.StageImages(dataset.train, dataset.validation)
   model = build(config, "batch")
-  loop.train_stage(stages.MAIN, config, model, variables, images, run, reporter)
+  loop.train_stage(stages.MAIN, config, model, variables, images, run)
   return run
 
 
-def test_other_shapes_are_refused_instead_of_compiled(tiny, reporter, tmp_path, monkeypatch):
+def test_other_shapes_are_refused_instead_of_compiled(tiny, tmp_path, monkeypatch):
   original = loop.ahead
 
   def shrinking(batches):
@@ -36,10 +36,10 @@ def test_other_shapes_are_refused_instead_of_compiled(tiny, reporter, tmp_path, 
 
   monkeypatch.setattr(loop, "ahead", shrinking)
   with pytest.raises(RuntimeError, match="stage main: its step would be compiled again"):
-    train_main(tiny, tmp_path, reporter)
+    train_main(tiny, tmp_path)
 
 
-def test_a_state_that_is_not_finite_is_not_saved(tiny, reporter, tmp_path, monkeypatch):
+def test_a_state_that_is_not_finite_is_not_saved(tiny, tmp_path, monkeypatch):
   """Where the losses are: here the 22nd step, which is the last, overflows."""
   original = loop.map_train_step
 
@@ -55,7 +55,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tiny, reporter, tmp_path, monke
   with pytest.raises(
     TrainingDivergedError, match="stage main, step 22: the state after it has NaN"
   ):
-    train_main(tiny, tmp_path, reporter)
+    train_main(tiny, tmp_path)
   assert finished_step(tmp_path / "checkpoints" / "main") == 11
 
 

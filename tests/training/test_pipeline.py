@@ -74,25 +74,25 @@ def test_a_finished_run_has_its_files(finished_run, tiny):
   assert environment["packages"]["jax"] == jax.__version__
 
 
-def test_repeating_the_command_trains_nothing(finished_run, tiny, reporter, tmp_path, monkeypatch):
+def test_repeating_the_command_trains_nothing(finished_run, tiny, printed, tmp_path, monkeypatch):
   def never(*args):
     raise AssertionError("a finished stage was trained again")
 
   monkeypatch.setattr("meanet_jax.training.pipeline.train_stage", never)
   before = finished_run.metrics_path.read_text()
   shutil.copytree(finished_run.path, tmp_path / "run")
-  train(tiny, tmp_path / "run", reporter)
-  assert reporter.console.file.getvalue().count("already finished") == 4
+  train(tiny, tmp_path / "run")
+  assert printed().count("already finished") == 4
   assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
 
 
-def test_another_configuration_is_refused(finished_run, tiny, reporter):
+def test_another_configuration_is_refused(finished_run, tiny):
   changed = with_stage(tiny, "edge", epochs=5)
   with pytest.raises(UserError, match=r"differs in stages\.edge\.epochs \(2 -> 5\); accepted"):
-    train(changed, finished_run.path, reporter)
+    train(changed, finished_run.path)
 
 
-def test_later_stages_leave_main_bit_identical(finished_run, tiny, reporter, tmp_path):
+def test_later_stages_leave_main_bit_identical(finished_run, tiny, tmp_path):
   dataset = load(tiny.dataset)
   model = build(tiny)
   after = load_variables(tiny, model, dataset, finished_run, print)
@@ -101,7 +101,7 @@ def test_later_stages_leave_main_bit_identical(finished_run, tiny, reporter, tmp
   start = load_variables(tiny, model, dataset, run, print)
   images = stage_images(stages.MAIN, dataset, run, tiny)
   mapped = build(tiny, "batch")
-  alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run, reporter)
+  alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run)
   before = flat(alone["main"])
   assert before.keys() == flat(after["main"]).keys()
   for name, value in flat(after["main"]).items():
@@ -119,9 +119,7 @@ def test_the_edge_stage_sees_hard_images_alone_with_remapped_labels(finished_run
   assert label_map(hard, 10)[hard].tolist() == list(range(5))
 
 
-def test_an_interrupted_stage_goes_on_to_the_same_parameters(
-  finished_run, tiny, reporter, tmp_path
-):
+def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny, tmp_path):
   class StopError(Exception):
     pass
 
@@ -139,10 +137,10 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(loop, "ahead", stop(13))  # past the first epoch's checkpoint, mid-interval
     with pytest.raises(StopError):
-      train(tiny, tmp_path, reporter)
+      train(tiny, tmp_path)
   run = RunDirectory.existing(tmp_path)
   assert finished_step(run.checkpoints_path("main")) is not None
-  train(tiny, tmp_path, reporter)
+  train(tiny, tmp_path)
   dataset, model = load(tiny.dataset), build(tiny)
   expected = flat(load_variables(tiny, model, dataset, finished_run, print))
   for name, value in flat(load_variables(tiny, model, dataset, run, print)).items():
@@ -150,7 +148,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(
   assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
 
 
-def test_an_average_is_validated_handed_on_and_resumed(tiny, reporter, tmp_path, monkeypatch):
+def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypatch):
   config = with_stage(tiny, "main", ema_decay=0.9, epochs=3, accumulate=2)
   dataset, model = load(config.dataset), build(config)
 
@@ -159,7 +157,7 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, reporter, tmp_path,
     begin = load_variables(config, model, dataset, run, print)
     images = stage_images(stages.MAIN, dataset, run, config)
     mapped = build(config, "batch")
-    return loop.train_stage(stages.MAIN, config, mapped, begin, images, run, reporter), run, begin
+    return loop.train_stage(stages.MAIN, config, mapped, begin, images, run), run, begin
 
   handed_on, run, begin = trained(tmp_path / "whole")
   step = finished_step(run.checkpoints_path("main"))
@@ -201,9 +199,9 @@ def pretrained(tiny: Config, epochs: int) -> Config:
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epochs):
+def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epochs):
   config = pretrained(tiny, epochs)
-  train(config, tmp_path, reporter)
+  train(config, tmp_path)
   run = RunDirectory.existing(tmp_path)
   variables = load_variables(config, build(config), load(config.dataset), run, print)
   kernel = variables["main"]["params"]["head"]["dense"]["kernel"]
@@ -221,7 +219,7 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
   assert (
     f"{len(never)} of 10 classes never predicted on validation, which counts as the least "
     f"precision: {', '.join(map(str, never))}\n"
-  ) in reporter.console.file.getvalue()
+  ) in printed()
   assert [c for c in range(10) if hard["precision"][c] is None] == never
 
 
@@ -234,43 +232,43 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, reporter, tmp_path, epo
   ],
   ids=str,
 )
-def test_ablations_are_configuration_alone(tiny, reporter, tmp_path, changes):
+def test_ablations_are_configuration_alone(tiny, tmp_path, changes):
   config = tiny
   for stage in ("main", "edge", "cloud"):
     config = with_stage(config, stage, epochs=1)
   for group, fields in changes.items():
     changed = dataclasses.replace(getattr(config, group), **fields)
     config = dataclasses.replace(config, **{group: changed})
-  train(config, tmp_path, reporter)
-  evaluate(tmp_path, reporter)
+  train(config, tmp_path)
+  evaluate(tmp_path)
   summary = read_json(tmp_path / "eval" / "summary.json")
   assert len(summary["hard_classes"]) == config.num_hard
   assert 0 < summary["systems"]["meanet"]["accuracy"] < 1
 
 
-def test_wrong_weights_leave_no_directory(tiny, reporter, tmp_path):
+def test_wrong_weights_leave_no_directory(tiny, tmp_path):
   config = pretrained(tiny, 0)
   main = dataclasses.replace(config.model.main, pretrained=str(tmp_path / "none.pth"))
   config = dataclasses.replace(config, model=dataclasses.replace(config.model, main=main))
   with pytest.raises(UserError, match=r"none\.pth' is no file"):
-    train(config, tmp_path / "run", reporter)
+    train(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
-def test_a_diverging_stage_stops_and_keeps_the_last_good_checkpoint(tiny, reporter, tmp_path):
+def test_a_diverging_stage_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path):
   wild = with_stage(
     tiny, "main", epochs=4, learning_rate=1e25, warmup_epochs=0, schedule="constant"
   )
   first = TrainingDivergedError
   with pytest.raises(first, match=r"stage main, step \d+: the .+ is (nan|inf)") as caught:
-    train(wild, tmp_path, reporter)
+    train(wild, tmp_path)
   assert caught.value.status == 1
   # An epoch that is fine, then a rate that is not.
   calm = dataclasses.replace(wild, logging=dataclasses.replace(wild.logging, keep=1))
   calm = with_stage(calm, "main", learning_rate=1e-3, schedule="step", step_epochs=(1,))
   calm = with_stage(calm, "main", step_factor=1e30)
   with pytest.raises(first):
-    train(calm, tmp_path / "calm", reporter)
+    train(calm, tmp_path / "calm")
   steps_per_epoch = len(load(calm.dataset).train) // 64
   kept = finished_step(RunDirectory(tmp_path / "calm").checkpoints_path("main"))
   assert kept == steps_per_epoch

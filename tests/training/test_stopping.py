@@ -129,7 +129,7 @@ def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Pat
 
 
 def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
-  finished_run, tiny, reporter, tmp_path
+  finished_run, tiny, printed, tmp_path
 ):
   """Of a finished stage, with stages after it that stood on it."""
   run = tmp_path / "run"
@@ -138,8 +138,8 @@ def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
   newest = path / str(finished_step(path))
   manifest = newest / "default" / "manifest.ocdbt"
   manifest.write_bytes(manifest.read_bytes()[:-1])
-  train(tiny, run, reporter)
-  said = reporter.console.file.getvalue()
+  train(tiny, run)
+  said = printed()
   line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); that"
   assert said.count("is damaged") == said.count(line) == 1
   assert "stage main: already finished" in said
@@ -157,7 +157,7 @@ def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
 
 
 def test_a_disk_full_from_the_beginning_ends_in_one_line_with_nothing_half_written(
-  tiny, reporter, tmp_path, monkeypatch
+  tiny, tmp_path, monkeypatch
 ):
   """It fills up at every file that is written before the first stage."""
   fsync = os.fsync
@@ -171,16 +171,16 @@ def test_a_disk_full_from_the_beginning_ends_in_one_line_with_nothing_half_writt
 
     monkeypatch.setattr(os, "fsync", fill)
     with pytest.raises(UserError, match=f"^the disk of {run} is full and the run stopped; "):
-      train(tiny, run, reporter)
+      train(tiny, run)
     assert sorted(path.name for path in run.iterdir()) == names
 
 
-def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, reporter, tmp_path):
+def test_stopped_after_every_step_a_run_is_still_the_same(finished_run, tiny, tmp_path):
   for stop in range(1, 4):
     asked = iter([None, signal.SIGHUP])  # before the stage main; after its next step
     with pytest.raises(TrainingStoppedError, match=rf"by SIGHUP after step {stop} of \d+ of"):
-      train(tiny, tmp_path, reporter, stop=lambda asked=asked: next(asked))
+      train(tiny, tmp_path, stop=lambda asked=asked: next(asked))
   with pytest.raises(TrainingStoppedError, match="by SIGINT before stage main; the same command"):
-    train(tiny, tmp_path, reporter, stop=lambda: signal.SIGINT)
-  train(tiny, tmp_path, reporter)
+    train(tiny, tmp_path, stop=lambda: signal.SIGINT)
+  train(tiny, tmp_path)
   assert_same_run(tmp_path, finished_run.path)

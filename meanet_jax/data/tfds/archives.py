@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import tensorflow_datasets as tfds
 
+from meanet_jax import log
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
 
 BLOCK = 1 << 22  # bytes
 
 
 def check_archives(
-  directory: Path, stock: Any, known: dict[str, Any], accepted: Sequence[str], reporter: Reporter
+  directory: Path, stock: Any, known: dict[str, Any], accepted: Sequence[str]
 ) -> dict[str, Any]:
   """TFDS's record of archives by URL, corrected for those whose other checksum is accepted.
 
@@ -26,7 +26,6 @@ def check_archives(
     stock: the set's builder.
     known: its record: URL to size, sha256 and file name.
     accepted: sha256 sums.
-    reporter: progress; a hundred gigabytes take minutes.
 
   Raises:
     UserError: a directory or an archive that is missing, or one whose checksum differs.
@@ -42,7 +41,7 @@ def check_archives(
   for url, info in known.items():
     path = paths[url]
     if path.is_file():
-      size, digest = path.stat().st_size, _sha256(path, reporter)
+      size, digest = path.stat().st_size, _sha256(path)
       if digest not in (info.checksum, *(sum.lower() for sum in accepted)):
         differing[digest] = f"{path.name} has sha256 {digest}, TFDS recorded {info.checksum}"
       info = dataclasses.replace(
@@ -89,11 +88,11 @@ def _require(path: Path) -> None:
     raise UserError(f"{path} is missing; accepted: the original archive under this name")
 
 
-def _sha256(path: Path, reporter: Reporter) -> str:
+def _sha256(path: Path) -> str:
   digest = hashlib.sha256()
   with (
     path.open("rb") as file,
-    reporter.progress(f"checking {path.name}", path.stat().st_size) as advance,
+    log.progress(f"checking {path.name}", path.stat().st_size) as advance,
   ):
     while block := file.read(BLOCK):
       digest.update(block)

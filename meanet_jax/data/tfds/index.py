@@ -21,7 +21,7 @@ from meanet_jax.data.tfds.iterate import visit
 from meanet_jax.data.tfds.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 
 # Of the rules by which images count as undecodable or deep.
 _RULES = 2
@@ -37,7 +37,7 @@ class Index(NamedTuple):
   deep: int
 
 
-def split_index(found: PreparedSet, split: str, reader: PixelReader, reporter: Reporter) -> Index:
+def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:
   """The index of a split, from the file beside the set or from the set itself.
 
   Raises:
@@ -48,13 +48,13 @@ def split_index(found: PreparedSet, split: str, reader: PixelReader, reporter: R
   belongs_to = _fingerprint(found, split, reader)
   index = _load(path, belongs_to)
   if index is None:
-    index = _build(found, split, reader, reporter)
+    index = _build(found, split, reader)
     if _fingerprint(found, split, reader) != belongs_to:
       raise UserError(
         f"the record files of {found.name} {split} in {found.builder.data_dir} changed while they "
         "were read; start again once they are complete"
       )
-    _save(path, index, belongs_to, reporter)
+    _save(path, index, belongs_to)
   return index
 
 
@@ -80,7 +80,7 @@ def _fingerprint(found: PreparedSet, split: str, reader: PixelReader) -> str:
   return json.dumps({"rules": _RULES, "image": found.image, "sizes": of_reader, "files": files})
 
 
-def _build(found: PreparedSet, split: str, reader: PixelReader, reporter: Reporter) -> Index:
+def _build(found: PreparedSet, split: str, reader: PixelReader) -> Index:
   labels = np.empty(len(found.records(split)), np.int64)
   deep = np.zeros(len(labels), bool)
   bad: list[int] = []
@@ -92,7 +92,7 @@ def _build(found: PreparedSet, split: str, reader: PixelReader, reporter: Report
     except UndecodableImageError:
       bad.append(number)
 
-  visit(found, split, read, "indexing once:", reporter)
+  visit(found, split, read, "indexing once:")
   undecodable = np.array(sorted(bad), np.int64)
   return Index(checked_labels(labels, found, split), undecodable, int(deep.sum()))
 
@@ -109,7 +109,7 @@ def _load(path: Path, belongs_to: str) -> Index | None:
   return index if kept == belongs_to and usable else None
 
 
-def _save(path: Path, index: Index, belongs_to: str, reporter: Reporter) -> None:
+def _save(path: Path, index: Index, belongs_to: str) -> None:
   # Hosts that share the directory may save at once, under one and the same process number.
   partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial.npz")
   written = index._asdict() | {"belongs_to": belongs_to, "pillow": PIL.__version__}
@@ -118,7 +118,7 @@ def _save(path: Path, index: Index, belongs_to: str, reporter: Reporter) -> None
     os.replace(partial, path)
   except OSError as error:
     partial.unlink(missing_ok=True)
-    reporter.say(f"the index cannot be kept in {path.parent} ({error.strerror}); it is made anew")
+    logger.info(f"the index cannot be kept in {path.parent} ({error.strerror}); it is made anew")
 
 
 def _file_name(split: str) -> str:

@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from meanet_jax import log
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.splits import Split
 from meanet_jax.data.tfds.prepared import Example, PreparedSet, read_example
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
 
 CHUNK = 1000  # examples between two signs of progress
 
@@ -45,7 +45,6 @@ def visit(
   split: str,
   read: Callable[[int, Example], None],
   what: str,
-  reporter: Reporter,
 ) -> None:
   """Calls `read(number, example)` for every example, its image still encoded.
 
@@ -54,7 +53,6 @@ def visit(
     split: of it, or a slice of one.
     read: called by several threads at once: images are decoded without Python's lock.
     what: is being done, for the progress.
-    reporter: progress.
 
   Raises:
     UserError: record files that are damaged, and what `read` raises.
@@ -67,7 +65,7 @@ def visit(
 
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    reporter.progress(f"{what} {found.name} {split}", count) as advance,
+    log.progress(f"{what} {found.name} {split}", count) as advance,
   ):
     for start in range(0, count, CHUNK):
       numbers = range(start, min(start + CHUNK, count))

@@ -28,7 +28,7 @@ from meanet_jax.data.tfds.prepared import (
   with_stock_parts,
 )
 from meanet_jax.errors import UserError
-from meanet_jax.log import Reporter
+from meanet_jax.log import logger
 
 PARTIAL = ".preparing-"  # directories of this prefix hold what is not complete
 
@@ -36,7 +36,6 @@ PARTIAL = ".preparing-"  # directories of this prefix hold what is not complete
 def prepare(
   text: str,
   data_dir: str | Path,
-  reporter: Reporter,
   archives: str | Path | None = None,
   accepted: Sequence[str] = (),
   replace: bool = False,
@@ -48,7 +47,6 @@ def prepare(
   Args:
     text: NAME[/CONFIG][:VERSION].
     data_dir: where prepared sets lie; made when missing.
-    reporter: progress, beside TFDS's own.
     archives: a directory with the original archives; nothing is downloaded then.
     accepted: sha256 sums of archives that may differ from TFDS's record.
     replace: prepare a set that is there once more, and put the new one in its place.
@@ -76,7 +74,7 @@ def prepare(
   root = Path(data_dir).absolute()
   target = set_path(name, root)
   if (target / "dataset_info.json").is_file() and not replace:
-    reporter.say(f"{name} is already in {root}")
+    logger.info(f"{name} is already in {root}")
     return target
   _require_tensorflow()
   if archives is None and stock.MANUAL_DOWNLOAD_INSTRUCTIONS:
@@ -85,8 +83,8 @@ def prepare(
   known = stock.url_infos or {}
   if archives is not None:
     archives = Path(archives).absolute()
-    known = check_archives(archives, stock, known, accepted, reporter)
-  reporter.say(f"preparing {name} in {root}")
+    known = check_archives(archives, stock, known, accepted)
+  logger.info(f"preparing {name} in {root}")
   with _one_line(name, root), _work_directory(root) as work:
     builder = _builder_class(stock, known, offline=archives is not None)(
       data_dir=work, config=name.config, version=name.version, file_format="array_record"
@@ -100,7 +98,7 @@ def prepare(
     )
     _put_in_place(set_path(name, work), target, work / "replaced")
   sizes = ", ".join(f"{split.num_examples} {key}" for key, split in builder.info.splits.items())
-  reporter.say(f"prepared {name} in {root}: {sizes}")
+  logger.info(f"prepared {name} in {root}: {sizes}")
   return target
 
 
@@ -193,7 +191,6 @@ def main(name: str) -> None:
   prepare(
     name,
     _DATA_DIR.value or default_data_dir(),
-    Reporter(),
     _ARCHIVES.value,
     _ACCEPT.value,
     _REPLACE.value,

@@ -48,9 +48,9 @@ def cifar(tmp_path_factory):
 
 @pytest.mark.full
 @needs_tensorflow
-def test_cifar100_is_prepared_and_read(cifar, reporter):
+def test_cifar100_is_prepared_and_read(cifar):
   _, images, data = cifar
-  dataset = load(CIFAR, ReadOptions(str(data)), reporter)
+  dataset = load(CIFAR, ReadOptions(str(data)))
   assert len(dataset.train) + len(dataset.validation) == 400
   assert dataset.class_names[:2] == ("class0", "class1")
   # TFDS shuffles: as a set, and every image with its own label.
@@ -68,7 +68,6 @@ def test_cifar100_is_prepared_and_read(cifar, reporter):
 TRAIN = """
 import sys
 from meanet_jax.config.parsing import resolve
-from meanet_jax.log import Reporter
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.training.pipeline import train
 from tests.experiments import tiny_config
@@ -82,7 +81,7 @@ fields.evaluation.calibration_fraction = 0.0  # so few images that all have to s
 for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
   stage.batch_size, stage.epochs = int(batch), 1
   stage.augment.random_resized_crop, stage.augment.pad_crop = True, 0
-train(resolve(fields), workdir, Reporter(), ReadOptions(data_dir, 0))
+train(resolve(fields), workdir, ReadOptions(data_dir, 0))
 """
 
 
@@ -104,7 +103,7 @@ def test_two_steps_are_trained_from_a_prepared_set(cifar, tmp_path):
 
 @pytest.mark.full
 @needs_tensorflow
-def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
+def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path):
   original = tmp_path / "tars"
   original.mkdir()
   archives.imagenet(original)
@@ -122,7 +121,7 @@ def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
     test_split="validation",
     validation_fraction=0.25,
   )
-  dataset = load(config, ReadOptions(str(data)), reporter)
+  dataset = load(config, ReadOptions(str(data)))
   assert [dataset.class_names[c] for c in np.unique(dataset.train.labels)] == list(archives.SYNSETS)
   arguments = (
     "imagenet2012",
@@ -139,12 +138,12 @@ def test_imagenet_is_prepared_from_its_tars_and_trained_on(tmp_path, reporter):
   (original / "ILSVRC2012_img_val.tar").unlink()
   status, said = run("imagenet2012", data, *flags, "--replace")
   assert (status, "ILSVRC2012_img_val.tar is missing" in said) == (2, True)
-  assert load(config, ReadOptions(str(data)), reporter).name == dataset.name
+  assert load(config, ReadOptions(str(data))).name == dataset.name
 
 
 @pytest.mark.full
 @needs_tensorflow
-def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tmp_path, reporter):
+def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tmp_path):
   original, data = tmp_path / "idx", tmp_path / "data"
   original.mkdir()
   archives.fashion_mnist(original)
@@ -158,11 +157,11 @@ def test_an_interrupted_preparation_leaves_nothing_and_the_next_one_tidies_up(tm
   assert list(data.glob(f"{prepare.PARTIAL}*"))
   config = DatasetConfig(name="fashion_mnist", image_shape=(28, 28, 1))
   with pytest.raises(UserError, match=r"fashion_mnist:3\.0\.1 is not in"):
-    load(config, ReadOptions(str(data)), reporter)
+    load(config, ReadOptions(str(data)))
   status, said = run("fashion_mnist", data, *flags)
   assert (status, "60000 train, 10000 test" in said) == (0, True), said
   assert [path.name for path in data.iterdir()] == ["fashion_mnist"]
-  dataset = load(config, ReadOptions(str(data)), reporter)
+  dataset = load(config, ReadOptions(str(data)))
   values = dataset.train.images_at(range(len(dataset.train))).max(axis=(1, 2, 3))
   assert {1, 20, 49} <= set(values.tolist()) | set(
     dataset.validation.images_at(range(len(dataset.validation))).max(axis=(1, 2, 3)).tolist()
