@@ -11,10 +11,10 @@ from meanet_jax import log
 from meanet_jax.commands import flags as cli
 from meanet_jax.commands import launch
 from meanet_jax.devices import check_devices
-from meanet_jax.evaluation.pipeline import configured_wish, evaluate
+from meanet_jax.evaluation.pipeline import configured_constraints, evaluate
 from meanet_jax.report.compare import compare
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 
 _options = cli.define_read_flags()
 _use_compilation_cache = launch.define_compilation_cache_flag()
@@ -47,12 +47,12 @@ def main() -> None:
   alone = len(_WORKDIRS.value) == 1
   for workdir in _WORKDIRS.value:
     run = RunDirectory.existing(workdir)
-    wish = Wish(**asked)
+    constraints = Constraints(**asked)
     if set(asked) <= {"confidence"}:  # of the wish that the run was configured with
-      wish = dataclasses.replace(configured_wish(run.config()), **asked)
+      constraints = dataclasses.replace(configured_constraints(run.config()), **asked)
     done = (run.eval_path / "summary.json").exists()
     if alone or asked or _REUSE.value or not done:
-      evaluate(workdir, wish, _REUSE.value, _options())
+      evaluate(workdir, constraints, _REUSE.value, _options())
   if not alone:
     compare(_WORKDIRS.value, _OUTPUT.value)
 

@@ -55,7 +55,7 @@ def main() -> None:
     return
   with processes.connected(cluster):
     check_devices()
-    if not processes.is_first():
+    if not processes.is_process_0():
       log.to_nobody()
     if not grid.axes:
       with processes.stop_together() as stop:

@@ -28,7 +28,7 @@ from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, judged_hard
+from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, predicted_hard
 from meanet_jax.routing.scores import hard_probability, scores
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
@@ -144,7 +144,7 @@ def contenders(case: Case) -> dict[str, Callable[[], Any]]:
     for logits in fetched_late(case.images, batch_size, lambda x: everything(variables, x)):
       main_scores = scores(logits.main)
       mass = hard_probability(logits.main, hard)
-      judged = judged_hard(case.policy, main_scores, mass, hard, case.thresholds.hard)
+      judged = predicted_hard(case.policy, main_scores, mass, hard, case.thresholds.hard)
       extension_scores = scores(logits.extension, case.hard_classes)
       edge = edge_answer(case.policy, case.thresholds, main_scores, extension_scores, judged)
       predictions.append(edge.prediction)

@@ -24,9 +24,9 @@ from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
   Policy,
   Thresholds,
-  judged_hard,
   offloads_early,
   offloads_late,
+  predicted_hard,
   takes_extension,
 )
 from meanet_jax.routing.scores import Scores
@@ -102,7 +102,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
   def decide(image: np.ndarray, both: bool) -> Any:
     first, second = run_both(image) if both else (run_main(image), None)
     scores, mass = scalars(first), np.asarray(first["hard_probability"])[0]
-    needed = judged_hard(policy, scores, mass, hard, thresholds.hard)
+    needed = predicted_hard(policy, scores, mass, hard, thresholds.hard)
     needed &= ~offloads_early(policy, thresholds, scores)
     of_extension = scores
     if needed or both:

@@ -29,7 +29,7 @@ from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.loop import StageImages, train_stage
@@ -94,8 +94,8 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
-    wish = Wish(max_offload=offload)
-    for name, system in evaluate_systems(config, macs, hard, validation, test, wish).items():
+    constraints = Constraints(max_offload=offload)
+    for name, system in evaluate_systems(config, macs, hard, validation, test, constraints).items():
       sends = _CLOUD.value and name in ("main_cloud", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from meanet_jax.config.parsing import resolve
-from meanet_jax.data.device_resident import StoredImages
-from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_member_step
+from meanet_jax.data.device_resident import ResidentImages
+from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_trial_step
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.planning.hbm_traffic import hbm_traffic
 from meanet_jax.planning.topology import open_slice
 from meanet_jax.runs.directory import read_json, write_json
-from meanet_jax.training.hyperparameters import Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.state import create_state
@@ -41,7 +41,7 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
   state = jax.eval_shape(lambda v: create_state(MAIN, {"main": v["main"]}, tx), variables)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
   whole = jax.ShapeDtypeStruct((), jnp.int32)
-  numbers = Numbers(None, scalar, scalar, scalar, scalar, (scalar,))
+  numbers = Hyperparameters(None, scalar, scalar, scalar, scalar, (scalar,))
   one = (
     Carried(state, jax.ShapeDtypeStruct((), jnp.bool_)),
     Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), whole, whole, numbers, scalar),
@@ -52,10 +52,10 @@ def compiled_cost(members: int, batching: str) -> dict[str, float]:
     stacked = tuple((part,) * members for part in one)
   # Every member has a seed of its own, and so batches of its own: nothing is shared but the store.
   sources = Sources(jax.ShapeDtypeStruct((members, 2), jnp.uint32), None)
-  images = StoredImages.abstract(45000, config.dataset.image_shape)
+  images = ResidentImages.abstract(45000, config.dataset.image_shape)
   batch = jax.ShapeDtypeStruct((members, settings.batch_size), jnp.int32)
   batches = {"index": batch, "label": batch, "position": batch}
-  step = batch_steps(make_member_step(model, MAIN, settings, config.dataset, False), batching)
+  step = batch_steps(make_trial_step(model, MAIN, settings, config.dataset, False), batching)
   arguments = (stacked[0], (stacked[1], sources), {"image": images}, batches)
   placed: Any = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments

@@ -16,7 +16,7 @@ from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.commands import flags as cli
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.output import Given, Output, to_line
+from meanet_jax.edge.output import Output, Result, to_line
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import environment, write_text
@@ -77,7 +77,7 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
         yield Item(number, images[number % len(images)])
         number += 1
 
-  def give(one: Given) -> None:
+  def give(one: Result) -> None:
     if one.reply is not None and one.reply.answer is not None and not answered:
       answered.append(time.monotonic())
 

@@ -19,8 +19,8 @@ from meanet_jax.edge.manifest import Manifest, read_manifest
 from meanet_jax.edge.online import Steering, Wishes
 from meanet_jax.edge.output import (
   EXIT_NAMES,
-  Given,
   Output,
+  Result,
   Summary,
   error_line,
   table,
@@ -168,7 +168,7 @@ def _classify(given: argparse.Namespace) -> None:
     output = None if given.output is None else stack.enter_context(Output(given.output))
     summary = Summary()
 
-    def give(answer: Given) -> None:
+    def give(answer: Result) -> None:
       summary.add(answer)
       if output is not None:
         output.write(to_line(answer, manifest))
@@ -231,7 +231,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
     from meanet_jax.edge.link.connection import Expected, check, parse_address
-    from meanet_jax.edge.link.offload import Offloader, Patience
+    from meanet_jax.edge.link.offload import Offloader, RetryPolicy
   except ModuleNotFoundError as error:
     raise UserError(
       f"--cloud needs {error.name}, which is not installed; "
@@ -247,7 +247,7 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
     encoding,
   )
   away = check(address, expected, given.check_seconds)
-  patience = Patience(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
+  patience = RetryPolicy(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
   offloader = Offloader(address, expected, given.window, patience)
   if away is not None:
     say_on_stderr(f"warning: {address} {away}; the edge answers until it can")
@@ -273,7 +273,7 @@ def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int)
   return Steering(manifest, wishes, message_bytes, alarm)
 
 
-def describe(given: Given, manifest: Manifest) -> str:
+def describe(given: Result, manifest: Manifest) -> str:
   """An answer as a line: class, exit, probability, what was compared with what, and time."""
   answer = given.answer
   what = given.item.path if given.item.path is not None else given.item.number

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config.schema import AugmentConfig
-from meanet_jax.data.device_resident import StoredImages
+from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 from meanet_jax.errors import UserError
@@ -91,10 +91,10 @@ class ArrayBatches:
     """What the devices keep: images (`StoredImages`) and labels (int32; -1 of no subset's)."""
     split = self.split
     if not isinstance(split, ArraySubset):
-      return {"image": StoredImages.of(split.images), "label": split.labels.astype(np.int32)}
+      return {"image": ResidentImages.of(split.images), "label": split.labels.astype(np.int32)}
     labels = np.full(len(split.whole), -1, np.int32)
     labels[split.numbers] = split.labels
-    return {"image": StoredImages.of(split.whole), "label": labels}
+    return {"image": ResidentImages.of(split.whole), "label": labels}
 
   def __call__(self, step: int) -> Batch:
     """Image numbers `index` of the store and places in the global batch `position`, int32 [b]."""

@@ -14,7 +14,7 @@ LANES = 128  # bytes next to one another in a TPU's registers and in the tiles o
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class StoredImages:
+class ResidentImages:
   """Each image is a run of whole lanes, filled up with zeros at its end.
 
   A TPU lays [n, h, w, c] out with the image number innermost, because c is small. Gathering from
@@ -28,7 +28,7 @@ class StoredImages:
   shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
   @classmethod
-  def of(cls, images: UInt8[np.ndarray, "n h w c"]) -> "StoredImages":
+  def of(cls, images: UInt8[np.ndarray, "n h w c"]) -> "ResidentImages":
     """On the host; a copy unless images fill their lanes."""
     flat = images.reshape(len(images), -1)
     missing = -flat.shape[1] % LANES
@@ -37,7 +37,7 @@ class StoredImages:
     return cls(flat.reshape(len(images), -1, LANES), images.shape[1:])
 
   @classmethod
-  def abstract(cls, count: int, shape: tuple[int, ...]) -> "StoredImages":
+  def abstract(cls, count: int, shape: tuple[int, ...]) -> "ResidentImages":
     """Shapes and types alone."""
     lanes = -(-math.prod(shape) // LANES)
     return cls(jax.ShapeDtypeStruct((count, lanes, LANES), jnp.uint8), shape)

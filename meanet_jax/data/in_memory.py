@@ -6,7 +6,7 @@ from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.data.tfds.iterate import Reading, check_decodable, visit
+from meanet_jax.data.tfds.iterate import Reading, check_decodable, iterate_examples
 from meanet_jax.data.tfds.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.images.decoding import UndecodableImageError
 
@@ -43,7 +43,7 @@ def read_into_memory(
     except UndecodableImageError as error:
       bad[number] = f"{found.example_name(name, number, example)} cannot be decoded: {error}"
 
-  visit(found, name, read, "reading")
+  iterate_examples(found, name, read, "reading")
   check_decodable(len(bad), count, config, lambda: bad[min(bad)])
   labels = checked_labels(labels, found, name)
   kept = np.setdiff1d(np.arange(count), list(bad))

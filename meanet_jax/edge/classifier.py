@@ -13,7 +13,7 @@ import numpy as np
 
 from meanet_jax.annotations import UInt8
 from meanet_jax.edge import manifest as manifests
-from meanet_jax.edge.decisions import Answer, Decided, Moves
+from meanet_jax.edge.decisions import Answer, EdgeDecision, Moves
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
@@ -24,9 +24,9 @@ from meanet_jax.routing.policies import (
   Policy,
   Thresholds,
   comparison,
-  judged_hard,
   offloads_early,
   offloads_late,
+  predicted_hard,
   takes_extension,
 )
 from meanet_jax.routing.scores import Scores
@@ -119,7 +119,7 @@ class EdgeClassifier:
 
   def decide(
     self, images: np.ndarray, *, moves: Moves | None = None, spare: bool = True
-  ) -> list[Decided]:
+  ) -> list[EdgeDecision]:
     """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
 
     Args:
@@ -136,7 +136,7 @@ class EdgeClassifier:
       raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
     return self._decide(images, moves, spare)
 
-  def answer_alone(self, decided: Decided) -> Answer:
+  def answer_alone(self, decided: EdgeDecision) -> Answer:
     """The edge's own answer, for which the extension runs now if it was spared."""
     if not decided.spared:
       return decided.answer
@@ -194,7 +194,7 @@ class EdgeClassifier:
 
   def _decide(
     self, images: UInt8[np.ndarray, "n h w c"], moves: Moves | None, spare: bool
-  ) -> list[Decided]:
+  ) -> list[EdgeDecision]:
     begun = time.perf_counter()
     batch = self._padded(images)
     outputs = self._main(image=batch)
@@ -209,7 +209,7 @@ class EdgeClassifier:
     limits, ran, spared = [], [], []
     for row in rows:
       limits.append(self._limits(moves))
-      hard = judged_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
+      hard = predicted_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
       early = offloads_early(self._policy, limits[row], mains[row])
       spared.append(hard & early if spare else np.False_)
       ran.append(hard & ~spared[row])
@@ -231,14 +231,14 @@ class EdgeClassifier:
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
-      decided.append(Decided(answer, bool(spared[row]), images[row], features[row]))
+      decided.append(EdgeDecision(answer, bool(spared[row]), images[row], features[row]))
     return decided
 
   def _limits(self, moves: Moves | None) -> Thresholds:
     moved = None if moves is None else moves.thresholds()
     return self._thresholds if moved is None else moved
 
-  def _settled(self, decided: Decided, begun: float) -> Answer:
+  def _settled(self, decided: EdgeDecision, begun: float) -> Answer:
     """The final answer where the cloud is a function, or is not there at all."""
     answer = decided.answer
     if answer.complex and self._cloud is not None:

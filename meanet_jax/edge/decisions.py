@@ -31,7 +31,7 @@ class Answer(NamedTuple):
   seconds: float
 
 
-class Decided(NamedTuple):
+class EdgeDecision(NamedTuple):
   """What the edge makes of one image before anybody else is asked.
 
   answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the

@@ -11,7 +11,7 @@ import numpy as np
 
 from meanet_jax.cost.energy import BlockMacs, image_cost
 from meanet_jax.edge.manifest import EDGE, Manifest
-from meanet_jax.edge.output import Given
+from meanet_jax.edge.output import Result
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import (
   NOTHING_SENT,
@@ -138,7 +138,7 @@ class Steering:
     for name, kept in self._kept.items():
       self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))
 
-  def learn(self, given: Given) -> None:
+  def learn(self, given: Result) -> None:
     """Told of every final answer."""
     if given.audited in ("agrees", "differs"):
       self._look(given.audited == "agrees")
@@ -183,7 +183,7 @@ class Steering:
       agreed = audits.agreement(audit, self._audited)._asdict()
     return {"budgets": spent, "bandit": arms, "agreement": agreed}
 
-  def _observe(self, given: Given, arm: int) -> None:
+  def _observe(self, given: Result, arm: int) -> None:
     answer, reply = given.answer, given.reply
     assert answer.compared is not None  # a bandit is refused where the policy compares nothing
     if given.fallback is not None or given.audited:  # neither is what the arm chose

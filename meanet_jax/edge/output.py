@@ -21,7 +21,7 @@ EXIT_NAMES = ("main", "extension", "cloud")
 Audited = Literal["agrees", "differs", "unanswered"]
 
 
-class Given(NamedTuple):
+class Result(NamedTuple):
   """An image's final answer.
 
   answer: the edge's own, of the main exit alone where the cloud answered and the extension was
@@ -59,7 +59,7 @@ class Given(NamedTuple):
     return None if self.reply is None or self.audited else self.reply.fallback
 
 
-def to_line(given: Given, manifest: Manifest) -> dict[str, Any]:
+def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
   """The fields of an image's line; docs/link.md tells them."""
   answer, reply, item = given.answer, given.reply, given.item
   encode, cloud = (reply.encode_seconds, reply.cloud_seconds) if reply else (0.0, 0.0)
@@ -185,7 +185,7 @@ class Summary:
   cloud_seconds: float = 0.0
   total_seconds: float = 0.0
 
-  def add(self, given: Given) -> None:
+  def add(self, given: Result) -> None:
     """Counts an answer."""
     answer, reply = given.answer, given.reply
     self.answered += 1

@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.decisions import Decided
+from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, Reply
-from meanet_jax.edge.output import Audited, Given
+from meanet_jax.edge.output import Audited, Result
 from meanet_jax.routing.policies import Thresholds
 
 
@@ -54,7 +54,7 @@ class Steers(Protocol):
     """Told of every image that could have been sent, before it is."""
     ...
 
-  def learn(self, given: Given) -> None:
+  def learn(self, given: Result) -> None:
     """Told of every final answer."""
     ...
 
@@ -80,7 +80,7 @@ class _Turns:
 
 class _Waiting(NamedTuple):
   item: Item
-  decided: Decided
+  decided: EdgeDecision
   audit: bool
   begun: float
 
@@ -91,7 +91,7 @@ class Stream:
   def __init__(
     self,
     edge: EdgeClassifier,
-    give: Callable[[Given], None],
+    give: Callable[[Result], None],
     offloader: Asks | None = None,
     steering: Steers | None = None,
   ):
@@ -157,7 +157,7 @@ class Stream:
     elif reply is not None and reply.answer is None:
       answer = self._edge.answer_alone(waiting.decided)
     seconds = time.perf_counter() - waiting.begun
-    given = Given(waiting.item, answer, reply, audited, seconds)
+    given = Result(waiting.item, answer, reply, audited, seconds)
     if self._steering is not None:
       self._steering.learn(given)
     self._give(given)

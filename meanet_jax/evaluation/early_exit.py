@@ -20,8 +20,8 @@ from meanet_jax.routing.policies import (
   Policy,
   Thresholds,
   edge_answer,
-  judged_hard,
   offloads_early,
+  predicted_hard,
 )
 from meanet_jax.routing.scores import Scores, hard_probability, refuse_nan, scores
 
@@ -155,7 +155,7 @@ class EarlyExit:
     main_logits = np.asarray(logits)[:real]
     refuse_nan("main", main_logits)
     main = scores(main_logits)
-    hard = judged_hard(
+    hard = predicted_hard(
       self._policy,
       main,
       hard_probability(main_logits, self._is_hard),

@@ -31,14 +31,14 @@ from meanet_jax.report.tables import exact_points_csv, operating_points_csv, sho
 from meanet_jax.routing.hard_classes import confusion_matrix, is_hard
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
 from meanet_jax.runs.lock import held
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.pipeline import read_hard_classes, require_finished
 
 
 def evaluate(
   workdir: str | Path,
-  wish: Wish | None = None,
+  constraints: Constraints | None = None,
   reuse_records: bool = False,
   options: ReadOptions | None = None,
 ) -> None:
@@ -58,12 +58,12 @@ def evaluate(
   """
   run = RunDirectory.existing(workdir)
   with held(run.path):
-    _evaluate(run, wish, reuse_records, options)
+    _evaluate(run, constraints, reuse_records, options)
 
 
 def _evaluate(
   run: RunDirectory,
-  wish: Wish | None,
+  constraints: Constraints | None,
   reuse_records: bool,
   options: ReadOptions | None,
 ) -> None:
@@ -74,8 +74,8 @@ def _evaluate(
   run.record_data(dataset.describe())
   require_finished(config, dataset, run)
   hard_classes = read_hard_classes(run)
-  wish = configured_wish(config) if wish is None else wish
-  chooses = threshold_images(config, wish, len(dataset.validation))
+  constraints = configured_constraints(config) if constraints is None else constraints
+  chooses = threshold_images(config, constraints, len(dataset.validation))
   validation, test, calibrated = collect(config, run, dataset, hard_classes, reuse_records)
 
   logger.info(
@@ -85,7 +85,7 @@ def _evaluate(
   hard = is_hard(hard_classes, config.dataset.num_classes)
   macs = block_macs(build(config), config)
   choosing = jax.tree.map(lambda values: values[chooses], validation)
-  systems = evaluate_systems(config, macs, hard, choosing, test, wish)
+  systems = evaluate_systems(config, macs, hard, choosing, test, constraints)
   context = Context.of(config, macs, hard, test)
   meanet = systems["meanet"]
   taken = route_chosen(meanet, test, hard)
@@ -97,7 +97,7 @@ def _evaluate(
     "num_classes": config.dataset.num_classes,
     "hard_classes": hard_classes.tolist(),
     "class_names": list(dataset.class_names),
-    "wish": dataclasses.asdict(wish),
+    "wish": dataclasses.asdict(constraints),
     "systems": {name: summary_entry(context, line) for name, line in systems.items()},
     "calibration": calibrated,
     "study": study(meanet.policy, config, validation, test, hard, taken)
@@ -144,13 +144,15 @@ def check_evaluation(config: Config) -> None:
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size", devices=devices)
 
 
-def configured_wish(config: Config) -> Wish:
+def configured_constraints(config: Config) -> Constraints:
   """The wish of a configuration's `evaluation` fields, which bear the wish's names."""
-  names = [field.name for field in dataclasses.fields(Wish)]
-  return Wish(**{name: getattr(config.evaluation, name) for name in names})
+  names = [field.name for field in dataclasses.fields(Constraints)]
+  return Constraints(**{name: getattr(config.evaluation, name) for name in names})
 
 
-def threshold_images(config: Config, wish: Wish, num_images: int) -> Bool[np.ndarray, " n"]:
+def threshold_images(
+  config: Config, constraints: Constraints, num_images: int
+) -> Bool[np.ndarray, " n"]:
   """The validation images on which thresholds are chosen.
 
   All of them or, under a confidence, those that chose nothing else.
@@ -163,12 +165,12 @@ def threshold_images(config: Config, wish: Wish, num_images: int) -> Bool[np.nda
   Raises:
     UserError: a confidence, and a run that kept no such images.
   """
-  if wish.confidence is None:
+  if constraints.confidence is None:
     return np.ones(num_images, bool)
   fraction = config.evaluation.calibration_fraction
   if not fraction:
     raise UserError(
-      f"confidence {wish.confidence:g} needs validation images that chose nothing else, and "
+      f"confidence {constraints.confidence:g} needs validation images that chose nothing else, and "
       "evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
     )
   return calibration_part(num_images, fraction, config.dataset.split_seed)

@@ -19,7 +19,7 @@ from meanet_jax.routing.policies import (
   Policy,
   Records,
   Route,
-  judged_hard,
+  predicted_hard,
 )
 from meanet_jax.routing.scores import scores
 from meanet_jax.selection.calibration import (
@@ -120,7 +120,7 @@ def study(
   """
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label
-  judged = judged_hard(
+  judged = predicted_hard(
     policy, test.main, test.hard_probability, is_hard, config.routing.hard_threshold
   )
   right = taken.prediction == test.label

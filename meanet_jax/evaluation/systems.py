@@ -13,7 +13,7 @@ from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.policies import Policy, Records, Thresholds
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
-from meanet_jax.selection.select import Points, Wish, choose
+from meanet_jax.selection.select import Constraints, Points, select
 from meanet_jax.selection.sweep import sweep, threshold_grid
 
 
@@ -66,7 +66,7 @@ def evaluate_systems(
   is_hard: Bool[np.ndarray, " c"],
   validation: Records,
   test: Records,
-  wish: Wish,
+  constraints: Constraints,
 ) -> dict[str, Curve]:
   """Every system of summary.json, thresholds chosen on validation, counts on test.
 
@@ -82,7 +82,7 @@ def evaluate_systems(
   """
   on_validation = Context.of(config, macs, is_hard, validation)
   systems = {
-    name: _curve(policy, on_validation, validation, test, wish)
+    name: _curve(policy, on_validation, validation, test, constraints)
     for name, policy in policies(config).items()
   }
   meanet, hard_threshold = systems["meanet"], config.routing.hard_threshold
@@ -96,7 +96,11 @@ def evaluate_systems(
 
 
 def _curve(
-  policy: Policy, on_validation: Context, validation: Records, test: Records, wish: Wish
+  policy: Policy,
+  on_validation: Context,
+  validation: Records,
+  test: Records,
+  constraints: Constraints,
 ) -> Curve:
   config, is_hard = on_validation.config, on_validation.is_hard
   compares = policy.offload_rule in ("main", "edge")
@@ -116,7 +120,7 @@ def _curve(
   if not compares:
     return Curve(policy, grid, run(test), 0)
   points = _points(on_validation, policy, run(validation))
-  chosen = choose(points, len(validation.label), wish)
+  chosen = select(points, len(validation.label), constraints)
   return Curve(policy, grid, run(test), chosen.point, chosen.unmet)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from meanet_jax.config.schema import StageConfig
 from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
-from meanet_jax.data.device_resident import StoredImages
+from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 
@@ -46,18 +46,18 @@ class _ArrayFeed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Feeds:
+class BatchStreams:
   """The batches of several sources, side by side; can be pickled for worker processes."""
 
   sources: tuple[Source, ...]
-  feeds: tuple[Callable[[int], Batch], ...]
+  streams: tuple[Callable[[int], Batch], ...]
   workers: int
 
   def __call__(self, round: int, room: Room = np.empty) -> Batch:
     """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
     made = [
       feed(min(source.begin + round, source.steps - 1))
-      for source, feed in zip(self.sources, self.feeds, strict=True)
+      for source, feed in zip(self.sources, self.streams, strict=True)
     ]
     together = {name: [batch[name] for batch in made] for name in made[0]}
     return {
@@ -69,7 +69,7 @@ class Feeds:
     """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
     if self.workers < 0:
       return map(self, range(rounds))
-    size = sum(feed.batch_bytes for feed in self.feeds if isinstance(feed, StreamedBatches))
+    size = sum(feed.batch_bytes for feed in self.streams if isinstance(feed, StreamedBatches))
     return stream(self, rounds, self.workers, batch_bytes=size)
 
 
@@ -84,16 +84,16 @@ def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[An
 
 def make_store(train: Split) -> Batch:
   """What the devices keep for all sources: the images of a split in memory, or nothing."""
-  return {"image": StoredImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+  return {"image": ResidentImages.of(train.images)} if isinstance(train, ArraySplit) else {}
 
 
-def make_feeds(
+def make_batch_streams(
   sources: Sequence[Source],
   stage: str,
   settings: StageConfig,
   train: Split,
   label_maps: Sequence[Int[np.ndarray, " c"] | None],
-) -> tuple[Feeds, StageConfig]:
+) -> tuple[BatchStreams, StageConfig]:
   """The sources' batches, whose image numbers are those of `make_store`; what is left to augment.
 
   Args:
@@ -102,16 +102,16 @@ def make_feeds(
     train: the data set's whole training split.
     label_maps: of each source, None for all images under their own labels.
   """
-  feeds: list[Callable[[int], Batch]] = []
+  streams: list[Callable[[int], Batch]] = []
   left = settings
   for source, to_hard in zip(sources, label_maps, strict=True):
     chosen, labels = hard_images(train, to_hard)
     order = Order(len(chosen), source.seed, stage, settings.batch_size)
     if isinstance(train, ArraySplit):
-      feeds.append(_ArrayFeed(order, chosen, labels))
+      streams.append(_ArrayFeed(order, chosen, labels))
     else:
       batches = training_batches(train.select(chosen, labels), order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
-      feeds.append(batches)
+      streams.append(batches)
   workers = train.workers if isinstance(train, StreamedSplit) else -1
-  return Feeds(tuple(sources), tuple(feeds), workers), left
+  return BatchStreams(tuple(sources), tuple(streams), workers), left

@@ -8,7 +8,7 @@ from meanet_jax.grid.points import Point
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class CompilationGroup:
   """Points that one program per stage trains; `number` from 0, in the order of first points."""
 
   number: int
@@ -20,12 +20,12 @@ class Group:
     return self.points[0].config
 
 
-def group_points(points: Iterable[Point]) -> list[Group]:
+def compilation_groups(points: Iterable[Point]) -> list[CompilationGroup]:
   """The groups of a grid."""
-  members: dict[Config, list[Point]] = {}
+  trials: dict[Config, list[Point]] = {}
   for point in points:
-    members.setdefault(program(point.config), []).append(point)
-  return [Group(number, tuple(found)) for number, found in enumerate(members.values())]
+    trials.setdefault(program(point.config), []).append(point)
+  return [CompilationGroup(number, tuple(found)) for number, found in enumerate(trials.values())]
 
 
 def program(config: Config) -> Config:

@@ -9,7 +9,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.errors import UserError
-from meanet_jax.grid.compilation_groups import Group
+from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.figures import draw_grid
 from meanet_jax.grid.report import (
   average_seeds,
@@ -43,7 +43,7 @@ class GridDirectory:
     self,
     config: Config,
     grid: GridConfig,
-    groups: Sequence[Group],
+    groups: Sequence[CompilationGroup],
     until_the_end: contextlib.ExitStack,
   ) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
@@ -91,7 +91,7 @@ class GridDirectory:
         "accepted: a directory, or a path where one can be made"
       ) from error
 
-  def _begun_stages(self, groups: Sequence[Group]) -> set[str]:
+  def _begun_stages(self, groups: Sequence[CompilationGroup]) -> set[str]:
     """The stages that have a checkpoint in any point; all of them once a point is done."""
     paths = [point_path(self.path, point) for group in groups for point in group.points]
     if any(map(is_done, paths)):
@@ -110,7 +110,9 @@ class GridDirectory:
     """The grid as data, and what became of it."""
     return self.path / "grid.json"
 
-  def write(self, groups: Sequence[Group], grid: GridConfig, test: dict[str, Any] | None) -> None:
+  def write(
+    self, groups: Sequence[CompilationGroup], grid: GridConfig, test: dict[str, Any] | None
+  ) -> None:
     """Writes the tables and the picture of what there is so far.
 
     Args:
@@ -136,6 +138,6 @@ class GridDirectory:
     draw_grid(self.path, settings, grid.best_by)
 
 
-def _check_pretrained(groups: Sequence[Group]) -> None:
+def _check_pretrained(groups: Sequence[CompilationGroup]) -> None:
   for group in groups:
     check_pretrained(group.config, build(group.config))

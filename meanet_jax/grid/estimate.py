@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import STAGE_NAMES
 from meanet_jax.data.splits import Dataset
-from meanet_jax.grid.compilation_groups import Group
+from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.step import choose_batching
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.variables import abstract_variables
@@ -52,7 +52,7 @@ def matrix_product_rate(size: int = 1024, repeats: int = 4) -> float:
   return 2 * size**3 / best
 
 
-def estimate(group: Group, dataset: Dataset, grid: GridConfig, rate: float) -> Estimate:
+def estimate(group: CompilationGroup, dataset: Dataset, grid: GridConfig, rate: float) -> Estimate:
   """What a group takes on the devices of all processes.
 
   Hard classes are not known yet: the edge stage counts K / C of the images.
@@ -85,10 +85,10 @@ def estimate(group: Group, dataset: Dataset, grid: GridConfig, rate: float) -> E
     flops += 2 * trained[name] * settings.epochs * images
     flops += 2 * validated[name] * passes * len(dataset.validation)
   devices = jax.device_count()  # of all processes, which share out the points
-  members = grid.per_device or -(-len(group.points) // devices)
-  waves = -(-len(group.points) // (devices * members))
-  seconds = flops * members * waves / (UTILISATION * rate)
-  return Estimate(seconds, members * _member_bytes(group, model) + _image_bytes(dataset, config))
+  trials = grid.per_device or -(-len(group.points) // devices)
+  trial_batches = -(-len(group.points) // (devices * trials))
+  seconds = flops * trials * trial_batches / (UTILISATION * rate)
+  return Estimate(seconds, trials * _member_bytes(group, model) + _image_bytes(dataset, config))
 
 
 def describe(rate: float) -> str:
@@ -101,7 +101,7 @@ def batching_of(grid: GridConfig) -> str:
   return choose_batching(grid.batching)
 
 
-def _member_bytes(group: Group, model: Any) -> int:
+def _member_bytes(group: CompilationGroup, model: Any) -> int:
   """Of the most demanding stage."""
   config = group.config
   abstract = abstract_variables(model, config.dataset.image_shape)

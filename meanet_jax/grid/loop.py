@@ -14,7 +14,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import TrainingStoppedError
-from meanet_jax.grid.batch_streams import Feeds, hard_images, make_feeds, make_store
+from meanet_jax.grid.batch_streams import BatchStreams, hard_images, make_batch_streams, make_store
 from meanet_jax.grid.step import (
   Batching,
   Carried,
@@ -22,12 +22,12 @@ from meanet_jax.grid.step import (
   batch_forwards,
   batch_steps,
   choose_batching,
-  make_member_step,
+  make_trial_step,
   stack,
   unstack,
 )
-from meanet_jax.grid.trial_batches import Wave, make_waves
-from meanet_jax.grid.trials import Member, Seat, take_seat
+from meanet_jax.grid.trial_batches import TrialBatch, make_trial_batches
+from meanet_jax.grid.trials import Trial, TrialState, open_trial_state
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.routing.hard_classes import label_map
@@ -45,9 +45,9 @@ from meanet_jax.training.steps import exit_logits, make_forward, stage_key
 PyTree = Any
 
 
-def train_members(
+def train_trials(
   stage: Stage,
-  members: Sequence[Member],
+  trials: Sequence[Trial],
   model: MEANet,
   dataset: Dataset,
   grid: GridConfig,
@@ -74,32 +74,35 @@ def train_members(
   """
   batching = choose_batching(grid.batching)
   with contextlib.ExitStack() as open_seats:
-    seats = []
-    for member in members:
-      seats.append(_seat(member, stage, dataset, tensorboard))
-      open_seats.callback(seats[-1].files.close)
-    waves = make_waves(seats, grid.per_device)
+    trial_states = []
+    for trial in trials:
+      trial_states.append(_seat(trial, stage, dataset, tensorboard))
+      open_seats.callback(trial_states[-1].files.close)
+    trial_batches = make_trial_batches(trial_states, grid.per_device)
     # Compiled when the first wave calls them, and for no other: every wave has the same shapes.
-    program = _Program(stage, seats, model, dataset, batching)
-    total = sum(max(seat.steps - seat.begin for _, _, seat in wave.seated()) for wave in waves)
-    title = f"stage {stage.name} of {len(members)} points"
+    program = _Program(stage, trial_states, model, dataset, batching)
+    total = sum(
+      max(trial_state.steps - trial_state.begin for _, _, trial_state in trial_batch.seated())
+      for trial_batch in trial_batches
+    )
+    title = f"stage {stage.name} of {len(trials)} points"
     with log.progress(title, total) as advance:
-      for wave in waves:
-        _train_wave(wave, program, lambda note: advance(1, note), stop)
-  for member in members:
-    found = member.diverged
-    logger.info(f"point {member.point.name}: {found or f'stage {stage.name} finished'}")
+      for trial_batch in trial_batches:
+        _train_wave(trial_batch, program, lambda note: advance(1, note), stop)
+  for trial in trials:
+    found = trial.diverged
+    logger.info(f"point {trial.point.name}: {found or f'stage {stage.name} finished'}")
 
 
-def _seat(member: Member, stage: Stage, dataset: Dataset, tensorboard: bool) -> Seat:
+def _seat(trial: Trial, stage: Stage, dataset: Dataset, tensorboard: bool) -> TrialState:
   images, classes, to_hard = len(dataset.train), None, None
   if Exits.EXTENSION in stage.exits:
-    found = read_hard_classes(member.run)
-    to_hard = label_map(found, member.config.dataset.num_classes)
+    found = read_hard_classes(trial.run)
+    to_hard = label_map(found, trial.config.dataset.num_classes)
     classes = tuple(int(c) for c in found)
     if stage.images == "hard":
       images = len(hard_images(dataset.train, to_hard)[0])
-  return take_seat(member, stage, images, classes, to_hard, tensorboard)
+  return open_trial_state(trial, stage, images, classes, to_hard, tensorboard)
 
 
 class _Program:
@@ -108,65 +111,82 @@ class _Program:
   def __init__(
     self,
     stage: Stage,
-    seats: Sequence[Seat],
+    trial_states: Sequence[TrialState],
     model: MEANet,
     dataset: Dataset,
     batching: Batching,
   ):
-    config = seats[0].member.config
+    config = trial_states[0].trial.config
     self.stage, self.batching, self.dataset = stage, batching, dataset
     self.settings = config.stage(stage.name)
-    self.padded_steps = max(seat.steps for seat in seats)
+    self.padded_steps = max(trial_state.steps for trial_state in trial_states)
     # The first feeds tell what of the augmentation is left to the device.
-    maps = [seats[0].to_hard if stage.images == "hard" else None]
-    _, settings = make_feeds([seats[0].source], stage.name, self.settings, dataset.train, maps)
-    dropout = any(float(seat.constants(seat.steps, 0).dropout) for seat in seats)
-    member = make_member_step(model, stage, settings, config.dataset, dropout)
+    maps = [trial_states[0].to_hard if stage.images == "hard" else None]
+    _, settings = make_batch_streams(
+      [trial_states[0].source], stage.name, self.settings, dataset.train, maps
+    )
+    dropout = any(
+      float(trial_state.constants(trial_state.steps, 0).dropout) for trial_state in trial_states
+    )
+    trial = make_trial_step(model, stage, settings, config.dataset, dropout)
     self.store = replicate(make_store(dataset.train))
     self.step = map_members(
-      lambda carried, constants, store, batches: batch_steps(member, batching)(
+      lambda carried, constants, store, batches: batch_steps(trial, batching)(
         carried, constants, store, batches
       )
     )
     self.forward = map_members_forward(batch_forwards(model, stage, config.dataset, batching))
     self.batch_size = config.evaluation.batch_size
 
-  def feeds(self, wave: Wave) -> Feeds:
+  def streams(self, trial_batch: TrialBatch) -> BatchStreams:
     """The batches of a wave's sources."""
-    by_source = {seat.source: seat.to_hard for _, _, seat in wave.seated()}
+    by_source = {
+      trial_state.source: trial_state.to_hard for _, _, trial_state in trial_batch.seated()
+    }
     hard = self.stage.images == "hard"
-    maps = [by_source[source] if hard else None for source in wave.sources]
-    return make_feeds(wave.sources, self.stage.name, self.settings, self.dataset.train, maps)[0]
+    maps = [by_source[source] if hard else None for source in trial_batch.sources]
+    return make_batch_streams(
+      trial_batch.sources, self.stage.name, self.settings, self.dataset.train, maps
+    )[0]
 
-  def constants(self, wave: Wave) -> PyTree:
+  def constants(self, trial_batch: TrialBatch) -> PyTree:
     """The members' numbers and the devices' sources, on the devices."""
     rows = []
-    for device, own in enumerate(wave.seats):
-      there = list(wave.source_numbers[device])
-      filled = [seat or wave.seated()[0][2] for seat in own]
+    for device, own in enumerate(trial_batch.trial_states):
+      there = list(trial_batch.source_numbers[device])
+      filled = [trial_state or trial_batch.seated()[0][2] for trial_state in own]
       rows.append(
         [
-          seat.constants(
+          trial_state.constants(
             self.padded_steps,
-            there.index(number) if (number := wave.sources.index(seat.source)) in there else 0,
+            there.index(number)
+            if (number := trial_batch.sources.index(trial_state.source)) in there
+            else 0,
           )
-          for seat in filled
+          for trial_state in filled
         ]
       )
-    keys = [jax.random.key_data(stage_key(source.seed, self.stage.name)) for source in wave.sources]
+    keys = [
+      jax.random.key_data(stage_key(source.seed, self.stage.name)) for source in trial_batch.sources
+    ]
     to_hard = None
     if self.stage.name == "edge" and self.stage.images == "all":
-      maps = {seat.source: seat.to_hard for _, _, seat in wave.seated()}
-      to_hard = np.stack([maps[source] for source in wave.sources])[wave.source_numbers]
-    sources = Sources(np.stack(keys)[wave.source_numbers], to_hard)
+      maps = {trial_state.source: trial_state.to_hard for _, _, trial_state in trial_batch.seated()}
+      to_hard = np.stack([maps[source] for source in trial_batch.sources])[
+        trial_batch.source_numbers
+      ]
+    sources = Sources(np.stack(keys)[trial_batch.source_numbers], to_hard)
     return spread((stack(rows, self.batching), sources))
 
-  def carried(self, wave: Wave) -> PyTree:
+  def carried(self, trial_batch: TrialBatch) -> PyTree:
     """What the members start from, on the devices; empty places are copies that never live."""
-    first = wave.seated()[0][2]
+    first = trial_batch.seated()[0][2]
     rows = [
-      [Carried((seat or first).state, np.asarray(seat is not None)) for seat in own]
-      for own in wave.seats
+      [
+        Carried((trial_state or first).state, np.asarray(trial_state is not None))
+        for trial_state in own
+      ]
+      for own in trial_batch.trial_states
     ]
     return spread(stack(rows, self.batching))
 
@@ -179,9 +199,11 @@ class _Program:
     return jax.tree.map(lambda *x: np.concatenate(x, axis=2), *parts)
 
 
-def _train_wave(wave: Wave, program: _Program, advance: Callable[[str], None], stop: Stop) -> None:
-  carried, constants = program.carried(wave), program.constants(wave)
-  rounds = max(seat.steps - seat.begin for _, _, seat in wave.seated())
+def _train_wave(
+  trial_batch: TrialBatch, program: _Program, advance: Callable[[str], None], stop: Stop
+) -> None:
+  carried, constants = program.carried(trial_batch), program.constants(trial_batch)
+  rounds = max(trial_state.steps - trial_state.begin for _, _, trial_state in trial_batch.seated())
   pending: tuple[int, PyTree] | None = None
 
   def hand_out() -> None:
@@ -191,29 +213,29 @@ def _train_wave(wave: Wave, program: _Program, advance: Callable[[str], None], s
       return
     round, sums = pending[0], jax.device_get(pending[1])
     pending = None
-    for device, place, seat in wave.seated():
-      seat.record(round, {name: values[device, place] for name, values in sums.items()})
+    for device, place, trial_state in trial_batch.seated():
+      trial_state.record(round, {name: values[device, place] for name, values in sums.items()})
 
-  for round, batches in enumerate(_ahead(program.feeds(wave).stream(rounds), wave)):
+  for round, batches in enumerate(_ahead(program.streams(trial_batch).stream(rounds), trial_batch)):
     carried, sums = program.step(carried, constants, program.store, batches)
     hand_out()
     pending = (round, sums)
-    if any(seat.saves(round) for _, _, seat in wave.seated()):
+    if any(trial_state.saves(round) for _, _, trial_state in trial_batch.seated()):
       hand_out()
-      _save(wave, program, carried, round)
-    advance(_note(wave))
+      _save(trial_batch, program, carried, round)
+    advance(_note(trial_batch))
     if round + 1 < rounds and (asked := stop()):
       hand_out()
-      _stop(wave, program, carried, round, asked)
+      _stop(trial_batch, program, carried, round, asked)
   if not rounds:
-    _save_untrained(wave, program, carried)
+    _save_untrained(trial_batch, program, carried)
 
 
-def _ahead(made: Any, wave: Wave) -> Any:
+def _ahead(made: Any, trial_batch: TrialBatch) -> Any:
   """Batches laid out by device, each put there while the one before it is worked on."""
 
   def on_devices(batch: Batch) -> Batch:
-    return spread({name: value[wave.source_numbers] for name, value in batch.items()})
+    return spread({name: value[trial_batch.source_numbers] for name, value in batch.items()})
 
   waiting = None
   for batch in made:
@@ -225,41 +247,41 @@ def _ahead(made: Any, wave: Wave) -> Any:
     yield waiting
 
 
-def _save(wave: Wave, program: _Program, carried: PyTree, round: int) -> None:
+def _save(trial_batch: TrialBatch, program: _Program, carried: PyTree, round: int) -> None:
   outputs = program.logits(carried, program.dataset.validation)
   on_host = jax.device_get(carried)
-  for device, place, seat in wave.seated():
-    if not seat.saves(round):
+  for device, place, trial_state in trial_batch.seated():
+    if not trial_state.saves(round):
       continue
     state = unstack(on_host, device, place, program.batching).state
     own = jax.tree.map(lambda x, at=(device, place): x[at], outputs)
-    seat.save(round, state, _accuracy(seat, own, program.dataset.validation))
-    if seat.begin + round + 1 == seat.steps:
-      _hand_on(seat, state, own)
+    trial_state.save(round, state, _accuracy(trial_state, own, program.dataset.validation))
+    if trial_state.begin + round + 1 == trial_state.steps:
+      _hand_on(trial_state, state, own)
 
 
-def _save_untrained(wave: Wave, program: _Program, carried: PyTree) -> None:
+def _save_untrained(trial_batch: TrialBatch, program: _Program, carried: PyTree) -> None:
   """Pretrained weights that a stage of no epochs keeps as they are."""
   outputs = program.logits(carried, program.dataset.validation)
-  for device, place, seat in wave.seated():
+  for device, place, trial_state in trial_batch.seated():
     own = jax.tree.map(lambda x, at=(device, place): x[at], outputs)
-    seat.keep(_accuracy(seat, own, program.dataset.validation))
-    _hand_on(seat, seat.state, own)
+    trial_state.keep(_accuracy(trial_state, own, program.dataset.validation))
+    _hand_on(trial_state, trial_state.state, own)
 
 
-def _hand_on(seat: Seat, state: Any, outputs: Outputs) -> None:
-  seat.member.variables.update(state.learned())
-  for exit in seat.stage.exits:
-    seat.member.logits[exit] = exit_logits(outputs, exit)
+def _hand_on(trial_state: TrialState, state: Any, outputs: Outputs) -> None:
+  trial_state.trial.variables.update(state.learned())
+  for exit in trial_state.stage.exits:
+    trial_state.trial.logits[exit] = exit_logits(outputs, exit)
 
 
 def _stop(
-  wave: Wave, program: _Program, carried: PyTree, round: int, asked: signal.Signals
+  trial_batch: TrialBatch, program: _Program, carried: PyTree, round: int, asked: signal.Signals
 ) -> None:
   on_host = jax.device_get(carried)
-  for device, place, seat in wave.seated():
-    if seat.takes(round) and not seat.saves(round):
-      seat.stop(round, unstack(on_host, device, place, program.batching).state)
+  for device, place, trial_state in trial_batch.seated():
+    if trial_state.takes(round) and not trial_state.saves(round):
+      trial_state.stop(round, unstack(on_host, device, place, program.batching).state)
   raise TrainingStoppedError(
     asked,
     f"in stage {program.stage.name}; checkpoints hold every point's steps, and the same command "
@@ -267,34 +289,34 @@ def _stop(
   )
 
 
-def _accuracy(seat: Seat, outputs: Outputs, validation: Split) -> float:
+def _accuracy(trial_state: TrialState, outputs: Outputs, validation: Split) -> float:
   """Of the stage's watched exit, on the validation images that the stage knows."""
-  to_hard = seat.to_hard if seat.stage.images == "hard" else None
+  to_hard = trial_state.to_hard if trial_state.stage.images == "hard" else None
   chosen, labels = hard_images(validation, to_hard)
-  logits: Float[np.ndarray, "n c"] = exit_logits(outputs, seat.stage.watched)
+  logits: Float[np.ndarray, "n c"] = exit_logits(outputs, trial_state.stage.watched)
   return float(np.mean(np.argmax(logits[chosen], axis=-1) == labels))
 
 
-def _note(wave: Wave) -> str:
-  lost = sum(seat.lost for _, _, seat in wave.seated())
-  return wave.seated()[0][2].log.note + (f", {lost} diverged" if lost else "")
+def _note(trial_batch: TrialBatch) -> str:
+  lost = sum(trial_state.lost for _, _, trial_state in trial_batch.seated())
+  return trial_batch.seated()[0][2].log.note + (f", {lost} diverged" if lost else "")
 
 
 def validation_logits(
-  exits: Exits, members: Sequence[Member], model: MEANet, dataset: Dataset
+  exits: Exits, trials: Sequence[Trial], model: MEANet, dataset: Dataset
 ) -> None:
   """Gives members the logits that they lack, of stages that an earlier process has trained.
 
   One after another through one compiled function: this is done at most once for a point.
   """
-  config = members[0].config
+  config = trials[0].config
   # Not `ForwardPass`, which all processes of a run call together: these are this one's members.
   forward = jax.jit(make_forward(model, exits, config.dataset))
-  for member in members:
+  for trial in trials:
     parts = []
     for images, real in dataset.validation.batches(config.evaluation.batch_size):
-      outputs = jax.device_get(forward(member.variables, images))
+      outputs = jax.device_get(forward(trial.variables, images))
       parts.append(jax.tree.map(lambda x, real=real: x[:real], outputs))
     whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     for exit in exits:
-      member.logits[exit] = exit_logits(whole, exit)
+      trial.logits[exit] = exit_logits(whole, exit)

@@ -15,7 +15,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
 from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
-from meanet_jax.grid.compilation_groups import Group, group_points
+from meanet_jax.grid.compilation_groups import CompilationGroup, compilation_groups
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
 from meanet_jax.grid.points import Point, expand
@@ -34,19 +34,24 @@ from meanet_jax.runs.directory import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never
-from meanet_jax.training.distributed import every, first, first_then_others, is_first
+from meanet_jax.training.distributed import (
+  all_succeed,
+  broadcast_from_process_0,
+  is_process_0,
+  process_0_then_others,
+)
 from meanet_jax.training.start import check_images, check_same
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def plan(config: Config, grid: GridConfig) -> list[Group]:
+def plan(config: Config, grid: GridConfig) -> list[CompilationGroup]:
   """The groups of a grid, its points checked one by one before anything starts.
 
   Raises:
     UserError: an axis, a point or a structure that cannot be.
   """
-  groups = group_points(expand(grid.axes, config, grid.max_points))
+  groups = compilation_groups(expand(grid.axes, config, grid.max_points))
   for group in groups:
     build(group.config)
     check_evaluation(group.config)  # the best point is evaluated here, when all is trained
@@ -101,13 +106,15 @@ def train_grid(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
-  directory = every(lambda: GridDirectory(workdir))
-  first(lambda: refuse_if_held(directory.path))  # now, because reading the data may take long
-  check_same("configuration", differences, first(lambda: config), config)
-  check_same("grid", _changed, first(lambda: grid), grid)
+  directory = all_succeed(lambda: GridDirectory(workdir))
+  broadcast_from_process_0(
+    lambda: refuse_if_held(directory.path)
+  )  # now, because reading the data may take long
+  check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
+  check_same("grid", _changed, broadcast_from_process_0(lambda: grid), grid)
   if tensorboard:
-    first(check_installed)
-  options = (options or ReadOptions()).or_from(first(directory.data_dir))
+    broadcast_from_process_0(check_installed)
+  options = (options or ReadOptions()).or_from(broadcast_from_process_0(directory.data_dir))
   groups, dataset = _load_and_show(config, grid, options)
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
@@ -115,33 +122,33 @@ def train_grid(
     train_groups = RayExecutor(directory.path, grid, options, stop, tensorboard)
   else:
 
-    def train_groups(groups: Sequence[Group]) -> None:
+    def train_groups(groups: Sequence[CompilationGroup]) -> None:
       mine, processes = jax.process_index(), jax.process_count()
       for group in groups:
         points = group.points[mine::processes]
         train_points(points, directory.path, dataset, grid, stop, tensorboard)
 
   with contextlib.ExitStack() as stack:
-    first(lambda: directory.begin(config, grid, groups, stack))
+    broadcast_from_process_0(lambda: directory.begin(config, grid, groups, stack))
     try:
       train_groups(groups)
       if jax.process_count() > 1:
         _wait_for_others(directory, groups, stop)
     finally:
-      if is_first():
+      if is_process_0():
         directory.write(groups, grid, None)
-    first(lambda: _finish(directory, groups, grid, options))
+    broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
 
 
 def _load_and_show(
   config: Config, grid: GridConfig, options: ReadOptions | None
-) -> tuple[list[Group], Dataset]:
-  groups = every(lambda: plan(config, grid))
+) -> tuple[list[CompilationGroup], Dataset]:
+  groups = all_succeed(lambda: plan(config, grid))
   # In turn, because the first to read a streamed set makes its index.
-  dataset = first_then_others(lambda: load(config.dataset, options))
+  dataset = process_0_then_others(lambda: load(config.dataset, options))
   points = [point for group in groups for point in group.points]
   # A random selection differs from seed to seed, and most lines are those of every point.
-  lines = every(lambda: [line for p in points for line in check_images(p.config, dataset)])
+  lines = all_succeed(lambda: [line for p in points for line in check_images(p.config, dataset)])
   for line in dict.fromkeys(lines):
     logger.info(line)
   points.sort(key=lambda point: point.number)
@@ -162,7 +169,9 @@ def _load_and_show(
   return groups, dataset
 
 
-def _wait_for_others(directory: GridDirectory, groups: Sequence[Group], stop: Stop) -> None:
+def _wait_for_others(
+  directory: GridDirectory, groups: Sequence[CompilationGroup], stop: Stop
+) -> None:
   """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
 
   Raises:
@@ -175,12 +184,12 @@ def _wait_for_others(directory: GridDirectory, groups: Sequence[Group], stop: St
         asked, "while other processes train; the same command goes on from there"
       )
     time.sleep(SECONDS_BETWEEN_LOOKS)
-  every(lambda: None)
+  all_succeed(lambda: None)
 
 
 def _finish(
   directory: GridDirectory,
-  groups: Sequence[Group],
+  groups: Sequence[CompilationGroup],
   grid: GridConfig,
   options: ReadOptions | None,
 ) -> None:

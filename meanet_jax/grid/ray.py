@@ -10,7 +10,7 @@ from meanet_jax.config.grid import GridConfig, RayConfig
 from meanet_jax.config.parsing import to_json
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import TrainingStoppedError, UserError
-from meanet_jax.grid.compilation_groups import Group
+from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.points import Point, Settings
 from meanet_jax.log import logger
 from meanet_jax.stopping import Stop
@@ -38,7 +38,7 @@ class RayExecutor:
     self._workdir, self._grid, self._options = workdir, grid, options
     self._stop, self._tensorboard = stop, tensorboard
 
-  def __call__(self, groups: Sequence[Group]) -> None:
+  def __call__(self, groups: Sequence[CompilationGroup]) -> None:
     """Runs every group to its end.
 
     Raises:
@@ -55,7 +55,7 @@ class RayExecutor:
       if began:
         ray.shutdown()
 
-  def _run(self, ray: Any, groups: Sequence[Group]) -> None:
+  def _run(self, ray: Any, groups: Sequence[CompilationGroup]) -> None:
     settings = self._grid.ray
     task = ray.remote(train_task)
     pending = {}
@@ -116,10 +116,10 @@ def train_task(
   from meanet_jax.grid.train import train_points
 
   skip_absent_tpu()
-  members = [Point(number, settings, resolve(config)) for number, settings, config in points]
+  trials = [Point(number, settings, resolve(config)) for number, settings, config in points]
   log.to_console()
-  dataset = load(members[0].config.dataset, options)
-  train_points(members, Path(workdir), dataset, grid, tensorboard=tensorboard)
+  dataset = load(trials[0].config.dataset, options)
+  train_points(trials, Path(workdir), dataset, grid, tensorboard=tensorboard)
 
 
 def parse_resources(resources: Sequence[str]) -> dict[str, float]:
@@ -140,7 +140,7 @@ def parse_resources(resources: Sequence[str]) -> dict[str, float]:
   return found
 
 
-def _parts(group: Group, size: int) -> list[tuple[Point, ...]]:
+def _parts(group: CompilationGroup, size: int) -> list[tuple[Point, ...]]:
   size = size or len(group.points)
   return [group.points[start : start + size] for start in range(0, len(group.points), size)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.evaluation.systems import unmet_constraint, unmet_lines
-from meanet_jax.grid.compilation_groups import Group
+from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.points import Point, Settings
 from meanet_jax.grid.train import point_path
 from meanet_jax.grid.trials import DIVERGED, SCORES
@@ -66,7 +66,7 @@ class Setting:
   unmet: str | None = None
 
 
-def read_outcomes(workdir: Path, groups: Sequence[Group]) -> list[Outcome]:
+def read_outcomes(workdir: Path, groups: Sequence[CompilationGroup]) -> list[Outcome]:
   """What every point left, in the order of the points."""
   outcomes = [
     Outcome(

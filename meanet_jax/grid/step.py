@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from meanet_jax.config.schema import DatasetConfig, StageConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import MEANet, Outputs
-from meanet_jax.training.hyperparameters import Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState
@@ -45,7 +45,7 @@ class Constants(NamedTuple):
   rates: Float[Array, " t"]
   steps: Int[Array, ""]
   source: Int[Array, ""]
-  numbers: Numbers
+  numbers: Hyperparameters
   dropout: Float[Array, ""]
 
 
@@ -59,7 +59,7 @@ class Sources(NamedTuple):
   to_hard: Int[Array, "s c"] | None
 
 
-def make_member_step(
+def make_trial_step(
   model: MEANet,
   stage: Stage,
   config: StageConfig,
@@ -116,7 +116,7 @@ def with_dropout(model: MEANet, stage: Stage, rate: Any) -> MEANet:
   return model.clone(**{block: getattr(model, block).clone(dropout=rate) for block in blocks})
 
 
-def batch_steps(member: Callable[..., tuple[Carried, Sums]], batching: Batching) -> Callable:
+def batch_steps(trial: Callable[..., tuple[Carried, Sums]], batching: Batching) -> Callable:
   """The step of a device's members: (carried, (constants, sources), store, batches) -> both.
 
   What is carried and the constants are stacked [m, ...] with `vmap`, and tuples of m with `unroll`;
@@ -125,10 +125,10 @@ def batch_steps(member: Callable[..., tuple[Carried, Sums]], batching: Batching)
 
   def vmapped(carried: Carried, constants: Any, store: Batch, batches: Batch) -> Any:
     axes = (0, 0, None, None, None)
-    return jax.vmap(member, in_axes=axes)(carried, *constants, store, batches)
+    return jax.vmap(trial, in_axes=axes)(carried, *constants, store, batches)
 
   def unrolled(carried: tuple[Carried, ...], constants: Any, store: Batch, batches: Batch) -> Any:
-    traced_once = jax.jit(member)
+    traced_once = jax.jit(trial)
     own, sources = constants
     results = [
       traced_once(c, n, sources, store, batches) for c, n in zip(carried, own, strict=True)
@@ -145,15 +145,15 @@ def batch_forwards(
   """Logits [m, b, ...] of a stage's exits for a device's members, all of the same images."""
   forward = make_forward(model, stage.exits, dataset)
 
-  def member(carried: Carried, images: Array) -> Outputs:
+  def trial(carried: Carried, images: Array) -> Outputs:
     state = carried.state
     return forward(state.frozen | state.learned(), images)
 
   def unrolled(carried: tuple[Carried, ...], images: Array) -> Outputs:
-    traced_once = jax.jit(member)
+    traced_once = jax.jit(trial)
     return jax.tree.map(lambda *x: jnp.stack(x), *(traced_once(c, images) for c in carried))
 
-  return jax.vmap(member, in_axes=(0, None)) if batching == "vmap" else unrolled
+  return jax.vmap(trial, in_axes=(0, None)) if batching == "vmap" else unrolled
 
 
 def choose_batching(configured: str) -> Batching:

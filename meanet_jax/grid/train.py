@@ -8,17 +8,17 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingStoppedError
 from meanet_jax.grid.batch_streams import hard_images
-from meanet_jax.grid.loop import train_members, validation_logits
+from meanet_jax.grid.loop import train_trials, validation_logits
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.score import write_scores
-from meanet_jax.grid.trials import Member, is_done
+from meanet_jax.grid.trials import Trial, is_done
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import label_map
-from meanet_jax.runs.checkpoints import finished_step, set_damaged_aside
+from meanet_jax.runs.checkpoints import finished_step, quarantine_damaged
 from meanet_jax.runs.directory import RunDirectory, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held
@@ -33,7 +33,7 @@ def point_path(workdir: Path, point: Point) -> Path:
   return workdir / "points" / point.name
 
 
-def open_member(workdir: Path, point: Point, dataset: Dataset) -> Member:
+def open_trial(workdir: Path, point: Point, dataset: Dataset) -> Trial:
   """A point with its run directory, made when it is missing.
 
   Raises:
@@ -41,7 +41,7 @@ def open_member(workdir: Path, point: Point, dataset: Dataset) -> Member:
   """
   run = RunDirectory.create(point_path(workdir, point), point.config, dataset.data_dir)
   run.record_data(dataset.describe())
-  return Member(point, run)
+  return Trial(point, run)
 
 
 def train_points(
@@ -70,56 +70,54 @@ def train_points(
     left = [point for point in points if not is_done(point_path(workdir, point))]
     for point in left:
       stack.enter_context(held(point_path(workdir, point)))
-    members = [open_member(workdir, point, dataset) for point in left]
-    if members:
-      _Group(members, dataset, grid, stop, tensorboard).train()
+    trials = [open_trial(workdir, point, dataset) for point in left]
+    if trials:
+      _Group(trials, dataset, grid, stop, tensorboard).train()
 
 
 class _Group:
   def __init__(
     self,
-    members: list[Member],
+    trials: list[Trial],
     dataset: Dataset,
     grid: GridConfig,
     stop: Stop,
     tensorboard: bool,
   ):
-    self._members, self._dataset, self._grid = members, dataset, grid
+    self._members, self._dataset, self._grid = trials, dataset, grid
     self._stop, self._tensorboard = stop, tensorboard
     # No axis: batch norm of a member crosses no device, for a member lives on one.
-    self._model: MEANet = build(members[0].config)
+    self._model: MEANet = build(trials[0].config)
 
   def train(self) -> None:
     config = self._members[0].config
     fresh = make_init(self._model, config.dataset.image_shape)
     stages = (MAIN, edge_stage(config.stages.joint), CLOUD)
-    for member in self._members:
+    for trial in self._members:
       for stage in stages:
-        set_damaged_aside(member.run.checkpoints_path(stage.name))
-      member.variables = load_variables(
-        member.config, self._model, self._dataset, member.run, fresh
-      )
+        quarantine_damaged(trial.run.checkpoints_path(stage.name))
+      trial.variables = load_variables(trial.config, self._model, self._dataset, trial.run, fresh)
     for stage in stages:
       self._gradient_stage(stage)
       if stage is MAIN:
         self._hard_classes_stage()
     self._complete(Exits.ALL, self._alive())
     macs = block_macs(self._model, config)
-    for member in self._alive():
-      write_scores(member, self._dataset, macs)
+    for trial in self._alive():
+      write_scores(trial, self._dataset, macs)
 
-  def _alive(self) -> list[Member]:
-    return [member for member in self._members if not member.diverged]
+  def _alive(self) -> list[Trial]:
+    return [trial for trial in self._members if not trial.diverged]
 
   def _gradient_stage(self, stage: Stage) -> None:
-    left = [member for member in self._alive() if not self._finished(member, stage)]
+    left = [trial for trial in self._alive() if not self._finished(trial, stage)]
     if not left:
       return
     if asked := self._stop():
       raise TrainingStoppedError(
         asked, f"before stage {stage.name}; the same command goes on from there"
       )
-    train_members(
+    train_trials(
       stage,
       left,
       self._model,
@@ -129,25 +127,25 @@ class _Group:
       self._tensorboard,
     )
 
-  def _finished(self, member: Member, stage: Stage) -> bool:
-    settings = member.config.stage(stage.name)
+  def _finished(self, trial: Trial, stage: Stage) -> bool:
+    settings = trial.config.stage(stage.name)
     to_hard = None
     if stage.images == "hard":
-      to_hard = label_map(read_hard_classes(member.run), member.config.dataset.num_classes)
+      to_hard = label_map(read_hard_classes(trial.run), trial.config.dataset.num_classes)
     images = len(hard_images(self._dataset.train, to_hard)[0])
     last = settings.epochs * (images // settings.batch_size)
-    return finished_step(member.run.checkpoints_path(stage.name)) == last
+    return finished_step(trial.run.checkpoints_path(stage.name)) == last
 
   def _hard_classes_stage(self) -> None:
-    left = [member for member in self._alive() if not member.run.hard_classes_path.exists()]
+    left = [trial for trial in self._alive() if not trial.run.hard_classes_path.exists()]
     self._complete(Exits.MAIN, left)
-    for member in left:
-      logger.info(f"point {member.point.name}: hard classes")
-      found = select(member.config, self._dataset, member.logits[Exits.MAIN])
-      write_json(member.run.hard_classes_path, found)
+    for trial in left:
+      logger.info(f"point {trial.point.name}: hard classes")
+      found = select(trial.config, self._dataset, trial.logits[Exits.MAIN])
+      write_json(trial.run.hard_classes_path, found)
 
-  def _complete(self, exits: Exits, members: list[Member]) -> None:
+  def _complete(self, exits: Exits, trials: list[Trial]) -> None:
     """Runs the networks of members that an earlier process has trained."""
-    lacking = [member for member in members if any(exit not in member.logits for exit in exits)]
+    lacking = [trial for trial in trials if any(exit not in trial.logits for exit in exits)]
     if lacking:
       validation_logits(exits, lacking, self._model, self._dataset)

@@ -20,7 +20,7 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
-from meanet_jax.training.hyperparameters import Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.loop import checked, saved
 from meanet_jax.training.metrics import NO_SUMS, StageLog
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
@@ -36,7 +36,7 @@ def is_done(path: Path) -> bool:
 
 
 @dataclasses.dataclass
-class Member:
+class Trial:
   """A point and what it has learned so far.
 
   run: its directory, an ordinary run's. variables: of every block, on the host; empty until they
@@ -65,7 +65,7 @@ class Member:
 
 
 @dataclasses.dataclass
-class Seat:
+class TrialState:
   """A member in a stage: what it starts from, and where its metrics and checkpoints go.
 
   state, begin: at its newest checkpoint; fresh where there is none, and `kept` says which.
@@ -73,7 +73,7 @@ class Seat:
   label map, where the stage asks for them. lost: once it has diverged.
   """
 
-  member: Member
+  trial: Trial
   stage: Stage
   steps_per_epoch: int
   steps: int
@@ -89,7 +89,7 @@ class Seat:
   @property
   def source(self) -> Source:
     """What it learns from."""
-    return Source(self.member.config.seed, self.begin, self.steps, self.classes)
+    return Source(self.trial.config.seed, self.begin, self.steps, self.classes)
 
   def takes(self, round: int) -> bool:
     """Whether a step counts for this member."""
@@ -98,7 +98,7 @@ class Seat:
   def saves(self, round: int) -> bool:
     """Whether its stage is validated and saved after a step."""
     step = self.begin + round + 1
-    every = self.member.config.logging.checkpoint_every_epochs * self.steps_per_epoch
+    every = self.trial.config.logging.checkpoint_every_epochs * self.steps_per_epoch
     return self.takes(round) and (step == self.steps or step % every == 0)
 
   def record(self, round: int, sums: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ class Seat:
     if not self.takes(round):
       return
     with self._marking(step):
-      self.log.add(step, sums, step % self.member.config.logging.every_steps == 0)
+      self.log.add(step, sums, step % self.trial.config.logging.every_steps == 0)
       if self.saves(round):
         self.log.flush()
 
@@ -136,18 +136,18 @@ class Seat:
       yield
     except TrainingDivergedError as error:
       self.lost = True
-      self.member.mark_diverged(self.stage.name, step, str(error))
+      self.trial.mark_diverged(self.stage.name, step, str(error))
 
   def constants(self, padded_steps: int, source: int) -> Constants:
     """Its numbers; rates padded to so many steps."""
-    config = self.member.config
+    config = self.trial.config
     settings = config.stage(self.stage.name)
     schedule = make_schedule(settings, self.steps_per_epoch)
     rates = np.zeros(padded_steps, np.float32)
     rates[: self.steps] = np.asarray(schedule(jnp.arange(self.steps)), np.float32)
     networks = {"main": config.model.main, "cloud": config.model.cloud}
     dropped = [networks[block].dropout for block in networks if block in self.stage.trainable]
-    numbers = Numbers.of(settings)
+    numbers = Hyperparameters.of(settings)
     if not numbers.loss_weights:  # the others of its group may have some
       numbers = numbers._replace(loss_weights=(1.0,) * len(self.stage.exits))
     return Constants(
@@ -159,14 +159,14 @@ class Seat:
     )
 
 
-def take_seat(
-  member: Member,
+def open_trial_state(
+  trial: Trial,
   stage: Stage,
   images: int,
   classes: tuple[int, ...] | None,
   to_hard: Int[np.ndarray, " c"] | None,
   tensorboard: bool,
-) -> Seat:
+) -> TrialState:
   """A member's seat in a stage, from its newest checkpoint; its files are to be closed.
 
   Args:
@@ -176,17 +176,17 @@ def take_seat(
     classes, to_hard: its hard classes and their label map, where the stage asks for them.
     tensorboard: whether metrics are TensorBoard's events as well.
   """
-  config = member.config
+  config = trial.config
   settings = config.stage(stage.name)
   steps_per_epoch = images // settings.batch_size
   tx = make_optimizer(settings, steps_per_epoch)
-  fresh = create_state(stage, member.variables, tx, settings.ema_decay > 0)
-  files = FilesOnDisk(member.run, stage.name, config.logging, tensorboard)
+  fresh = create_state(stage, trial.variables, tx, settings.ema_decay > 0)
+  files = FilesOnDisk(trial.run, stage.name, config.logging, tensorboard)
   with closing_after_errors(files):
     begin, kept = files.begin(saved(fresh))
     unlogged = NO_SUMS if kept is None else kept.pop("sums")
-    return Seat(
-      member=member,
+    return TrialState(
+      trial=trial,
       stage=stage,
       steps_per_epoch=steps_per_epoch,
       steps=settings.epochs * steps_per_epoch,

@@ -11,7 +11,7 @@ import numpy as np
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import BLOCK, Batch, left_for_device
-from meanet_jax.data.device_resident import StoredImages
+from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.known_sizes import TrainingImages
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
@@ -99,7 +99,7 @@ def abstract_inputs(
     pixels = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
     return {}, {"image": pixels, "label": numbers, "position": numbers}
   labels = jax.ShapeDtypeStruct((images.stored,), jnp.int32)
-  store = {"image": StoredImages.abstract(images.stored, shape), "label": labels}
+  store = {"image": ResidentImages.abstract(images.stored, shape), "label": labels}
   return store, {"index": jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32), "position": numbers}
 
 

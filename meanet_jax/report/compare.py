@@ -153,8 +153,8 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
   return np.interp(OFFLOADS, offload[order], accuracy[order])
 
 
-def _wish(wish: dict[str, float | None]) -> str:
-  return ", ".join(f"{name} {value:g}" for name, value in wish.items() if value is not None)
+def _wish(constraints: dict[str, float | None]) -> str:
+  return ", ".join(f"{name} {value:g}" for name, value in constraints.items() if value is not None)
 
 
 def _page(spreads: dict[str, Any], wishes: dict[str, str], unmet: list[str], picture: Path) -> str:
@@ -163,7 +163,9 @@ def _page(spreads: dict[str, Any], wishes: dict[str, str], unmet: list[str], pic
     f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
     for name, values in spreads.items()
   )
-  runs = "".join(f"<li>{html.escape(f'{run}: {wish}')}" for run, wish in wishes.items())
+  runs = "".join(
+    f"<li>{html.escape(f'{run}: {constraints}')}" for run, constraints in wishes.items()
+  )
   warnings = "".join(f"<p><b>Constraint not met: {html.escape(line)}</b>" for line in unmet)
   image = base64.b64encode(picture.read_bytes()).decode()
   return f"""<!doctype html>

@@ -100,7 +100,7 @@ class Comparison(NamedTuple):
   threshold: Any
 
 
-def judged_hard(
+def predicted_hard(
   policy: Policy,
   main: Scores,
   hard_probability: Float[Array, "*n"],
@@ -201,7 +201,7 @@ def route(
   """
   main = records.main
   xp = main.prediction.__array_namespace__()
-  hard = judged_hard(policy, main, records.hard_probability, is_hard, thresholds.hard)
+  hard = predicted_hard(policy, main, records.hard_probability, is_hard, thresholds.hard)
   ran_extension = hard & ~offloads_early(policy, thresholds, main)
   edge = edge_answer(policy, thresholds, main, records.extension, ran_extension)
   return Route(

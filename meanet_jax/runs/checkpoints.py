@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.runs.manifest import damage, seal, seal_top
+from meanet_jax.runs.manifest import verify, write_manifest, write_top_manifest
 from meanet_jax.runs.process_arrays import write_arrays_here
 
 PyTree = Any
@@ -135,7 +135,7 @@ class StageCheckpoints:
       self._manager.wait_until_finished()
       checkpoint = self._path / str(self._saving)
       if checkpoint.is_dir():
-        seal_top(checkpoint)
+        write_top_manifest(checkpoint)
     finally:
       self._saving = None
 
@@ -147,7 +147,7 @@ class StageCheckpoints:
         f"checkpoint {self._path / str(self._saving)} cannot be read back ({_MANIFEST} is missing) "
         "and was not kept; earlier checkpoints are complete; use a --workdir of plain letters"
       )
-    seal(partial)
+    write_manifest(partial)
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def finished_step(path: Path) -> int | None:
   return max(_steps(path), default=None)
 
 
-def whole_step(path: Path) -> int | None:
+def complete_step(path: Path) -> int | None:
   """The step of the newest checkpoint whose files are those that were written; None without one.
 
   Args:
@@ -185,14 +185,14 @@ def whole_step(path: Path) -> int | None:
   return whole
 
 
-def set_damaged_aside(path: Path) -> None:
+def quarantine_damaged(path: Path) -> None:
   """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again.
 
   So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read. What
   a killed process was writing is removed. To be called before anything is written to the stage.
   """
   _remove_partial(path)
-  whole = whole_step(path)
+  whole = complete_step(path)
   for step in _steps(path):
     if step == whole:
       continue
@@ -218,7 +218,7 @@ def _damage(checkpoint: Path, passing: str | None = None) -> str | None:
   """See `checksums.damage`. Earlier versions kept checkpoints without a manifest."""
   if passing != _ARRAYS and not (checkpoint / _MANIFEST).is_file():
     return f"{_MANIFEST} is missing"
-  return damage(checkpoint, passing)
+  return verify(checkpoint, passing)
 
 
 def _steps(path: Path) -> list[int]:

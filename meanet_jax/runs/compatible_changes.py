@@ -32,7 +32,7 @@ def begun_stages(workdir: Path) -> set[str]:
   return {stage for stage in _FIELDS if _has_checkpoint(workdir / "checkpoints" / stage)}
 
 
-def check_mendable(workdir: Path, begun: Config, asked: Config) -> dict[str, str]:
+def check_compatible(workdir: Path, begun: Config, asked: Config) -> dict[str, str]:
   """The fields in which a run may go on otherwise than it was begun, as text by their names.
 
   Args:

@@ -15,7 +15,7 @@ from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
-from meanet_jax.runs.compatible_changes import check_mendable, selects_anew
+from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.lock import make_directory
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
@@ -114,7 +114,7 @@ class RunDirectory:
     """
     if not self.config_path.exists():
       return {}
-    return check_mendable(self.path, self.config(), config)
+    return check_compatible(self.path, self.config(), config)
 
   def record_data(self, data: dict[str, Any]) -> None:
     """Writes down what the run learns from, or compares it with what was written down.

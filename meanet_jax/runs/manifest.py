@@ -14,20 +14,20 @@ from meanet_jax.runs.directory import write_text
 CHECKSUMS = "sha256.json"
 
 
-def seal(checkpoint: Path) -> None:
+def write_manifest(checkpoint: Path) -> None:
   """Writes down all but the files at the top, some of which Orbax writes later."""
   files = (path for path in checkpoint.glob("*/**/*") if path.is_file())
   _write(checkpoint, _digests(checkpoint, files))
 
 
-def seal_top(checkpoint: Path) -> None:
+def write_top_manifest(checkpoint: Path) -> None:
   """Writes down the files at the top too, of a checkpoint that has its name."""
   path = checkpoint / CHECKSUMS
   files = (file for file in checkpoint.iterdir() if file.is_file() and file != path)
   _write(checkpoint, json.loads(path.read_text()) | _digests(checkpoint, files))
 
 
-def damage(checkpoint: Path, passing: str | None = None) -> str | None:
+def verify(checkpoint: Path, passing: str | None = None) -> str | None:
   """What is not as it was written, in a few words; None where all is.
 
   Args:

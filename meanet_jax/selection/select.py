@@ -16,7 +16,7 @@ from meanet_jax.selection.risk_control import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class Constraints:
   """What an operating point has to keep; None asks for nothing.
 
   max_offload: share of images sent to the cloud. max_energy_mj, max_latency_ms: means per image.
@@ -46,14 +46,14 @@ class Points(NamedTuple):
   worst_latency_ms: float
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
   """point: the chosen one, or the nearest if none keeps the wish; unmet then says why."""
 
   point: int
   unmet: str | None
 
 
-def choose(points: Points, num_images: int, wish: Wish) -> Choice:
+def select(points: Points, num_images: int, constraints: Constraints) -> Selection:
   """The operating point for a wish.
 
   Among the points that keep every limit: with a price, the one of largest accuracy - price x
@@ -69,15 +69,17 @@ def choose(points: Points, num_images: int, wish: Wish) -> Choice:
   Raises:
     UserError: an empty wish, a confidence in no limit, or too few images for the confidence.
   """
-  limits = _limits(points, wish)
-  if not limits and wish.price is None:
+  limits = _limits(points, constraints)
+  if not limits and constraints.price is None:
     raise UserError("no wish was given; accepted: a limit on offload, energy, latency or accuracy")
-  if not limits and wish.confidence is not None:
+  if not limits and constraints.confidence is not None:
     raise UserError(
-      f"confidence {wish.confidence:g} was asked with a price alone, which promises nothing; "
-      "accepted: with a limit on offload, energy, latency or accuracy"
+      f"confidence {constraints.confidence:g} was asked with a price alone, which promises nothing"
+      "; accepted: with a limit on offload, energy, latency or accuracy"
     )
-  delta = None if wish.confidence is None else (1 - wish.confidence) / max(len(limits), 1)
+  delta = (
+    None if constraints.confidence is None else (1 - constraints.confidence) / max(len(limits), 1)
+  )
   kept = np.ones(len(points.accuracy), bool)
   for limit in limits:
     kept &= limit.kept() if delta is None else limit.shown(num_images, delta)
@@ -85,14 +87,14 @@ def choose(points: Points, num_images: int, wish: Wish) -> Choice:
     nearest = int(np.argmin(sum(limit.excess() for limit in limits)))
     names = " and ".join(f"{limit.name} {limit.bound:g}" for limit in limits)
     at = ", ".join(f"{limit.name} {limit.value[nearest]:.4g}" for limit in limits)
-    sure = "" if delta is None else f" with confidence {wish.confidence:g}"
-    return Choice(nearest, f"no threshold keeps {names}{sure}; the nearest has {at}")
-  if wish.price is not None:
-    score = points.accuracy - wish.price * points.offload
+    sure = "" if delta is None else f" with confidence {constraints.confidence:g}"
+    return Selection(nearest, f"no threshold keeps {names}{sure}; the nearest has {at}")
+  if constraints.price is not None:
+    score = points.accuracy - constraints.price * points.offload
   else:
-    score = -points.offload if wish.min_accuracy is not None else points.offload
+    score = -points.offload if constraints.min_accuracy is not None else points.offload
   best = np.where(kept, score, -np.inf)
-  return Choice(int(np.flatnonzero(best == best.max())[-1]), None)
+  return Selection(int(np.flatnonzero(best == best.max())[-1]), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +133,18 @@ class _Limit:
     return fixed_sequence(bounded_p_value(mean, num_images, limit), order, delta)
 
 
-def _limits(points: Points, wish: Wish) -> list[_Limit]:
+def _limits(points: Points, constraints: Constraints) -> list[_Limit]:
   candidates = (
-    ("max-offload", points.offload, wish.max_offload, False, None),
-    ("max-energy-mj", points.energy_mj, wish.max_energy_mj, False, points.worst_energy_mj),
-    ("max-latency-ms", points.latency_ms, wish.max_latency_ms, False, points.worst_latency_ms),
-    ("min-accuracy", points.accuracy, wish.min_accuracy, True, None),
+    ("max-offload", points.offload, constraints.max_offload, False, None),
+    ("max-energy-mj", points.energy_mj, constraints.max_energy_mj, False, points.worst_energy_mj),
+    (
+      "max-latency-ms",
+      points.latency_ms,
+      constraints.max_latency_ms,
+      False,
+      points.worst_latency_ms,
+    ),
+    ("min-accuracy", points.accuracy, constraints.min_accuracy, True, None),
   )
   return [
     _Limit(name, value, bound, minimum, worst)

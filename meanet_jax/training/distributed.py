@@ -141,12 +141,12 @@ def _ended_after(seconds: int) -> Iterator[None]:
     timer.cancel()
 
 
-def is_first() -> bool:
+def is_process_0() -> bool:
   """Whether this process speaks and writes."""
   return jax.process_index() == 0
 
 
-def first(make: Callable[[], T]) -> T:
+def broadcast_from_process_0(make: Callable[[], T]) -> T:
   """What `make` gives in process 0, in every process, bit for bit.
 
   Args:
@@ -157,14 +157,14 @@ def first(make: Callable[[], T]) -> T:
   """
   if jax.process_count() == 1:
     return make()
-  value, error = _try(make) if is_first() else (None, None)
+  value, error = _try(make) if is_process_0() else (None, None)
   value, told = pickle.loads(_broadcast(pickle.dumps((value, _told(error)), protocol=5)))
   if told is not None:
     raise _everywhere(error or told)
   return value
 
 
-def every(make: Callable[[], T]) -> T:
+def all_succeed(make: Callable[[], T]) -> T:
   """What `make` gives in this process, once it has not failed in any.
 
   Raises:
@@ -181,15 +181,15 @@ def every(make: Callable[[], T]) -> T:
   raise _everywhere(error if source and error is not None else told)
 
 
-def first_then_others(make: Callable[[], T]) -> T:
+def process_0_then_others(make: Callable[[], T]) -> T:
   """What `make` gives in this process, called in the others once it is done in process 0.
 
   Raises:
     Exception: that of `make`, in every process.
   """
   made: list[T] = []
-  first(lambda: made.append(make()))
-  return every(lambda: made[0] if made else make())
+  broadcast_from_process_0(lambda: made.append(make()))
+  return all_succeed(lambda: made[0] if made else make())
 
 
 @contextlib.contextmanager
@@ -225,7 +225,7 @@ def _told(error: Exception | None) -> Exception | None:
 
 
 def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
-  source = is_first() if is_source is None else is_source
+  source = is_process_0() if is_source is None else is_source
   length = np.asarray(divmod(len(data), CHUNK), np.int32)
   chunks, rest = multihost_utils.broadcast_one_to_all(length, source).tolist()
   size = chunks * CHUNK + rest

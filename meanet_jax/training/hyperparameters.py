@@ -9,7 +9,7 @@ from meanet_jax.config.schema import StageConfig
 Number = float | int | Float[Array, ""]
 
 
-class Numbers(NamedTuple):
+class Hyperparameters(NamedTuple):
   """Numbers that change no shape, Python's or arrays []; `StageConfig` tells of them.
 
   learning_rate: of the step under way; None asks the stage's schedule. momentum, ema_decay: without
@@ -25,7 +25,7 @@ class Numbers(NamedTuple):
   loss_weights: tuple[Number, ...]
 
   @classmethod
-  def of(cls, config: StageConfig) -> "Numbers":
+  def of(cls, config: StageConfig) -> "Hyperparameters":
     """Those of a stage."""
     return cls(
       learning_rate=None,

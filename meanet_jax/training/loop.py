@@ -19,7 +19,7 @@ from meanet_jax.models.variables import Variables
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
 from meanet_jax.stopping import Stop, never
-from meanet_jax.training.distributed import every, first, is_first
+from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0, is_process_0
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.metrics import NO_SUMS, StageLog, diverged
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
@@ -91,9 +91,9 @@ def train_stage(
   total = settings.epochs * order.steps_per_epoch
   per_checkpoint = logging.checkpoint_every_epochs * order.steps_per_epoch
   fresh = create_state(stage, variables, tx, settings.ema_decay > 0)
-  files = every(lambda: _open_files(run, stage, config, tensorboard))
+  files = all_succeed(lambda: _open_files(run, stage, config, tensorboard))
   with closing_after_errors(files):
-    begin, kept = first(lambda: files.begin(saved(fresh)))
+    begin, kept = broadcast_from_process_0(lambda: files.begin(saved(fresh)))
     unlogged = NO_SUMS if kept is None else kept.pop("sums")
     state = replicate(fresh if kept is None else fresh.replace(**kept))
     store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
@@ -102,7 +102,7 @@ def train_stage(
 
     def save(number: int, sums: dict[str, Any], accuracy: float | None = None) -> None:
       tree = _on_host(saved(state, sums), stage, number)
-      first(lambda: files.save(number, tree, accuracy))
+      broadcast_from_process_0(lambda: files.save(number, tree, accuracy))
 
     begun = time.monotonic()
     with (
@@ -130,7 +130,7 @@ def train_stage(
           )
     if not total and kept is None:
       save(0, NO_SUMS, validate(state))  # pretrained weights, kept as they are
-  first(files.close)
+  broadcast_from_process_0(files.close)
   logger.info(
     f"stage {stage.name}: {total} steps, the last {total - begin} in "
     f"{time.monotonic() - begun:.1f} s, {log.rate}; {log.note}, validation {validate.note}"
@@ -165,7 +165,9 @@ def _compiled_once(step: TrainStep, stage: Stage) -> TrainStep:
 
 
 def _open_files(run: RunDirectory, stage: Stage, config: Config, tensorboard: bool) -> StageFiles:
-  return FilesOnDisk(run, stage.name, config.logging, tensorboard) if is_first() else StageFiles()
+  return (
+    FilesOnDisk(run, stage.name, config.logging, tensorboard) if is_process_0() else StageFiles()
+  )
 
 
 def checked(tree: dict[str, Any], stage: Stage, step: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import optax
 
 from meanet_jax.config.schema import StageConfig
-from meanet_jax.training.hyperparameters import Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters
 
 # PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,
 # peak / first rate, first rate / last rate.
@@ -43,7 +43,7 @@ def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
 
 
 def make_optimizer(
-  config: StageConfig, steps_per_epoch: int, numbers: Numbers | None = None
+  config: StageConfig, steps_per_epoch: int, numbers: Hyperparameters | None = None
 ) -> optax.GradientTransformation:
   """SGD with momentum and weight decay inside the gradient, as in PyTorch; AdamW; or LAMB.
 
@@ -54,7 +54,7 @@ def make_optimizer(
     steps_per_epoch: of the schedule.
     numbers: in the place of the configuration's.
   """
-  numbers = numbers or Numbers.of(config)
+  numbers = numbers or Hyperparameters.of(config)
   rate, decay = numbers.learning_rate, numbers.weight_decay
   # A schedule either way, because its count of steps is a part of the state.
   schedule = make_schedule(config, steps_per_epoch) if rate is None else lambda _: rate

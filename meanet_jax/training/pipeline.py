@@ -18,15 +18,15 @@ from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables
 from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import (
+  complete_step,
   finished_step,
   open_checkpoints,
-  whole_step,
 )
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import stages
-from meanet_jax.training.distributed import every, first
+from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import StageImages, saved, train_stage
@@ -88,9 +88,12 @@ class _Pipeline:
 
   def gradient_stage(self, stage: stages.Stage) -> None:
     settings = self._config.stage(stage.name)
-    images = every(lambda: _images(stage, self._dataset, self._hard_classes, self._config))
+    images = all_succeed(lambda: _images(stage, self._dataset, self._hard_classes, self._config))
     total = settings.epochs * (len(images.train) // settings.batch_size)
-    if first(lambda: finished_step(self._run.checkpoints_path(stage.name))) == total:
+    if (
+      broadcast_from_process_0(lambda: finished_step(self._run.checkpoints_path(stage.name)))
+      == total
+    ):
       logger.info(f"stage {stage.name}: already finished ({total} steps)")
       return
     if asked := self._stop():
@@ -114,25 +117,27 @@ class _Pipeline:
     self._get_variables().update(learned)
 
   def hard_classes_stage(self) -> None:
-    if not first(self._run.hard_classes_path.exists):
+    if not broadcast_from_process_0(self._run.hard_classes_path.exists):
       found = self._select_hard_classes()
-      first(lambda: write_json(self._run.hard_classes_path, found))
+      broadcast_from_process_0(lambda: write_json(self._run.hard_classes_path, found))
     else:
-      names = listed(first(lambda: read_json(self._run.hard_classes_path))["names"])
+      names = listed(
+        broadcast_from_process_0(lambda: read_json(self._run.hard_classes_path))["names"]
+      )
       logger.info(f"stage hard_classes: already finished ({names})")
-    self._hard_classes = first(lambda: read_hard_classes(self._run))
+    self._hard_classes = broadcast_from_process_0(lambda: read_hard_classes(self._run))
 
   def _select_hard_classes(self) -> dict[str, Any]:
     config, validation = self._config, self._dataset.validation
     forward = ForwardPass(self._model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
     outputs = forward(replicate(self._get_variables()), validation)
     assert outputs.main is not None
-    return every(lambda: select(config, self._dataset, outputs.main))
+    return all_succeed(lambda: select(config, self._dataset, outputs.main))
 
   def _get_variables(self) -> Variables:
     # Made only when a stage needs them: a finished run is repeated in seconds.
     if self._variables is None:
-      self._variables = first(
+      self._variables = broadcast_from_process_0(
         lambda: load_variables(self._config, self._model, self._dataset, self._run)
       )
     return self._variables
@@ -153,7 +158,7 @@ def load_variables(
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    step = whole_step(run.checkpoints_path(stage.name))
+    step = complete_step(run.checkpoints_path(stage.name))
     if step is not None and step == _last_step(stage, config, dataset, run):
       variables |= _read_variables(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
@@ -167,7 +172,7 @@ def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> Non
     UserError: with the stage's name.
   """
   for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
-    step = whole_step(run.checkpoints_path(stage.name))
+    step = complete_step(run.checkpoints_path(stage.name))
     unfinished = None
     if step is None:
       unfinished = stage.name
@@ -189,7 +194,7 @@ def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int)
   Raises:
     UserError: a stage that has not finished.
   """
-  step = whole_step(run.checkpoints_path(stages.CLOUD.name))
+  step = complete_step(run.checkpoints_path(stages.CLOUD.name))
   if step is None or step != _num_steps(stages.CLOUD, config, num_train):
     raise _unfinished(run, stages.CLOUD.name)
   abstract = abstract_variables(model, config.dataset.image_shape)

@@ -20,12 +20,16 @@ from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import set_damaged_aside
+from meanet_jax.runs.checkpoints import quarantine_damaged
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
-from meanet_jax.training.distributed import every, first, first_then_others
+from meanet_jax.training.distributed import (
+  all_succeed,
+  broadcast_from_process_0,
+  process_0_then_others,
+)
 from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 
@@ -45,18 +49,18 @@ def start(
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
-  run = first(lambda: _free(workdir))
-  check_same("configuration", differences, first(lambda: config), config)
-  every(lambda: _check_batch_sizes(config))
+  run = broadcast_from_process_0(lambda: _free(workdir))
+  check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
+  all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
-    first(check_installed)
+    broadcast_from_process_0(check_installed)
   model = build(config, AXIS)
-  options = (options or ReadOptions()).or_from(first(run.data_dir))
+  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
   # In turn, because the first to read a streamed set makes its index.
-  dataset = first_then_others(lambda: load(config.dataset, options))
-  check_same("data", _changed, first(dataset.describe), dataset.describe())
-  lines = every(lambda: check_images(config, dataset))
-  first(lambda: _begin(run, config, model, dataset, until_the_end))
+  dataset = process_0_then_others(lambda: load(config.dataset, options))
+  check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
+  lines = all_succeed(lambda: check_images(config, dataset))
+  broadcast_from_process_0(lambda: _begin(run, config, model, dataset, until_the_end))
   for line in lines:
     logger.info(line)
   return model, dataset, run
@@ -126,7 +130,7 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
         f"{', '.join(changed)}; accepted: the same in every process"
       )
 
-  every(check)
+  all_succeed(check)
 
 
 def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
@@ -154,6 +158,6 @@ def _begin(
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      set_damaged_aside(run.checkpoints_path(name))
+      quarantine_damaged(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

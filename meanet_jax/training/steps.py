@@ -15,7 +15,7 @@ from meanet_jax.data.batches import Batch
 from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
-from meanet_jax.training.hyperparameters import Number, Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters, Number
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, averaged
 
@@ -60,7 +60,7 @@ def make_train_step(
   tx: optax.GradientTransformation,
   reduce: Reduce | None = None,
   to_hard: Int[np.ndarray, " c"] | Int[Array, " c"] | None = None,
-  numbers: Numbers | None = None,
+  numbers: Hyperparameters | None = None,
 ) -> TrainStep:
   """The step of a stage: (state, batch, key) -> (state, metric sums).
 
@@ -78,7 +78,7 @@ def make_train_step(
     watched exit knows); and `gradient_norm`, of the mean loss. A shard holds a multiple of
     `config.accumulate` images: neighbours make a micro-batch.
   """
-  across, numbers = reduce or Reduce(), numbers or Numbers.of(config)
+  across, numbers = reduce or Reduce(), numbers or Hyperparameters.of(config)
 
   def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
     if exit is not Exits.EXTENSION or to_hard is None:

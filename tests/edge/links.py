@@ -11,23 +11,23 @@ from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address, Expected
 from meanet_jax.edge.link.encoding import Encoding
-from meanet_jax.edge.link.offload import Offloader, Patience
-from meanet_jax.edge.output import Given
+from meanet_jax.edge.link.offload import Offloader, RetryPolicy
+from meanet_jax.edge.output import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.policies import Policy, Thresholds
 
 # Long enough for a busy machine: where a test wants a late answer it says so.
-PATIENT = Patience(deadline=60.0)
+PATIENT = RetryPolicy(deadline=60.0)
 
 
 class Ran(NamedTuple):
   """given: in the order in which they came. offloader: closed."""
 
-  given: list[Given]
+  given: list[Result]
   offloader: Offloader
 
-  def by_number(self) -> list[Given]:
+  def by_number(self) -> list[Result]:
     """In the images' order; every number exactly once."""
     numbers = [one.item.number for one in self.given]
     assert sorted(numbers) == list(range(len(numbers)))
@@ -39,7 +39,7 @@ def offloader_to(
   exported: Path,
   *,
   window: int = 8,
-  patience: Patience = PATIENT,
+  patience: RetryPolicy = PATIENT,
   encoding: Encoding | None = None,
   address: Address | None = None,
 ) -> Offloader:
@@ -60,9 +60,9 @@ def stream(
 ) -> Ran:
   if isinstance(items, np.ndarray):
     items = (Item(number, image) for number, image in enumerate(items))
-  given: list[Given] = []
+  given: list[Result] = []
 
-  def take(one: Given) -> None:
+  def take(one: Result) -> None:
     given.append(one)
     if give is not None:
       give(one)

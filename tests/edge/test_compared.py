@@ -10,7 +10,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.manifest import read_manifest
-from meanet_jax.edge.output import Given, to_line
+from meanet_jax.edge.output import Result, to_line
 from meanet_jax.routing.policies import EXTENSION, MAIN, Comparison, Policy, Thresholds
 from meanet_jax.routing.scores import Scores
 
@@ -21,7 +21,7 @@ def scores(entropy: float, max_prob: float = 0.75, margin: float = 0.5) -> Score
   return Scores(np.int32(3), *map(np.float32, (max_prob, entropy, margin)))
 
 
-def given(compared: Comparison | None, *, complex: bool = False) -> Given:
+def given(compared: Comparison | None, *, complex: bool = False) -> Result:
   """An image that the extension answers, whose own entropy is 0.489."""
   answer = Answer(
     prediction=3,
@@ -34,7 +34,7 @@ def given(compared: Comparison | None, *, complex: bool = False) -> Given:
     hard_probability=np.float32(0.5),
     seconds=0.001,
   )
-  return Given(Item(7, np.zeros((8, 8, 1), np.uint8)), answer, None, None, 0.002)
+  return Result(Item(7, np.zeros((8, 8, 1), np.uint8)), answer, None, None, 0.002)
 
 
 def test_lines_show_what_main_was_compared_by_though_the_extension_answers(exported):

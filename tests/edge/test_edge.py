@@ -20,7 +20,7 @@ from meanet_jax.routing.policies import (
   Records,
   Thresholds,
   edge_answer,
-  judged_hard,
+  predicted_hard,
   route,
 )
 from meanet_jax.routing.scores import Scores
@@ -108,7 +108,7 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
 
   # Without a cloud every image has the edge's answer, and the complex ones are still told.
   alone = EdgeClassifier(exported, policy=policy, thresholds=thresholds)
-  judged = judged_hard(policy, records.main, records.hard_probability, hard, thresholds.hard)
+  judged = predicted_hard(policy, records.main, records.hard_probability, hard, thresholds.hard)
   edge = edge_answer(policy, thresholds, records.main, records.extension, judged)
   for row, answer in enumerate(alone.classify(images)):
     assert answer.exit == edge.exit[row]

@@ -10,7 +10,7 @@ import pytest
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address
-from meanet_jax.edge.link.offload import Patience
+from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import CLOUD
@@ -19,7 +19,7 @@ from tests.edge.faulty_proxy import faulty_proxy
 from tests.edge.links import Ran, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import class_of, oip_server
 
-QUICK = Patience(deadline=0.3, failures=3, rest=0.05)
+QUICK = RetryPolicy(deadline=0.3, failures=3, rest=0.05)
 # On a busy machine the server may be slower than the deadline, whatever the fault.
 BROKEN = {Fallback.UNREACHABLE, Fallback.LATE, Fallback.CIRCUIT_OPEN}
 
@@ -100,7 +100,7 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
     faulty_proxy(server.port) as proxy,
   ):
     address = Address(f"localhost:{proxy.port}", tls=True, roots=certificate.chain)
-    patience = Patience(deadline=20.0, failures=1000)
+    patience = RetryPolicy(deadline=20.0, failures=1000)
     offloader = offloader_to(proxy.port, exported, address=address, patience=patience)
 
     def items():
@@ -171,7 +171,9 @@ def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkey
   monkeypatch.setattr(pybreaker, "datetime", Clock)
   edge = sending(exported, 1.0, images)
   with oip_server() as server:
-    offloader = offloader_to(server.port, exported, patience=Patience(60.0, failures=1, rest=0.05))
+    offloader = offloader_to(
+      server.port, exported, patience=RetryPolicy(60.0, failures=1, rest=0.05)
+    )
 
     def items():
       nonlocal back

@@ -14,8 +14,8 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
-from meanet_jax.edge.link.offload import Patience
-from meanet_jax.edge.output import Given, Output, to_line
+from meanet_jax.edge.link.offload import RetryPolicy
+from meanet_jax.edge.output import Output, Result, to_line
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.routing.hard_classes import is_hard
@@ -108,7 +108,7 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
     proxy = stack.enter_context(faulty_proxy(server.grpc_port))
     address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
-    patience = Patience(deadline=deadline, failures=5, rest=0.2)
+    patience = RetryPolicy(deadline=deadline, failures=5, rest=0.2)
     offloader = offloader_to(
       proxy.port, exported, patience=patience, window=WINDOW, address=address
     )
@@ -150,7 +150,7 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
 
     with Output(str(output)) as out:
 
-      def give(given: Given) -> None:
+      def give(given: Result) -> None:
         out.write(to_line(given, edge.manifest))
         if given.exit == CLOUD:
           newest[0] = max(newest[0], given.item.number)

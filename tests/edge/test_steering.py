@@ -7,7 +7,7 @@ import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.link.offload import Patience
+from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.manifest import Manifest, read_manifest
 from meanet_jax.edge.online import ARMS, Steering, Wishes
 from meanet_jax.errors import UserError
@@ -88,7 +88,7 @@ def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, image
 
 
 def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manifest, images):
-  patience = Patience(deadline=60.0, failures=10_000)
+  patience = RetryPolicy(deadline=60.0, failures=10_000)
   with faulty_proxy(server.port) as proxy:
     proxy.set(truncate=700)  # a few answers, and the connection breaks
     offloader = offloader_to(proxy.port, exported, patience=patience)

@@ -10,7 +10,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link import offload
 from meanet_jax.edge.link.encoding import Encoding
-from meanet_jax.edge.link.offload import Patience
+from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.policies import CLOUD
 from meanet_jax.tflite.export import Options, export
@@ -83,7 +83,7 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
 ):
   server.mode = mode
   edge = sending(exported, 0.5, images)
-  patience = Patience(deadline=60, failures=5, rest=3600)
+  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
   ran = stream(edge, images, offloader_to(server.port, exported, window=4, patience=patience))
   found = ran.by_number()
   check_answers(found, images, alone, {reason, Fallback.CIRCUIT_OPEN})
@@ -171,7 +171,7 @@ def test_a_cloud_that_hangs_is_late_then_left_alone_and_asked_again_when_it_is_b
   server, exported, images, alone
 ):
   edge = sending(exported, 0.5, images)
-  patience = Patience(deadline=0.2, failures=3, rest=0.05)
+  patience = RetryPolicy(deadline=0.2, failures=3, rest=0.05)
   offloader = offloader_to(server.port, exported, window=4, patience=patience)
   server.open.clear()
 
@@ -204,7 +204,7 @@ def test_nobody_is_there(exported, images, alone):
   with oip_server() as gone:
     port = gone.port
   edge = sending(exported, 0.5, images)
-  patience = Patience(deadline=60, failures=5, rest=3600)
+  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
   ran = stream(edge, images, offloader_to(port, exported, window=2, patience=patience))
   found = ran.by_number()
   check_answers(found, images, alone, {Fallback.UNREACHABLE, Fallback.CIRCUIT_OPEN})

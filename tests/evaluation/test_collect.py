@@ -12,11 +12,11 @@ from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import collect
-from meanet_jax.evaluation.pipeline import configured_wish, evaluate, threshold_images
+from meanet_jax.evaluation.pipeline import configured_constraints, evaluate, threshold_images
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 from meanet_jax.training.pipeline import load_variables, train
 from tests.forked_commands import run_command
 
@@ -41,15 +41,21 @@ def texts(run: RunDirectory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
   ("calibrate", "wish"),
-  [(False, None), (True, Wish(max_offload=0.3, confidence=0.9)), (False, Wish(price=0.01))],
+  [
+    (False, None),
+    (True, Constraints(max_offload=0.3, confidence=0.9)),
+    (False, Constraints(price=0.01)),
+  ],
   ids=["configured", "confident", "price"],
 )
-def test_reused_records_give_the_same_bytes_and_run_no_network(run, monkeypatch, calibrate, wish):
+def test_reused_records_give_the_same_bytes_and_run_no_network(
+  run, monkeypatch, calibrate, constraints
+):
   set_field(run, "routing", "calibrate", calibrate)
-  evaluate(run.path, wish)
+  evaluate(run.path, constraints)
   expected = texts(run)
   asked = read_json(run.eval_path / "summary.json")["wish"]
-  assert asked == dataclasses.asdict(wish or configured_wish(run.config()))
+  assert asked == dataclasses.asdict(constraints or configured_constraints(run.config()))
 
   def never(*args, **kwargs):
     raise AssertionError("a network was run")
@@ -57,7 +63,7 @@ def test_reused_records_give_the_same_bytes_and_run_no_network(run, monkeypatch,
   monkeypatch.setattr(collect, "ForwardPass", never)
   for file in expected:
     (run.eval_path / file).unlink()
-  evaluate(run.path, wish, reuse_records=True)
+  evaluate(run.path, constraints, reuse_records=True)
   assert texts(run) == expected
   if calibrate:
     # Temperature is in the records; its figures before and after are in the summary all the same.
@@ -157,7 +163,7 @@ def test_nan_logits_of_a_real_network_are_refused(run, monkeypatch):
 def test_a_confidence_needs_a_calibration_part(run):
   set_field(run, "evaluation", "calibration_fraction", 0.0)
   with pytest.raises(UserError, match=r"evaluation\.calibration_fraction is 0; accepted: a run"):
-    evaluate(run.path, Wish(max_offload=0.2, confidence=0.9))
+    evaluate(run.path, Constraints(max_offload=0.2, confidence=0.9))
   assert not run.eval_path.exists()
   set_field(run, "evaluation", "confidence", 0.9)
   with pytest.raises(UserError, match=r"calibration_fraction is 0; accepted: above 0 with"):
@@ -167,24 +173,24 @@ def test_a_confidence_needs_a_calibration_part(run):
 def test_too_small_a_calibration_part_says_how_many_images_it_needs(run):
   part = calibration_part(len(load(run.config().dataset).validation), 0.4, 0)
   with pytest.raises(UserError, match=rf"has {part.sum()} images, too few .* at least 299"):
-    evaluate(run.path, Wish(min_accuracy=0.99, confidence=0.95))
+    evaluate(run.path, Constraints(min_accuracy=0.99, confidence=0.95))
 
 
 def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(run, tiny):
   """Records elsewhere in the validation split may say anything: the other choice stays."""
   set_field(run, "routing", "calibrate", True)
-  wish = Wish(max_offload=0.3, confidence=0.9)
-  evaluate(run.path, wish)
+  constraints = Constraints(max_offload=0.3, confidence=0.9)
+  evaluate(run.path, constraints)
   before = texts(run)
   count = len(load(tiny.dataset).validation)
-  part = threshold_images(tiny, wish, count)
+  part = threshold_images(tiny, constraints, count)
   assert 0 < part.sum() < count
-  assert threshold_images(tiny, Wish(max_offload=0.3), count).all()
+  assert threshold_images(tiny, Constraints(max_offload=0.3), count).all()
   path = run.eval_path / "records_validation.npz"
   stored = load_records(path, None)
   shuffled = jax.tree.map(lambda v: np.where(part, v, v[::-1]), stored.records)
   save_records(path, stored._replace(records=shuffled))
-  evaluate(run.path, wish, reuse_records=True)
+  evaluate(run.path, constraints, reuse_records=True)
   assert texts(run)["operating_points.csv"] == before["operating_points.csv"]
   # The temperatures, from logits of which the calibration part is spoilt.
   model, dataset = build(tiny), load(tiny.dataset)

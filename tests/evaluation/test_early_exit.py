@@ -27,7 +27,7 @@ from meanet_jax.routing.policies import (
   Policy,
   Records,
   Thresholds,
-  judged_hard,
+  predicted_hard,
   route,
 )
 from meanet_jax.routing.scores import uncertainty
@@ -130,7 +130,7 @@ class Finished:
 
   def hard(self, policy: Policy, size: int) -> np.ndarray:
     records, limit = self.first(size), self.thresholds(policy).hard
-    return judged_hard(policy, records.main, records.hard_probability, self.is_hard, limit)
+    return predicted_hard(policy, records.main, records.hard_probability, self.is_hard, limit)
 
   def watched(self, log: Log) -> Watched:
     model = self.model

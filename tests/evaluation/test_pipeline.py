@@ -22,7 +22,7 @@ from meanet_jax.report.tables import show_systems
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory, read_json
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 from tests.forked_commands import run_command
 
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
@@ -167,9 +167,9 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
     "meanet_jax.evaluation.pipeline.load", lambda *_: dataclasses.replace(dataset, test=test)
   )
   with pytest.raises(UserError, match=r"holds a run on digits, .* was read then in splits"):
-    evaluate(run.path, Wish(max_offload=0.0))
+    evaluate(run.path, Constraints(max_offload=0.0))
   run.data_path.unlink()  # a run that has always had this test split
-  evaluate(run.path, Wish(max_offload=0.0))
+  evaluate(run.path, Constraints(max_offload=0.0))
   summary = read_json(run.eval_path / "summary.json")
   assert summary["num_examples"] == len(easy)
   for entry in summary["systems"].values():
@@ -228,5 +228,5 @@ def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_r
     (["--min-accuracy=0.5", "--max-energy-mj=9"], {"min_accuracy": 0.5, "max_energy_mj": 9.0}),
   ):
     assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == 0
-    wish = read_json(tmp_path / "run" / "eval" / "summary.json")["wish"]
-    assert {name: value for name, value in wish.items() if value is not None} == expected
+    constraints = read_json(tmp_path / "run" / "eval" / "summary.json")["wish"]
+    assert {name: value for name, value in constraints.items() if value is not None} == expected

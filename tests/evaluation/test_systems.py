@@ -6,7 +6,7 @@ import pytest
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 from tests.experiments import random_records
 
 HARD = np.array([0, 2, 3, 5, 8])
@@ -16,17 +16,17 @@ TEST = random_records(np.random.default_rng(1), 300, 10, HARD)
 VALIDATION = random_records(np.random.default_rng(0), 300, 10, HARD)
 
 
-def systems(wish: Wish, **routing):
+def systems(constraints: Constraints, **routing):
   config = Config()
   config = dataclasses.replace(config, routing=dataclasses.replace(config.routing, **routing))
-  found = evaluate_systems(config, MACS, IS_HARD, VALIDATION, TEST, wish)
+  found = evaluate_systems(config, MACS, IS_HARD, VALIDATION, TEST, constraints)
   context = Context.of(config, MACS, IS_HARD, TEST)
   return {name: summary_entry(context, curve) for name, curve in found.items()}, found
 
 
 @pytest.mark.parametrize("offload_rule", ["main", "edge"])
 def test_random_is_the_mean_over_draws_and_oracle_the_best_there_is(offload_rule):
-  entries, curves = systems(Wish(max_offload=0.3), offload_rule=offload_rule)
+  entries, curves = systems(Constraints(max_offload=0.3), offload_rule=offload_rule)
   share = entries["meanet"]["fraction"]["cloud"]
   random, oracle = entries["random"], entries["oracle"]
   assert random["fraction"]["cloud"] == pytest.approx(share)
@@ -54,15 +54,15 @@ def edge_answers_right() -> np.ndarray:
 
 
 def test_an_energy_wish_is_kept_on_validation_and_an_impossible_one_is_reported():
-  entries, _ = systems(Wish(max_energy_mj=0.05))
+  entries, _ = systems(Constraints(max_energy_mj=0.05))
   assert "wish_unmet" not in entries["meanet"]
-  entries, _ = systems(Wish(max_energy_mj=1e-9))
+  entries, _ = systems(Constraints(max_energy_mj=1e-9))
   unmet = entries["meanet"]["wish_unmet"]
   assert unmet.startswith("no threshold keeps max-energy-mj 1e-09; the nearest has max-energy-mj ")
   assert entries["meanet"]["fraction"]["cloud"] == 0
 
 
 def test_confidence_leaves_a_margin():
-  plain, _ = systems(Wish(max_offload=0.3))
-  sure, _ = systems(Wish(max_offload=0.3, confidence=0.99))
+  plain, _ = systems(Constraints(max_offload=0.3))
+  sure, _ = systems(Constraints(max_offload=0.3, confidence=0.99))
   assert sure["meanet"]["fraction"]["cloud"] < plain["meanet"]["fraction"]["cloud"]

@@ -2,7 +2,7 @@ import numpy as np
 
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
-from meanet_jax.grid.batch_streams import Source, make_feeds, make_store
+from meanet_jax.grid.batch_streams import Source, make_batch_streams, make_store
 from meanet_jax.routing.hard_classes import label_map
 
 
@@ -12,10 +12,10 @@ def test_sources_give_the_batches_of_ordinary_runs(tiny):
   classes = [(0, 2, 4, 6, 8), (1, 2, 3, 4, 5)]
   maps = [label_map(np.asarray(c, np.int32), 10) for c in classes]
   sources = [Source(0, 3, 5, classes[0]), Source(1, 0, 12, classes[1])]
-  feeds, left = make_feeds(sources, "edge", settings, train, maps)
+  streams, left = make_batch_streams(sources, "edge", settings, train, maps)
   store = make_store(train)
   assert left == settings
-  for round, batch in enumerate(feeds.stream(12)):
+  for round, batch in enumerate(streams.stream(12)):
     assert {name: value.shape for name, value in batch.items()} == {
       "index": (2, 64),
       "label": (2, 64),

@@ -11,7 +11,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
 from meanet_jax.grid import loop
 from meanet_jax.grid.pipeline import plan
-from meanet_jax.grid.train import open_member
+from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.training.stages import MAIN
@@ -93,14 +93,14 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
   for group in groups[:trained]:
     model = build(group.config)
     initialise = make_init(model, config.dataset.image_shape)
-    members = [open_member(tmp_path, point, dataset) for point in group.points]
-    for member in members:
-      member.variables = initialise(member.config.seed, ("main",))
-    loop.train_members(MAIN, members, model, dataset, grid, lambda: None)
+    trials = [open_trial(tmp_path, point, dataset) for point in group.points]
+    for trial in trials:
+      trial.variables = initialise(trial.config.seed, ("main",))
+    loop.train_trials(MAIN, trials, model, dataset, grid, lambda: None)
   steps = len(dataset.train) // config.stages.main.batch_size
   assert steps > 5
   batches = -(-len(dataset.validation) // config.evaluation.batch_size)
   for name, calls in (("map_members", steps), ("map_members_forward", batches)):
     assert len(mapped[name]) == trained  # one for each group
-    for made, waves in zip(mapped[name], (2, 1), strict=False):
-      assert made == Mapped(1, [1] + [0] * (waves * calls - 1))
+    for made, trial_batches in zip(mapped[name], (2, 1), strict=False):
+      assert made == Mapped(1, [1] + [0] * (trial_batches * calls - 1))

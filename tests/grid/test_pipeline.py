@@ -12,9 +12,9 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.grid.estimate import estimate
-from meanet_jax.grid.loop import train_members
+from meanet_jax.grid.loop import train_trials
 from meanet_jax.grid.pipeline import plan, show_grid, train_grid
-from meanet_jax.grid.train import open_member
+from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
@@ -107,10 +107,10 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):
   initialise = make_init(model, tiny.dataset.image_shape)
 
   def train_main(stop) -> None:
-    members = [open_member(tmp_path, point, dataset) for point in points]
-    for member in members:
-      member.variables = initialise(member.config.seed, ("main",))
-    train_members(MAIN, members, model, dataset, grid, stop)
+    trials = [open_trial(tmp_path, point, dataset) for point in points]
+    for trial in trials:
+      trial.variables = initialise(trial.config.seed, ("main",))
+    train_trials(MAIN, trials, model, dataset, grid, stop)
 
   answers = iter([None] * 7 + [signal.SIGTERM])
   with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
@@ -157,9 +157,9 @@ def test_estimates_grow_with_what_is_to_be_done(tiny):
   assert four.seconds == pytest.approx(4 * one.seconds)
   images = dataset.train.images.nbytes
   assert four.bytes - images == 4 * (one.bytes - images)
-  waves = of("seed=0,1,2,3", per_device=2)
-  assert waves.seconds == pytest.approx(four.seconds)
-  assert waves.bytes - images == 2 * (one.bytes - images)
+  trial_batches = of("seed=0,1,2,3", per_device=2)
+  assert trial_batches.seconds == pytest.approx(four.seconds)
+  assert trial_batches.bytes - images == 2 * (one.bytes - images)
 
 
 def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:

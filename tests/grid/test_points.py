@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from meanet_jax.config.parsing import to_json
 from meanet_jax.errors import UserError
-from meanet_jax.grid.compilation_groups import group_points, program
+from meanet_jax.grid.compilation_groups import compilation_groups, program
 from meanet_jax.grid.points import expand, split_axes
 from meanet_jax.grid.ray import parse_resources
 
@@ -98,14 +98,14 @@ def test_groups_differ_in_programs_and_members_in_numbers(tiny):
     "stages.cloud.label_smoothing=0,0.1",
     "stages.cloud.loss_weights=(),(2,)",
   )
-  (group,) = group_points(expand(numbers, tiny, 100))
+  (group,) = compilation_groups(expand(numbers, tiny, 100))
   assert len(group.points) == 64
   programs = (
     "model.main.structure.widths=(4,),(8,)",
     "stages.main.momentum=0.9,0.5,0.0",
     "stages.main.ema_decay=0.0,0.5,0.9",
   )
-  groups = group_points(expand(programs, tiny, 100))
+  groups = compilation_groups(expand(programs, tiny, 100))
   assert sorted(len(group.points) for group in groups) == [1, 1, 2, 2, 2, 2, 4, 4]
   assert sorted(p.number for group in groups for p in group.points) == list(range(18))
 

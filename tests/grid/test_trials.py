@@ -13,10 +13,10 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
-from meanet_jax.grid.loop import train_members
+from meanet_jax.grid.loop import train_trials
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.points import Point, expand
-from meanet_jax.grid.trials import Member
+from meanet_jax.grid.trials import Trial
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
@@ -119,17 +119,17 @@ def test_members_of_every_number_equal_points_trained_alone(
   every_number, every_number_alone, tmp_path, batching
 ):
   config = every_number
-  dataset, model, members = load(config.dataset), build(config), []
+  dataset, model, trials = load(config.dataset), build(config), []
   for point in expand(EVERY_NUMBER, config, 10):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
-    members.append(Member(point, run, variables))
+    trials.append(Trial(point, run, variables))
   grid = GridConfig(batching=batching)
-  train_members(MAIN, members, model, dataset, grid, lambda: None)
-  for member in members:
-    ours = arrays(member.run.path, "main")
+  train_trials(MAIN, trials, model, dataset, grid, lambda: None)
+  for trial in trials:
+    ours = arrays(trial.run.path, "main")
     assert any("average" in array for array in ours)
-    assert_close(ours, every_number_alone[member.point.name], member.point.name)
+    assert_close(ours, every_number_alone[trial.point.name], trial.point.name)
 
 
 class Joint(NamedTuple):
@@ -162,15 +162,15 @@ def joint(tiny, tmp_path_factory) -> Joint:
 def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, tmp_path):
   """Unrolled, against the ordinary loop; two seeds, and so two label maps beside each other."""
   config = joint.points[0].config
-  dataset, model, members = load(config.dataset), build(config), []
+  dataset, model, trials = load(config.dataset), build(config), []
   for point, hard in zip(joint.points, joint.hard_classes, strict=True):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
-    members.append(Member(point, run, jax.device_get(variables)))
+    trials.append(Trial(point, run, jax.device_get(variables)))
   stage = edge_stage(joint=True)
-  train_members(stage, members, model, dataset, GridConfig(), lambda: None)
-  ours = arrays(members[1].run.path, "edge")
+  train_trials(stage, trials, model, dataset, GridConfig(), lambda: None)
+  ours = arrays(trials[1].run.path, "edge")
   assert ours["['step']"] == joint.alone["['step']"] >= 10
   assert_close(ours, joint.alone)
 

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.device_resident import StoredImages
+from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.known_sizes import TrainingImages
 from meanet_jax.errors import UserError
 from meanet_jax.models import convolution, layers
@@ -157,8 +157,8 @@ def test_commands_that_end_in_one_line(tmp_path: Path, flags, said):
 @needs_libtpu
 @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (8, 8, 1)])
 def test_a_batch_is_gathered_without_reading_the_other_images(shape):
-  store, (_, devices) = StoredImages.abstract(45000, shape), open_slice("v5e:2x2")
-  take = jax.pmap(StoredImages.take, in_axes=(None, 0), devices=devices)
+  store, (_, devices) = ResidentImages.abstract(45000, shape), open_slice("v5e:2x2")
+  take = jax.pmap(ResidentImages.take, in_axes=(None, 0), devices=devices)
   compiled = take.lower(store, jax.ShapeDtypeStruct((4, 32), jax.numpy.int32)).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 100_000
   assert not re.search(r"u8\[45000[^ ]* (copy|transpose|fusion)\(", compiled.as_text())

@@ -10,7 +10,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.report.compare import compare
 from meanet_jax.runs.directory import read_json, write_json
-from meanet_jax.selection.select import Wish
+from meanet_jax.selection.select import Constraints
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def two_runs(finished_run, tmp_path) -> list[str]:
   """The same run, evaluated under two wishes."""
   for name, share in (("a", 0.1), ("b", 0.4)):
     shutil.copytree(finished_run.path, tmp_path / name)
-    evaluate(tmp_path / name, Wish(max_offload=share))
+    evaluate(tmp_path / name, Constraints(max_offload=share))
   return [str(tmp_path / name) for name in ("a", "b")]
 
 

@@ -12,11 +12,11 @@ import pytest
 from meanet_jax.errors import UserError
 from meanet_jax.runs import checkpoints as module
 from meanet_jax.runs.checkpoints import (
+  complete_step,
   finished_step,
   open_checkpoints,
+  quarantine_damaged,
   read_arrays,
-  set_damaged_aside,
-  whole_step,
 )
 from meanet_jax.runs.manifest import CHECKSUMS
 
@@ -100,7 +100,7 @@ def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, w
     shutil.copytree(tmp_path / "whole", path)
     damage(path / "10" / name)
     said = []
-    assert whole_step(path, said.append) == 5, name
+    assert complete_step(path, said.append) == 5, name
     (line,) = said
     assert line.startswith(f"checkpoint {path / '10'} is damaged (")
     assert line.endswith("); that of step 5 is used")
@@ -114,11 +114,11 @@ def test_where_no_whole_one_is_before_it_none_is_said_to_be_used(tmp_path):
   two_checkpoints(path)
   for step in (5, 10):
     flip(largest(path / str(step)))
-  assert whole_step(path, said.append) is None
+  assert complete_step(path, said.append) is None
   assert len(said) == 2
   assert all(line.endswith("); there is no whole one before it") for line in said)
   shutil.rmtree(path / "5")
-  assert whole_step(path, said.append) is None
+  assert complete_step(path, said.append) is None
   assert said[2] == said[0]
 
 
@@ -127,7 +127,7 @@ def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(tmp_path,
   path, said = tmp_path / "main", []
   two_checkpoints(path, keep_best=True)
   damage(path / "5" / "metrics" / "metrics")
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert said == [
     f"checkpoint {path / '5'} is damaged (metrics/metrics is not what was written); it is set aside"
   ]
@@ -136,7 +136,7 @@ def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(tmp_path,
     for step, accuracy in ((15, 0.3), (20, 0.2)):
       checkpoints.save(step, tree(step), accuracy)
   assert sorted(p.name for p in path.iterdir()) == ["10", "15", "20", "5.damaged"]
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert len(said) == 1
 
 
@@ -144,7 +144,7 @@ def test_of_an_older_checkpoint_the_arrays_are_not_read(tmp_path):
   path, said = tmp_path / "main", []
   two_checkpoints(path, keep_best=True)
   (path / "5" / "default" / "manifest.ocdbt").unlink()
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert not said
   assert finished_step(path) == 10
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_pat
     with pytest.raises(OSError, match="No space left"):
       checkpoints.latest_step()
   assert [p.name for p in path.iterdir()] == ["5"]
-  assert whole_step(path, pytest.fail) == 5
+  assert complete_step(path, pytest.fail) == 5
 
 
 def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
   path = tmp_path / "main"
   two_checkpoints(path)
   (path / "17.orbax-checkpoint-tmp" / "default").mkdir(parents=True)
-  set_damaged_aside(path, pytest.fail)
+  quarantine_damaged(path, pytest.fail)
   assert sorted(p.name for p in path.iterdir()) == ["10", "5"]
 
 
@@ -217,19 +217,19 @@ def test_a_step_that_was_damaged_can_be_saved_again(tmp_path):
   path, said = tmp_path / "main", []
   two_checkpoints(path)
   flip(largest(path / "10"))
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert len(said) == 1
   assert finished_step(path) == 5
   with open_checkpoints(path, keep=2) as checkpoints:
     assert checkpoints.latest_step() == 5
     checkpoints.save(10, tree(10))
-  assert whole_step(path, said.append) == 10
+  assert complete_step(path, said.append) == 10
   assert len(said) == 1
   flip(largest(path / "10"))
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert sorted(p.name for p in path.iterdir()) == ["10.damaged", "5"]
   flip(largest(path / "5"))
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert finished_step(path) is None
 
 

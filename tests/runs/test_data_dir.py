@@ -13,7 +13,7 @@ from meanet_jax.evaluation import pipeline as evaluation
 from meanet_jax.grid import pipeline as grid_pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
-from meanet_jax.grid.train import open_member
+from meanet_jax.grid.train import open_trial
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.tflite import source
 from meanet_jax.training import start
@@ -73,7 +73,7 @@ def test_training_writes_it_down(own, tmp_path):
     start.start(config, tmp_path / "run", options, False, stack)
   assert RunDirectory(tmp_path / "run").data_dir() == str(sets)
   point = expand(("seed=0,1",), config, 2)[1]
-  open_member(tmp_path / "grid", point, load(config.dataset, options))
+  open_trial(tmp_path / "grid", point, load(config.dataset, options))
   assert RunDirectory(tmp_path / "grid" / "points" / "001").data_dir() == str(sets)
   assert GridDirectory(tmp_path / "grid").data_dir() == str(sets)
 

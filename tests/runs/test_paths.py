@@ -9,7 +9,12 @@ import pytest
 from meanet_jax.errors import UserError
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.runs import checkpoints as module
-from meanet_jax.runs.checkpoints import open_checkpoints, read_arrays, set_damaged_aside, whole_step
+from meanet_jax.runs.checkpoints import (
+  complete_step,
+  open_checkpoints,
+  quarantine_damaged,
+  read_arrays,
+)
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.manifest import CHECKSUMS
 
@@ -50,7 +55,7 @@ def restored(path):
 def test_what_was_saved_is_read_back_there_and_after_a_move(tmp_path, name):
   path = RunDirectory(tmp_path / name).checkpoints_path("main")
   save(path)
-  assert whole_step(path, pytest.fail) == 1
+  assert complete_step(path, pytest.fail) == 1
   assert restored(path) == TREE["a"].tolist()
   (array,) = read_arrays(path / "1").values()
   assert array.tolist() == TREE["a"].tolist()
@@ -124,10 +129,10 @@ def test_what_an_earlier_version_kept_without_a_manifest_is_damaged(tmp_path):
     del sealed[file]
   shutil.rmtree(path / "1" / "default" / "d")
   (path / "1" / CHECKSUMS).write_text(json.dumps(sealed))
-  assert whole_step(path, said.append) is None
+  assert complete_step(path, said.append) is None
   assert said == [
     f"checkpoint {path / '1'} is damaged (default/manifest.ocdbt is missing); "
     "there is no whole one before it"
   ]
-  set_damaged_aside(path, said.append)
+  quarantine_damaged(path, said.append)
   assert [p.name for p in path.iterdir()] == ["1.damaged"]

@@ -13,7 +13,7 @@ from meanet_jax.routing.hard_classes import (
 )
 from meanet_jax.routing.policies import PRESETS, Records, Thresholds
 from meanet_jax.routing.scores import Scores
-from meanet_jax.selection.select import Points, Wish, choose
+from meanet_jax.selection.select import Constraints, Points, select
 from meanet_jax.selection.sweep import sweep
 
 CLASSES, HARD, SIZE = 20, 10, 400
@@ -53,7 +53,7 @@ def draw_every_class_alike(rng: np.random.Generator, size: int) -> np.ndarray:
   return rng.permutation(np.arange(size, dtype=np.int32) % CLASSES)
 
 
-def select(records: Records) -> np.ndarray:
+def selecting(records: Records) -> np.ndarray:
   confusion = confusion_matrix(records.label, records.main.prediction, CLASSES)
   return is_hard(select_hard_classes(confusion, HARD)[0], CLASSES)
 
@@ -70,7 +70,7 @@ def test_a_large_fresh_population_has_the_accuracies_that_coverage_is_judged_by(
   rng = np.random.default_rng(1)
   fresh = draw(rng, draw_labels(rng, 300_000))
   for _ in range(3):
-    hard = select(draw(rng, draw_labels(rng, SIZE)))
+    hard = selecting(draw(rng, draw_labels(rng, SIZE)))
     # 4.5 standard deviations of a share of 300,000 images.
     np.testing.assert_allclose(measured(fresh, hard).accuracy, TRUTH, atol=0.004)
 
@@ -78,17 +78,17 @@ def test_a_large_fresh_population_has_the_accuracies_that_coverage_is_judged_by(
 def choices_that_hold(labels, apart: bool) -> tuple[int, int]:
   """How many of 1,000 choices keep the wish or promise nothing, and how many promise."""
   rng = np.random.default_rng(0)
-  wish = Wish(min_accuracy=0.85, confidence=CONFIDENCE)
+  constraints = Constraints(min_accuracy=0.85, confidence=CONFIDENCE)
   held = promised = 0
   for seed in range(1000):
     validation = draw(rng, labels(rng, SIZE))
     part = calibration_part(SIZE, 0.5, seed)
     calibration = jax.tree.map(lambda values, p=part: values[p], validation)
     selection = jax.tree.map(lambda values, p=part: values[~p], validation)
-    hard = select(selection if apart else calibration)
-    point, unmet = choose(measured(calibration, hard), int(part.sum()), wish)
+    hard = selecting(selection if apart else calibration)
+    point, unmet = select(measured(calibration, hard), int(part.sum()), constraints)
     promised += unmet is None
-    held += unmet is not None or bool(TRUTH[point] >= wish.min_accuracy)
+    held += unmet is not None or bool(TRUTH[point] >= constraints.min_accuracy)
   return held, promised
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from meanet_jax.errors import UserError
 from meanet_jax.selection.risk_control import bounded_p_value, fixed_sequence, images_needed
-from meanet_jax.selection.select import Points, Wish, choose
+from meanet_jax.selection.select import Constraints, Points, select
 
 OFFLOAD = np.array([1.0, 0.6, 0.3, 0.2, 0.2, 0.05, 0.0])
 ACCURACY = np.array([0.98, 0.985, 0.97, 0.95, 0.95, 0.92, 0.9])
@@ -15,28 +15,28 @@ POINTS = Points(ACCURACY, OFFLOAD, 1 + 9 * OFFLOAD, 2 + 20 * OFFLOAD, 10.0, 22.0
 @pytest.mark.parametrize(
   ("wish", "index"),
   [
-    (Wish(max_offload=0.2), 4),  # the whole budget; of equals the later
-    (Wish(max_offload=1.0), 0),
-    (Wish(max_offload=0.0), 6),
-    (Wish(max_energy_mj=3.7), 2),
-    (Wish(max_latency_ms=8.0), 2),
-    (Wish(min_accuracy=0.95), 4),  # the fewest offloads that suffice
-    (Wish(min_accuracy=0.95, max_offload=0.5), 4),
-    (Wish(max_energy_mj=3.7, max_offload=0.25), 4),
-    (Wish(price=0.05), 2),  # 0.97 - 0.015 is the best
-    (Wish(price=1.0), 6),
-    (Wish(price=0.05, max_offload=0.25), 4),
+    (Constraints(max_offload=0.2), 4),  # the whole budget; of equals the later
+    (Constraints(max_offload=1.0), 0),
+    (Constraints(max_offload=0.0), 6),
+    (Constraints(max_energy_mj=3.7), 2),
+    (Constraints(max_latency_ms=8.0), 2),
+    (Constraints(min_accuracy=0.95), 4),  # the fewest offloads that suffice
+    (Constraints(min_accuracy=0.95, max_offload=0.5), 4),
+    (Constraints(max_energy_mj=3.7, max_offload=0.25), 4),
+    (Constraints(price=0.05), 2),  # 0.97 - 0.015 is the best
+    (Constraints(price=1.0), 6),
+    (Constraints(price=0.05, max_offload=0.25), 4),
   ],
 )
-def test_known_answers(wish, index):
-  assert choose(POINTS, 1000, wish) == (index, None)
+def test_known_answers(constraints, index):
+  assert select(POINTS, 1000, constraints) == (index, None)
 
 
 def test_an_unreachable_wish_says_so_and_gives_the_nearest_point():
-  index, unmet = choose(POINTS, 1000, Wish(min_accuracy=0.99))
+  index, unmet = select(POINTS, 1000, Constraints(min_accuracy=0.99))
   assert index == 1
   assert unmet == "no threshold keeps min-accuracy 0.99; the nearest has min-accuracy 0.985"
-  index, unmet = choose(POINTS, 1000, Wish(min_accuracy=0.96, max_offload=0.25))
+  index, unmet = select(POINTS, 1000, Constraints(min_accuracy=0.96, max_offload=0.25))
   assert index == 3  # 1% short of accuracy; the point before is 20% over the offloads
   assert unmet is not None
   assert "max-offload 0.25 and min-accuracy 0.96" in unmet
@@ -44,49 +44,49 @@ def test_an_unreachable_wish_says_so_and_gives_the_nearest_point():
 
 def test_an_empty_wish_is_refused():
   with pytest.raises(UserError, match="no wish was given"):
-    choose(POINTS, 1000, Wish())
+    select(POINTS, 1000, Constraints())
 
 
 def test_too_few_images_are_counted():
-  wish = Wish(min_accuracy=0.99, confidence=0.95)
+  constraints = Constraints(min_accuracy=0.99, confidence=0.95)
   with pytest.raises(UserError, match=r"has 100 images, too few .* accepted: at least 299"):
-    choose(POINTS, 100, wish)
+    select(POINTS, 100, constraints)
   assert images_needed(0.01, 0.05) == 299
   assert 0.99**299 <= 0.05 < 0.99**298
   with pytest.raises(UserError, match="no number of images can show max-offload 0"):
-    choose(POINTS, 100, Wish(max_offload=0.0, confidence=0.9))
+    select(POINTS, 100, Constraints(max_offload=0.0, confidence=0.9))
 
 
 def test_too_few_images_are_counted_for_means_too():
   # A hundredth of the 10 mJ that one image can cost: no fewer images can show it.
   with pytest.raises(UserError, match=r"show max-energy-mj 0\.1 .* accepted: at least 299"):
-    choose(POINTS, 298, Wish(max_energy_mj=0.1, confidence=0.95))
-  assert choose(POINTS, 299, Wish(max_energy_mj=0.1, confidence=0.95)).unmet is not None
+    select(POINTS, 298, Constraints(max_energy_mj=0.1, confidence=0.95))
+  assert select(POINTS, 299, Constraints(max_energy_mj=0.1, confidence=0.95)).unmet is not None
 
 
 def test_a_price_promises_nothing():
   with pytest.raises(UserError, match=r"confidence 0\.9 was asked with a price alone"):
-    choose(POINTS, 1000, Wish(price=0.1, confidence=0.9))
-  assert choose(POINTS, 1000, Wish(price=0.1, max_offload=0.5, confidence=0.9)).unmet is None
+    select(POINTS, 1000, Constraints(price=0.1, confidence=0.9))
+  assert select(POINTS, 1000, Constraints(price=0.1, max_offload=0.5, confidence=0.9)).unmet is None
 
 
 def test_a_limit_that_nothing_can_exceed_holds_everywhere():
-  assert choose(POINTS, 10, Wish(max_offload=1.0, confidence=0.99)) == (0, None)
+  assert select(POINTS, 10, Constraints(max_offload=1.0, confidence=0.99)) == (0, None)
 
 
 def test_a_mean_is_no_share_even_if_its_largest_value_is_1():
   """Mean 0.1 of 60 values up to 1 does not show 0.2 at 0.95; 6 of 60 events would."""
   one = np.array([0.1])
   points = Points(one, one, one, one, 1.0, 1.0)
-  assert choose(points, 60, Wish(max_offload=0.2, confidence=0.95)).unmet is None
-  assert choose(points, 60, Wish(max_energy_mj=0.2, confidence=0.95)).unmet is not None
+  assert select(points, 60, Constraints(max_offload=0.2, confidence=0.95)).unmet is None
+  assert select(points, 60, Constraints(max_energy_mj=0.2, confidence=0.95)).unmet is not None
 
 
 def test_confidence_costs_offloads_and_more_of_it_costs_more():
   offload = np.linspace(1, 0, 101)
   points = Points(np.ones(101), offload, offload, offload, 1.0, 1.0)
   chosen = [
-    offload[choose(points, 500, Wish(max_offload=0.2, confidence=c)).point]
+    offload[select(points, 500, Constraints(max_offload=0.2, confidence=c)).point]
     for c in (0.5, 0.9, 0.99)
   ]
   assert 0.2 >= chosen[0] > chosen[1] > chosen[2] > 0.1
@@ -120,31 +120,33 @@ def measured(unsure, edge, cloud) -> Points:
 @pytest.mark.parametrize(
   "wish",
   [
-    Wish(max_offload=0.2),
-    Wish(min_accuracy=0.93),
-    Wish(max_energy_mj=1.0),
-    Wish(max_latency_ms=10.0),
-    Wish(max_offload=0.5, min_accuracy=0.9),
+    Constraints(max_offload=0.2),
+    Constraints(min_accuracy=0.93),
+    Constraints(max_energy_mj=1.0),
+    Constraints(max_latency_ms=10.0),
+    Constraints(max_offload=0.5, min_accuracy=0.9),
   ],
   ids=str,
 )
-def test_the_stated_coverage_over_1000_resampled_splits(wish):
+def test_the_stated_coverage_over_1000_resampled_splits(constraints):
   """The wish holds on the population with the stated probability, whichever split was drawn."""
   rng = np.random.default_rng(0)
   truth = measured(*population(rng, 400_000))
-  wish = dataclasses.replace(wish, confidence=0.9)
+  constraints = dataclasses.replace(constraints, confidence=0.9)
   held = kept = 0
   for _ in range(1000):
-    index, unmet = choose(measured(*population(rng, 400)), 400, wish)
+    index, unmet = select(measured(*population(rng, 400)), 400, constraints)
     if unmet is not None:
       held += 1  # nothing was promised
       continue
     kept += 1
     held += bool(
-      (wish.max_offload is None or truth.offload[index] <= wish.max_offload)
-      and (wish.min_accuracy is None or truth.accuracy[index] >= wish.min_accuracy)
-      and (wish.max_energy_mj is None or truth.energy_mj[index] <= wish.max_energy_mj)
-      and (wish.max_latency_ms is None or truth.latency_ms[index] <= wish.max_latency_ms)
+      (constraints.max_offload is None or truth.offload[index] <= constraints.max_offload)
+      and (constraints.min_accuracy is None or truth.accuracy[index] >= constraints.min_accuracy)
+      and (constraints.max_energy_mj is None or truth.energy_mj[index] <= constraints.max_energy_mj)
+      and (
+        constraints.max_latency_ms is None or truth.latency_ms[index] <= constraints.max_latency_ms
+      )
     )
   assert kept > 900  # the guarantee is not empty
   # 900 expected at worst; 3 standard deviations of 1,000 draws are 28.

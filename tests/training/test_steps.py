@@ -14,7 +14,7 @@ from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
-from meanet_jax.training.hyperparameters import Numbers
+from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Sums, cross_entropy, make_train_step, stage_key
@@ -74,7 +74,7 @@ def joint(tiny) -> Joint:
       tiny.dataset,
       tx,
       to_hard=TO_HARD,
-      numbers=Numbers.of(settings)._replace(loss_weights=weights),
+      numbers=Hyperparameters.of(settings)._replace(loss_weights=weights),
     )
     return own(state, given, stage_key(0, "edge"))
 

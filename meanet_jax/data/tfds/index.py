@@ -17,7 +17,7 @@ import PIL
 from jaxtyping import Int
 
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.tfds.iterate import visit
+from meanet_jax.data.tfds.iterate import iterate_examples
 from meanet_jax.data.tfds.prepared import Example, PreparedSet, checked_labels
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError
@@ -92,7 +92,7 @@ def _build(found: PreparedSet, split: str, reader: PixelReader) -> Index:
     except UndecodableImageError:
       bad.append(number)
 
-  visit(found, split, read, "indexing once:")
+  iterate_examples(found, split, read, "indexing once:")
   undecodable = np.array(sorted(bad), np.int64)
   return Index(checked_labels(labels, found, split), undecodable, int(deep.sum()))
 

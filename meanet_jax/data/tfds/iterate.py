@@ -40,7 +40,7 @@ def check_decodable(bad: int, count: int, config: DatasetConfig, first: Callable
     raise UserError(f"{first()} ({bad} of {count} images); accepted: {accepted}")
 
 
-def visit(
+def iterate_examples(
   found: PreparedSet,
   split: str,
   read: Callable[[int, Example], None],

@@ -23,7 +23,7 @@ from meanet_jax.edge.link.messages import BadAnswerError, make_request, read_ans
 from meanet_jax.edge.link.replies import CloudAnswer, Fallback, Reply
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
   """deadline: seconds from handing an image over to its answer, over all attempts. attempts: at
   most. failures: images in a row after which the cloud is no longer asked. rest: seconds until one
   image tries again.
@@ -69,7 +69,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
   """Sends images to one server; at most `window` are under way."""
 
   def __init__(
-    self, address: Address, expected: Expected, window: int, patience: Patience | None = None
+    self, address: Address, expected: Expected, window: int, patience: RetryPolicy | None = None
   ):
     """Connects when the first image is sent.
 
@@ -80,7 +80,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
       patience: with it.
     """
     self._address, self._expected, self.window = address, expected, window
-    self._patience = patience or Patience()
+    self._patience = patience or RetryPolicy()
     self._connection = Connection(address)
     self._breaker = pybreaker.CircuitBreaker(
       fail_max=self._patience.failures,
