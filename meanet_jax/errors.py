@@ -1,6 +1,16 @@
 """The errors that end a command with one line on stderr instead of a traceback."""
 
+import difflib
 import signal
+from collections.abc import Iterable
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+  """`accepted` as text for a message, with the likely meaning first."""
+  options = list(accepted)
+  close = difflib.get_close_matches(name, options, n=1)
+  hint = f"did you mean {close[0]!r}? " if close else ""
+  return f"{hint}accepted: {', '.join(options)}"
 
 
 class UserError(Exception):
