@@ -16,7 +16,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_dataset, from_files, matching
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import Steering, Wishes
+from meanet_jax.edge.online import OnlineAdaptation, Wishes
 from meanet_jax.edge.output import (
   EXIT_NAMES,
   Output,
@@ -37,7 +37,7 @@ from meanet_jax.routing.policies import Comparison
 from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
-_STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
+_ADAPTATION = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
 _FLOOR = Audit._field_defaults["floor"]
 _RANGES = {
   "threads": (1, 128),  # LiteRT dies of ten thousand
@@ -144,7 +144,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   if len(set(paths)) < len(paths):
     raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
   if given.cloud is None:
-    for name in ("ca_file", "token_file", *_STEERING):
+    for name in ("ca_file", "token_file", *_ADAPTATION):
       if getattr(given, name) is not None:
         raise UserError(f"--{name} without --cloud; accepted: with --cloud grpc://HOST:PORT")
   return given
@@ -158,11 +158,11 @@ def _classify(given: argparse.Namespace) -> None:
     )
   images = _open_images(given, manifest)
   with ExitStack() as stack:
-    offloader, steering = None, None
+    offloader, adaptation = None, None
     if given.cloud is not None:
       offloader = _connect(given, manifest)
       stack.callback(offloader.close)
-      steering = _steering(given, manifest, offloader.message_bytes)
+      adaptation = _adaptation(given, manifest, offloader.message_bytes)
     # Only now: the interpreter has a word of its own for stderr, where an error is to be alone.
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
     output = None if given.output is None else stack.enter_context(Output(given.output))
@@ -197,10 +197,10 @@ def _classify(given: argparse.Namespace) -> None:
 
     begun = time.perf_counter()
     with stop_on_signals() as stopped:
-      Stream(classifier, give, offloader, steering).run(readable(stopped))
+      Stream(classifier, give, offloader, adaptation).run(readable(stopped))
     figures = summary.figures(manifest, time.perf_counter() - begun)
-    if steering is not None:
-      figures |= steering.figures()
+    if adaptation is not None:
+      figures |= adaptation.figures()
   _conclude(given, figures)
   if found := stopped():
     raise StreamStoppedError(
@@ -255,8 +255,10 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
   return offloader
 
 
-def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
-  if all(getattr(given, name) is None for name in _STEERING):
+def _adaptation(
+  given: argparse.Namespace, manifest: Manifest, message_bytes: int
+) -> OnlineAdaptation | None:
+  if all(getattr(given, name) is None for name in _ADAPTATION):
     return None
   floor = _FLOOR if given.audit_floor is None else given.audit_floor
   audit = None if given.audit is None else Audit(given.audit, floor)
@@ -270,7 +272,7 @@ def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int)
       f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
     )
 
-  return Steering(manifest, wishes, message_bytes, alarm)
+  return OnlineAdaptation(manifest, wishes, message_bytes, alarm)
 
 
 def describe(given: Result, manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""What the edge makes of an image, and what may move its thresholds meanwhile."""
+"""What the edge decides about an image, and thresholds that change within a batch."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -46,13 +46,13 @@ class EdgeDecision(NamedTuple):
 
 
 @runtime_checkable
-class Moves(Protocol):
-  """Thresholds that may move from one image of a batch to the next."""
+class BatchThresholds(Protocol):
+  """Thresholds that online adaptation may change from one image of a batch to the next."""
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None for the classifier's own."""
     ...
 
-  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
-    """Told of each image of the batch in turn, before the thresholds of the next are asked for."""
+  def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """Called for each image of the batch in turn, before the next image's `thresholds`."""
     ...

@@ -1,7 +1,7 @@
-"""What moves a running edge's thresholds, and what it checks by the way: budgets, bandit, audit.
+"""Online adaptation of a running edge: budgets or a bandit set its thresholds; audits check it.
 
-The rules are pure functions of `meanet_jax/routing`; here their states are kept, and told of what
-became of every image.
+The rules are pure functions of `meanet_jax/routing/online`; their states are kept here and updated
+with the result of every image.
 """
 
 from collections.abc import Callable
@@ -56,8 +56,8 @@ class _Kept(NamedTuple):
   of: Callable[[Cost], float]
 
 
-class Steering:
-  """Keeps budgets, or lets a bandit choose; audits. See `stream.py` for when it is told what."""
+class OnlineAdaptation:
+  """Keeps budgets or plays a bandit, and audits. `stream.py` says when each method is called."""
 
   def __init__(
     self,
@@ -129,8 +129,8 @@ class Steering:
       return False
     return audits.is_audited(audit, self._seed, number)
 
-  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
-    """Told of every image that could have been sent, and whether its extension ran."""
+  def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Called for every image that could have been sent, with whether its extension ran."""
     if not self._spending and self._bandit is None:
       return
     cost = Cost(sent, self._message_bytes if sent else 0.0, ran_extension)
@@ -138,8 +138,8 @@ class Steering:
     for name, kept in self._kept.items():
       self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))
 
-  def learn(self, given: Result) -> None:
-    """Told of every final answer."""
+  def record_result(self, given: Result) -> None:
+    """Called for every final answer."""
     if given.audited in ("agrees", "differs"):
       self._look(given.audited == "agrees")
     known = self._expected.pop(given.item.number, None)

@@ -39,8 +39,8 @@ class Asks(Protocol):
 
 
 @runtime_checkable
-class Steers(Protocol):
-  """What moves thresholds while the stream runs."""
+class Adaptation(Protocol):
+  """Online adaptation: changes thresholds while the stream runs."""
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None for the export's."""
@@ -50,32 +50,32 @@ class Steers(Protocol):
     """Whether an image is sent as well that the edge is sure of."""
     ...
 
-  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
-    """Told of every image that could have been sent, before it is."""
+  def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Called for every image that could have been sent, before it is."""
     ...
 
-  def learn(self, given: Result) -> None:
-    """Told of every final answer."""
+  def record_result(self, given: Result) -> None:
+    """Called for every final answer."""
     ...
 
 
-class _Turns:
-  """Steers a batch image by image, each by what became of those before it."""
+class _BatchAdaptation:
+  """Adapts thresholds image by image within a batch, from the results of earlier images."""
 
-  def __init__(self, steering: Steers, batch: list[Item], reachable: bool):
-    self._steering, self._batch, self._reachable = steering, batch, reachable
+  def __init__(self, adaptation: Adaptation, batch: list[Item], reachable: bool):
+    self._adaptation, self._batch, self._reachable = adaptation, batch, reachable
     self.audits = [False] * len(batch)
 
   def thresholds(self) -> Thresholds | None:
-    """See `Moves`."""
-    return self._steering.thresholds()
+    """See `BatchThresholds`."""
+    return self._adaptation.thresholds()
 
-  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
-    """See `Moves`."""
+  def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """See `BatchThresholds`."""
     if self._reachable:
       number = self._batch[row].number
-      self.audits[row] = self._steering.audits(number, complex)
-      self._steering.decided(number, complex or self.audits[row], ran_extension)
+      self.audits[row] = self._adaptation.audits(number, complex)
+      self._adaptation.record_decision(number, complex or self.audits[row], ran_extension)
 
 
 class _Waiting(NamedTuple):
@@ -93,7 +93,7 @@ class Stream:
     edge: EdgeClassifier,
     give: Callable[[Result], None],
     offloader: Asks | None = None,
-    steering: Steers | None = None,
+    adaptation: Adaptation | None = None,
   ):
     """Begins nothing.
 
@@ -101,10 +101,10 @@ class Stream:
       edge: classifies, in the caller's thread.
       give: takes each answer as soon as it is there, which is not the order of the images.
       offloader: asks the cloud; None where there is none, and the edge answers everything.
-      steering: moves thresholds and picks audits; None leaves thresholds alone.
+      adaptation: changes thresholds and picks audits; None leaves the thresholds as they are.
     """
     self._edge, self._give = edge, give
-    self._offloader, self._steering = offloader, steering
+    self._offloader, self._adaptation = offloader, adaptation
     self._waiting: dict[int, _Waiting] = {}
 
   def run(self, items: Iterable[Item]) -> None:
@@ -118,12 +118,14 @@ class Stream:
   def _take(self, batch: list[Item]) -> None:
     begun = time.perf_counter()
     reachable = self._offloader is not None and self._offloader.ready()
-    steering = self._steering
-    turns = None if steering is None else _Turns(steering, batch, reachable)
+    adaptation = self._adaptation
+    batch_thresholds = (
+      None if adaptation is None else _BatchAdaptation(adaptation, batch, reachable)
+    )
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
-    decided = self._edge.decide(images, moves=turns, spare=reachable)
+    decided = self._edge.decide(images, online=batch_thresholds, spare=reachable)
     for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
-      audit = turns is not None and turns.audits[row]
+      audit = batch_thresholds is not None and batch_thresholds.audits[row]
       if reachable and (one.answer.complex or audit):
         self._send(_Waiting(item, one, audit, begun))
       else:
@@ -158,8 +160,8 @@ class Stream:
       answer = self._edge.answer_alone(waiting.decided)
     seconds = time.perf_counter() - waiting.begun
     given = Result(waiting.item, answer, reply, audited, seconds)
-    if self._steering is not None:
-      self._steering.learn(given)
+    if self._adaptation is not None:
+      self._adaptation.record_result(given)
     self._give(given)
 
 

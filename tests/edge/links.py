@@ -55,7 +55,7 @@ def stream(
   edge: EdgeClassifier,
   items: Iterable[Item] | np.ndarray,
   offloader: Offloader,
-  steering: Any = None,
+  adaptation: Any = None,
   give: Any = None,
 ) -> Ran:
   if isinstance(items, np.ndarray):
@@ -68,7 +68,7 @@ def stream(
       give(one)
 
   try:
-    Stream(edge, take, offloader, steering).run(items)
+    Stream(edge, take, offloader, adaptation).run(items)
   finally:
     offloader.close()
   return Ran(given, offloader)

@@ -102,15 +102,15 @@ def test_the_number_and_its_threshold_decide(exported, source, offload_rule, cri
 def test_a_threshold_that_moves_is_the_images_own(exported, source):
   limits = iter([np.float32(-1), np.float32(2)])
 
-  class Moves:
+  class BatchThresholds:
     def thresholds(self) -> Thresholds:
       return Thresholds(next(limits), np.float32(np.nan), np.float32(np.nan))
 
-    def decided(self, row: int, complex: bool, ran_extension: bool) -> None: ...
+    def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None: ...
 
   edge = EdgeClassifier(exported, policy=Policy())
   for image, limit in zip(source.dataset.test.images[:2], (-1, 2), strict=True):
-    (one,) = edge.decide(image[None], moves=Moves())
+    (one,) = edge.decide(image[None], online=BatchThresholds())
     assert one.answer.compared is not None
     assert one.answer.compared.threshold == limit
     alone = edge.answer_alone(one)  # the extension may run only now; what decided stays

@@ -9,7 +9,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import ARMS, Steering, Wishes
+from meanet_jax.edge.online import ARMS, OnlineAdaptation, Wishes
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import Audit, is_audited
 from meanet_jax.routing.online.budget import Budget, guaranteed_excess
@@ -47,12 +47,12 @@ def cycled(images: np.ndarray, count: int):
 
 
 def test_a_share_is_kept(server, exported, edge, manifest, images):
-  steering = Steering(manifest, Wishes(target_offload=0.3), 124, no_alarm)
-  ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), steering)
+  adaptation = OnlineAdaptation(manifest, Wishes(target_offload=0.3), 124, no_alarm)
+  ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
   sent = [given.reply is not None for given in ran.by_number()]
   excess = guaranteed_excess(Budget(0.3), COUNT)
   assert 0.3 - excess <= np.mean(sent) <= 0.3 + excess
-  figures = steering.figures()["budgets"]["target_offload"]
+  figures = adaptation.figures()["budgets"]["target_offload"]
   assert figures["mean"] == pytest.approx(np.mean(sent))
   assert figures["images"] == COUNT
 
@@ -64,8 +64,8 @@ def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest,
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
     edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
     moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
-    steering = Steering(moved, Wishes(target_offload=0.1), 124, no_alarm)
-    ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), steering)
+    adaptation = OnlineAdaptation(moved, Wishes(target_offload=0.1), 124, no_alarm)
+    ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), adaptation)
     sent = np.asarray([given.reply is not None for given in ran.by_number()])
     excess = guaranteed_excess(Budget(0.1), COUNT)
     assert 0.1 - excess <= np.mean(sent) <= 0.1 + excess
@@ -76,14 +76,14 @@ def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest,
 def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, images):
   wishes = Wishes(target_offload=0.9, max_bytes=25.0)
   offloader = offloader_to(server.port, exported)
-  steering = Steering(manifest, wishes, offloader.message_bytes, no_alarm)
-  ran = stream(edge, cycled(images, COUNT), offloader, steering)
+  adaptation = OnlineAdaptation(manifest, wishes, offloader.message_bytes, no_alarm)
+  ran = stream(edge, cycled(images, COUNT), offloader, adaptation)
   up = [given.reply.bytes_up if given.reply else 0 for given in ran.by_number()]
   size = max(up)
   assert size <= offloader.message_bytes + 3  # a number of more digits
   assert np.mean(up) <= 25 + guaranteed_excess(Budget(25, size), COUNT)
   assert np.mean(up) > 10
-  figures = steering.figures()["budgets"]
+  figures = adaptation.figures()["budgets"]
   assert figures["max_bytes_per_image"]["mean"] == pytest.approx(np.mean(up))
 
 
@@ -93,12 +93,12 @@ def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manif
     proxy.set(truncate=700)  # a few answers, and the connection breaks
     offloader = offloader_to(proxy.port, exported, patience=patience)
     wishes = Wishes(max_bytes=40.0)
-    steering = Steering(manifest, wishes, offloader.message_bytes, no_alarm)
-    ran = stream(edge, cycled(images, 300), offloader, steering)
+    adaptation = OnlineAdaptation(manifest, wishes, offloader.message_bytes, no_alarm)
+    ran = stream(edge, cycled(images, 300), offloader, adaptation)
   replies = [given.reply for given in ran.by_number()]
   assert sum(reply.attempts - 1 for reply in replies if reply) > 0
   up = [reply.bytes_up if reply else 0 for reply in replies]
-  found = steering.figures()["budgets"]["max_bytes_per_image"]
+  found = adaptation.figures()["budgets"]["max_bytes_per_image"]
   assert found["mean"] == pytest.approx(np.mean(up))
   largest = offloader.message_bytes + 3
   late = 8 * PATIENT.attempts * largest  # of a full window
@@ -110,14 +110,14 @@ def test_energy_is_the_cost_models(server, exported, edge, manifest, images):
   compute = 4.6e-9 * (macs["main"].macs + macs["extension"].macs)
   upload = 1e-3 * (283.17 * 18.88 + 132.86) * 124 * 8 / 18.88e3
   target = compute + 0.2 * upload
-  steering = Steering(manifest, Wishes(max_energy_mj=target), 124, no_alarm)
-  ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), steering)
+  adaptation = OnlineAdaptation(manifest, Wishes(max_energy_mj=target), 124, no_alarm)
+  ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
   spent = [
     4.6e-9 * (macs["main"].macs + (macs["extension"].macs if given.answer.extension else 0))
     + (upload / 124 * given.reply.bytes_up if given.reply else 0)
     for given in ran.by_number()
   ]
-  found = steering.figures()["budgets"]["max_energy_mj"]
+  found = adaptation.figures()["budgets"]["max_energy_mj"]
   assert found["mean"] == pytest.approx(np.mean(spent))
   largest = compute + upload
   assert np.mean(spent) <= target + guaranteed_excess(Budget(target, 1.05 * largest), COUNT)
@@ -129,19 +129,19 @@ def test_a_cloud_that_is_away_does_not_move_the_level(exported, edge, manifest, 
   offloader = offloader_to(port, exported)
   offloader._patience = offloader._patience._replace(rest=3600)
   offloader.rest()
-  steering = Steering(manifest, Wishes(target_offload=0.3), 124, no_alarm)
-  before = steering.figures()["budgets"]["target_offload"]["level"]
-  stream(edge, images, offloader, steering)
-  figures = steering.figures()["budgets"]["target_offload"]
+  adaptation = OnlineAdaptation(manifest, Wishes(target_offload=0.3), 124, no_alarm)
+  before = adaptation.figures()["budgets"]["target_offload"]["level"]
+  stream(edge, images, offloader, adaptation)
+  figures = adaptation.figures()["budgets"]["target_offload"]
   assert (figures["level"], figures["images"]) == (before, 0)
 
 
 def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, manifest, images):
   for cost, sends in ((0.0, True), (1.0, False)):
     wishes = Wishes(bandit=cost)
-    steering = Steering(manifest, wishes, 124, no_alarm)
-    ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), steering)
-    arms = steering.figures()["bandit"]
+    adaptation = OnlineAdaptation(manifest, wishes, 124, no_alarm)
+    ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
+    arms = adaptation.figures()["bandit"]
     assert len(arms) == ARMS
     assert sum(arm["observed"] for arm in arms) == COUNT
     assert min(arm["observed"] for arm in arms) >= 1
@@ -157,9 +157,9 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
   edge = sending(exported, 0.3, images)
   alarms = []
   audit = Audit(share=0.4, floor=0.9)
-  steering = Steering(manifest, Wishes(audit=audit), 124, alarms.append, seed=3)
-  steering.thresholds = lambda: None
-  ran = stream(edge, images, offloader_to(server.port, exported), steering)
+  adaptation = OnlineAdaptation(manifest, Wishes(audit=audit), 124, alarms.append, seed=3)
+  adaptation.thresholds = lambda: None
+  ran = stream(edge, images, offloader_to(server.port, exported), adaptation)
   agreed = []
   for given, image in zip(ran.by_number(), images, strict=True):
     chosen = is_audited(audit, 3, given.item.number) and not given.answer.complex
@@ -172,7 +172,7 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
       assert given.audited == ("agrees" if class_of(image) == given.prediction else "differs")
       agreed.append(given.audited == "agrees")
   newest = agreed[-audit.window :]
-  found = steering.figures()["agreement"]
+  found = adaptation.figures()["agreement"]
   assert found["num_images"] == len(newest)
   # The server's classes are sums of pixels: the edge agrees by chance, and is told so once.
   assert found["alarm"]
@@ -182,12 +182,12 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
 def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest):
   edge = sending(exported, 0.0, images)
   server.mode = "invalid"
-  steering = Steering(manifest, Wishes(audit=Audit(share=1.0)), 124, no_alarm)
-  steering.thresholds = lambda: None
-  ran = stream(edge, images[:50], offloader_to(server.port, exported), steering)
+  adaptation = OnlineAdaptation(manifest, Wishes(audit=Audit(share=1.0)), 124, no_alarm)
+  adaptation.thresholds = lambda: None
+  ran = stream(edge, images[:50], offloader_to(server.port, exported), adaptation)
   assert {given.audited for given in ran.by_number()} <= {"unanswered", None}
   assert {given.fallback for given in ran.given} == {None}
-  assert steering.figures()["agreement"] is None
+  assert adaptation.figures()["agreement"] is None
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest)
 )
 def test_wishes_that_cannot_be_kept(manifest, wishes, message):
   with pytest.raises(UserError, match=message):
-    Steering(manifest, wishes, 124, no_alarm)
+    OnlineAdaptation(manifest, wishes, 124, no_alarm)
 
 
 def test_a_policy_without_thresholds_has_none_to_move(manifest):
   never = dataclasses.replace(manifest, policy=Policy(offload_rule="never"))
   for wishes in (Wishes(target_offload=0.1), Wishes(bandit=0.1)):
     with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
-      Steering(never, wishes, 124, no_alarm)
+      OnlineAdaptation(never, wishes, 124, no_alarm)
