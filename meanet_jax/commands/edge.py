@@ -16,7 +16,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_dataset, from_files, matching
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import OnlineAdaptation, Wishes
+from meanet_jax.edge.online import OnlineAdaptation, OnlineConstraints
 from meanet_jax.edge.output import (
   EXIT_NAMES,
   Output,
@@ -262,7 +262,7 @@ def _adaptation(
     return None
   floor = _FLOOR if given.audit_floor is None else given.audit_floor
   audit = None if given.audit is None else Audit(given.audit, floor)
-  wishes = Wishes(
+  constraints = OnlineConstraints(
     given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
   )
 
@@ -272,7 +272,7 @@ def _adaptation(
       f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
     )
 
-  return OnlineAdaptation(manifest, wishes, message_bytes, alarm)
+  return OnlineAdaptation(manifest, constraints, message_bytes, alarm)
 
 
 def describe(given: Result, manifest: Manifest) -> str:

@@ -28,8 +28,8 @@ ARMS = 11  # of the bandit, evenly over all levels
 _AUDITS_PER_LOOK = 10  # an exact interval takes longer than an image
 
 
-class Wishes(NamedTuple):
-  """What is asked of a stream; None asks nothing.
+class OnlineConstraints(NamedTuple):
+  """Constraints of the device on a stream; None for no constraint.
 
   target_offload: share of images. max_bytes: sent per image, of all images. max_energy_mj: by the
   cost model, with the bytes that were sent. bandit: the cost of offloading one image, in units of
@@ -62,7 +62,7 @@ class OnlineAdaptation:
   def __init__(
     self,
     manifest: Manifest,
-    wishes: Wishes,
+    constraints: OnlineConstraints,
     message_bytes: int,
     alarm: Callable[[audits.Agreement], None],
     seed: int = 0,
@@ -71,37 +71,37 @@ class OnlineAdaptation:
 
     Args:
       manifest: policy, where thresholds start, constants.
-      wishes: what is asked.
+      constraints: of the device.
       message_bytes: that one raw image sends.
       alarm: called when the agreement of audited images falls below the floor.
       seed: of the audit.
 
     Raises:
-      UserError: wishes that cannot be kept, or not together.
+      UserError: constraints that cannot be kept, or not together.
     """
-    self._manifest, self._wishes, self._seed, self._alarm = manifest, wishes, seed, alarm
+    self._manifest, self._constraints, self._seed, self._alarm = manifest, constraints, seed, alarm
     self._policy = manifest.policy
     self._message_bytes = float(message_bytes)  # that the next image is expected to send
-    self._kept = _budgets(manifest, wishes, message_bytes)
+    self._kept = _budgets(manifest, constraints, message_bytes)
     self._spending: dict[str, budgets.Spending] = {}
     self._bandit: bandits.Bandit | None = None
     self._expected: dict[int, tuple[Cost, int]] = {}  # by image: what was spent for, and the arm
     self._arm = 0
-    if self._kept and wishes.bandit is not None:
+    if self._kept and constraints.bandit is not None:
       raise UserError("--bandit with a budget; accepted: one of them, both move the thresholds")
     if self._kept:
       level = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
       self._spending = {n: budgets.start(kept.budget, level) for n, kept in self._kept.items()}
-    if wishes.bandit is not None:
+    if constraints.bandit is not None:
       level_of(self._policy, manifest.thresholds, len(manifest.class_names))  # refuses the policy
-      if not 0 <= wishes.bandit <= 1:
-        raise UserError(f"--bandit is {wishes.bandit:g}; accepted: a cost from 0 to 1")
+      if not 0 <= constraints.bandit <= 1:
+        raise UserError(f"--bandit is {constraints.bandit:g}; accepted: a cost from 0 to 1")
       levels = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
       side = self._policy.offload_rule == "edge"
-      self._bandit = bandits.Bandit(levels, wishes.bandit, side_observations=side)
+      self._bandit = bandits.Bandit(levels, constraints.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
-    if wishes.audit is not None:
-      audits.check_audit(wishes.audit)
+    if constraints.audit is not None:
+      audits.check_audit(constraints.audit)
     self._audited, self._looked, self._alarmed = audits.Audited(), 0, False
 
   def thresholds(self) -> Thresholds | None:
@@ -124,7 +124,7 @@ class OnlineAdaptation:
 
   def audits(self, number: int, complex: bool) -> bool:
     """Whether an image of which the edge is sure is sent all the same."""
-    audit = self._wishes.audit
+    audit = self._constraints.audit
     if audit is None or complex:
       return False
     return audits.is_audited(audit, self._seed, number)
@@ -178,7 +178,7 @@ class OnlineAdaptation:
         {"level": level, "observed": float(count), "mean_reward": float(mean)}
         for level, count, mean in zip(self._bandit.levels, self._observed.count, means, strict=True)
       ]
-    audit, agreed = self._wishes.audit, None
+    audit, agreed = self._constraints.audit, None
     if audit is not None and self._audited.agreed:
       agreed = audits.agreement(audit, self._audited)._asdict()
     return {"budgets": spent, "bandit": arms, "agreement": agreed}
@@ -198,7 +198,7 @@ class OnlineAdaptation:
     self._observed = bandits.observe(self._bandit, self._observed, arm, float(level), own, cloud)
 
   def _look(self, agrees: bool) -> None:
-    audit = self._wishes.audit
+    audit = self._constraints.audit
     self._audited = audits.record(audit, self._audited, agrees)
     self._looked += 1
     if self._looked % _AUDITS_PER_LOOK == 0:
@@ -208,11 +208,13 @@ class OnlineAdaptation:
       self._alarmed = found.alarm
 
 
-def _budgets(manifest: Manifest, wishes: Wishes, message_bytes: int) -> dict[str, _Kept]:
+def _budgets(
+  manifest: Manifest, constraints: OnlineConstraints, message_bytes: int
+) -> dict[str, _Kept]:
   """The budgets by flag. What an image costs that the level does not send is their least target."""
   signatures = manifest.files[EDGE].signatures
   macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-  share = wishes.audit.share if wishes.audit is not None else 0.0
+  share = constraints.audit.share if constraints.audit is not None else 0.0
 
   def energy(cost: Cost) -> float:
     return image_cost(
@@ -220,9 +222,9 @@ def _budgets(manifest: Manifest, wishes: Wishes, message_bytes: int) -> dict[str
     ).energy_mj
 
   wanted: list[tuple[str, float | None, Callable[[Cost], float]]] = [
-    ("target_offload", wishes.target_offload, lambda cost: float(cost.sent)),
-    ("max_bytes_per_image", wishes.max_bytes, lambda cost: float(cost.bytes_up)),
-    ("max_energy_mj", wishes.max_energy_mj, energy),
+    ("target_offload", constraints.target_offload, lambda cost: float(cost.sent)),
+    ("max_bytes_per_image", constraints.max_bytes, lambda cost: float(cost.bytes_up)),
+    ("max_energy_mj", constraints.max_energy_mj, energy),
   ]
   kept = {}
   for name, target, of in wanted:

@@ -9,7 +9,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import ARMS, OnlineAdaptation, Wishes
+from meanet_jax.edge.online import ARMS, OnlineAdaptation, OnlineConstraints
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import Audit, is_audited
 from meanet_jax.routing.online.budget import Budget, guaranteed_excess
@@ -47,7 +47,7 @@ def cycled(images: np.ndarray, count: int):
 
 
 def test_a_share_is_kept(server, exported, edge, manifest, images):
-  adaptation = OnlineAdaptation(manifest, Wishes(target_offload=0.3), 124, no_alarm)
+  adaptation = OnlineAdaptation(manifest, OnlineConstraints(target_offload=0.3), 124, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
   sent = [given.reply is not None for given in ran.by_number()]
   excess = guaranteed_excess(Budget(0.3), COUNT)
@@ -59,12 +59,12 @@ def test_a_share_is_kept(server, exported, edge, manifest, images):
 
 def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest, images, tmp_path):
   """Thresholds move within a batch too: else it would be spent at one go."""
-  export(source, tmp_path, Options(batch_size=64), lambda _: None)
+  export(source, tmp_path, Options(batch_size=64))
   for policy in (Policy(), Policy(offload_rule="edge")):
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
     edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
     moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
-    adaptation = OnlineAdaptation(moved, Wishes(target_offload=0.1), 124, no_alarm)
+    adaptation = OnlineAdaptation(moved, OnlineConstraints(target_offload=0.1), 124, no_alarm)
     ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), adaptation)
     sent = np.asarray([given.reply is not None for given in ran.by_number()])
     excess = guaranteed_excess(Budget(0.1), COUNT)
@@ -74,9 +74,9 @@ def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest,
 
 
 def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, images):
-  wishes = Wishes(target_offload=0.9, max_bytes=25.0)
+  constraints = OnlineConstraints(target_offload=0.9, max_bytes=25.0)
   offloader = offloader_to(server.port, exported)
-  adaptation = OnlineAdaptation(manifest, wishes, offloader.message_bytes, no_alarm)
+  adaptation = OnlineAdaptation(manifest, constraints, offloader.message_bytes, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader, adaptation)
   up = [given.reply.bytes_up if given.reply else 0 for given in ran.by_number()]
   size = max(up)
@@ -92,8 +92,8 @@ def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manif
   with faulty_proxy(server.port) as proxy:
     proxy.set(truncate=700)  # a few answers, and the connection breaks
     offloader = offloader_to(proxy.port, exported, patience=patience)
-    wishes = Wishes(max_bytes=40.0)
-    adaptation = OnlineAdaptation(manifest, wishes, offloader.message_bytes, no_alarm)
+    constraints = OnlineConstraints(max_bytes=40.0)
+    adaptation = OnlineAdaptation(manifest, constraints, offloader.message_bytes, no_alarm)
     ran = stream(edge, cycled(images, 300), offloader, adaptation)
   replies = [given.reply for given in ran.by_number()]
   assert sum(reply.attempts - 1 for reply in replies if reply) > 0
@@ -110,7 +110,7 @@ def test_energy_is_the_cost_models(server, exported, edge, manifest, images):
   compute = 4.6e-9 * (macs["main"].macs + macs["extension"].macs)
   upload = 1e-3 * (283.17 * 18.88 + 132.86) * 124 * 8 / 18.88e3
   target = compute + 0.2 * upload
-  adaptation = OnlineAdaptation(manifest, Wishes(max_energy_mj=target), 124, no_alarm)
+  adaptation = OnlineAdaptation(manifest, OnlineConstraints(max_energy_mj=target), 124, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
   spent = [
     4.6e-9 * (macs["main"].macs + (macs["extension"].macs if given.answer.extension else 0))
@@ -129,7 +129,7 @@ def test_a_cloud_that_is_away_does_not_move_the_level(exported, edge, manifest, 
   offloader = offloader_to(port, exported)
   offloader._patience = offloader._patience._replace(rest=3600)
   offloader.rest()
-  adaptation = OnlineAdaptation(manifest, Wishes(target_offload=0.3), 124, no_alarm)
+  adaptation = OnlineAdaptation(manifest, OnlineConstraints(target_offload=0.3), 124, no_alarm)
   before = adaptation.figures()["budgets"]["target_offload"]["level"]
   stream(edge, images, offloader, adaptation)
   figures = adaptation.figures()["budgets"]["target_offload"]
@@ -138,8 +138,8 @@ def test_a_cloud_that_is_away_does_not_move_the_level(exported, edge, manifest, 
 
 def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, manifest, images):
   for cost, sends in ((0.0, True), (1.0, False)):
-    wishes = Wishes(bandit=cost)
-    adaptation = OnlineAdaptation(manifest, wishes, 124, no_alarm)
+    constraints = OnlineConstraints(bandit=cost)
+    adaptation = OnlineAdaptation(manifest, constraints, 124, no_alarm)
     ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
     arms = adaptation.figures()["bandit"]
     assert len(arms) == ARMS
@@ -157,7 +157,9 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
   edge = sending(exported, 0.3, images)
   alarms = []
   audit = Audit(share=0.4, floor=0.9)
-  adaptation = OnlineAdaptation(manifest, Wishes(audit=audit), 124, alarms.append, seed=3)
+  adaptation = OnlineAdaptation(
+    manifest, OnlineConstraints(audit=audit), 124, alarms.append, seed=3
+  )
   adaptation.thresholds = lambda: None
   ran = stream(edge, images, offloader_to(server.port, exported), adaptation)
   agreed = []
@@ -182,7 +184,7 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
 def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest):
   edge = sending(exported, 0.0, images)
   server.mode = "invalid"
-  adaptation = OnlineAdaptation(manifest, Wishes(audit=Audit(share=1.0)), 124, no_alarm)
+  adaptation = OnlineAdaptation(manifest, OnlineConstraints(audit=Audit(share=1.0)), 124, no_alarm)
   adaptation.thresholds = lambda: None
   ran = stream(edge, images[:50], offloader_to(server.port, exported), adaptation)
   assert {given.audited for given in ran.by_number()} <= {"unanswered", None}
@@ -191,25 +193,31 @@ def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest)
 
 
 @pytest.mark.parametrize(
-  ("wishes", "message"),
+  ("constraints", "message"),
   [
-    (Wishes(target_offload=0.0), "--target_offload is 0; accepted: a number above 0"),
-    (Wishes(target_offload=1.5), "--target_offload is 1.5; accepted: a share up to 1"),
-    (Wishes(max_bytes=-3.0), "--max_bytes_per_image is -3; accepted: a number above 0"),
-    (Wishes(max_energy_mj=1e-9), "--max_energy_mj is 1e-09; accepted: a number above"),
-    (Wishes(target_offload=0.1, audit=Audit(0.2)), "accepted: a number above 0.2, which an image"),
-    (Wishes(bandit=2.0), "--bandit is 2; accepted: a cost from 0 to 1"),
-    (Wishes(bandit=0.1, target_offload=0.1), "--bandit with a budget; accepted: one of them"),
-    (Wishes(audit=Audit(1.5)), "audit is 1.5; accepted: a share from 0 to 1"),
+    (OnlineConstraints(target_offload=0.0), "--target_offload is 0; accepted: a number above 0"),
+    (OnlineConstraints(target_offload=1.5), "--target_offload is 1.5; accepted: a share up to 1"),
+    (OnlineConstraints(max_bytes=-3.0), "--max_bytes_per_image is -3; accepted: a number above 0"),
+    (OnlineConstraints(max_energy_mj=1e-9), "--max_energy_mj is 1e-09; accepted: a number above"),
+    (
+      OnlineConstraints(target_offload=0.1, audit=Audit(0.2)),
+      "accepted: a number above 0.2, which an image",
+    ),
+    (OnlineConstraints(bandit=2.0), "--bandit is 2; accepted: a cost from 0 to 1"),
+    (
+      OnlineConstraints(bandit=0.1, target_offload=0.1),
+      "--bandit with a budget; accepted: one of them",
+    ),
+    (OnlineConstraints(audit=Audit(1.5)), "audit is 1.5; accepted: a share from 0 to 1"),
   ],
 )
-def test_wishes_that_cannot_be_kept(manifest, wishes, message):
+def test_constraints_that_cannot_be_kept(manifest, constraints, message):
   with pytest.raises(UserError, match=message):
-    OnlineAdaptation(manifest, wishes, 124, no_alarm)
+    OnlineAdaptation(manifest, constraints, 124, no_alarm)
 
 
 def test_a_policy_without_thresholds_has_none_to_move(manifest):
   never = dataclasses.replace(manifest, policy=Policy(offload_rule="never"))
-  for wishes in (Wishes(target_offload=0.1), Wishes(bandit=0.1)):
+  for constraints in (OnlineConstraints(target_offload=0.1), OnlineConstraints(bandit=0.1)):
     with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
-      OnlineAdaptation(never, wishes, 124, no_alarm)
+      OnlineAdaptation(never, constraints, 124, no_alarm)
