@@ -1,4 +1,4 @@
-"""Budgets, bandit and audit on a stream that turns noisier and blurrier half-way.
+"""Budgets, bandit and agreement monitoring on a stream that turns noisier and blurrier half-way.
 
 Writes benchmarks/online_budget.md, online_budget.png and online_bandit.png.
 
@@ -34,10 +34,10 @@ from benchmarks.online_stream import Stream, accuracy, make_stream
 from meanet_jax.commands import flags as cli
 from meanet_jax.routing.online.agreement import (
   Agreement,
-  Audit,
-  Audited,
+  AgreementMonitor,
+  Agreements,
   agreement,
-  is_audited,
+  is_monitored,
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
@@ -119,19 +119,19 @@ def budget_rows(stream: Stream) -> tuple[list[str], dict[str, Followed]]:
   return rows, shown
 
 
-def audit_text(stream: Stream, goes: np.ndarray) -> str:
-  """When the audit of the images that stay notices the change."""
-  audit, state, change = Audit(share=0.02), Audited(), len(stream.level) // 2
+def agreement_text(stream: Stream, goes: np.ndarray) -> str:
+  """When monitoring the images that stay notices the change."""
+  monitor, state, change = AgreementMonitor(share=0.02), Agreements(), len(stream.level) // 2
   found: list[tuple[int, Agreement]] = []
   for number in np.flatnonzero(~goes).tolist():
-    if is_audited(audit, 0, number):
-      state = record(audit, state, bool(stream.agrees[number]))
-      found.append((number, agreement(audit, state)))
+    if is_monitored(monitor, 0, number):
+      state = record(monitor, state, bool(stream.agrees[number]))
+      found.append((number, agreement(monitor, state)))
   before = [a for number, a in found if number < change]
   alarms = [number - change for number, a in found if number >= change and a.alarm]
   return (
-    f"Audit of 2% of the images that stay under the budget of step {STEP:g}, floor "
-    f"{100 * audit.floor:.0f}%, window {audit.window}: agreement with the cloud "
+    f"AgreementMonitor of 2% of the images that stay under the budget of step {STEP:g}, floor "
+    f"{100 * monitor.floor:.0f}%, window {monitor.window}: agreement with the cloud "
     f"{_agreement(before[-1])} before the change, with {sum(a.alarm for a in before)} false "
     f"alarms, and {_agreement(found[-1][1])} at the end; "
     + (f"the alarm {alarms[0]} images after the change." if alarms else "no alarm.")
@@ -194,7 +194,7 @@ def main() -> None:
       *heading(TITLES),
       *budget_lines,
       "",
-      audit_text(stream, shown[name][f"share, step {STEP:g}"].goes),
+      agreement_text(stream, shown[name][f"share, step {STEP:g}"].goes),
       *heading(online_bandit.TITLES),
       *bandit_lines,
     ]

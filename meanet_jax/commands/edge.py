@@ -32,13 +32,19 @@ from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.paths import expanded_path
 from meanet_jax.protocol import classes_digest
-from meanet_jax.routing.online.agreement import Agreement, Audit
+from meanet_jax.routing.online.agreement import Agreement, AgreementMonitor
 from meanet_jax.routing.policies import Comparison
 from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
-_ADAPTATION = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
-_FLOOR = Audit._field_defaults["floor"]
+_ADAPTATION = (
+  "target_offload",
+  "max_bytes_per_image",
+  "max_energy_mj",
+  "bandit",
+  "monitor_agreement",
+)
+_FLOOR = AgreementMonitor._field_defaults["floor"]
 _RANGES = {
   "threads": (1, 128),  # LiteRT dies of ten thousand
   "window": (1, 10_000),
@@ -49,8 +55,8 @@ _RANGES = {
   "max_bytes_per_image": (0, 1e12),
   "max_energy_mj": (0, 1e12),
   "bandit": (0, 1),
-  "audit": (0, 1),
-  "audit_floor": (0, 1),
+  "monitor_agreement": (0, 1),
+  "agreement_floor": (0, 1),
 }
 
 
@@ -124,8 +130,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
   add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
   add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
-  add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
-  add("--audit_floor", type=float, metavar="SHARE", help=f"of agreement, at least ({_FLOOR:g})")
+  add(
+    "--monitor_agreement",
+    "--audit",
+    type=float,
+    metavar="SHARE",
+    help="of confident images, sent and compared",
+  )
+  add(
+    "--agreement_floor",
+    "--audit_floor",
+    type=float,
+    metavar="SHARE",
+    help=f"of agreement, at least ({_FLOOR:g})",
+  )
   given = parser.parse_args(arguments)
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
@@ -138,8 +156,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
       raise UserError(f"--{name} is {value:g}; accepted: {low:g} to {high:g}")
   if given.dataset is None and given.data_dir is not None:
     raise UserError("--data_dir without --dataset; accepted: with --dataset NAME")
-  if given.audit is None and given.audit_floor is not None:
-    raise UserError("--audit_floor without --audit; accepted: with --audit SHARE")
+  if given.monitor_agreement is None and given.agreement_floor is not None:
+    raise UserError(
+      "--agreement_floor without --monitor_agreement; accepted: with --monitor_agreement SHARE"
+    )
   paths = [os.path.realpath(path) for path in (given.output, given.summary) if path is not None]
   if len(set(paths)) < len(paths):
     raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
@@ -260,15 +280,17 @@ def _adaptation(
 ) -> OnlineAdaptation | None:
   if all(getattr(given, name) is None for name in _ADAPTATION):
     return None
-  floor = _FLOOR if given.audit_floor is None else given.audit_floor
-  audit = None if given.audit is None else Audit(given.audit, floor)
+  floor = _FLOOR if given.agreement_floor is None else given.agreement_floor
+  monitor = (
+    None if given.monitor_agreement is None else AgreementMonitor(given.monitor_agreement, floor)
+  )
   constraints = OnlineConstraints(
-    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
+    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, monitor
   )
 
   def alarm(found: Agreement) -> None:
     say_on_stderr(
-      f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
+      f"warning: {found.num_images} monitored answers agree with the cloud in {found.share:.1%}, "
       f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
     )
 

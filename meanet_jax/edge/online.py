@@ -1,4 +1,4 @@
-"""Online adaptation of a running edge: budgets or a bandit set its thresholds; audits check it.
+"""Online adaptation of a running edge: thresholds from budgets or a bandit, agreement monitoring.
 
 The rules are pure functions of `meanet_jax/routing/online`; their states are kept here and updated
 with the result of every image.
@@ -19,13 +19,13 @@ from meanet_jax.routing.normalised_threshold import (
   level_of,
   thresholds_at,
 )
-from meanet_jax.routing.online import agreement as audits
+from meanet_jax.routing.online import agreement as monitoring
 from meanet_jax.routing.online import bandit as bandits
 from meanet_jax.routing.online import budget as budgets
 from meanet_jax.routing.policies import EXTENSION, Thresholds
 
 ARMS = 11  # of the bandit, evenly over all levels
-_AUDITS_PER_LOOK = 10  # an exact interval takes longer than an image
+_MONITORED_PER_LOOK = 10  # an exact interval takes longer than an image
 
 
 class OnlineConstraints(NamedTuple):
@@ -33,14 +33,14 @@ class OnlineConstraints(NamedTuple):
 
   target_offload: share of images. max_bytes: sent per image, of all images. max_energy_mj: by the
   cost model, with the bytes that were sent. bandit: the cost of offloading one image, in units of
-  confidence. audit: of the edge's confident answers.
+  confidence. agreement: monitoring of the edge's confident answers.
   """
 
   target_offload: float | None = None
   max_bytes: float | None = None
   max_energy_mj: float | None = None
   bandit: float | None = None
-  audit: audits.Audit | None = None
+  agreement: monitoring.AgreementMonitor | None = None
 
 
 class Cost(NamedTuple):
@@ -57,14 +57,14 @@ class _Kept(NamedTuple):
 
 
 class OnlineAdaptation:
-  """Keeps budgets or plays a bandit, and audits. `stream.py` says when each method is called."""
+  """Keeps budgets or plays a bandit, and monitors agreement. `stream.py` calls each method."""
 
   def __init__(
     self,
     manifest: Manifest,
     constraints: OnlineConstraints,
     message_bytes: int,
-    alarm: Callable[[audits.Agreement], None],
+    alarm: Callable[[monitoring.Agreement], None],
     seed: int = 0,
   ):
     """The state before the first image.
@@ -73,8 +73,8 @@ class OnlineAdaptation:
       manifest: policy, where thresholds start, constants.
       constraints: of the device.
       message_bytes: that one raw image sends.
-      alarm: called when the agreement of audited images falls below the floor.
-      seed: of the audit.
+      alarm: called when the agreement of monitored images falls below the floor.
+      seed: of the sample of monitored images.
 
     Raises:
       UserError: constraints that cannot be kept, or not together.
@@ -100,9 +100,9 @@ class OnlineAdaptation:
       side = self._policy.offload_rule == "edge"
       self._bandit = bandits.Bandit(levels, constraints.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
-    if constraints.audit is not None:
-      audits.check_audit(constraints.audit)
-    self._audited, self._looked, self._alarmed = audits.Audited(), 0, False
+    if constraints.agreement is not None:
+      monitoring.check_monitor(constraints.agreement)
+    self._agreements, self._looked, self._alarmed = monitoring.Agreements(), 0, False
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None leaves the export's."""
@@ -122,12 +122,12 @@ class OnlineAdaptation:
       float(manifest.thresholds.hard),
     )
 
-  def audits(self, number: int, complex: bool) -> bool:
+  def monitors(self, number: int, complex: bool) -> bool:
     """Whether an image of which the edge is sure is sent all the same."""
-    audit = self._constraints.audit
-    if audit is None or complex:
+    monitor = self._constraints.agreement
+    if monitor is None or complex:
       return False
-    return audits.is_audited(audit, self._seed, number)
+    return monitoring.is_monitored(monitor, self._seed, number)
 
   def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
     """Called for every image that could have been sent, with whether its extension ran."""
@@ -140,8 +140,8 @@ class OnlineAdaptation:
 
   def record_result(self, given: Result) -> None:
     """Called for every final answer."""
-    if given.audited in ("agrees", "differs"):
-      self._look(given.audited == "agrees")
+    if given.monitored in ("agrees", "differs"):
+      self._look(given.monitored == "agrees")
     known = self._expected.pop(given.item.number, None)
     if known is None:
       return
@@ -160,7 +160,7 @@ class OnlineAdaptation:
 
   def figures(self) -> dict[str, Any]:
     """For the summary: per budget its target and the mean spent over images that could have been
-    sent, the level of the thresholds, and the agreement of the newest audited images.
+    sent, the level of the thresholds, and the agreement of the newest monitored images.
     """
     spent = {
       name: {
@@ -178,15 +178,15 @@ class OnlineAdaptation:
         {"level": level, "observed": float(count), "mean_reward": float(mean)}
         for level, count, mean in zip(self._bandit.levels, self._observed.count, means, strict=True)
       ]
-    audit, agreed = self._constraints.audit, None
-    if audit is not None and self._audited.agreed:
-      agreed = audits.agreement(audit, self._audited)._asdict()
+    monitor, agreed = self._constraints.agreement, None
+    if monitor is not None and self._agreements.agreed:
+      agreed = monitoring.agreement(monitor, self._agreements)._asdict()
     return {"budgets": spent, "bandit": arms, "agreement": agreed}
 
   def _observe(self, given: Result, arm: int) -> None:
     answer, reply = given.answer, given.reply
     assert answer.compared is not None  # a bandit is refused where the policy compares nothing
-    if given.fallback is not None or given.audited:  # neither is what the arm chose
+    if given.fallback is not None or given.monitored:  # neither is what the arm chose
       return
     manifest = self._manifest
     at_extension = answer.compared.exit == EXTENSION
@@ -198,11 +198,11 @@ class OnlineAdaptation:
     self._observed = bandits.observe(self._bandit, self._observed, arm, float(level), own, cloud)
 
   def _look(self, agrees: bool) -> None:
-    audit = self._constraints.audit
-    self._audited = audits.record(audit, self._audited, agrees)
+    monitor = self._constraints.agreement
+    self._agreements = monitoring.record(monitor, self._agreements, agrees)
     self._looked += 1
-    if self._looked % _AUDITS_PER_LOOK == 0:
-      found = audits.agreement(audit, self._audited)
+    if self._looked % _MONITORED_PER_LOOK == 0:
+      found = monitoring.agreement(monitor, self._agreements)
       if found.alarm and not self._alarmed:
         self._alarm(found)
       self._alarmed = found.alarm
@@ -214,7 +214,7 @@ def _budgets(
   """The budgets by flag. What an image costs that the level does not send is their least target."""
   signatures = manifest.files[EDGE].signatures
   macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-  share = constraints.audit.share if constraints.audit is not None else 0.0
+  share = constraints.agreement.share if constraints.agreement is not None else 0.0
 
   def energy(cost: Cost) -> float:
     return image_cost(

@@ -18,27 +18,28 @@ from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
 
 EXIT_NAMES = ("main", "extension", "cloud")
-Audited = Literal["agrees", "differs", "unanswered"]
+Monitored = Literal["agrees", "differs", "unanswered"]
 
 
 class Result(NamedTuple):
   """An image's final answer.
 
   answer: the edge's own, of the main exit alone where the cloud answered and the extension was
-  spared. reply: of the cloud, None where it was not to be asked. audited: what an audit found; the
-  edge's answer stands whatever it is. seconds: from taking the image up to its answer.
+  skipped. reply: of the cloud, None where it was not to be asked. monitored: whether the cloud
+  agreed about an image that was sent to monitor agreement; the edge's answer stands in any case.
+  seconds: from taking the image up to its answer.
   """
 
   item: Item
   answer: Answer
   reply: Reply | None
-  audited: Audited | None
+  monitored: Monitored | None
   seconds: float
 
   @property
   def exit(self) -> int:
     """`MAIN`, `EXTENSION` or `CLOUD`."""
-    from_cloud = self.reply is not None and self.reply.answer is not None and not self.audited
+    from_cloud = self.reply is not None and self.reply.answer is not None and not self.monitored
     return CLOUD if from_cloud else self.answer.exit
 
   @property
@@ -56,7 +57,7 @@ class Result(NamedTuple):
   @property
   def fallback(self) -> Fallback | None:
     """Why the edge answers an image that is the cloud's."""
-    return None if self.reply is None or self.audited else self.reply.fallback
+    return None if self.reply is None or self.monitored else self.reply.fallback
 
 
 def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
@@ -82,7 +83,8 @@ def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
       "total": round(1e3 * given.seconds, 4),
     },
     "fallback": given.fallback,
-    "audit": given.audited,
+    "agreement": given.monitored,
+    "audit": given.monitored,  # the older name
     "label": item.label,
     "error": None,
   }
@@ -96,7 +98,7 @@ def _written(value: np.float32 | None) -> float | None:
 def error_line(item: Item) -> dict[str, Any]:
   """The line of a file that cannot be read: the same fields, without an answer."""
   fields = ("path", "class", "name", "exit", "probability", "uncertainty", "threshold", "complex")
-  after = ("ms", "fallback", "audit", "label")
+  after = ("ms", "fallback", "agreement", "audit", "label")
   return (
     {"id": item.number}
     | dict.fromkeys(fields)
@@ -164,7 +166,7 @@ class Summary:
 
   answered: images with an answer. unreadable: files without. exits: images that ended at main,
   extension and cloud. ran_extension: images for which it ran. sent: images that were sent, answered
-  or not, audited ones among them. fallbacks, audits: by what is told of them. retries: attempts
+  or not, monitored ones among them. fallbacks, monitored: by outcome. retries: attempts
   beyond the first. labelled, correct: images whose label is known, and those answered so.
   """
 
@@ -174,7 +176,7 @@ class Summary:
   ran_extension: int = 0
   sent: int = 0
   fallbacks: dict[str, int] = dataclasses.field(default_factory=dict)
-  audits: dict[str, int] = dataclasses.field(default_factory=dict)
+  monitored: dict[str, int] = dataclasses.field(default_factory=dict)
   retries: int = 0
   bytes_up: int = 0
   bytes_down: int = 0
@@ -196,8 +198,8 @@ class Summary:
     if given.item.label is not None:
       self.labelled += 1
       self.correct += given.prediction == given.item.label
-    if given.audited:
-      self.audits[given.audited] = self.audits.get(given.audited, 0) + 1
+    if given.monitored:
+      self.monitored[given.monitored] = self.monitored.get(given.monitored, 0) + 1
     if given.fallback:
       self.fallbacks[given.fallback] = self.fallbacks.get(given.fallback, 0) + 1
     if reply is not None and reply.attempts:
@@ -243,7 +245,8 @@ class Summary:
       "ran_extension": self.ran_extension / n,
       "sent": self.sent / n,
       "fallbacks": self.fallbacks,
-      "audits": self.audits,
+      "monitored": self.monitored,
+      "audits": self.monitored,  # the older name
       "retries": self.retries,
       "seconds": seconds,
       "measured": {
@@ -274,9 +277,9 @@ def table(figures: dict[str, Any]) -> list[str]:
   if figures["fallbacks"]:
     reasons = ", ".join(f"{count} {name}" for name, count in sorted(figures["fallbacks"].items()))
     lines.append(f"answered by the edge in the cloud's place: {reasons}")
-  if figures["audits"]:
-    found = ", ".join(f"{count} {name}" for name, count in sorted(figures["audits"].items()))
-    lines.append(f"audited: {found}")
+  if figures["monitored"]:
+    found = ", ".join(f"{count} {name}" for name, count in sorted(figures["monitored"].items()))
+    lines.append(f"sent to monitor agreement: {found}")
   if agreement := figures.get("agreement"):
     lines.append(
       f"agreement with the cloud {100 * agreement['share']:.2f}% of the last "

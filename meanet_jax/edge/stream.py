@@ -14,7 +14,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, Reply
-from meanet_jax.edge.output import Audited, Result
+from meanet_jax.edge.output import Monitored, Result
 from meanet_jax.routing.policies import Thresholds
 
 
@@ -46,7 +46,7 @@ class Adaptation(Protocol):
     """For the next image; None for the export's."""
     ...
 
-  def audits(self, number: int, complex: bool) -> bool:
+  def monitors(self, number: int, complex: bool) -> bool:
     """Whether an image is sent as well that the edge is sure of."""
     ...
 
@@ -64,7 +64,7 @@ class _BatchAdaptation:
 
   def __init__(self, adaptation: Adaptation, batch: list[Item], reachable: bool):
     self._adaptation, self._batch, self._reachable = adaptation, batch, reachable
-    self.audits = [False] * len(batch)
+    self.monitored = [False] * len(batch)
 
   def thresholds(self) -> Thresholds | None:
     """See `BatchThresholds`."""
@@ -74,14 +74,14 @@ class _BatchAdaptation:
     """See `BatchThresholds`."""
     if self._reachable:
       number = self._batch[row].number
-      self.audits[row] = self._adaptation.audits(number, complex)
-      self._adaptation.record_decision(number, complex or self.audits[row], ran_extension)
+      self.monitored[row] = self._adaptation.monitors(number, complex)
+      self._adaptation.record_decision(number, complex or self.monitored[row], ran_extension)
 
 
 class _Waiting(NamedTuple):
   item: Item
   decided: EdgeDecision
-  audit: bool
+  monitored: bool
   begun: float
 
 
@@ -101,7 +101,7 @@ class Stream:
       edge: classifies, in the caller's thread.
       give: takes each answer as soon as it is there, which is not the order of the images.
       offloader: asks the cloud; None where there is none, and the edge answers everything.
-      adaptation: changes thresholds and picks audits; None leaves the thresholds as they are.
+      adaptation: changes thresholds and picks images to monitor; None changes nothing.
     """
     self._edge, self._give = edge, give
     self._offloader, self._adaptation = offloader, adaptation
@@ -125,9 +125,9 @@ class Stream:
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
     decided = self._edge.decide(images, online=batch_thresholds, spare=reachable)
     for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
-      audit = batch_thresholds is not None and batch_thresholds.audits[row]
-      if reachable and (one.answer.complex or audit):
-        self._send(_Waiting(item, one, audit, begun))
+      monitor = batch_thresholds is not None and batch_thresholds.monitored[row]
+      if reachable and (one.answer.complex or monitor):
+        self._send(_Waiting(item, one, monitor, begun))
       else:
         reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None
         self._finish(_Waiting(item, one, False, begun), reply)
@@ -137,7 +137,7 @@ class Stream:
     while offloader.in_flight >= offloader.window:
       self._settle_next()
     if not offloader.ready():  # it has failed while this image waited for its place
-      self._finish(waiting, None if waiting.audit else NOT_ASKED)
+      self._finish(waiting, None if waiting.monitored else NOT_ASKED)
       return
     number = waiting.item.number
     self._waiting[number] = waiting
@@ -153,19 +153,19 @@ class Stream:
     self._finish(self._waiting.pop(found[0]), found[1])
 
   def _finish(self, waiting: _Waiting, reply: Reply | None) -> None:
-    answer, audited = waiting.decided.answer, None
-    if waiting.audit:
-      audited = _audited(answer.prediction, reply)
+    answer, monitored = waiting.decided.answer, None
+    if waiting.monitored:
+      monitored = _outcome(answer.prediction, reply)
     elif reply is not None and reply.answer is None:
       answer = self._edge.answer_alone(waiting.decided)
     seconds = time.perf_counter() - waiting.begun
-    given = Result(waiting.item, answer, reply, audited, seconds)
+    given = Result(waiting.item, answer, reply, monitored, seconds)
     if self._adaptation is not None:
       self._adaptation.record_result(given)
     self._give(given)
 
 
-def _audited(prediction: int, reply: Reply | None) -> Audited:
+def _outcome(prediction: int, reply: Reply | None) -> Monitored:
   if reply is None or reply.answer is None:
     return "unanswered"
   return "agrees" if reply.answer.prediction == prediction else "differs"

@@ -1,4 +1,4 @@
-"""Budgets, bandit and audit on the running edge, with a server that answers."""
+"""Budgets, bandit and agreement monitoring on the running edge, with a server that answers."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.manifest import Manifest, read_manifest
 from meanet_jax.edge.online import ARMS, OnlineAdaptation, OnlineConstraints
 from meanet_jax.errors import UserError
-from meanet_jax.routing.online.agreement import Audit, is_audited
+from meanet_jax.routing.online.agreement import AgreementMonitor, is_monitored
 from meanet_jax.routing.online.budget import Budget, guaranteed_excess
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
@@ -153,27 +153,27 @@ def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, mani
     assert 0 < np.mean(sent) < 1
 
 
-def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, images, manifest):
+def test_monitored_images_are_sent_and_keep_the_edges_answer(server, exported, images, manifest):
   edge = sending(exported, 0.3, images)
   alarms = []
-  audit = Audit(share=0.4, floor=0.9)
+  monitor = AgreementMonitor(share=0.4, floor=0.9)
   adaptation = OnlineAdaptation(
-    manifest, OnlineConstraints(audit=audit), 124, alarms.append, seed=3
+    manifest, OnlineConstraints(agreement=monitor), 124, alarms.append, seed=3
   )
   adaptation.thresholds = lambda: None
   ran = stream(edge, images, offloader_to(server.port, exported), adaptation)
   agreed = []
   for given, image in zip(ran.by_number(), images, strict=True):
-    chosen = is_audited(audit, 3, given.item.number) and not given.answer.complex
-    assert (given.audited is not None) == chosen
+    chosen = is_monitored(monitor, 3, given.item.number) and not given.answer.complex
+    assert (given.monitored is not None) == chosen
     assert (given.reply is not None) == (chosen or given.answer.complex)
     if chosen:
       assert given.prediction == given.answer.prediction
       assert given.exit == given.answer.exit
       assert given.fallback is None
-      assert given.audited == ("agrees" if class_of(image) == given.prediction else "differs")
-      agreed.append(given.audited == "agrees")
-  newest = agreed[-audit.window :]
+      assert given.monitored == ("agrees" if class_of(image) == given.prediction else "differs")
+      agreed.append(given.monitored == "agrees")
+  newest = agreed[-monitor.window :]
   found = adaptation.figures()["agreement"]
   assert found["num_images"] == len(newest)
   # The server's classes are sums of pixels: the edge agrees by chance, and is told so once.
@@ -181,13 +181,15 @@ def test_audited_images_are_sent_and_keep_the_edges_answer(server, exported, ima
   assert len(alarms) == 1
 
 
-def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest):
+def test_monitoring_that_fails_changes_nothing(server, exported, images, manifest):
   edge = sending(exported, 0.0, images)
   server.mode = "invalid"
-  adaptation = OnlineAdaptation(manifest, OnlineConstraints(audit=Audit(share=1.0)), 124, no_alarm)
+  adaptation = OnlineAdaptation(
+    manifest, OnlineConstraints(agreement=AgreementMonitor(share=1.0)), 124, no_alarm
+  )
   adaptation.thresholds = lambda: None
   ran = stream(edge, images[:50], offloader_to(server.port, exported), adaptation)
-  assert {given.audited for given in ran.by_number()} <= {"unanswered", None}
+  assert {given.monitored for given in ran.by_number()} <= {"unanswered", None}
   assert {given.fallback for given in ran.given} == {None}
   assert adaptation.figures()["agreement"] is None
 
@@ -200,7 +202,7 @@ def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest)
     (OnlineConstraints(max_bytes=-3.0), "--max_bytes_per_image is -3; accepted: a number above 0"),
     (OnlineConstraints(max_energy_mj=1e-9), "--max_energy_mj is 1e-09; accepted: a number above"),
     (
-      OnlineConstraints(target_offload=0.1, audit=Audit(0.2)),
+      OnlineConstraints(target_offload=0.1, agreement=AgreementMonitor(0.2)),
       "accepted: a number above 0.2, which an image",
     ),
     (OnlineConstraints(bandit=2.0), "--bandit is 2; accepted: a cost from 0 to 1"),
@@ -208,7 +210,10 @@ def test_an_audit_that_fails_changes_nothing(server, exported, images, manifest)
       OnlineConstraints(bandit=0.1, target_offload=0.1),
       "--bandit with a budget; accepted: one of them",
     ),
-    (OnlineConstraints(audit=Audit(1.5)), "audit is 1.5; accepted: a share from 0 to 1"),
+    (
+      OnlineConstraints(agreement=AgreementMonitor(1.5)),
+      "agreement share is 1.5; accepted: a share from 0 to 1",
+    ),
   ],
 )
 def test_constraints_that_cannot_be_kept(manifest, constraints, message):

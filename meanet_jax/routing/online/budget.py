@@ -68,7 +68,8 @@ def check_budget(name: str, budget: Budget, least: float = 0.0) -> None:
   Args:
     name: of the flag.
     budget: as given.
-    least: the most that an image costs which is not sent: what the edge computes, and audits.
+    least: the most that an image costs which is not sent: what the edge computes, and what
+      is sent to monitor agreement.
 
   Raises:
     UserError: a target that is not above `least`, or no finite number.
