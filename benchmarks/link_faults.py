@@ -52,7 +52,7 @@ def dead_cloud(edge: EdgeClassifier, images: np.ndarray, model: Path) -> tuple[l
     for _ in range(_RUNS.value + 1):  # the first is for the caches
       alone.append(throughput(edge, images, None, out))
       offloader = offloader_to(port, model)
-      offloader.rest()
+      offloader.open_circuit()
       dead.append(throughput(edge, images, offloader, out))
       offloader.close()
   return alone[1:], dead[1:]
@@ -63,7 +63,7 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
   with oip_server() as first:
     port = first.port
   offloader, began, answered = offloader_to(port, model), [], []
-  offloader.rest()
+  offloader.open_circuit()
 
   def items():
     number = 0

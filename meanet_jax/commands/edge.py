@@ -267,11 +267,11 @@ def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
     encoding,
   )
   away = check(address, expected, given.check_seconds)
-  patience = RetryPolicy(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
-  offloader = Offloader(address, expected, given.window, patience)
+  retry_policy = RetryPolicy(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
+  offloader = Offloader(address, expected, given.window, retry_policy)
   if away is not None:
     say_on_stderr(f"warning: {address} {away}; the edge answers until it can")
-    offloader.rest()
+    offloader.open_circuit()
   return offloader
 
 

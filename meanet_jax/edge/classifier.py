@@ -118,15 +118,15 @@ class EdgeClassifier:
     return answers
 
   def decide(
-    self, images: np.ndarray, *, online: BatchThresholds | None = None, spare: bool = True
+    self, images: np.ndarray, *, online: BatchThresholds | None = None, skip_extension: bool = True
   ) -> list[EdgeDecision]:
     """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
 
     Args:
       images: uint8 [n, h, w, c], at most a batch of edge.json.
       online: asked for thresholds, image by image, instead of the classifier's own.
-      spare: whether an image that goes to the cloud before its extension has run never runs it;
-        `answer_alone` runs it then, should the cloud not answer.
+      skip_extension: whether the extension is skipped for an image that goes to the cloud before;
+        `answer_alone` runs it, should the cloud not answer.
 
     Raises:
       UserError: images of another shape or type, or more than a batch.
@@ -134,11 +134,11 @@ class EdgeClassifier:
     self._check_images(images)
     if len(images) > self._batch_size:
       raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
-    return self._decide(images, online, spare)
+    return self._decide(images, online, skip_extension)
 
   def answer_alone(self, decided: EdgeDecision) -> Answer:
-    """The edge's own answer, for which the extension runs now if it was spared."""
-    if not decided.spared:
+    """The edge's own answer, for which the extension runs now if it was skipped."""
+    if not decided.skipped:
       return decided.answer
     begun = time.perf_counter()
     outputs = self._extension(
@@ -193,7 +193,7 @@ class EdgeClassifier:
       yield self._padded(batch), len(batch)
 
   def _decide(
-    self, images: UInt8[np.ndarray, "n h w c"], online: BatchThresholds | None, spare: bool
+    self, images: UInt8[np.ndarray, "n h w c"], online: BatchThresholds | None, skip_extension: bool
   ) -> list[EdgeDecision]:
     begun = time.perf_counter()
     batch = self._padded(images)
@@ -206,13 +206,13 @@ class EdgeClassifier:
     )
     # What the rule `edge` says of an image is not known before its extension has run.
     known_early = self._policy.offload_rule != "edge"
-    limits, ran, spared = [], [], []
+    limits, ran, skipped = [], [], []
     for row in rows:
       limits.append(self._limits(online))
       hard = predicted_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
       early = offloads_early(self._policy, limits[row], mains[row])
-      spared.append(hard & early if spare else np.False_)
-      ran.append(hard & ~spared[row])
+      skipped.append(hard & early if skip_extension else np.False_)
+      ran.append(hard & ~skipped[row])
       if online is not None and known_early:
         online.record_decision(row, bool(early), bool(ran[row]))
     extensions = mains  # the rules look at no value of an extension that did not run
@@ -231,7 +231,7 @@ class EdgeClassifier:
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
-      decided.append(EdgeDecision(answer, bool(spared[row]), images[row], features[row]))
+      decided.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row]))
     return decided
 
   def _limits(self, online: BatchThresholds | None) -> Thresholds:

@@ -32,15 +32,15 @@ class Answer(NamedTuple):
 
 
 class EdgeDecision(NamedTuple):
-  """What the edge makes of one image before anybody else is asked.
+  """What the edge decides about one image before it asks the cloud.
 
-  answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the
-  extension, which the edge's own answer needs, has not run because the policy sends the image to
-  the cloud before. image: uint8 [h, w, c]. features: the main block's, without the batch's axis.
+  answer: the edge's own; of the main exit alone where the extension was skipped. skipped: whether
+  the extension, which the edge's own answer needs, has not run because the policy sends the image
+  to the cloud before. image: uint8 [h, w, c]. features: the main block's, without a batch axis.
   """
 
   answer: Answer
-  spared: bool
+  skipped: bool
   image: np.ndarray
   features: np.ndarray
 

@@ -123,7 +123,7 @@ class Stream:
       None if adaptation is None else _BatchAdaptation(adaptation, batch, reachable)
     )
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
-    decided = self._edge.decide(images, online=batch_thresholds, spare=reachable)
+    decided = self._edge.decide(images, online=batch_thresholds, skip_extension=reachable)
     for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
       monitor = batch_thresholds is not None and batch_thresholds.monitored[row]
       if reachable and (one.answer.complex or monitor):

@@ -18,7 +18,7 @@ from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.policies import Policy, Thresholds
 
 # Long enough for a busy machine: where a test wants a late answer it says so.
-PATIENT = RetryPolicy(deadline=60.0)
+LONG_DEADLINE = RetryPolicy(deadline=60.0)
 
 
 class Ran(NamedTuple):
@@ -39,7 +39,7 @@ def offloader_to(
   exported: Path,
   *,
   window: int = 8,
-  patience: RetryPolicy = PATIENT,
+  retry_policy: RetryPolicy = LONG_DEADLINE,
   encoding: Encoding | None = None,
   address: Address | None = None,
 ) -> Offloader:
@@ -48,7 +48,7 @@ def offloader_to(
   expected = Expected(
     manifest.image_shape, len(names), classes_digest(names), encoding or Encoding()
   )
-  return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, patience)
+  return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, retry_policy)
 
 
 def stream(

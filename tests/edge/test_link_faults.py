@@ -19,7 +19,7 @@ from tests.edge.faulty_proxy import faulty_proxy
 from tests.edge.links import Ran, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import class_of, oip_server
 
-QUICK = RetryPolicy(deadline=0.3, failures=3, rest=0.05)
+QUICK = RetryPolicy(deadline=0.3, failures=3, reset_timeout=0.05)
 # On a busy machine the server may be slower than the deadline, whatever the fault.
 BROKEN = {Fallback.UNREACHABLE, Fallback.LATE, Fallback.CIRCUIT_OPEN}
 
@@ -61,7 +61,7 @@ FAULTS = {
 def test_a_fault_that_comes_and_goes(exported, images, alone, name):
   edge = sending(exported, 0.5, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK)
     pause = threading.Event()
 
     def items():
@@ -100,8 +100,8 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
     faulty_proxy(server.port) as proxy,
   ):
     address = Address(f"localhost:{proxy.port}", tls=True, roots=certificate.chain)
-    patience = RetryPolicy(deadline=20.0, failures=1000)
-    offloader = offloader_to(proxy.port, exported, address=address, patience=patience)
+    retry_policy = RetryPolicy(deadline=20.0, failures=1000)
+    offloader = offloader_to(proxy.port, exported, address=address, retry_policy=retry_policy)
 
     def items():
       for number, image in enumerate(images):
@@ -119,7 +119,7 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
 def test_bytes_that_change_under_way_lose_no_image_without_tls(exported, images):
   edge = sending(exported, 0.5, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK)
     proxy.set(corrupt=0.1)
     ran = stream(edge, images, offloader)
   # Pixels and answers may be changed without a trace, which is what TLS is for.
@@ -130,7 +130,7 @@ def test_bytes_that_change_under_way_lose_no_image_without_tls(exported, images)
 def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images, alone):
   edge = sending(exported, 1.0, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK, window=2)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK, window=2)
 
     def items():
       yield from (Item(number, image) for number, image in enumerate(images[:50]))
@@ -172,7 +172,7 @@ def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkey
   edge = sending(exported, 1.0, images)
   with oip_server() as server:
     offloader = offloader_to(
-      server.port, exported, patience=RetryPolicy(60.0, failures=1, rest=0.05)
+      server.port, exported, retry_policy=RetryPolicy(60.0, failures=1, reset_timeout=0.05)
     )
 
     def items():

@@ -16,7 +16,7 @@ from meanet_jax.routing.online.budget import Budget, guaranteed_excess
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
 from tests.edge.faulty_proxy import faulty_proxy
-from tests.edge.links import PATIENT, offloader_to, sending, stream
+from tests.edge.links import LONG_DEADLINE, offloader_to, sending, stream
 from tests.edge.oip_server import class_of, oip_server
 
 COUNT = 1200
@@ -88,10 +88,10 @@ def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, image
 
 
 def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manifest, images):
-  patience = RetryPolicy(deadline=60.0, failures=10_000)
+  retry_policy = RetryPolicy(deadline=60.0, failures=10_000)
   with faulty_proxy(server.port) as proxy:
     proxy.set(truncate=700)  # a few answers, and the connection breaks
-    offloader = offloader_to(proxy.port, exported, patience=patience)
+    offloader = offloader_to(proxy.port, exported, retry_policy=retry_policy)
     constraints = OnlineConstraints(max_bytes=40.0)
     adaptation = OnlineAdaptation(manifest, constraints, offloader.message_bytes, no_alarm)
     ran = stream(edge, cycled(images, 300), offloader, adaptation)
@@ -101,7 +101,7 @@ def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manif
   found = adaptation.figures()["budgets"]["max_bytes_per_image"]
   assert found["mean"] == pytest.approx(np.mean(up))
   largest = offloader.message_bytes + 3
-  late = 8 * PATIENT.attempts * largest  # of a full window
+  late = 8 * LONG_DEADLINE.attempts * largest  # of a full window
   assert sum(up) <= 300 * 40 + guaranteed_excess(Budget(40, largest), 1) + late
 
 
@@ -127,8 +127,8 @@ def test_a_cloud_that_is_away_does_not_move_the_level(exported, edge, manifest, 
   with oip_server() as gone:
     port = gone.port
   offloader = offloader_to(port, exported)
-  offloader._patience = offloader._patience._replace(rest=3600)
-  offloader.rest()
+  offloader._retry_policy = offloader._retry_policy._replace(reset_timeout=3600)
+  offloader.open_circuit()
   adaptation = OnlineAdaptation(manifest, OnlineConstraints(target_offload=0.3), 124, no_alarm)
   before = adaptation.figures()["budgets"]["target_offload"]["level"]
   stream(edge, images, offloader, adaptation)

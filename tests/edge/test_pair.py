@@ -108,9 +108,9 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
     proxy = stack.enter_context(faulty_proxy(server.grpc_port))
     address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
-    patience = RetryPolicy(deadline=deadline, failures=5, rest=0.2)
+    retry_policy = RetryPolicy(deadline=deadline, failures=5, reset_timeout=0.2)
     offloader = offloader_to(
-      proxy.port, exported, patience=patience, window=WINDOW, address=address
+      proxy.port, exported, retry_policy=retry_policy, window=WINDOW, address=address
     )
 
     def start_again() -> None:

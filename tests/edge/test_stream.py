@@ -14,7 +14,7 @@ from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.policies import CLOUD
 from meanet_jax.tflite.export import Options, export
-from tests.edge.links import PATIENT, offloader_to, sending, stream, untimed
+from tests.edge.links import LONG_DEADLINE, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, oip_server
 
 
@@ -83,14 +83,16 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
 ):
   server.mode = mode
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
-  ran = stream(edge, images, offloader_to(server.port, exported, window=4, patience=patience))
+  retry_policy = RetryPolicy(deadline=60, failures=5, reset_timeout=3600)
+  ran = stream(
+    edge, images, offloader_to(server.port, exported, window=4, retry_policy=retry_policy)
+  )
   found = ran.by_number()
   check_answers(found, images, alone, {reason, Fallback.CIRCUIT_OPEN})
   reasons = [given.fallback for given in found if given.answer.complex]
   # What is under way when the fifth fails is still collected.
   assert 5 <= reasons.count(reason) <= 5 + 4
-  attempts = patience.attempts if reason is Fallback.FULL else 1
+  attempts = retry_policy.attempts if reason is Fallback.FULL else 1
   assert server.requests == attempts * reasons.count(reason)
   assert ran.offloader.opened == 1
 
@@ -117,9 +119,9 @@ def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(
   calls.clear()
   server.mode = "right"
   stream(edge, images, offloader_to(server.port, exported))
-  spared = [own for own in alone if own.complex and own.extension is not None]
-  assert len(calls) == sum(own.extension is not None for own in alone) - len(spared)
-  assert spared
+  skipped = [own for own in alone if own.complex and own.extension is not None]
+  assert len(calls) == sum(own.extension is not None for own in alone) - len(skipped)
+  assert skipped
 
 
 @pytest.mark.parametrize("batch_size", [4, 7])
@@ -171,15 +173,15 @@ def test_a_cloud_that_hangs_is_late_then_left_alone_and_asked_again_when_it_is_b
   server, exported, images, alone
 ):
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=0.2, failures=3, rest=0.05)
-  offloader = offloader_to(server.port, exported, window=4, patience=patience)
+  retry_policy = RetryPolicy(deadline=0.2, failures=3, reset_timeout=0.05)
+  offloader = offloader_to(server.port, exported, window=4, retry_policy=retry_policy)
   server.open.clear()
 
   def items():
     yield from (Item(number, image) for number, image in enumerate(images))
-    # It answers again, and the circuit has rested: the next complex image finds out.
+    # It answers again, and the circuit has been open long enough: the next complex image finds out.
     server.open.set()
-    offloader._patience = patience._replace(deadline=60.0)
+    offloader._retry_policy = retry_policy._replace(deadline=60.0)
     pause = threading.Event()
     while not offloader.ready():
       pause.wait(0.01)
@@ -204,14 +206,14 @@ def test_nobody_is_there(exported, images, alone):
   with oip_server() as gone:
     port = gone.port
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
-  ran = stream(edge, images, offloader_to(port, exported, window=2, patience=patience))
+  retry_policy = RetryPolicy(deadline=60, failures=5, reset_timeout=3600)
+  ran = stream(edge, images, offloader_to(port, exported, window=2, retry_policy=retry_policy))
   found = ran.by_number()
   check_answers(found, images, alone, {Fallback.UNREACHABLE, Fallback.CIRCUIT_OPEN})
   tried = [given.reply for given in found if given.fallback is Fallback.UNREACHABLE]
-  assert [reply.attempts for reply in tried] == [PATIENT.attempts] * len(tried)
-  known = offloader_to(port, exported, patience=patience)
-  known.rest()
+  assert [reply.attempts for reply in tried] == [LONG_DEADLINE.attempts] * len(tried)
+  known = offloader_to(port, exported, retry_policy=retry_policy)
+  known.open_circuit()
   reasons = {given.fallback for given in stream(edge, images, known).given}
   assert reasons == {None, Fallback.CIRCUIT_OPEN}
 
