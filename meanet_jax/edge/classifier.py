@@ -113,8 +113,8 @@ class EdgeClassifier:
     for start in range(0, len(images), self._batch_size):
       begun = time.perf_counter()
       batch = images[start : start + self._batch_size]
-      decided = self._decide(batch, None, self._cloud is not None)
-      answers += [self._settled(one, begun) for one in decided]
+      decisions = self._decide(batch, None, self._cloud is not None)
+      answers += [self._settled(one, begun) for one in decisions]
     return answers
 
   def decide(
@@ -136,16 +136,16 @@ class EdgeClassifier:
       raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
     return self._decide(images, online, skip_extension)
 
-  def answer_alone(self, decided: EdgeDecision) -> Answer:
+  def answer_alone(self, decision: EdgeDecision) -> Answer:
     """The edge's own answer, for which the extension runs now if it was skipped."""
-    if not decided.skipped:
-      return decided.answer
+    if not decision.skipped:
+      return decision.answer
     begun = time.perf_counter()
     outputs = self._extension(
-      image=self._padded(decided.image[None]), features=self._whole_batch(decided.features[None])
+      image=self._padded(decision.image[None]), features=self._whole_batch(decision.features[None])
     )
     (extension,) = _scores(outputs, range(1))
-    before = decided.answer
+    before = decision.answer
     at_extension = takes_extension(self._policy, before.main, extension, np.True_)
     seconds = before.seconds + time.perf_counter() - begun
     return _answer(
@@ -218,7 +218,7 @@ class EdgeClassifier:
     extensions = mains  # the rules look at no value of an extension that did not run
     if True in ran or not self._skip:
       extensions = _scores(self._extension(image=batch, features=features), rows)
-    decided = []
+    decisions = []
     for row in rows:
       main, extension = mains[row], extensions[row]
       at_extension = takes_extension(self._policy, main, extension, ran[row])
@@ -231,18 +231,18 @@ class EdgeClassifier:
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
-      decided.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row]))
-    return decided
+      decisions.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row]))
+    return decisions
 
   def _limits(self, online: BatchThresholds | None) -> Thresholds:
     moved = None if online is None else online.thresholds()
     return self._thresholds if moved is None else moved
 
-  def _settled(self, decided: EdgeDecision, begun: float) -> Answer:
+  def _settled(self, decision: EdgeDecision, begun: float) -> Answer:
     """The final answer where the cloud is a function, or is not there at all."""
-    answer = decided.answer
+    answer = decision.answer
     if answer.complex and self._cloud is not None:
-      answer = answer._replace(prediction=int(self._cloud(decided.image)), exit=CLOUD)
+      answer = answer._replace(prediction=int(self._cloud(decision.image)), exit=CLOUD)
       answer = answer._replace(seconds=time.perf_counter() - begun)
     return answer
 

@@ -138,15 +138,15 @@ class OnlineAdaptation:
     for name, kept in self._kept.items():
       self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))
 
-  def record_result(self, given: Result) -> None:
+  def record_result(self, result: Result) -> None:
     """Called for every final answer."""
-    if given.monitored in ("agrees", "differs"):
-      self._look(given.monitored == "agrees")
-    known = self._expected.pop(given.item.number, None)
+    if result.monitored in ("agrees", "differs"):
+      self._look(result.monitored == "agrees")
+    known = self._expected.pop(result.item.number, None)
     if known is None:
       return
     expected, arm = known
-    answer, reply = given.answer, given.reply
+    answer, reply = result.answer, result.reply
     sent = reply is not None and reply.attempts > 0
     bytes_up = reply.bytes_up if reply is not None else 0
     cost = Cost(sent, bytes_up, answer.extension is not None)
@@ -156,7 +156,7 @@ class OnlineAdaptation:
       difference = kept.of(cost) - kept.of(expected)
       self._spending[name] = budgets.correct(kept.budget, self._spending[name], difference)
     if self._bandit is not None:
-      self._observe(given, arm)
+      self._observe(result, arm)
 
   def figures(self) -> dict[str, Any]:
     """For the summary: per budget its target and the mean spent over images that could have been
@@ -183,10 +183,10 @@ class OnlineAdaptation:
       agreed = monitoring.agreement(monitor, self._agreements)._asdict()
     return {"budgets": spent, "bandit": arms, "agreement": agreed}
 
-  def _observe(self, given: Result, arm: int) -> None:
-    answer, reply = given.answer, given.reply
+  def _observe(self, result: Result, arm: int) -> None:
+    answer, reply = result.answer, result.reply
     assert answer.compared is not None  # a bandit is refused where the policy compares nothing
-    if given.fallback is not None or given.monitored:  # neither is what the arm chose
+    if result.fallback is not None or result.monitored:  # neither is what the arm chose
       return
     manifest = self._manifest
     at_extension = answer.compared.exit == EXTENSION

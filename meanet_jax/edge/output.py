@@ -60,17 +60,17 @@ class Result(NamedTuple):
     return None if self.reply is None or self.monitored else self.reply.fallback
 
 
-def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
+def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:
   """The fields of an image's line; docs/link.md tells them."""
-  answer, reply, item = given.answer, given.reply, given.item
+  answer, reply, item = result.answer, result.reply, result.item
   encode, cloud = (reply.encode_seconds, reply.cloud_seconds) if reply else (0.0, 0.0)
   return {
     "id": item.number,
     "path": item.path,
-    "class": given.prediction,
-    "name": manifest.class_names[given.prediction],
-    "exit": EXIT_NAMES[given.exit],
-    "probability": round(given.probability, 6),
+    "class": result.prediction,
+    "name": manifest.class_names[result.prediction],
+    "exit": EXIT_NAMES[result.exit],
+    "probability": round(result.probability, 6),
     "uncertainty": _written(answer.compared and answer.compared.uncertainty),
     "threshold": _written(answer.compared and answer.compared.threshold),
     "complex": answer.complex,
@@ -80,11 +80,11 @@ def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
       "edge": round(1e3 * answer.seconds, 4),
       "encode": round(1e3 * encode, 4),
       "cloud": round(1e3 * cloud, 4),
-      "total": round(1e3 * given.seconds, 4),
+      "total": round(1e3 * result.seconds, 4),
     },
-    "fallback": given.fallback,
-    "agreement": given.monitored,
-    "audit": given.monitored,  # the older name
+    "fallback": result.fallback,
+    "agreement": result.monitored,
+    "audit": result.monitored,  # the older name
     "label": item.label,
     "error": None,
   }
@@ -187,21 +187,21 @@ class Summary:
   cloud_seconds: float = 0.0
   total_seconds: float = 0.0
 
-  def add(self, given: Result) -> None:
+  def add(self, result: Result) -> None:
     """Counts an answer."""
-    answer, reply = given.answer, given.reply
+    answer, reply = result.answer, result.reply
     self.answered += 1
-    self.exits[given.exit] += 1
+    self.exits[result.exit] += 1
     self.ran_extension += answer.extension is not None
     self.edge_seconds += answer.seconds
-    self.total_seconds += given.seconds
-    if given.item.label is not None:
+    self.total_seconds += result.seconds
+    if result.item.label is not None:
       self.labelled += 1
-      self.correct += given.prediction == given.item.label
-    if given.monitored:
-      self.monitored[given.monitored] = self.monitored.get(given.monitored, 0) + 1
-    if given.fallback:
-      self.fallbacks[given.fallback] = self.fallbacks.get(given.fallback, 0) + 1
+      self.correct += result.prediction == result.item.label
+    if result.monitored:
+      self.monitored[result.monitored] = self.monitored.get(result.monitored, 0) + 1
+    if result.fallback:
+      self.fallbacks[result.fallback] = self.fallbacks.get(result.fallback, 0) + 1
     if reply is not None and reply.attempts:
       self.sent += 1
       self.retries += reply.attempts - 1

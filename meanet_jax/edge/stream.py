@@ -54,7 +54,7 @@ class Adaptation(Protocol):
     """Called for every image that could have been sent, before it is."""
     ...
 
-  def record_result(self, given: Result) -> None:
+  def record_result(self, result: Result) -> None:
     """Called for every final answer."""
     ...
 
@@ -80,7 +80,7 @@ class _BatchAdaptation:
 
 class _Waiting(NamedTuple):
   item: Item
-  decided: EdgeDecision
+  decision: EdgeDecision
   monitored: bool
   begun: float
 
@@ -123,8 +123,8 @@ class Stream:
       None if adaptation is None else _BatchAdaptation(adaptation, batch, reachable)
     )
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
-    decided = self._edge.decide(images, online=batch_thresholds, skip_extension=reachable)
-    for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
+    decisions = self._edge.decide(images, online=batch_thresholds, skip_extension=reachable)
+    for row, (item, one) in enumerate(zip(batch, decisions, strict=True)):
       monitor = batch_thresholds is not None and batch_thresholds.monitored[row]
       if reachable and (one.answer.complex or monitor):
         self._send(_Waiting(item, one, monitor, begun))
@@ -141,7 +141,7 @@ class Stream:
       return
     number = waiting.item.number
     self._waiting[number] = waiting
-    offloader.submit(number, number, waiting.decided.image)
+    offloader.submit(number, number, waiting.decision.image)
 
   def _settle_finished(self) -> None:
     while self._waiting and (found := self._offloader.finished(wait=False)):
@@ -153,16 +153,16 @@ class Stream:
     self._finish(self._waiting.pop(found[0]), found[1])
 
   def _finish(self, waiting: _Waiting, reply: Reply | None) -> None:
-    answer, monitored = waiting.decided.answer, None
+    answer, monitored = waiting.decision.answer, None
     if waiting.monitored:
       monitored = _outcome(answer.prediction, reply)
     elif reply is not None and reply.answer is None:
-      answer = self._edge.answer_alone(waiting.decided)
+      answer = self._edge.answer_alone(waiting.decision)
     seconds = time.perf_counter() - waiting.begun
-    given = Result(waiting.item, answer, reply, monitored, seconds)
+    result = Result(waiting.item, answer, reply, monitored, seconds)
     if self._adaptation is not None:
-      self._adaptation.record_result(given)
-    self._give(given)
+      self._adaptation.record_result(result)
+    self._give(result)
 
 
 def _outcome(prediction: int, reply: Reply | None) -> Monitored:

@@ -22,16 +22,16 @@ LONG_DEADLINE = RetryPolicy(deadline=60.0)
 
 
 class Ran(NamedTuple):
-  """given: in the order in which they came. offloader: closed."""
+  """results: in the order in which they came. offloader: closed."""
 
-  given: list[Result]
+  results: list[Result]
   offloader: Offloader
 
   def by_number(self) -> list[Result]:
     """In the images' order; every number exactly once."""
-    numbers = [one.item.number for one in self.given]
+    numbers = [one.item.number for one in self.results]
     assert sorted(numbers) == list(range(len(numbers)))
-    return sorted(self.given, key=lambda one: one.item.number)
+    return sorted(self.results, key=lambda one: one.item.number)
 
 
 def offloader_to(
@@ -60,10 +60,10 @@ def stream(
 ) -> Ran:
   if isinstance(items, np.ndarray):
     items = (Item(number, image) for number, image in enumerate(items))
-  given: list[Result] = []
+  results: list[Result] = []
 
   def take(one: Result) -> None:
-    given.append(one)
+    results.append(one)
     if give is not None:
       give(one)
 
@@ -71,7 +71,7 @@ def stream(
     Stream(edge, take, offloader, adaptation).run(items)
   finally:
     offloader.close()
-  return Ran(given, offloader)
+  return Ran(results, offloader)
 
 
 def sending(exported: Path, share: float, images: np.ndarray, **options: Any) -> EdgeClassifier:

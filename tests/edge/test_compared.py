@@ -21,7 +21,7 @@ def scores(entropy: float, max_prob: float = 0.75, margin: float = 0.5) -> Score
   return Scores(np.int32(3), *map(np.float32, (max_prob, entropy, margin)))
 
 
-def given(compared: Comparison | None, *, complex: bool = False) -> Result:
+def answered(compared: Comparison | None, *, complex: bool = False) -> Result:
   """An image that the extension answers, whose own entropy is 0.489."""
   answer = Answer(
     prediction=3,
@@ -39,7 +39,7 @@ def given(compared: Comparison | None, *, complex: bool = False) -> Result:
 
 def test_lines_show_what_main_was_compared_by_though_the_extension_answers(exported):
   manifest = read_manifest(exported)
-  one = given(Comparison(MAIN, np.float32(0.25), LIMIT))
+  one = answered(Comparison(MAIN, np.float32(0.25), LIMIT))
   line = to_line(one, manifest)
   assert (line["exit"], line["uncertainty"], line["threshold"]) == ("extension", 0.25, 0.488)
   text = describe(one, manifest)
@@ -54,7 +54,7 @@ def test_numbers_that_differ_in_the_last_bit_are_told_apart(exported):
   manifest = read_manifest(exported)
   above = np.nextafter(LIMIT, np.float32(1))
   for value, complex in ((LIMIT, False), (above, True)):
-    one = given(Comparison(MAIN, value, LIMIT), complex=complex)
+    one = answered(Comparison(MAIN, value, LIMIT), complex=complex)
     line = to_line(one, manifest)
     assert (line["uncertainty"] > line["threshold"]) == complex
     said = describe(one, manifest).split("entropy ")[1].split()
@@ -63,9 +63,9 @@ def test_numbers_that_differ_in_the_last_bit_are_told_apart(exported):
 
 def test_nothing_compared_is_nothing_shown(exported):
   manifest = read_manifest(exported)
-  line = to_line(given(None), manifest)
+  line = to_line(answered(None), manifest)
   assert (line["uncertainty"], line["threshold"]) == (None, None)
-  assert "threshold" not in describe(given(None), manifest)
+  assert "threshold" not in describe(answered(None), manifest)
 
 
 @pytest.mark.parametrize("offload_rule", ["main", "edge", "never", "always"])

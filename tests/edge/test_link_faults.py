@@ -36,15 +36,15 @@ def alone(exported, images) -> list[Answer]:
 
 def check(ran: Ran, images: np.ndarray, alone: list[Answer], reasons: set[Fallback]) -> int:
   """Every image once, with the cloud's answer or the edge's own; how many had the cloud's."""
-  for given in ran.by_number():
-    place = given.item.number % len(images)
-    if given.exit == CLOUD:
-      assert given.answer.complex
-      assert given.prediction == class_of(images[place])
+  for result in ran.by_number():
+    place = result.item.number % len(images)
+    if result.exit == CLOUD:
+      assert result.answer.complex
+      assert result.prediction == class_of(images[place])
     else:
-      assert untimed(given.answer) == untimed(alone[place])
-      assert (given.fallback in reasons) == given.answer.complex
-  return sum(given.exit == CLOUD for given in ran.given)
+      assert untimed(result.answer) == untimed(alone[place])
+      assert (result.fallback in reasons) == result.answer.complex
+  return sum(result.exit == CLOUD for result in ran.results)
 
 
 FAULTS = {
@@ -76,14 +76,16 @@ def test_a_fault_that_comes_and_goes(exported, images, alone, name):
         for image in images:
           yield Item(number, image)
           number += 1
-        if any(given.exit == CLOUD and given.item.number >= 2 * len(images) for given in answers):
+        if any(
+          result.exit == CLOUD and result.item.number >= 2 * len(images) for result in answers
+        ):
           return
         pause.wait(0.02)
 
     answers = []
     ran = stream(edge, items(), offloader, give=answers.append)
   assert check(ran, images, alone, BROKEN) > 0
-  fallbacks = {given.fallback for given in ran.given} - {None}
+  fallbacks = {result.fallback for result in ran.results} - {None}
   expected = {
     "drop": Fallback.LATE,
     "long_delay": Fallback.LATE,
@@ -113,7 +115,7 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
     connections = proxy.seen
   assert check(ran, images, alone, BROKEN) > 0
   assert connections > 1  # a record that does not verify ends its connection
-  assert sum(given.reply.attempts - 1 for given in ran.given if given.reply) > 0
+  assert sum(result.reply.attempts - 1 for result in ran.results if result.reply) > 0
 
 
 def test_bytes_that_change_under_way_lose_no_image_without_tls(exported, images):
@@ -124,7 +126,7 @@ def test_bytes_that_change_under_way_lose_no_image_without_tls(exported, images)
     ran = stream(edge, images, offloader)
   # Pixels and answers may be changed without a trace, which is what TLS is for.
   assert len(ran.by_number()) == len(images)
-  assert {given.prediction for given in ran.given} <= set(range(10))
+  assert {result.prediction for result in ran.results} <= set(range(10))
 
 
 def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images, alone):
@@ -148,15 +150,15 @@ def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images,
     def offloader_settle():
       running._settle_finished()
 
-    given, seen = [], []
-    running = Stream(edge, given.append, offloader)
+    results, seen = [], []
+    running = Stream(edge, results.append, offloader)
     try:
       running.run(items())
     finally:
       offloader.close()
     assert proxy.seen > seen[0][0] == 1
-  assert sorted(one.item.number for one in given) == list(range(101))
-  (last,) = [one for one in given if one.item.number == 100]
+  assert sorted(one.item.number for one in results) == list(range(101))
+  (last,) = [one for one in results if one.item.number == 100]
   assert last.exit == CLOUD
 
 
@@ -187,12 +189,12 @@ def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkey
         threading.Event().wait(0.01)
       yield Item(20, images[20])
 
-    given = []
-    running = Stream(edge, given.append, offloader)
+    results = []
+    running = Stream(edge, results.append, offloader)
     try:
       running.run(items())
     finally:
       offloader.close()
-  assert sorted(one.item.number for one in given) == list(range(21))
-  (last,) = [one for one in given if one.item.number == 20]
+  assert sorted(one.item.number for one in results) == list(range(21))
+  (last,) = [one for one in results if one.item.number == 20]
   assert last.exit == CLOUD

@@ -49,7 +49,7 @@ def cycled(images: np.ndarray, count: int):
 def test_a_share_is_kept(server, exported, edge, manifest, images):
   adaptation = OnlineAdaptation(manifest, OnlineConstraints(target_offload=0.3), 124, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
-  sent = [given.reply is not None for given in ran.by_number()]
+  sent = [result.reply is not None for result in ran.by_number()]
   excess = guaranteed_excess(Budget(0.3), COUNT)
   assert 0.3 - excess <= np.mean(sent) <= 0.3 + excess
   figures = adaptation.figures()["budgets"]["target_offload"]
@@ -66,7 +66,7 @@ def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest,
     moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
     adaptation = OnlineAdaptation(moved, OnlineConstraints(target_offload=0.1), 124, no_alarm)
     ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), adaptation)
-    sent = np.asarray([given.reply is not None for given in ran.by_number()])
+    sent = np.asarray([result.reply is not None for result in ran.by_number()])
     excess = guaranteed_excess(Budget(0.1), COUNT)
     assert 0.1 - excess <= np.mean(sent) <= 0.1 + excess
     windows = np.lib.stride_tricks.sliding_window_view(sent[COUNT // 3 :], COUNT // 3)
@@ -78,7 +78,7 @@ def test_bytes_are_kept_as_they_are_sent(server, exported, edge, manifest, image
   offloader = offloader_to(server.port, exported)
   adaptation = OnlineAdaptation(manifest, constraints, offloader.message_bytes, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader, adaptation)
-  up = [given.reply.bytes_up if given.reply else 0 for given in ran.by_number()]
+  up = [result.reply.bytes_up if result.reply else 0 for result in ran.by_number()]
   size = max(up)
   assert size <= offloader.message_bytes + 3  # a number of more digits
   assert np.mean(up) <= 25 + guaranteed_excess(Budget(25, size), COUNT)
@@ -95,7 +95,7 @@ def test_bytes_that_had_to_be_sent_again_are_spent(server, exported, edge, manif
     constraints = OnlineConstraints(max_bytes=40.0)
     adaptation = OnlineAdaptation(manifest, constraints, offloader.message_bytes, no_alarm)
     ran = stream(edge, cycled(images, 300), offloader, adaptation)
-  replies = [given.reply for given in ran.by_number()]
+  replies = [result.reply for result in ran.by_number()]
   assert sum(reply.attempts - 1 for reply in replies if reply) > 0
   up = [reply.bytes_up if reply else 0 for reply in replies]
   found = adaptation.figures()["budgets"]["max_bytes_per_image"]
@@ -113,9 +113,9 @@ def test_energy_is_the_cost_models(server, exported, edge, manifest, images):
   adaptation = OnlineAdaptation(manifest, OnlineConstraints(max_energy_mj=target), 124, no_alarm)
   ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, exported), adaptation)
   spent = [
-    4.6e-9 * (macs["main"].macs + (macs["extension"].macs if given.answer.extension else 0))
-    + (upload / 124 * given.reply.bytes_up if given.reply else 0)
-    for given in ran.by_number()
+    4.6e-9 * (macs["main"].macs + (macs["extension"].macs if result.answer.extension else 0))
+    + (upload / 124 * result.reply.bytes_up if result.reply else 0)
+    for result in ran.by_number()
   ]
   found = adaptation.figures()["budgets"]["max_energy_mj"]
   assert found["mean"] == pytest.approx(np.mean(spent))
@@ -149,7 +149,7 @@ def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, mani
     if not sends:  # an answer of the cloud is worth 0.75 - 1
       assert arms[0]["mean_reward"] < best["mean_reward"]
       assert best["level"] > 0.5
-    sent = [given.reply is not None for given in ran.by_number()]
+    sent = [result.reply is not None for result in ran.by_number()]
     assert 0 < np.mean(sent) < 1
 
 
@@ -163,16 +163,16 @@ def test_monitored_images_are_sent_and_keep_the_edges_answer(server, exported, i
   adaptation.thresholds = lambda: None
   ran = stream(edge, images, offloader_to(server.port, exported), adaptation)
   agreed = []
-  for given, image in zip(ran.by_number(), images, strict=True):
-    chosen = is_monitored(monitor, 3, given.item.number) and not given.answer.complex
-    assert (given.monitored is not None) == chosen
-    assert (given.reply is not None) == (chosen or given.answer.complex)
+  for result, image in zip(ran.by_number(), images, strict=True):
+    chosen = is_monitored(monitor, 3, result.item.number) and not result.answer.complex
+    assert (result.monitored is not None) == chosen
+    assert (result.reply is not None) == (chosen or result.answer.complex)
     if chosen:
-      assert given.prediction == given.answer.prediction
-      assert given.exit == given.answer.exit
-      assert given.fallback is None
-      assert given.monitored == ("agrees" if class_of(image) == given.prediction else "differs")
-      agreed.append(given.monitored == "agrees")
+      assert result.prediction == result.answer.prediction
+      assert result.exit == result.answer.exit
+      assert result.fallback is None
+      assert result.monitored == ("agrees" if class_of(image) == result.prediction else "differs")
+      agreed.append(result.monitored == "agrees")
   newest = agreed[-monitor.window :]
   found = adaptation.figures()["agreement"]
   assert found["num_images"] == len(newest)
@@ -189,8 +189,8 @@ def test_monitoring_that_fails_changes_nothing(server, exported, images, manifes
   )
   adaptation.thresholds = lambda: None
   ran = stream(edge, images[:50], offloader_to(server.port, exported), adaptation)
-  assert {given.monitored for given in ran.by_number()} <= {"unanswered", None}
-  assert {given.fallback for given in ran.given} == {None}
+  assert {result.monitored for result in ran.by_number()} <= {"unanswered", None}
+  assert {result.fallback for result in ran.results} == {None}
   assert adaptation.figures()["agreement"] is None
 
 

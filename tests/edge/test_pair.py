@@ -150,10 +150,10 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
 
     with Output(str(output)) as out:
 
-      def give(given: Result) -> None:
-        out.write(to_line(given, edge.manifest))
-        if given.exit == CLOUD:
-          newest[0] = max(newest[0], given.item.number)
+      def give(result: Result) -> None:
+        out.write(to_line(result, edge.manifest))
+        if result.exit == CLOUD:
+          newest[0] = max(newest[0], result.item.number)
 
       try:
         Stream(edge, give, offloader).run(items())
