@@ -24,7 +24,7 @@ from meanet_jax.routing.online import bandit as bandits
 from meanet_jax.routing.online import budget as budgets
 from meanet_jax.routing.policies import EXTENSION, Thresholds
 
-ARMS = 11  # of the bandit, evenly over all levels
+ARMS = 11  # of the bandit, normalised thresholds, evenly spaced
 _MONITORED_PER_LOOK = 10  # an exact interval takes longer than an image
 
 
@@ -90,15 +90,15 @@ class OnlineAdaptation:
     if self._kept and constraints.bandit is not None:
       raise UserError("--bandit with a budget; accepted: one of them, both move the thresholds")
     if self._kept:
-      level = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
-      self._spending = {n: budgets.start(kept.budget, level) for n, kept in self._kept.items()}
+      threshold = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
+      self._spending = {n: budgets.start(kept.budget, threshold) for n, kept in self._kept.items()}
     if constraints.bandit is not None:
       level_of(self._policy, manifest.thresholds, len(manifest.class_names))  # refuses the policy
       if not 0 <= constraints.bandit <= 1:
         raise UserError(f"--bandit is {constraints.bandit:g}; accepted: a cost from 0 to 1")
-      levels = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
+      thresholds = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
       side = self._policy.offload_rule == "edge"
-      self._bandit = bandits.Bandit(levels, constraints.bandit, side_observations=side)
+      self._bandit = bandits.Bandit(thresholds, constraints.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
     if constraints.agreement is not None:
       monitoring.check_monitor(constraints.agreement)
@@ -107,15 +107,15 @@ class OnlineAdaptation:
   def thresholds(self) -> Thresholds | None:
     """For the next image; None leaves the export's."""
     if self._spending:
-      level = budgets.strictest(*self._spending.values())
+      threshold = budgets.strictest(*self._spending.values())
     elif self._bandit is not None:
       self._arm = bandits.choose_arm(self._bandit, self._observed)
-      level = self._bandit.levels[self._arm]
+      threshold = self._bandit.thresholds[self._arm]
     else:
       return None
     manifest = self._manifest
     return thresholds_at(
-      level,
+      threshold,
       self._policy.criterion,
       len(manifest.class_names),
       len(manifest.hard_classes),
@@ -160,14 +160,15 @@ class OnlineAdaptation:
 
   def figures(self) -> dict[str, Any]:
     """For the summary: per budget its target and the mean spent over images that could have been
-    sent, the level of the thresholds, and the agreement of the newest monitored images.
+    sent, the normalised threshold, and the agreement of the newest monitored images.
     """
     spent = {
       name: {
         "target": self._kept[name].budget.target,
         "mean": state.total / max(state.num_images, 1),
         "images": state.num_images,
-        "level": state.level,
+        "normalised_threshold": state.threshold,
+        "level": state.threshold,  # the older name
       }
       for name, state in self._spending.items()
     }
@@ -175,8 +176,9 @@ class OnlineAdaptation:
     if self._bandit is not None:
       means = self._observed.total / np.maximum(self._observed.count, 1)
       arms = [
-        {"level": level, "observed": float(count), "mean_reward": float(mean)}
-        for level, count, mean in zip(self._bandit.levels, self._observed.count, means, strict=True)
+        # "level" is the older name.
+        {"normalised_threshold": t, "level": t, "observed": float(n), "mean_reward": float(mean)}
+        for t, n, mean in zip(self._bandit.thresholds, self._observed.count, means, strict=True)
       ]
     monitor, agreed = self._constraints.agreement, None
     if monitor is not None and self._agreements.agreed:
@@ -192,10 +194,12 @@ class OnlineAdaptation:
     at_extension = answer.compared.exit == EXTENSION
     decides = answer.extension if at_extension else answer.main
     classes = manifest.hard_classes if at_extension else manifest.class_names
-    level = image_level(self._policy.criterion, decides, len(classes))
+    uncertainty = image_level(self._policy.criterion, decides, len(classes))
     cloud = reply.answer.probability if reply is not None and reply.answer is not None else None
     own = float(answer.scores.max_prob)
-    self._observed = bandits.observe(self._bandit, self._observed, arm, float(level), own, cloud)
+    self._observed = bandits.observe(
+      self._bandit, self._observed, arm, float(uncertainty), own, cloud
+    )
 
   def _look(self, agrees: bool) -> None:
     monitor = self._constraints.agreement
@@ -211,7 +215,7 @@ class OnlineAdaptation:
 def _budgets(
   manifest: Manifest, constraints: OnlineConstraints, message_bytes: int
 ) -> dict[str, _Kept]:
-  """The budgets by flag. What an image costs that the level does not send is their least target."""
+  """The budgets by flag. Their least target is the cost of an image that is not sent."""
   signatures = manifest.files[EDGE].signatures
   macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
   share = constraints.agreement.share if constraints.agreement is not None else 0.0

@@ -123,17 +123,17 @@ def test_energy_is_the_cost_models(server, exported, edge, manifest, images):
   assert np.mean(spent) <= target + guaranteed_excess(Budget(target, 1.05 * largest), COUNT)
 
 
-def test_a_cloud_that_is_away_does_not_move_the_level(exported, edge, manifest, images):
+def test_a_cloud_that_is_away_does_not_move_the_threshold(exported, edge, manifest, images):
   with oip_server() as gone:
     port = gone.port
   offloader = offloader_to(port, exported)
   offloader._retry_policy = offloader._retry_policy._replace(reset_timeout=3600)
   offloader.open_circuit()
   adaptation = OnlineAdaptation(manifest, OnlineConstraints(target_offload=0.3), 124, no_alarm)
-  before = adaptation.figures()["budgets"]["target_offload"]["level"]
+  before = adaptation.figures()["budgets"]["target_offload"]["normalised_threshold"]
   stream(edge, images, offloader, adaptation)
   figures = adaptation.figures()["budgets"]["target_offload"]
-  assert (figures["level"], figures["images"]) == (before, 0)
+  assert (figures["normalised_threshold"], figures["images"]) == (before, 0)
 
 
 def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, manifest, images):
@@ -148,7 +148,7 @@ def test_the_bandit_learns_what_offloading_is_worth(server, exported, edge, mani
     best = max(arms, key=lambda arm: arm["mean_reward"])
     if not sends:  # an answer of the cloud is worth 0.75 - 1
       assert arms[0]["mean_reward"] < best["mean_reward"]
-      assert best["level"] > 0.5
+      assert best["normalised_threshold"] > 0.5
     sent = [result.reply is not None for result in ran.by_number()]
     assert 0 < np.mean(sent) < 1
 
