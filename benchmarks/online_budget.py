@@ -223,7 +223,8 @@ def main() -> None:
     "sends as many of the same half.",
     "",
     f"Bandit: {len(online_bandit.ARMS)} thresholds, an offload costs "
-    f"{online_bandit.OFFLOAD_COST:g} of confidence; mean ± standard deviation over {_ORDERS.value} orders of each half. Regret is "
+    f"{online_bandit.OFFLOAD_COST:g} of confidence; mean ± standard deviation "
+    f"over {_ORDERS.value} orders of each half. Regret is "
     "the reward (confidence, less that cost) behind the best fixed threshold of the whole stream; "
     "negative is better than it.",
     "",

@@ -65,7 +65,7 @@ def start(bandit: Bandit) -> Observed:
 
 
 def choose_arm(bandit: Bandit, state: Observed) -> int:
-  """The arm to play: an index into `thresholds`. Arms not observed yet come first, the highest first."""
+  """The arm to play: an index into `thresholds`. Unobserved arms come first, the highest first."""
   unseen = np.flatnonzero(state.count == 0)
   if len(unseen):
     return int(unseen[-1])
