@@ -16,7 +16,8 @@ from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.commands import flags as cli
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.output import Output, Result, to_line
+from meanet_jax.edge.output import Output, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import environment, write_text

@@ -12,28 +12,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+from meanet_jax.commands.edge_dataset import from_dataset
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.inputs import Images, Item, from_dataset, from_files, matching
+from meanet_jax.edge.inputs import Images, Item, from_files, matching
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest, read_manifest
 from meanet_jax.edge.online import OnlineAdaptation, OnlineConstraints
-from meanet_jax.edge.output import (
-  EXIT_NAMES,
-  Output,
-  Result,
-  Summary,
-  error_line,
-  table,
-  to_line,
-)
+from meanet_jax.edge.output import Output, error_line, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
+from meanet_jax.edge.summary import Summary
+from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.paths import expanded_path
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.online.agreement import Agreement, AgreementMonitor
-from meanet_jax.routing.policies import Comparison
 from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
@@ -295,39 +290,6 @@ def _adaptation(
     )
 
   return OnlineAdaptation(manifest, constraints, message_bytes, alarm)
-
-
-def describe(given: Result, manifest: Manifest) -> str:
-  """An answer as a line: class, exit, probability, what was compared with what, and time."""
-  answer = given.answer
-  what = given.item.path if given.item.path is not None else given.item.number
-  sent = "complex" if answer.complex else "not complex"
-  if given.fallback is not None:
-    sent += f": the cloud is {given.fallback}"
-  elif answer.complex and given.reply is None:
-    sent += ": for the cloud"
-  return (
-    f"{what}: {manifest.class_names[given.prediction]}  exit {EXIT_NAMES[given.exit]}  "
-    f"probability {given.probability:.3f}  hard-class probability {answer.hard_probability:.3f}  "
-    f"{_compared(answer.compared, manifest)}{sent}  {1e3 * given.seconds:.3f} ms"
-  )
-
-
-def _compared(compared: Comparison | None, manifest: Manifest) -> str:
-  if compared is None:
-    return ""
-  name, unit = {
-    "entropy": ("entropy", " nats"),
-    "max_prob": ("1 - probability", ""),
-    "margin": ("1 - margin", ""),
-  }[manifest.policy.criterion]
-  value, threshold = float(compared.uncertainty), float(compared.threshold)
-  digits = 3
-  # As many digits as tell them apart, for what follows says which is larger.
-  while value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}" and digits < 50:
-    digits += 1
-  where = EXIT_NAMES[compared.exit]
-  return f"{name} {value:.{digits}f}{unit} at {where}, threshold {threshold:.{digits}f}  "
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

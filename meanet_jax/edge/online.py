@@ -11,7 +11,7 @@ import numpy as np
 
 from meanet_jax.cost.energy import BlockMacs, image_cost
 from meanet_jax.edge.manifest import EDGE, Manifest
-from meanet_jax.edge.output import Result
+from meanet_jax.edge.results import Result
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import (
   NOTHING_SENT,

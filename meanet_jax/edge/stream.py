@@ -14,7 +14,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, Reply
-from meanet_jax.edge.output import Monitored, Result
+from meanet_jax.edge.results import Monitored, Result
 from meanet_jax.routing.policies import Thresholds
 
 

@@ -12,7 +12,7 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address, Expected
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import Offloader, RetryPolicy
-from meanet_jax.edge.output import Result
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.policies import Policy, Thresholds

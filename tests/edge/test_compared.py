@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from meanet_jax.commands.edge import describe
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.manifest import read_manifest
-from meanet_jax.edge.output import Result, to_line
+from meanet_jax.edge.output import to_line
+from meanet_jax.edge.results import Result
+from meanet_jax.edge.text import describe
 from meanet_jax.routing.policies import EXTENSION, MAIN, Comparison, Policy, Thresholds
 from meanet_jax.routing.scores import Scores
 

@@ -15,7 +15,8 @@ from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.edge.link.offload import RetryPolicy
-from meanet_jax.edge.output import Output, Result, to_line
+from meanet_jax.edge.output import Output, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.routing.hard_classes import is_hard
