@@ -133,7 +133,7 @@ def server(workdir: Path, max_batch: int) -> Iterator[Server]:
   """The cloud tier as a user starts it."""
   arguments = [f"--workdir={workdir}", f"--max_batch={max_batch}", "--http_port=0", "--grpc_port=0"]
   process = subprocess.Popen(
-    [sys.executable, "-m", "meanet_jax.commands.cloud", *arguments],
+    [sys.executable, "-m", "meanet_jax", "cloud", *arguments],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     text=True,

@@ -67,13 +67,13 @@ def pair(hosts: Hosts | None, workdir: Path, model: Path, window: int) -> dict[s
     for name, data in (("key", certificate.key), ("chain", certificate.chain), ("token", b"t0ken")):
       (secret / name).write_bytes(data)
     server = [
-      *(sys.executable, "-m", "meanet_jax.commands.cloud", f"--workdir={workdir}"),
+      *(sys.executable, "-m", "meanet_jax", "cloud", f"--workdir={workdir}"),
       *(f"--host={address}", f"--grpc_port={PORT}", "--http_port=0"),
       *(f"--tls_certificate={secret / 'chain'}", f"--tls_key={secret / 'key'}"),
       f"--token_file={secret / 'token'}",
     ]
     edge = [
-      *(sys.executable, "-m", "meanet_jax.edge.classifier", "--model", str(model)),
+      *(sys.executable, "-m", "meanet_jax", "edge", "--model", str(model)),
       *("--cloud", f"grpcs://{address}:{PORT}", "--ca_file", str(secret / "chain")),
       *("--token_file", str(secret / "token"), "--dataset", "digits", "--window", str(window)),
       *("--deadline_ms", "10000", "--output", str(secret / "answers.jsonl")),

@@ -1,5 +1,6 @@
 """`meanet COMMAND`: finds the command, parses its flags, runs it, and ends with its status."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -47,6 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
   return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
 
+def run_script(
+  description: str | None,
+  add_flags: Callable[[Parser], None],
+  run: Callable[[argparse.Namespace], object],
+) -> int:
+  """Runs a script of its own, such as a benchmark, as `main` runs a command; the exit status.
+
+  Args:
+    description: for `--help`.
+    add_flags, run: as of a command's module.
+  """
+
+  def script() -> None:
+    parser = Parser(sys.argv[0], description)
+    add_flags(parser)
+    given = parser.parse(sys.argv[1:])
+    _set_up()
+    run(given)
+
+  return guarded(script)
+
+
 def guarded(main: Callable[[], object]) -> int:
   """Calls `main`; the exit status.
 
@@ -78,15 +101,19 @@ def _run(arguments: Sequence[str]) -> None:
     raise UserError(f"command {name!r} does not exist; {nearest(name, COMMANDS)}")
   command = COMMANDS[name]
   module = importlib.import_module(f"meanet_jax.commands.{command.module}")
-  parser = Parser(name, module.__doc__)
+  parser = Parser(f"meanet {name}", module.__doc__)
   module.add_flags(parser)
   given = parser.parse(rest)
   if command.jax:
-    # Here, for it imports what a device need not have.
-    from meanet_jax.commands.process import set_up
-
-    set_up()
+    _set_up()
   module.run(given)
+
+
+def _set_up() -> None:
+  # Here, for it imports what a device need not have.
+  from meanet_jax.commands.process import set_up
+
+  set_up()
 
 
 def _overview() -> str:

@@ -1,65 +1,65 @@
 """The flags that make a command one of several processes."""
 
+import argparse
 import re
-from collections.abc import Callable
 
-from absl import flags
-
+from meanet_jax.commands.flags import Parser, add_integer, add_switch
+from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
 from meanet_jax.training.distributed import Cluster
 
 PORTS = range(1, 2**16)
 
 
-def define_cluster_flags() -> Callable[[], Cluster | None]:
-  """Defines `--distributed` and what goes with it; the result gives the cluster, None without.
+def add_cluster_flags(parser: Parser) -> None:
+  """Adds `--distributed` and what goes with it."""
+  flags = parser.add_argument_group("several processes")
+  add_switch(flags, "--distributed", "this is one of several processes that train one run together")
+  flags.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+  add_integer(flags, "--num-processes", Range(1), help="how many there are")
+  add_integer(flags, "--process-id", Range(0), help="which this one is, from 0")
+  add_integer(
+    flags,
+    "--heartbeat-seconds",
+    Range(1),
+    default=Cluster().heartbeat_seconds,
+    help="a process that is not heard of for so long ends all others",
+  )
+  add_integer(
+    flags,
+    "--start-seconds",
+    Range(1),
+    default=Cluster().start_seconds,
+    help="processes that have not met after so long end",
+  )
 
-  Call the result inside `cli.run`. It raises UserError for flags that do not go together.
+
+def read_cluster(given: argparse.Namespace) -> Cluster | None:
+  """The cluster that the flags name; None without `--distributed`.
+
+  Raises:
+    UserError: flags that do not go together.
   """
-  distributed = flags.DEFINE_boolean(
-    "distributed",
-    False,
-    "This is one of several processes that train one run together.",
-  )
-  coordinator = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
-  count = flags.DEFINE_integer("num_processes", None, "How many there are.", lower_bound=1)
-  number = flags.DEFINE_integer("process_id", None, "Which this one is, from 0.", lower_bound=0)
-  heartbeat = flags.DEFINE_integer(
-    "heartbeat_seconds",
-    Cluster().heartbeat_seconds,
-    "A process that is not heard of for so long ends all others.",
-    lower_bound=1,
-  )
-  start = flags.DEFINE_integer(
-    "start_seconds",
-    Cluster().start_seconds,
-    "Processes that have not met after so long end.",
-    lower_bound=1,
-  )
-
-  def get() -> Cluster | None:
-    address, processes, process = coordinator.value, count.value, number.value
-    given = {"coordinator": address, "num_processes": processes, "process_id": process}
-    missing = [name for name, value in given.items() if value is None]
-    if not distributed.value:
-      if len(missing) < len(given):
-        name = next(name for name in given if name not in missing)
-        raise UserError(f"flag --{name} is {given[name]}; accepted: only with --distributed")
-      return None
-    if 0 < len(missing) < len(given):
-      raise UserError(
-        f"flag --{missing[0]} is missing; accepted: --coordinator, --num_processes and "
-        "--process_id together, or none of them on TPU, Slurm, Kubernetes or Open MPI"
-      )
-    if address is not None:
-      _check_address(address)
-    if process is not None and processes is not None and process >= processes:
-      raise UserError(
-        f"flag --process_id is {process}; accepted: 0 to {processes - 1}, for {processes} processes"
-      )
-    return Cluster(address, processes, process, heartbeat.value, start.value)
-
-  return get
+  address, processes, process = given.coordinator, given.num_processes, given.process_id
+  values = {"coordinator": address, "num-processes": processes, "process-id": process}
+  missing = [name for name, value in values.items() if value is None]
+  if not given.distributed:
+    if len(missing) < len(values):
+      name = next(name for name in values if name not in missing)
+      raise UserError(f"flag --{name} is {values[name]}; accepted: only with --distributed")
+    return None
+  if 0 < len(missing) < len(values):
+    raise UserError(
+      f"flag --{missing[0]} is missing; accepted: --coordinator, --num-processes and "
+      "--process-id together, or none of them on TPU, Slurm, Kubernetes or Open MPI"
+    )
+  if address is not None:
+    _check_address(address)
+  if process is not None and processes is not None and process >= processes:
+    raise UserError(
+      f"flag --process-id is {process}; accepted: 0 to {processes - 1}, for {processes} processes"
+    )
+  return Cluster(address, processes, process, given.heartbeat_seconds, given.start_seconds)
 
 
 def _check_address(address: str) -> None:

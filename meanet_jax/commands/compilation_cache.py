@@ -2,50 +2,51 @@
 
 import os
 import uuid
-from collections.abc import Callable
 
 import jax
 from etils import epath
 
-from meanet_jax.commands.flags import CACHE_SCHEMES, CACHE_VARIABLE, define_path_flag
+from meanet_jax.commands.flags import Parser, add_path
+from meanet_jax.commands.process import CACHE_SCHEMES, CACHE_VARIABLE
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
 from meanet_jax.stdout import say_on_stderr
 
 
-def define_compilation_cache_flag() -> Callable[[], None]:
-  """Defines `--compilation_cache`; the result, called before JAX compiles, sets it up.
-
-  A directory that cannot be written costs one line on stderr and the cache, not the run.
-  """
-  directory = define_path_flag(
-    "compilation_cache",
-    None,
-    "Where compiled programs are kept for the next process, a directory or gs://...; empty for "
-    f"nowhere. {CACHE_VARIABLE} if not given, or meanet_jax in the user's cache directory.",
-    CACHE_SCHEMES,
+def add_cache_flag(parser: Parser) -> None:
+  """Adds `--compilation-cache`."""
+  add_path(
+    parser,
+    "--compilation-cache",
+    metavar="DIR",
+    schemes=CACHE_SCHEMES,
+    help="where compiled programs are kept for the next process, a directory or gs://...; empty "
+    f"for nowhere; {CACHE_VARIABLE} if not given, or meanet_jax in the user's cache directory",
   )
 
-  def use() -> None:
-    asked = directory.value
-    if not jax.config.jax_enable_compilation_cache:
-      return
-    try:
-      if asked is None:
-        asked = jax.config.jax_compilation_cache_dir or _default_directory()
-      if asked:
-        asked = _writable(asked)
-    except _NotUsedError as error:
-      say_on_stderr(
-        f"warning: {error} and is not used; --compilation_cache DIR places it elsewhere"
-      )
-      asked = ""
-    if asked:
-      jax.config.update("jax_compilation_cache_dir", asked)
-    else:
-      jax.config.update("jax_enable_compilation_cache", False)
 
-  return use
+def use_compilation_cache(asked: str | None) -> None:
+  """Sets JAX's cache up, before it compiles.
+
+  A directory that cannot be written costs one line on stderr and the cache, not the run.
+
+  Args:
+    asked: the flag's value.
+  """
+  if not jax.config.jax_enable_compilation_cache:
+    return
+  try:
+    if asked is None:
+      asked = jax.config.jax_compilation_cache_dir or _default_directory()
+    if asked:
+      asked = _writable(asked)
+  except _NotUsedError as error:
+    say_on_stderr(f"warning: {error} and is not used; --compilation-cache DIR places it elsewhere")
+    asked = ""
+  if asked:
+    jax.config.update("jax_compilation_cache_dir", asked)
+  else:
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 class _NotUsedError(Exception):

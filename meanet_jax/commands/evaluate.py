@@ -44,9 +44,7 @@ def add_flags(parser: Parser) -> None:
     default="runs/comparison",
     help="where the comparison of several runs is written",
   )
-  add_switch(
-    parser, "--reuse-records", "read the records of an earlier evaluation; run no network"
-  )
+  add_switch(parser, "--reuse-records", "read the records of an earlier evaluation; run no network")
   add_read_flags(parser)
   add_cache_flag(parser)
   constraints = parser.add_argument_group(

@@ -57,9 +57,7 @@ def add_flags(parser: Parser) -> None:
   add_switch(
     parser, "--allow-unmet", "export thresholds that do not meet the constraints of the evaluation"
   )
-  add_switch(
-    parser, "--verify", "run the files in LiteRT over the test split and compare with JAX"
-  )
+  add_switch(parser, "--verify", "run the files in LiteRT over the test split and compare with JAX")
 
 
 def run(given: argparse.Namespace) -> None:

@@ -34,9 +34,9 @@ class Parser(argparse.ArgumentParser):
   takes_fields: whether `--config.FIELD=VALUE` are flags, which `parse` gives as `fields`.
   """
 
-  def __init__(self, command: str, description: str):
+  def __init__(self, prog: str, description: str | None):
     super().__init__(
-      prog=f"meanet {command}",
+      prog=prog,
       description=description,
       formatter_class=_Formatter,
       allow_abbrev=False,

@@ -19,12 +19,8 @@ from meanet_jax.commands.experiment import (
 from meanet_jax.commands.flags import Parser, add_choice, add_path, add_switch, require
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
-from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
-from meanet_jax.grid.points import split_axes
 from meanet_jax.stopping import Stop, stop_on_signals
-from meanet_jax.training import distributed as processes
-from meanet_jax.training.pipeline import train
 
 
 def add_flags(parser: Parser) -> None:
@@ -39,9 +35,7 @@ def add_flags(parser: Parser) -> None:
   grid = parser.add_argument_group("a grid (docs/grids.md)")
   grid.add_argument("--grid", metavar="AXES", help="FIELD=VALUE,VALUE;... with ; between axes")
   add_switch(grid, "--dry-run", "print a grid's points and what they will take, and end")
-  add_choice(
-    grid, "--executor", ("here", "ray"), default="here", help="what runs a grid's groups"
-  )
+  add_choice(grid, "--executor", ("here", "ray"), default="here", help="what runs a grid's groups")
   add_cluster_flags(parser)
 
 

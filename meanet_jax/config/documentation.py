@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ def _meanings(cls: type) -> dict[str, str]:
       continue
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
     body = node.body if isinstance(node, ast.ClassDef) else []
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in itertools.pairwise(body):
       if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
         continue
       if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):

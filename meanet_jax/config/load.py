@@ -17,9 +17,7 @@ from meanet_jax.paths import expanded_path
 _PACKAGE = Path(__file__).parent.parent
 
 
-def load_config(
-  source: str | os.PathLike[str], changes: Mapping[str, Any] | None = None
-) -> Config:
+def load_config(source: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> Config:
   """The checked configuration of one experiment.
 
   Args:

@@ -7,9 +7,9 @@ Annotated with a `Range`.
 import ast
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
-from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError, nearest
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
@@ -58,7 +58,7 @@ def checked(value: Any, kind: Any, path: str) -> Any:
   return kind(value)
 
 
-def parse(texts: typing.Sequence[str | None], kind: Any, path: str) -> Any:
+def parse(texts: Sequence[str | None], kind: Any, path: str) -> Any:
   """The value of `--config.PATH`, given once or several times, each with a text or without one.
 
   The last one counts; of a tuple all are joined. A tuple is `(1, 2)`, `1,2` or one item; strings in

@@ -1,6 +1,6 @@
 """What every stage of a configuration would take on a TPU slice that need not be at hand.
 
-Nothing is run: the images per second are what a chip's peak arithmetic and its peak memory bandwidth
+Nothing is run: the images per second are what a chip's peak arithmetic and peak memory bandwidth
 allow at most.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m meanet_jax.edge.classifier` with a cloud that is away, another one, or refuses."""
+"""`meanet edge` with a cloud that is away, another one, or refuses."""
 
 import socket
 

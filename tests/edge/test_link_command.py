@@ -1,4 +1,4 @@
-"""`python -m meanet_jax.edge.classifier` with a cloud: JSON lines out, and what it refuses."""
+"""`meanet edge` with a cloud: JSON lines out, and what it refuses."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, caps
   url = f"grpc://127.0.0.1:{server.port}"
   flags = ["--model", model, "--cloud", url, "--deadline_ms=60000", "--output", "-"]
   files = sorted(folder.glob("*[0-9].png"))
-  result = run_command("-m", "meanet_jax.edge.classifier", *flags, *files)
+  result = run_command("-m", "meanet_jax", "edge", *flags, *files)
   assert result.returncode == 0, result.stderr
   lines = [json.loads(line) for line in result.stdout.splitlines()]
   assert sorted(line["id"] for line in lines) == list(range(40))
@@ -82,8 +82,8 @@ def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, caps
 def test_the_device_needs_no_jax(server, model, folder, tmp_path):
   output = tmp_path / "answers.jsonl"
   code = f"""
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
+from meanet_jax.commands.app import main
+sys.exit(main(["edge", "--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
   "--cloud", "grpc://127.0.0.1:{server.port}", "--output", {str(output)!r},
   "--deadline_ms", "60000", "--encoding", "png", "--target_offload", "0.5",
   "--monitor_agreement", "0.1"]))
@@ -110,8 +110,9 @@ class NoJax:
     if name.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax"):
       raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, NoJax())
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {str(output)!r}]))
+from meanet_jax.commands.app import main
+model, output = {str(model)!r}, {str(output)!r}
+sys.exit(main(["edge", "--model", model, "--dataset", "digits", "--output", output]))
 """
   result = subprocess.run(
     [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from meanet_jax.commands import edge as command
+from meanet_jax.commands.app import main
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
@@ -47,8 +47,9 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
   evaluated_run, source, exported, records, cloud_server, tmp_path, encoding
 ):
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
-  status = command.main(
+  status = main(
     [
+      "edge",
       *("--model", str(exported), "--dataset", "digits", "--deadline_ms", "60000"),
       *("--cloud", f"grpc://127.0.0.1:{cloud_server.grpc_port}", "--encoding", encoding),
       *("--output", str(output), "--summary", str(summary)),

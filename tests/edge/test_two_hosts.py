@@ -47,7 +47,7 @@ def server(hosts, secrets, evaluated_run) -> Iterator[CloudServer]:
 
 def edge(hosts: Hosts, exported: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
   """The command on the host `edge`."""
-  command = [sys.executable, "-m", "meanet_jax.edge.classifier", "--model", str(exported)]
+  command = [sys.executable, "-m", "meanet_jax", "edge", "--model", str(exported)]
   return subprocess.run(
     hosts.command(hosts.edge, *command, "--dataset", "digits", *arguments),
     cwd=ROOT,

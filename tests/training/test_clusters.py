@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 # Which GPUs a process would take is decided before JAX starts a backend, so a CPU can tell.
 CONNECTS = """
 import jax
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
 from meanet_jax.training.distributed import Cluster, connected
 
 def main():
@@ -23,7 +24,7 @@ def main():
     gpus = jax.config.values["jax_cuda_visible_devices"]
     print(jax.process_index(), "of", jax.process_count(), "GPU", gpus)
 
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 FOUND = "start_seconds=60"
 # What jax.distributed asks a cluster for: the job of the pod with this host's address.

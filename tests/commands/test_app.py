@@ -75,7 +75,8 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
 
 LATE_ANSWER = """
 import asyncio, threading, tensorstore
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
 
 def answer_after_the_loop(result):
   promise, future = tensorstore.Promise.new()
@@ -96,7 +97,7 @@ def main():
   answer_after_the_loop(3)
   Raises()
 
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 
 
@@ -108,9 +109,16 @@ def test_writes_that_end_after_their_loop_say_nothing_more(tmp_path: Path):
   assert "RuntimeError: seen" in result.stderr
 
 
+PRINTS = """
+import sys
+from meanet_jax.commands.app import guarded
+sys.exit(guarded(lambda: print("x\\n" * %d)))
+"""
+
+
 def test_output_that_nobody_reads_ends_without_a_word(tmp_path: Path):
   for lines in (1, 100_000):  # what the last flush writes, and what leaves in the middle
-    script = f"from meanet_jax import cli\ncli.run(lambda: print('x\\n' * {lines}))\n"
+    script = PRINTS % lines
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
