@@ -6,7 +6,7 @@ import re
 from meanet_jax.commands.flags import Parser, add_integer, add_switch
 from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
-from meanet_jax.training.distributed import Cluster
+from meanet_jax.training.cluster import Cluster
 
 PORTS = range(1, 2**16)
 

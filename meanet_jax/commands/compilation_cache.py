@@ -1,4 +1,4 @@
-"""The flag for the directory of compiled programs."""
+"""Where compiled programs are kept for the next process."""
 
 import os
 import uuid
@@ -6,23 +6,9 @@ import uuid
 import jax
 from etils import epath
 
-from meanet_jax.commands.flags import Parser, add_path
-from meanet_jax.commands.process import CACHE_SCHEMES, CACHE_VARIABLE
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
 from meanet_jax.stdout import say_on_stderr
-
-
-def add_cache_flag(parser: Parser) -> None:
-  """Adds `--compilation-cache`."""
-  add_path(
-    parser,
-    "--compilation-cache",
-    metavar="DIR",
-    schemes=CACHE_SCHEMES,
-    help="where compiled programs are kept for the next process, a directory or gs://...; empty "
-    f"for nowhere; {CACHE_VARIABLE} if not given, or meanet_jax in the user's cache directory",
-  )
 
 
 def use_compilation_cache(asked: str | None) -> None:

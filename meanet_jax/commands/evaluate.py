@@ -7,15 +7,10 @@ import argparse
 import dataclasses
 
 from meanet_jax import log
-from meanet_jax.commands.compilation_cache import add_cache_flag, use_compilation_cache
 from meanet_jax.commands.experiment import add_read_flags, read_options
 from meanet_jax.commands.flags import Parser, add_number, add_path, add_switch, require
+from meanet_jax.commands.process import add_cache_flag
 from meanet_jax.config.ranges import Range
-from meanet_jax.devices import check_devices
-from meanet_jax.evaluation.pipeline import configured_constraints, evaluate
-from meanet_jax.report.compare import compare
-from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.selection.select import Constraints
 
 _CONSTRAINTS = {
   "max_offload": (Range(0, 1), "largest share of images sent to the cloud"),
@@ -60,6 +55,14 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Evaluates."""
+  # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
+  from meanet_jax.commands.compilation_cache import use_compilation_cache
+  from meanet_jax.devices import check_devices
+  from meanet_jax.evaluation.pipeline import configured_constraints, evaluate
+  from meanet_jax.report.compare import compare
+  from meanet_jax.runs.directory import RunDirectory
+  from meanet_jax.selection.select import Constraints
+
   log.to_console()
   if not given.workdir:
     require(None, "--workdir", "the directory of a run")

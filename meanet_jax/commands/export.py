@@ -21,10 +21,8 @@ from meanet_jax.commands.flags import (
   require,
 )
 from meanet_jax.config.ranges import Range
-from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.tflite.versions import check_versions
 
 
 def add_flags(parser: Parser) -> None:
@@ -70,6 +68,10 @@ def run(given: argparse.Namespace) -> None:
     )
   if given.verify and not given.workdir:
     raise UserError("--verify with --config; accepted: --workdir, a run with a test split")
+  # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
+  from meanet_jax.devices import check_devices
+  from meanet_jax.tflite.versions import check_versions
+
   check_versions()
   check_devices()
   # Only now, because these import what has just been checked.

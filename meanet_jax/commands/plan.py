@@ -15,8 +15,6 @@ from meanet_jax import log
 from meanet_jax.commands.experiment import add_config_flag, read_config
 from meanet_jax.commands.flags import Parser, add_integer, add_switch, require
 from meanet_jax.config.ranges import Range
-from meanet_jax.devices import check_devices
-from meanet_jax.planning.plan import plan, show
 
 
 def add_flags(parser: Parser) -> None:
@@ -34,6 +32,10 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Compiles and prints."""
+  # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
+  from meanet_jax.devices import check_devices
+  from meanet_jax.planning.plan import plan, show
+
   topology = require(given.topology, "--topology", "a TPU slice, such as v5e:4x8")
   config = read_config(given)
   check_devices()

@@ -4,14 +4,25 @@ import os
 import sys
 from typing import Any
 
-from absl import logging
-
 from meanet_jax.accelerators import skip_absent_tpu
+from meanet_jax.commands.flags import Parser, add_path
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.paths import expanded_path
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_SCHEMES = ("gs", "s3", "az", "hf")  # that JAX opens, through etils
+
+
+def add_cache_flag(parser: Parser) -> None:
+  """Adds `--compilation-cache`."""
+  add_path(
+    parser,
+    "--compilation-cache",
+    metavar="DIR",
+    schemes=CACHE_SCHEMES,
+    help="where compiled programs are kept for the next process, a directory or gs://...; empty "
+    f"for nowhere; {CACHE_VARIABLE} if not given, or meanet_jax in the user's cache directory",
+  )
 
 
 def set_up() -> None:
@@ -20,6 +31,8 @@ def set_up() -> None:
   Raises:
     UserError: a variable that is no path.
   """
+  from absl import logging
+
   logging.set_verbosity(logging.WARNING)
   # Orbax logs every file that it writes, and with a traceback what it raises as well.
   logging.get_absl_logger().addFilter(_is_not_of_orbax)

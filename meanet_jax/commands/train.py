@@ -9,7 +9,6 @@ from typing import Any
 
 from meanet_jax import log
 from meanet_jax.commands.cluster import add_cluster_flags, read_cluster
-from meanet_jax.commands.compilation_cache import add_cache_flag, use_compilation_cache
 from meanet_jax.commands.experiment import (
   add_config_flag,
   add_read_flags,
@@ -17,6 +16,7 @@ from meanet_jax.commands.experiment import (
   read_options,
 )
 from meanet_jax.commands.flags import Parser, add_choice, add_path, add_switch, require
+from meanet_jax.commands.process import add_cache_flag
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
@@ -41,6 +41,11 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Trains."""
+  # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
+  from meanet_jax.commands.compilation_cache import use_compilation_cache
+  from meanet_jax.devices import check_devices
+  from meanet_jax.training import distributed as processes
+
   config, grid = read_experiment(given)
   grid = _with_flags(grid, given)
   log.to_console()
@@ -57,7 +62,6 @@ def run(given: argparse.Namespace) -> None:
       _train(config, grid, given, stop)
     return
   with processes.connected(cluster):
-    check_devices()
     if not processes.is_process_0():
       log.to_nobody()
     if not grid.axes:
@@ -70,6 +74,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _train(config: Config, grid: GridConfig, given: argparse.Namespace, stop: Stop) -> None:
+  from meanet_jax.training.pipeline import train
+
   options = read_options(given)
   if grid.axes:
     _grids().train_grid(
@@ -81,6 +87,8 @@ def _train(config: Config, grid: GridConfig, given: argparse.Namespace, stop: St
 
 def _with_flags(grid: GridConfig, given: argparse.Namespace) -> GridConfig:
   if given.grid is not None:
+    from meanet_jax.grid.points import split_axes
+
     grid = dataclasses.replace(grid, axes=split_axes(given.grid))
     if not grid.axes:
       raise UserError(f"flag --grid is {given.grid!r}; accepted: FIELD=VALUE,VALUE;...")

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,25 +26,10 @@ from meanet_jax.devices import check_devices
 from meanet_jax.errors import ProcessLostError, UserError
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import Stop, stop_on_signals
+from meanet_jax.training.cluster import Cluster
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
-
-
-class Cluster(NamedTuple):
-  """How the processes of a run find each other.
-
-  coordinator: HOST:PORT of process 0. num_processes, process_id: how many, and which this one is.
-  All None: as TPU, Slurm, Kubernetes or Open MPI say in the environment.
-  heartbeat_seconds: a process that has sent no sign of life for so long ends all others.
-  start_seconds: processes that are not all connected after so long end.
-  """
-
-  coordinator: str | None = None
-  num_processes: int | None = None
-  process_id: int | None = None
-  heartbeat_seconds: int = 60
-  start_seconds: int = 300
 
 
 @contextlib.contextmanager

@@ -6,45 +6,40 @@ from pathlib import Path
 
 import jax
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from meanet_jax.commands import flags as cli
-from meanet_jax.commands.compilation_cache import define_compilation_cache_flag
+from meanet_jax.commands import process
+from meanet_jax.commands.compilation_cache import use_compilation_cache
+from meanet_jax.commands.flags import Parser
 from meanet_jax.errors import UserError
-
-use_compilation_cache = define_compilation_cache_flag()
 
 
 @pytest.fixture(autouse=True)
 def given_back() -> Iterator[None]:
   names = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
   before = {name: getattr(jax.config, name) for name in names}
-  with flagsaver.flagsaver():
-    yield
+  yield
   for name, value in before.items():
     jax.config.update(name, value)
 
 
-def parse(*arguments: str) -> None:
-  flags.FLAGS(["train.py", *arguments])
+def use(*arguments: str) -> None:
+  parser = Parser("meanet train", None)
+  process.add_cache_flag(parser)
+  use_compilation_cache(parser.parse(arguments).compilation_cache)
 
 
 def test_compiled_programs_are_kept_where_asked(tmp_path: Path, capsys, monkeypatch):
   jax.config.update("jax_enable_compilation_cache", True)
-  parse(f"--compilation_cache={tmp_path / 'a' / 'b'}")
-  use_compilation_cache()
+  use(f"--compilation-cache={tmp_path / 'a' / 'b'}")
   assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "a" / "b"
   jax.config.update("jax_compilation_cache_dir", str(tmp_path / "environment"))
-  flags.FLAGS["compilation_cache"].unparse()
-  parse()
-  use_compilation_cache()
+  use()
   assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "environment"
   jax.config.update("jax_compilation_cache_dir", None)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-  use_compilation_cache()
+  use()
   assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "home" / "meanet_jax"
   assert jax.config.jax_enable_compilation_cache
   assert capsys.readouterr().err == ""
@@ -53,14 +48,12 @@ def test_compiled_programs_are_kept_where_asked(tmp_path: Path, capsys, monkeypa
 def test_nowhere_to_keep_them_costs_a_line_and_the_cache(tmp_path: Path, capsys):
   jax.config.update("jax_enable_compilation_cache", True)
   (tmp_path / "file").touch()
-  parse(f"--compilation_cache={tmp_path / 'file' / 'cache'}")
-  use_compilation_cache()
+  use(f"--compilation-cache={tmp_path / 'file' / 'cache'}")
   assert not jax.config.jax_enable_compilation_cache
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith(f"warning: the compilation cache {tmp_path / 'file' / 'cache'} cannot be")
   jax.config.update("jax_enable_compilation_cache", True)
-  parse("--compilation_cache=")
-  use_compilation_cache()
+  use("--compilation-cache=")
   assert not jax.config.jax_enable_compilation_cache
   assert capsys.readouterr().err == ""
 
@@ -69,25 +62,24 @@ def test_the_variable_of_jaxs_own_cache(tmp_path: Path, monkeypatch):
   """Which JAX reads by itself in commands without the flag."""
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "~/compiled")
-  cli._expand_cache_variable()
+  process._expand_cache_variable()
   assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/compiled"
   assert os.environ["JAX_COMPILATION_CACHE_DIR"] == f"{tmp_path}/compiled"
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "http://x")
   with pytest.raises(UserError, match="variable JAX_COMPILATION_CACHE_DIR is 'http://x', and http"):
-    cli._expand_cache_variable()
+    process._expand_cache_variable()
 
 
 def test_compiled_programs_are_kept_in_a_bucket(tmp_path: Path, capsys, monkeypatch):
   """Reached by what etils opens; here a bucket in memory, and one that nothing here can reach."""
-  bucket, home = MemoryFileSystem(), ("--compilation_cache=~/x", str(tmp_path / "x"))
+  bucket, home = MemoryFileSystem(), ("--compilation-cache=~/x", str(tmp_path / "x"))
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
   monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "fs", lambda _: bucket, raising=False)
-  for argument, expected in (("--compilation_cache=gs://b/x", "gs://b/x"), home):
+  for argument, expected in (("--compilation-cache=gs://b/x", "gs://b/x"), home):
     jax.config.update("jax_enable_compilation_cache", True)
-    parse(argument)
-    use_compilation_cache()
+    use(argument)
     assert jax.config.jax_compilation_cache_dir == expected
     assert jax.config.jax_enable_compilation_cache
   assert not bucket.find("/")
@@ -98,12 +90,11 @@ def test_compiled_programs_are_kept_in_a_bucket(tmp_path: Path, capsys, monkeypa
     raise ImportError("Install gcsfs to access\nGoogle storage")
 
   monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "fs", no_way)
-  parse("--compilation_cache=gs://b/x")
-  use_compilation_cache()
+  use("--compilation-cache=gs://b/x")
   assert not jax.config.jax_enable_compilation_cache
   assert capsys.readouterr().err == (
     "warning: the compilation cache gs://b/x cannot be written (ImportError: Install gcsfs to "
-    "access Google storage) and is not used; --compilation_cache DIR places it elsewhere\n"
+    "access Google storage) and is not used; --compilation-cache DIR places it elsewhere\n"
   )
   assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
@@ -114,10 +105,9 @@ def test_without_a_home_there_is_no_cache_and_one_line(capsys, monkeypatch):
   monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # whom the system does not know
   jax.config.update("jax_enable_compilation_cache", True)
   jax.config.update("jax_compilation_cache_dir", None)
-  parse()
-  use_compilation_cache()
+  use()
   assert not jax.config.jax_enable_compilation_cache
   assert capsys.readouterr().err == (
     "warning: the compilation cache has no place below ~/.cache and is not used; "
-    "--compilation_cache DIR places it elsewhere\n"
+    "--compilation-cache DIR places it elsewhere\n"
   )
