@@ -13,11 +13,11 @@ COMMANDS = {
   "train": (["train.py"], "flag --config is missing"),
   "eval": (["eval.py"], "flag --workdir is missing"),
   "export": (["-m", "meanet_jax", "export"], "flag --out is missing"),
-  "edge": (["-m", "meanet_jax", "edge"], "the following arguments are required: --model"),
+  "edge": (["-m", "meanet_jax", "edge"], "flag --model is missing"),
   "cloud": (["-m", "meanet_jax", "cloud"], "flag --workdir is missing"),
   "summary": (["-m", "meanet_jax", "summary"], "flag --config is missing"),
   "prepare": (["-m", "meanet_jax", "prepare"], "argument NAME is missing"),
-  "aot": (["-m", "meanet_jax", "plan"], "flag --topology is missing"),
+  "plan": (["-m", "meanet_jax", "plan"], "flag --topology is missing"),
 }
 
 
