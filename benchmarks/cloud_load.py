@@ -26,11 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from absl import flags
+from absl import app, flags
 from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax.cloud.model import CloudModel, read_run
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
@@ -48,7 +47,7 @@ from meanet_jax.training.state import create_state
 ROOT = Path(__file__).parent.parent
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
 _CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
-_OUTPUT = cli.define_path_flag("output", "benchmarks/cloud_load.md", "The page.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -292,4 +291,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
 from benchmarks.link_transport import (
@@ -25,7 +25,6 @@ from benchmarks.link_transport import (
   process,
   transport_table,
 )
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
 from meanet_jax.runs.directory import environment, write_text
@@ -37,9 +36,9 @@ from tests.edge.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailabl
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
-_WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _SENT = flags.DEFINE_integer("sent", 60, "Images of each size, one after another.", lower_bound=5)
-_OUTPUT = cli.define_path_flag("output", "benchmarks/link_shaped.md", "The page.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/link_shaped.md", "The page.")
 TITLES = (
   "link",
   "window",
@@ -201,4 +200,4 @@ def _congestion() -> str:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())
