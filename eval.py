@@ -9,7 +9,7 @@ from absl import flags
 
 from meanet_jax import log
 from meanet_jax.commands import flags as cli
-from meanet_jax.commands import launch
+from meanet_jax.commands.compilation_cache import define_compilation_cache_flag
 from meanet_jax.devices import check_devices
 from meanet_jax.evaluation.pipeline import configured_constraints, evaluate
 from meanet_jax.report.compare import compare
@@ -17,7 +17,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.selection.select import Constraints
 
 _options = cli.define_read_flags()
-_use_compilation_cache = launch.define_compilation_cache_flag()
+_use_compilation_cache = define_compilation_cache_flag()
 _WORKDIRS = cli.define_path_flags("workdir", [], "A run that train.py finished; repeatable.")
 _OUTPUT = cli.define_path_flag("output", "runs/comparison", "Where several runs are compared.")
 _REUSE = flags.DEFINE_boolean(

@@ -10,7 +10,8 @@ from absl import flags
 
 from meanet_jax import log
 from meanet_jax.commands import flags as cli
-from meanet_jax.commands import launch
+from meanet_jax.commands.cluster import define_cluster_flags
+from meanet_jax.commands.compilation_cache import define_compilation_cache_flag
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.devices import check_devices
@@ -22,8 +23,8 @@ from meanet_jax.training.pipeline import train
 
 _experiment = cli.define_experiment_flag()
 _options = cli.define_read_flags()
-_cluster = launch.define_cluster_flags()
-_use_compilation_cache = launch.define_compilation_cache_flag()
+_cluster = define_cluster_flags()
+_use_compilation_cache = define_compilation_cache_flag()
 _WORKDIR = cli.define_path_flag("workdir", None, "Directory of the run; made when missing.")
 _TENSORBOARD = flags.DEFINE_boolean(
   "tensorboard", False, "Write metrics as TensorBoard's events too (extra `tensorboard`)."
@@ -99,4 +100,4 @@ def _grids() -> Any:
 
 
 if __name__ == "__main__":
-  cli.run(main, afterwards=launch.tell_other_processes)
+  cli.run(main)

@@ -45,10 +45,6 @@ class TrainingDivergedError(UserError):
   everywhere = True
 
 
-class MeetingError(UserError):
-  """The processes of a run did not meet: one did not come, or is wrong. All that met raise it."""
-
-
 class ProcessLostError(UserError):
   """Another process of the run ended in the middle of it. The command ends with status 1."""
 

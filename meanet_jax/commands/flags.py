@@ -1,6 +1,5 @@
 """From command line to function call: flags, one-line errors, exit status."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,11 +23,7 @@ CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 CACHE_SCHEMES = ("gs", "s3", "az", "hf")  # that JAX opens, through etils
 
 
-def run(
-  main: Callable[..., None],
-  *arguments: str,
-  afterwards: Callable[[UserError], None] = lambda _: None,
-) -> None:
+def run(main: Callable[..., None], *arguments: str) -> None:
   """Parses the flags, calls `main` and exits: 0, the error's status, or 2 for a wrong flag.
 
   A `UserError` ends as one line on stderr; output that nobody reads any longer (`| head`) without
@@ -37,12 +32,11 @@ def run(
   Args:
     main: called with the positional arguments.
     arguments: their names, each of which must be given.
-    afterwards: called with the error, a wrong flag's too, once its line has been written.
   """
   open_closed_streams()
   app.run(
-    lambda argv: _guarded(lambda: main(*argv[1:]), afterwards),
-    flags_parser=lambda argv: _parse(argv, arguments, afterwards),
+    lambda argv: _guarded(lambda: main(*argv[1:])),
+    flags_parser=lambda argv: _parse(argv, arguments),
   )
 
 
@@ -118,7 +112,7 @@ def require(value: str | None, flag: str, accepted: str) -> str:
   return value
 
 
-def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) -> None:
+def _guarded(main: Callable[[], None]) -> None:
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
     # Orbax tells of every file it writes, and logs with a traceback what it raises as well.
@@ -131,7 +125,7 @@ def _guarded(main: Callable[[], None], afterwards: Callable[[UserError], None]) 
       _expand_cache_variable()
       main()
   except UserError as error:
-    _end(error, afterwards)
+    _end(error)
   except KeyboardInterrupt:
     _say("interrupted")
     sys.exit(130)
@@ -163,13 +157,11 @@ def _silence_closed_loops() -> None:
   sys.unraisablehook = unraisable
 
 
-def _parse(
-  argv: Sequence[str], arguments: Sequence[str], afterwards: Callable[[UserError], None]
-) -> list[str]:
+def _parse(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
   try:
     return _parsed(argv, arguments)
   except UserError as error:
-    _end(error, afterwards)
+    _end(error)
 
 
 def _parsed(argv: Sequence[str], arguments: Sequence[str]) -> list[str]:
@@ -219,10 +211,8 @@ def _check_config_arguments(arguments: Sequence[str]) -> None:
       check_field_name(name.removeprefix("config."))
 
 
-def _end(error: UserError, afterwards: Callable[[UserError], None]) -> NoReturn:
+def _end(error: UserError) -> NoReturn:
   _say(error)
-  with contextlib.suppress(KeyboardInterrupt):
-    afterwards(error)
   sys.exit(error.status)
 
 

@@ -25,7 +25,6 @@ from jax.experimental import multihost_utils
 from meanet_jax.errors import ProcessLostError, UserError
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import Stop, stop_on_signals
-from meanet_jax.training.rendezvous import Meeting, meet
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
@@ -46,12 +45,6 @@ class Cluster(NamedTuple):
   heartbeat_seconds: int = 60
   start_seconds: int = 300
 
-  def meeting(self) -> Meeting | None:
-    """Where they meet; None where that is left to JAX."""
-    if self.coordinator is None or self.num_processes is None or self.process_id is None:
-      return None
-    return Meeting(self.coordinator, self.num_processes, self.process_id, float(self.start_seconds))
-
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[None]:
@@ -65,9 +58,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
     UserError: no cluster was found, or its processes did not meet.
   """
   jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
-  meeting = cluster.meeting()
-  if meeting is not None:
-    meet(meeting)
   with _ended_after(cluster.start_seconds), warnings.catch_warnings():
     # Five lines, for what is said in one below.
     warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
@@ -95,8 +85,8 @@ def _initialize(cluster: Cluster) -> None:
       cluster.coordinator,
       cluster.num_processes,
       cluster.process_id,
-      # With a meeting place, Slurm would still choose a GPU, and Kubernetes be asked, to no end.
-      cluster_detection_method=None if cluster.meeting() is None else "deactivate",
+      # With an address, Slurm would still choose a GPU, and Kubernetes would still be queried.
+      cluster_detection_method=None if cluster.coordinator is None else "deactivate",
       initialization_timeout=cluster.start_seconds + 60,  # `_ended_after` comes first
       heartbeat_timeout_seconds=cluster.heartbeat_seconds,
     )

@@ -1,4 +1,4 @@
-"""Flags of a process's set-up. That processes meet: tests/training/test_distributed.py."""
+"""Where compiled programs are kept for the next process."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,10 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from meanet_jax.commands import flags as cli
-from meanet_jax.commands import launch
-from meanet_jax.errors import MeetingError, UserError
-from meanet_jax.training.distributed import Cluster
-from meanet_jax.training.rendezvous import Meeting
+from meanet_jax.commands.compilation_cache import define_compilation_cache_flag
+from meanet_jax.errors import UserError
 
-cluster = launch.define_cluster_flags()
-use_compilation_cache = launch.define_compilation_cache_flag()
+use_compilation_cache = define_compilation_cache_flag()
 
 
 @pytest.fixture(autouse=True)
@@ -33,78 +30,6 @@ def given_back() -> Iterator[None]:
 
 def parse(*arguments: str) -> None:
   flags.FLAGS(["train.py", *arguments])
-
-
-@pytest.mark.parametrize(
-  ("arguments", "words"),
-  [
-    (["--num_processes=2"], "--num_processes is 2; accepted: with --distributed alone"),
-    (["--process_id=0"], "--process_id is 0; accepted: with --distributed alone"),
-    (
-      ["--distributed", "--num_processes=2"],
-      "--coordinator is missing; accepted: --coordinator, --num_processes and --process_id",
-    ),
-    (
-      ["--distributed", "--coordinator=a:1", "--num_processes=2"],
-      "--process_id is missing; accepted: --coordinator, --num_processes and --process_id",
-    ),
-    (
-      ["--distributed", "--coordinator=a", "--num_processes=2", "--process_id=1"],
-      "--coordinator is 'a'; accepted: HOST:PORT or [IPV6]:PORT, with a port of 1 to 65535",
-    ),
-    *(
-      (
-        ["--distributed", f"--coordinator={address}", "--num_processes=2", "--process_id=1"],
-        f"--coordinator is {address!r}; accepted: HOST:PORT or [IPV6]:PORT",
-      )
-      for address in ("127.0.0.1:99999", "a:0", "a:", ":1", "::1:80", "[::1]", "a b:80", "a:1:2")
-    ),
-    (
-      ["--distributed", "--coordinator=a:1", "--num_processes=2", "--process_id=2"],
-      "--process_id is 2; accepted: 0 to 1, for 2 processes",
-    ),
-  ],
-)
-def test_flags_that_do_not_go_together_are_named(arguments, words):
-  parse(*arguments)
-  with pytest.raises(UserError) as caught:
-    cluster()
-  assert str(caught.value).startswith(f"flag {words}")
-
-
-def test_a_cluster_is_given_whole_or_found():
-  parse()
-  assert cluster() is None
-  parse("--distributed")
-  assert cluster() == Cluster(None, None, None, 60, 300)
-  assert Cluster().meeting() is None
-  parse("--distributed", "--coordinator=[::1]:80", "--num_processes=3", "--process_id=0")
-  found = cluster()
-  assert found == Cluster("[::1]:80", 3, 0, 60, 300)
-  meeting = found.meeting()
-  assert meeting == Meeting("[::1]:80", 3, 0, 300.0)
-  assert meeting.place == ("::1", 80)
-
-
-def test_others_are_told_whatever_is_wrong_with_the_other_flags(monkeypatch):
-  told = []
-  monkeypatch.setattr(launch, "meet", lambda *arguments: told.append(arguments))
-
-  def tell(error: UserError, *arguments: str) -> None:
-    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
-    launch.tell_other_processes(error)
-
-  where = ("--distributed", "--coordinator", "a:1", "--num_processes=2", "--process_id=1")
-  tell(
-    UserError("odd"), "--nosuch", "x", "--config=y", "--config.seed=-1", "--workdir", "z", *where
-  )
-  assert told == [(Meeting("a:1", 2, 1, 300.0), "odd")]
-  tell(UserError("odd"), "--config=y")
-  tell(UserError("odd"), "--distributed")
-  tell(UserError("odd"), *where, "--process_id=2")
-  tell(UserError("odd"), *where, "--process_id=x")
-  tell(MeetingError("they know"), *where)
-  assert len(told) == 1
 
 
 def test_compiled_programs_are_kept_where_asked(tmp_path: Path, capsys, monkeypatch):
