@@ -55,7 +55,6 @@ def main() -> None:
       _train(config, grid, workdir, stop)
     return
   with processes.connected(cluster):
-    check_devices()
     if not processes.is_process_0():
       log.to_nobody()
     if not grid.axes:

@@ -1,8 +1,8 @@
 """Several processes that train as one: who writes, what all agree on, how they end.
 
-Process 0 alone touches the run's directory and speaks; `first` hands what it found to the others.
-Everything here is to be called by all processes in the same order, and with one process costs
-nothing. `parallel.py` knows how a step is spread over their devices.
+Process 0 alone reads and writes the run's directory and prints; `broadcast_from_process_0` hands
+what it found to the others. All processes call these functions in the same order; with one process
+they cost nothing. `parallel.py` knows how a step is spread over their devices.
 """
 
 import atexit
@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from meanet_jax.devices import check_devices
 from meanet_jax.errors import ProcessLostError, UserError
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import Stop, stop_on_signals
@@ -31,12 +32,12 @@ CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devic
 
 
 class Cluster(NamedTuple):
-  """Where the processes of a run meet.
+  """How the processes of a run find each other.
 
   coordinator: HOST:PORT of process 0. num_processes, process_id: how many, and which this one is.
   All None: as TPU, Slurm, Kubernetes or Open MPI say in the environment.
-  heartbeat_seconds: after which a process that is not heard of ends all others.
-  start_seconds: after which they end if they have not met.
+  heartbeat_seconds: a process that has sent no sign of life for so long ends all others.
+  start_seconds: processes that are not all connected after so long end.
   """
 
   coordinator: str | None = None
@@ -51,18 +52,21 @@ def connected(cluster: Cluster) -> Iterator[None]:
   """A context in which this process is one of several. To be entered before JAX is used.
 
   An error that all processes raise leaves it as any other does. One that this process raises alone
-  ends the process without a word to the others, who may be waiting for it in the middle of a step:
-  JAX's coordination service misses it after `heartbeat_seconds` and ends them.
+  ends the process without waiting for the others, who may be waiting for it in the middle of a
+  step: JAX's coordination service misses it after `heartbeat_seconds` and ends them.
 
   Raises:
-    UserError: no cluster was found, or its processes did not meet.
+    UserError: no cluster was found, its processes did not connect, they count each other
+      differently, or there are no devices.
   """
   jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
-  with _ended_after(cluster.start_seconds), warnings.catch_warnings():
+  with _ended_after(cluster), warnings.catch_warnings():
     # Five lines, for what is said in one below.
     warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
     _initialize(cluster)
   try:
+    check_devices()
+    all_succeed(lambda: _check_count(cluster))
     yield
   except Exception as error:
     if _is_everywhere(error):
@@ -71,7 +75,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
     if lost:
       raise ProcessLostError(
-        "another process of this run has ended; accepted: what its own last line says"
+        "another process of this run has ended; its own last line says why"
       ) from error
     raise
   except KeyboardInterrupt:
@@ -94,7 +98,7 @@ def _initialize(cluster: Cluster) -> None:
     if "KUBERNETES_SERVICE_HOST" in os.environ and find_spec("kubernetes") is None:
       raise UserError(
         "flag --distributed: the package kubernetes is missing, through which a pod finds the "
-        "others; accepted: pip install 'meanet_jax[k8s]', or --coordinator, --num_processes and "
+        "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num_processes and "
         "--process_id"
       ) from error
     raise UserError(
@@ -102,37 +106,67 @@ def _initialize(cluster: Cluster) -> None:
       "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
     ) from error
   except Exception as error:  # of whatever the cluster is asked through
+    if cluster.coordinator is not None and "RPC server" in str(error):
+      raise UserError(
+        f"flag --coordinator is {cluster.coordinator}: process 0 cannot listen on its port; give "
+        "one that is free on process 0's host"
+      ) from error
     raise UserError(
-      f"flag --distributed: the processes did not meet ({type(error).__name__}: {error}); "
-      "accepted: all of them, started within --start_seconds, on hosts that reach process 0"
+      f"flag --distributed: the processes did not connect ({type(error).__name__}: {error}); start "
+      "all of them within --start_seconds, on hosts that reach process 0"
     ) from error
 
 
-@contextlib.contextmanager
-def _ended_after(seconds: int) -> Iterator[None]:
-  """A context that ends the process with one line if it is not left in time.
+def _check_count(cluster: Cluster) -> None:
+  """JAX takes process 0's word for how many there are, and trains without those above."""
+  if cluster.num_processes not in (None, jax.process_count()):
+    raise UserError(
+      f"flag --num_processes is {cluster.num_processes} in process {jax.process_index()} and "
+      f"{jax.process_count()} in process 0; accepted: the same in every process"
+    )
 
-  jaxlib aborts after its own time-out, with a stack trace, and nothing can be raised meanwhile.
+
+@contextlib.contextmanager
+def _ended_after(cluster: Cluster) -> Iterator[None]:
+  """A context that ends the process with one line if it is not left within `start_seconds`.
+
+  jaxlib aborts after its own time-out, with a stack trace, and nothing can be raised meanwhile: it
+  waits in C++, where no handler of Python's runs. So Ctrl-C has the system's own effect here.
   """
 
   def end() -> None:
-    say_on_stderr(
-      f"error: flag --distributed: the processes did not meet within {seconds} s; accepted: all "
-      "of them, started within --start_seconds, on hosts that reach process 0"
-    )
+    say_on_stderr(f"error: {_not_connected(cluster)}")
     os._exit(UserError.status)
 
-  timer = threading.Timer(seconds, end)
+  timer = threading.Timer(cluster.start_seconds, end)
   timer.daemon = True
+  interrupt = signal.getsignal(signal.SIGINT)
   timer.start()
+  if interrupt == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
   try:
     yield
   finally:
     timer.cancel()
+    if interrupt == signal.default_int_handler:
+      signal.signal(signal.SIGINT, interrupt)
+
+
+def _not_connected(cluster: Cluster) -> str:
+  if cluster.coordinator is None:
+    return (
+      f"flag --distributed: not all processes connected within {cluster.start_seconds} s; start "
+      "all of them within --start_seconds, on hosts that reach process 0"
+    )
+  return (
+    f"process {cluster.process_id} of {cluster.num_processes}: not all processes connected to "
+    f"{cluster.coordinator} within {cluster.start_seconds} s; start all of them within "
+    "--start_seconds, with process 0's address as --coordinator and each with its own --process_id"
+  )
 
 
 def is_process_0() -> bool:
-  """Whether this process speaks and writes."""
+  """Whether this process prints and writes."""
   return jax.process_index() == 0
 
 
@@ -148,9 +182,9 @@ def broadcast_from_process_0(make: Callable[[], T]) -> T:
   if jax.process_count() == 1:
     return make()
   value, error = _try(make) if is_process_0() else (None, None)
-  value, told = pickle.loads(_broadcast(pickle.dumps((value, _told(error)), protocol=5)))
-  if told is not None:
-    raise _everywhere(error or told)
+  value, sent = pickle.loads(_broadcast(pickle.dumps((value, _picklable(error)), protocol=5)))
+  if sent is not None:
+    raise _everywhere(error or sent)
   return value
 
 
@@ -167,8 +201,8 @@ def all_succeed(make: Callable[[], T]) -> T:
   if not failed.any():
     return value
   source = jax.process_index() == int(np.argmax(failed))
-  told = pickle.loads(_broadcast(pickle.dumps(_told(error), protocol=5), source))
-  raise _everywhere(error if source and error is not None else told)
+  sent = pickle.loads(_broadcast(pickle.dumps(_picklable(error), protocol=5), source))
+  raise _everywhere(error if source and error is not None else sent)
 
 
 def process_0_then_others(make: Callable[[], T]) -> T:
@@ -184,10 +218,10 @@ def process_0_then_others(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def stop_together() -> Iterator[Stop]:
-  """A context with a function that tells, in every process at the same call, of a signal to any.
+  """A context with a function that gives, in every process at the same call, a signal to any.
 
-  To be asked equally often in each; inside `connected`. JAX's preemption service hears SIGTERM and
-  nothing else, so the others are passed on as one.
+  To be called equally often in each; inside `connected`. JAX's preemption service handles SIGTERM
+  and nothing else, so the others are passed on as SIGTERM.
   """
   calls = itertools.count(1)
   with stop_on_signals(pass_on=signal.SIGTERM) as own:
@@ -207,7 +241,7 @@ def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
     return None, error
 
 
-def _told(error: Exception | None) -> Exception | None:
+def _picklable(error: Exception | None) -> Exception | None:
   """As another process raises it: a defect's exception may not survive pickling, its text does."""
   if error is None or isinstance(error, UserError):
     return error
@@ -241,7 +275,7 @@ def _is_everywhere(error: BaseException | None) -> bool:
 
 
 def _leave_alone(status: int) -> None:
-  """Ends this process once it has said why, before JAX's own handler, which waits for others."""
+  """Ends this process once its error is printed, before JAX's handler, which waits for others."""
 
   def leave() -> None:
     try:
