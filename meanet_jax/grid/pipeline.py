@@ -40,7 +40,7 @@ from meanet_jax.training.distributed import (
   is_process_0,
   process_0_then_others,
 )
-from meanet_jax.training.start import check_images, check_same
+from meanet_jax.training.start import check_images, check_same, check_same_workdir
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -106,10 +106,8 @@ def train_grid(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
-  directory = all_succeed(lambda: GridDirectory(workdir))
-  broadcast_from_process_0(
-    lambda: refuse_if_held(directory.path)
-  )  # now, because reading the data may take long
+  directory = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(directory.path, workdir)
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   check_same("grid", _changed, broadcast_from_process_0(lambda: grid), grid)
   if tensorboard:
@@ -138,6 +136,12 @@ def train_grid(
       if is_process_0():
         directory.write(groups, grid, None)
     broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
+
+
+def _free(workdir: str | Path) -> GridDirectory:
+  directory = GridDirectory(workdir)
+  refuse_if_held(directory.path)  # now, because reading the data may take long
+  return directory
 
 
 def _load_and_show(

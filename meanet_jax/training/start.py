@@ -21,7 +21,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import quarantine_damaged
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
@@ -50,6 +50,7 @@ def start(
       what the directory holds.
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(run.path, workdir)
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
@@ -128,6 +129,28 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
         f"{', '.join(changed)}; accepted: the same in every process"
+      )
+
+  all_succeed(check)
+
+
+def check_same_workdir(path: Path, workdir: str | Path) -> None:
+  """Refuses a workdir that is not process 0's.
+
+  Args:
+    path: of the directory in process 0.
+    workdir: that this process was given.
+
+  Raises:
+    UserError: in every process.
+  """
+
+  def check() -> None:
+    own = run_path(workdir)
+    if own != path:
+      raise UserError(
+        f"process {jax.process_index()} has --workdir {own} and process 0 has {path}; accepted: "
+        "the same in every process"
       )
 
   all_succeed(check)

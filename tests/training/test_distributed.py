@@ -145,8 +145,8 @@ def test_what_is_wrong_in_one_is_its_line_and_the_other_waits_in_vain(tmp_path, 
   [
     (
       ["--config.seed=1"],
-      "process 1 has other configuration than process 0, different in seed; accepted: the same in "
-      "every process",
+      "process 1 has other configuration than process 0, different in seed (0 -> 1); accepted: the "
+      "same in every process",
     ),
     (
       ["--num_processes=3"],
@@ -158,6 +158,19 @@ def test_what_is_wrong_in_one_is_its_line_and_the_other_waits_in_vain(tmp_path, 
 def test_what_differs_between_processes_ends_both_with_one_line(tmp_path, own, line):
   for ended in Pair(tmp_path / "run", each=((), own)).end():
     assert (ended.status, ended.error) == (2, f"error: {line}\n")
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--grid=seed=0,1",)])
+def test_another_workdir_ends_both_with_one_line(tmp_path, flags):
+  other = tmp_path / "other"
+  for ended in Pair(tmp_path / "run", *flags, each=((), [f"--workdir={other}"])).end():
+    assert (ended.status, ended.error) == (
+      2,
+      f"error: process 1 has --workdir {other} and process 0 has {tmp_path / 'run'}; accepted: the "
+      "same in every process\n",
+    )
+  assert not other.exists()
   assert not (tmp_path / "run").exists()
 
 
