@@ -28,6 +28,7 @@ from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import Stop, stop_on_signals
 
 T = TypeVar("T")
+_FROM_XLA = (jax.errors.JaxRuntimeError, ValueError)  # awaited, or raised at once
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
 
 
@@ -71,7 +72,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
   except Exception as error:
     if _is_everywhere(error):
       raise
-    lost = isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" in str(error)
+    lost = isinstance(error, _FROM_XLA) and "Gloo" in str(error)
     _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
     if lost:
       raise ProcessLostError(
