@@ -11,6 +11,7 @@ import itertools
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -57,10 +58,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
   step: JAX's coordination service misses it after `heartbeat_seconds` and ends them.
 
   Raises:
-    UserError: no cluster was found, its processes did not connect, they count each other
-      differently, or there are no devices.
+    UserError: no cluster was found, process 0 cannot listen, not all processes connected, they
+      count each other differently, or there are no devices.
   """
   jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
+  _check_port(cluster)
   with _ended_after(cluster), warnings.catch_warnings():
     # Five lines, for what is said in one below.
     warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
@@ -107,14 +109,30 @@ def _initialize(cluster: Cluster) -> None:
       "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
     ) from error
   except Exception as error:  # of whatever the cluster is asked through
-    if cluster.coordinator is not None and "RPC server" in str(error):
-      raise UserError(
-        f"flag --coordinator is {cluster.coordinator}: process 0 cannot listen on its port; give "
-        "one that is free on process 0's host"
-      ) from error
     raise UserError(
       f"flag --distributed: the processes did not connect ({type(error).__name__}: {error}); start "
       "all of them within --start_seconds, on hosts that reach process 0"
+    ) from error
+
+
+def _check_port(cluster: Cluster) -> None:
+  """Refuses a port on which process 0 cannot listen: jaxlib crashes there, more often than not."""
+  if cluster.coordinator is None or cluster.process_id != 0:
+    return
+  if "JAX_COORDINATOR_BIND_ADDRESS" in os.environ:  # JAX listens there instead
+    return
+  port = int(cluster.coordinator.rpartition(":")[2])
+  dual = socket.has_dualstack_ipv6()
+  try:
+    with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
+      if dual:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+      probe.bind(("", port))
+  except OSError as error:
+    raise UserError(
+      f"flag --coordinator is {cluster.coordinator}: process 0 cannot listen on port {port} "
+      f"({error.strerror}); give a port that is free on its host"
     ) from error
 
 
