@@ -202,7 +202,8 @@ def test_a_port_that_is_in_use_is_named(tmp_path):
   )
 
 
-def test_ctrl_c_ends_a_process_that_waits_for_others(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_that_waits_for_others(tmp_path, number):
   address = free_address()
   where = ("--distributed", f"--coordinator={address}", "--num_processes=2", "--process_id=0")
   alone = start(1, tmp_path / "run", *where)
@@ -211,5 +212,5 @@ def test_ctrl_c_ends_a_process_that_waits_for_others(tmp_path):
     with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
       break
     time.sleep(0.01)
-  alone.send_signal(signal.SIGINT)
-  assert Ended.of(alone) == Ended(-signal.SIGINT, "", "")
+  alone.send_signal(number)
+  assert Ended.of(alone) == Ended(-number, "", "")
