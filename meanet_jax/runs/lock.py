@@ -1,4 +1,4 @@
-"""A directory is written by one process at a time; a second one is told who writes it.
+"""A directory is written by one process at a time; a second one is refused.
 
 The lock is the operating system's (`flock` on the file `.lock`), so that it ends with its process,
 however that ends. It holds between hosts where the file system's locks do: NFS (version 4, or 3

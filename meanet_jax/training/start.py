@@ -20,7 +20,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import quarantine_damaged
+from meanet_jax.runs.checkpoints import quarantine_failed
 from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
@@ -181,6 +181,6 @@ def _begin(
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      quarantine_damaged(run.checkpoints_path(name))
+      quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")
