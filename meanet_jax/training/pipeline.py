@@ -167,7 +167,7 @@ def load_variables(
 
 
 def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> None:
-  """Refuses a run with a stage whose outcome is not there, or whose last checkpoint fails verification.
+  """Refuses a run with a stage that left no outcome, or whose last checkpoint fails verification.
 
   Raises:
     UserError: with the stage's name.
