@@ -19,6 +19,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
 from meanet_jax.stopping import Stop, stop_on_signals
 from meanet_jax.training import distributed as processes
+from meanet_jax.training.cluster import connected
 from meanet_jax.training.pipeline import train
 
 _experiment = cli.define_experiment_flag()
@@ -54,7 +55,7 @@ def main() -> None:
     with stop_on_signals() as stop:
       _train(config, grid, workdir, stop)
     return
-  with processes.connected(cluster):
+  with connected(cluster):
     if not processes.is_process_0():
       log.to_nobody()
     if not grid.axes:

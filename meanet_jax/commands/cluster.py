@@ -6,7 +6,7 @@ from collections.abc import Callable
 from absl import flags
 
 from meanet_jax.errors import UserError
-from meanet_jax.training.distributed import Cluster
+from meanet_jax.training.cluster import Cluster
 
 PORTS = range(1, 2**16)
 

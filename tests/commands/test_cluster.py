@@ -8,7 +8,7 @@ from absl.testing import flagsaver
 
 from meanet_jax.commands.cluster import define_cluster_flags
 from meanet_jax.errors import UserError
-from meanet_jax.training.distributed import Cluster
+from meanet_jax.training.cluster import Cluster
 
 cluster = define_cluster_flags()
 

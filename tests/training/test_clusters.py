@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 CONNECTS = """
 import jax
 from meanet_jax.commands import flags as cli
-from meanet_jax.training.distributed import Cluster, connected
+from meanet_jax.training.cluster import Cluster, connected
 
 def main():
   with connected(Cluster(%s)):
