@@ -56,9 +56,9 @@ def check_format(workdir: Path, path: Path) -> None:
   written = read_json(path) if path.exists() else None
   found = written.get("format") if isinstance(written, dict) else None
   if found != FORMAT:
-    said = "no format" if found is None else f"format {found!r}"
+    has = "no format" if found is None else f"format {found!r}"
     raise UserError(
-      f"workdir {workdir} was written by another version: {path.name} has {said}, and this version "
+      f"workdir {workdir} was written by another version: {path.name} has {has}, and this version "
       f"reads format {FORMAT}; train it anew with this version, in another --workdir"
     )
 

@@ -129,7 +129,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _describe(descriptor: int) -> None:
-  """Writes down who holds the lock, unless the disk is full."""
+  """Writes which process holds the lock into the file, unless the disk is full."""
   holder = {
     "command": Path(sys.argv[0]).name,
     "host": socket.gethostname(),

@@ -1,7 +1,7 @@
 """How the processes of a run are connected, and how each of them ends.
 
-JAX's own messages to users come late and with a stack trace, or the process crashes; what can be
-said in one line before is said here. docs/distributed.md lists what a user reads.
+jaxlib ends a process that waits in vain late and with a stack trace, and crashes where it cannot
+listen; this module ends it before, with one line. docs/distributed.md lists what a user reads.
 """
 
 import atexit
@@ -57,7 +57,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
   jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
   _check_port(cluster)
   with _ended_after(cluster), warnings.catch_warnings():
-    # Five lines, for what is said in one below.
+    # Five lines; `_initialize` says it in one.
     warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
     _initialize(cluster)
   try:

@@ -1,4 +1,4 @@
-"""Where a run's prepared set lies is remembered: it need be said once, by flag or variable."""
+"""Where a run's prepared set lies is remembered: a flag or variable gives it once."""
 
 from contextlib import ExitStack
 

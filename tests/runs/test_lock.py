@@ -1,4 +1,4 @@
-"""One process at a time: a second one is told who is there, and changes nothing."""
+"""One process at a time: a second one is refused, with the name of the first."""
 
 import errno
 import fcntl
