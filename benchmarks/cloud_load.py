@@ -38,7 +38,9 @@ from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.protocol import CLASS, IMAGE, MODEL, PROBABILITY
 from meanet_jax.runs.checkpoints import open_checkpoints
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.loop import saved
 from meanet_jax.training.optimizers import make_optimizer

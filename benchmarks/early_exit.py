@@ -29,7 +29,9 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, predicted_hard
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training.pipeline import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 

@@ -30,7 +30,8 @@ from meanet_jax.routing.policies import (
   takes_extension,
 )
 from meanet_jax.routing.scores import Scores
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.signatures import edge_signatures
 from meanet_jax.tflite.source import Source, from_run, untrained

@@ -19,7 +19,8 @@ from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import installed

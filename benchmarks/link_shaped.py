@@ -27,7 +27,8 @@ from benchmarks.link_transport import (
 )
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import installed

@@ -41,7 +41,8 @@ from meanet_jax.routing.online.agreement import (
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import from_run
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)

@@ -26,7 +26,8 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import CLOUD, route
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate

@@ -19,7 +19,7 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import EDGE
-from meanet_jax.runs.directory import environment
+from meanet_jax.runs.environment import environment
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.quantize import Quantize
 from meanet_jax.tflite.source import Source, from_run, untrained

@@ -3,10 +3,10 @@
 import argparse
 import re
 
+from meanet_jax.cluster import Cluster
 from meanet_jax.commands.flags import Parser, add_integer, add_switch
 from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
-from meanet_jax.training.cluster import Cluster
 
 PORTS = range(1, 2**16)
 

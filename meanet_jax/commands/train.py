@@ -45,6 +45,7 @@ def run(given: argparse.Namespace) -> None:
   from meanet_jax.commands.compilation_cache import use_compilation_cache
   from meanet_jax.devices import check_devices
   from meanet_jax.training import distributed as processes
+  from meanet_jax.training.cluster import connected
 
   config, grid = read_experiment(given)
   grid = _with_flags(grid, given)
@@ -61,7 +62,7 @@ def run(given: argparse.Namespace) -> None:
     with stop_on_signals() as stop:
       _train(config, grid, given, stop)
     return
-  with processes.connected(cluster):
+  with connected(cluster):
     if not processes.is_process_0():
       log.to_nobody()
     if not grid.axes:

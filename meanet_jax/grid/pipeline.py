@@ -30,7 +30,7 @@ from meanet_jax.grid.trials import is_done
 from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never

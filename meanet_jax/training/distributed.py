@@ -1,153 +1,26 @@
-"""Several processes that train as one: who writes, what all agree on, how they end.
+"""Several processes that train as one: who writes, what all agree on, when they stop.
 
 Process 0 alone reads and writes the run's directory and prints; `broadcast_from_process_0` hands
 what it found to the others. All processes call these functions in the same order; with one process
 they cost nothing. `parallel.py` knows how a step is spread over their devices.
 """
 
-import atexit
 import contextlib
 import itertools
-import os
 import pickle
 import signal
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from meanet_jax.devices import check_devices
-from meanet_jax.errors import ProcessLostError, UserError
-from meanet_jax.stdout import say_on_stderr
+from meanet_jax.errors import UserError
 from meanet_jax.stopping import Stop, stop_on_signals
-from meanet_jax.training.cluster import Cluster
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
-
-
-@contextlib.contextmanager
-def connected(cluster: Cluster) -> Iterator[None]:
-  """A context in which this process is one of several. To be entered before JAX is used.
-
-  An error that all processes raise leaves it as any other does. One that this process raises alone
-  ends the process without waiting for the others, who may be waiting for it in the middle of a
-  step: JAX's coordination service misses it after `heartbeat_seconds` and ends them.
-
-  Raises:
-    UserError: no cluster was found, its processes did not connect, they count each other
-      differently, or there are no devices.
-  """
-  jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
-  with _ended_after(cluster), warnings.catch_warnings():
-    # Five lines, for what is said in one below.
-    warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
-    _initialize(cluster)
-  try:
-    check_devices()
-    all_succeed(lambda: _check_count(cluster))
-    yield
-  except Exception as error:
-    if _is_everywhere(error):
-      raise
-    lost = isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" in str(error)
-    _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
-    if lost:
-      raise ProcessLostError(
-        "another process of this run has ended; its own last line says why"
-      ) from error
-    raise
-  except KeyboardInterrupt:
-    _leave_alone(130)
-    raise
-
-
-def _initialize(cluster: Cluster) -> None:
-  try:
-    jax.distributed.initialize(
-      cluster.coordinator,
-      cluster.num_processes,
-      cluster.process_id,
-      # With an address, Slurm would still choose a GPU, and Kubernetes would still be queried.
-      cluster_detection_method=None if cluster.coordinator is None else "deactivate",
-      initialization_timeout=cluster.start_seconds + 60,  # `_ended_after` comes first
-      heartbeat_timeout_seconds=cluster.heartbeat_seconds,
-    )
-  except ValueError as error:
-    if "KUBERNETES_SERVICE_HOST" in os.environ and find_spec("kubernetes") is None:
-      raise UserError(
-        "flag --distributed: the package kubernetes is missing, through which a pod finds the "
-        "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num_processes and "
-        "--process_id"
-      ) from error
-    raise UserError(
-      f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
-      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
-    ) from error
-  except Exception as error:  # of whatever the cluster is asked through
-    if cluster.coordinator is not None and "RPC server" in str(error):
-      raise UserError(
-        f"flag --coordinator is {cluster.coordinator}: process 0 cannot listen on its port; give "
-        "one that is free on process 0's host"
-      ) from error
-    raise UserError(
-      f"flag --distributed: the processes did not connect ({type(error).__name__}: {error}); start "
-      "all of them within --start_seconds, on hosts that reach process 0"
-    ) from error
-
-
-def _check_count(cluster: Cluster) -> None:
-  """JAX takes process 0's word for how many there are, and trains without those above."""
-  if cluster.num_processes not in (None, jax.process_count()):
-    raise UserError(
-      f"flag --num_processes is {cluster.num_processes} in process {jax.process_index()} and "
-      f"{jax.process_count()} in process 0; accepted: the same in every process"
-    )
-
-
-@contextlib.contextmanager
-def _ended_after(cluster: Cluster) -> Iterator[None]:
-  """A context that ends the process with one line if it is not left within `start_seconds`.
-
-  jaxlib aborts after its own time-out, with a stack trace, and nothing can be raised meanwhile: it
-  waits in C++, where no handler of Python's runs. So Ctrl-C has the system's own effect here.
-  """
-
-  def end() -> None:
-    say_on_stderr(f"error: {_not_connected(cluster)}")
-    os._exit(UserError.status)
-
-  timer = threading.Timer(cluster.start_seconds, end)
-  timer.daemon = True
-  interrupt = signal.getsignal(signal.SIGINT)
-  timer.start()
-  if interrupt == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-  try:
-    yield
-  finally:
-    timer.cancel()
-    if interrupt == signal.default_int_handler:
-      signal.signal(signal.SIGINT, interrupt)
-
-
-def _not_connected(cluster: Cluster) -> str:
-  if cluster.coordinator is None:
-    return (
-      f"flag --distributed: not all processes connected within {cluster.start_seconds} s; start "
-      "all of them within --start_seconds, on hosts that reach process 0"
-    )
-  return (
-    f"process {cluster.process_id} of {cluster.num_processes}: not all processes connected to "
-    f"{cluster.coordinator} within {cluster.start_seconds} s; start all of them within "
-    "--start_seconds, with process 0's address as --coordinator and each with its own --process_id"
-  )
 
 
 def is_process_0() -> bool:
@@ -219,6 +92,15 @@ def stop_together() -> Iterator[Stop]:
     )
 
 
+def is_everywhere(error: BaseException | None) -> bool:
+  """Whether every process raises the error, or one that it comes from."""
+  while error is not None:
+    if getattr(error, "everywhere", False):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
 def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
   try:
     return make(), None
@@ -249,24 +131,3 @@ def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
 def _everywhere(error: Exception) -> Exception:
   error.everywhere = True
   return error
-
-
-def _is_everywhere(error: BaseException | None) -> bool:
-  while error is not None:
-    if getattr(error, "everywhere", False):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
-
-
-def _leave_alone(status: int) -> None:
-  """Ends this process once its error is printed, before JAX's handler, which waits for others."""
-
-  def leave() -> None:
-    try:
-      sys.stdout.flush()
-      sys.stderr.flush()
-    finally:  # where nobody reads them any more, too
-      os._exit(status)
-
-  atexit.register(leave)

@@ -20,7 +20,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import quarantine_damaged
+from meanet_jax.runs.checkpoints import quarantine_failed
 from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
@@ -111,20 +111,20 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   check_room(most + evaluation, train.workers)
 
 
-def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:
   """Refuses what this process was given, where it is not what process 0 was.
 
   Args:
     what: in a word.
     differ: names what differs.
-    told, own: what process 0 has, and this one.
+    first, own: what process 0 has, and this one.
 
   Raises:
     UserError: in every process.
   """
 
   def check() -> None:
-    changed = differ(told, own)
+    changed = differ(first, own)
     if changed:
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
@@ -156,8 +156,8 @@ def check_same_workdir(path: Path, workdir: str | Path) -> None:
   all_succeed(check)
 
 
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
+def _changed(first: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if first[name] != own[name]]
 
 
 def _free(workdir: str | Path) -> RunDirectory:
@@ -181,6 +181,6 @@ def _begin(
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      quarantine_damaged(run.checkpoints_path(name))
+      quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

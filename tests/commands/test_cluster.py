@@ -2,10 +2,10 @@
 
 import pytest
 
+from meanet_jax.cluster import Cluster
 from meanet_jax.commands.cluster import add_cluster_flags, read_cluster
 from meanet_jax.commands.flags import Parser
 from meanet_jax.errors import UserError
-from meanet_jax.training.cluster import Cluster
 
 
 def cluster(*arguments: str) -> Cluster | None:

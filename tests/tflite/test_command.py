@@ -12,7 +12,7 @@ import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import PINNED, check_versions

@@ -11,7 +11,7 @@ from meanet_jax.commands.app import main
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.selection.select import Constraints
 from meanet_jax.tflite.export import Options, export, make_manifest
 from meanet_jax.tflite.source import from_run

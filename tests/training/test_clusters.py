@@ -17,7 +17,8 @@ CONNECTS = """
 import jax
 import sys
 from meanet_jax.commands.app import run_script
-from meanet_jax.training.distributed import Cluster, connected
+from meanet_jax.cluster import Cluster
+from meanet_jax.training.cluster import connected
 
 def main():
   with connected(Cluster(%s)):
