@@ -168,7 +168,7 @@ def train_grid(
   axes: Mapping[str, Sequence[Any]],
   workdir: str | os.PathLike[str],
   *,
-  grid: GridConfig = GridConfig(),
+  grid: GridConfig | None = None,
   options: ReadOptions | None = None,
   stop: Stop = never,
 ) -> list[Run]:
@@ -194,7 +194,7 @@ def train_grid(
   from meanet_jax.grid.trials import point_path
 
   texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
-  grid = dataclasses.replace(grid, axes=texts)
+  grid = dataclasses.replace(grid or GridConfig(), axes=texts)
   grids.train_grid(config, grid, workdir, options, stop)
   points = expand(grid.axes, config, grid.max_points)
   return [Run(point_path(Path(workdir), point)) for point in points]

