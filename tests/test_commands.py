@@ -110,7 +110,9 @@ def test_writes_that_end_after_their_loop_say_nothing_more(tmp_path: Path):
 
 def test_output_that_nobody_reads_ends_without_a_word(tmp_path: Path):
   for lines in (1, 100_000):  # what the last flush writes, and what leaves in the middle
-    script = f"from meanet_jax import cli\ncli.run(lambda: print('x\\n' * {lines}))\n"
+    script = (
+      f"from meanet_jax.commands import flags as cli\ncli.run(lambda: print('x\\n' * {lines}))\n"
+    )
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
