@@ -17,7 +17,8 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_files, matching
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import OnlineAdaptation, OnlineConstraints
+from meanet_jax.edge.online import OnlineAdaptation
+from meanet_jax.edge.online_constraints import OnlineConstraints
 from meanet_jax.edge.output import Output, error_line, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream

@@ -9,7 +9,8 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import ARMS, OnlineAdaptation, OnlineConstraints
+from meanet_jax.edge.online import ARMS, OnlineAdaptation
+from meanet_jax.edge.online_constraints import OnlineConstraints
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import AgreementMonitor, is_monitored
 from meanet_jax.routing.online.budget import Budget, guaranteed_excess
