@@ -1,4 +1,4 @@
-"""What `meanet edge --cloud` is made of, from its flags: the link, online adaptation, a deadline."""
+"""The cloud's side of `meanet edge`, from its flags: link, online adaptation, deadline."""
 
 import argparse
 import os
@@ -113,6 +113,10 @@ def online_adaptation(
 def _price_clock(path: str) -> PriceClock:
   """Prices by the wall clock where the file has dates, by the stream's own where it has seconds."""
   prices, begun = read_prices(path), time.monotonic()
-  now = time.time if prices.dated else lambda: time.monotonic() - begun
-  check_start(prices, f"the price file {path}", now())
+
+  def now() -> float:
+    # A wall clock may be set back to before the first row.
+    return max(time.time(), prices.times[0]) if prices.dated else time.monotonic() - begun
+
+  check_start(prices, f"the price file {path}", time.time() if prices.dated else 0.0)
   return PriceClock(from_prices(prices), now)

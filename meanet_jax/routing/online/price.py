@@ -32,13 +32,15 @@ import datetime
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT
 from meanet_jax.routing.online.budget import Budget
 
 MAX_GAP = 86_400.0  # seconds between two rows; day-ahead prices are hourly
+
+Number = Any  # of Python or NumPy
 
 
 class Prices(NamedTuple):
@@ -67,7 +69,7 @@ class Pricing(NamedTuple):
   dated: bool = False
 
 
-def read_prices(path: str | Path, max_gap: float = MAX_GAP) -> Prices:
+def read_prices(path: str | Path, max_gap: Number = MAX_GAP) -> Prices:
   """The prices of a CSV file; see `parse_prices`.
 
   Raises:
@@ -83,7 +85,7 @@ def read_prices(path: str | Path, max_gap: float = MAX_GAP) -> Prices:
   return parse_prices(text.splitlines(), f"the price file {path}", max_gap)
 
 
-def parse_prices(lines: Iterable[str], name: str, max_gap: float = MAX_GAP) -> Prices:
+def parse_prices(lines: Iterable[str], name: str, max_gap: Number = MAX_GAP) -> Prices:
   """Prices from rows `time,price`, which a row of these two names may precede.
 
   Times are all ISO 8601 (UTC where they name no zone), or all seconds since the stream began.
@@ -129,7 +131,7 @@ def parse_prices(lines: Iterable[str], name: str, max_gap: float = MAX_GAP) -> P
   return Prices(tuple(times), tuple(prices), dated)
 
 
-def check_start(prices: Prices, name: str, now: float, max_gap: float = MAX_GAP) -> None:
+def check_start(prices: Prices, name: str, now: Number, max_gap: Number = MAX_GAP) -> None:
   """Refuses prices that do not hold when a stream starts.
 
   Args:
@@ -150,7 +152,7 @@ def check_start(prices: Prices, name: str, now: float, max_gap: float = MAX_GAP)
     )
 
 
-def price_at(prices: Prices, time: float) -> float:
+def price_at(prices: Prices, time: Number) -> float:
   """The price at a time in seconds, from the first row on.
 
   Raises:
@@ -181,7 +183,7 @@ def from_prices(prices: Prices) -> Pricing:
   )
 
 
-def relative_price(pricing: Pricing, time: float) -> float:
+def relative_price(pricing: Pricing, time: Number) -> float:
   """r(t): the price at a time over the reference.
 
   Raises:
@@ -205,7 +207,7 @@ def priced(budget: Budget, pricing: Pricing) -> Budget:
   return budget._replace(largest=budget.largest * pricing.largest / pricing.reference)
 
 
-def threshold_at_price(threshold: float, relative: float) -> float:
+def threshold_at_price(threshold: float, relative: Number) -> float:
   """The normalised threshold that an image meets.
 
   Args:
