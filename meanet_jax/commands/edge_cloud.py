@@ -36,7 +36,7 @@ def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
   Raises:
     UserError: no gRPC here; a server that refuses this device, or is another.
   """
-  # gRPC's own log would stand beside the line that says what is wrong. It is read when it starts.
+  # Without gRPC's own log, an error is one line on stderr. gRPC reads this when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
     from meanet_jax.edge.link.connection import Expected, check, parse_address
