@@ -45,7 +45,7 @@ def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:
 
 
 def _written(value: np.float32 | None) -> float | None:
-  """With the digits that distinguish this float32 from its neighbours, so that lines compare right."""
+  """In as many digits as distinguish a float32 from its neighbours: lines are compared again."""
   return None if value is None else float(str(value))
 
 

@@ -1,7 +1,7 @@
 """From images to answers, offloads under way while the next images are classified.
 
-Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late, cannot be
-reached, or gives an invalid answer.
+Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late,
+cannot be reached, or gives an invalid answer.
 """
 
 import time
