@@ -58,15 +58,13 @@ class Pricing(NamedTuple):
   """What a budget needs to know of prices.
 
   at: the price at a time in seconds. reference: the price at which a target is stated, above 0.
-  least, largest: bounds of the price, from 0. dated: whether times are since 1970 (UTC), and not
-  since the stream began.
+  least, largest: bounds of the price, from 0.
   """
 
   at: Callable[[float], float]
   reference: float
   least: float
   largest: float
-  dated: bool = False
 
 
 def read_prices(path: str | Path, max_gap: Number = MAX_GAP) -> Prices:
@@ -179,7 +177,6 @@ def from_prices(prices: Prices) -> Pricing:
     reference=mean_price(prices),
     least=min(prices.prices),
     largest=max(prices.prices),
-    dated=prices.dated,
   )
 
 
