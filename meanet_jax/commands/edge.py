@@ -15,6 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from meanet_jax.commands.edge_cloud import (
+  ADAPTATION,
+  AGREEMENT_FLOOR,
+  connect,
+  deadline_gate,
+  online_adaptation,
+)
 from meanet_jax.commands.edge_dataset import from_dataset
 from meanet_jax.commands.flags import (
   Flags,
@@ -27,9 +34,7 @@ from meanet_jax.commands.flags import (
 from meanet_jax.config.ranges import Range
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_files, matching
-from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import OnlineAdaptation, OnlineConstraints
 from meanet_jax.edge.output import Output, error_line, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
@@ -38,19 +43,8 @@ from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
-from meanet_jax.protocol import classes_digest
-from meanet_jax.routing.online.agreement import Agreement, AgreementMonitor
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
-
-_ADAPTATION = (
-  "target_offload",
-  "max_bytes_per_image",
-  "max_energy_mj",
-  "bandit",
-  "monitor_agreement",
-)
-_FLOOR = AgreementMonitor._field_defaults["floor"]
 
 
 def add_flags(parser: Parser) -> None:
@@ -68,7 +62,7 @@ def add_flags(parser: Parser) -> None:
   add_path(parser, "--output", metavar="FILE", help="a JSON line per image, or - for stdout")
   add_path(parser, "--summary", metavar="FILE", help="the figures at the end, as JSON")
   _add_cloud_flags(parser.add_argument_group("cloud"))
-  _add_adaptation_flags(parser.add_argument_group("thresholds that move (with --cloud)"))
+  _add_adaptation_flags(parser.add_argument_group("online adaptation (with --cloud)"))
 
 
 def _add_cloud_flags(flags: Flags) -> None:
@@ -90,8 +84,7 @@ def _add_cloud_flags(flags: Flags) -> None:
     flags,
     "--deadline-ms",
     Range(1e-3, 1e7),
-    default=500.0,
-    help="from sending to the cloud's answer",
+    help="from taking an image up to its answer",
   )
   add_number(
     flags,
@@ -116,11 +109,13 @@ def _add_adaptation_flags(flags: Flags) -> None:
   add_number(
     flags, "--max-energy-mj", amount, metavar="MJ", help="by the cost model, mean of all images"
   )
+  add_path(flags, "--price-file", metavar="FILE", help="CSV of time,price of what is sent")
   add_number(flags, "--bandit", share, metavar="COST", help="of offloading, in units of confidence")
   add_number(
     flags,
     "--monitor-agreement",
     share,
+    older="--audit",
     metavar="SHARE",
     help="of confident images, sent and compared",
   )
@@ -128,8 +123,9 @@ def _add_adaptation_flags(flags: Flags) -> None:
     flags,
     "--agreement-floor",
     share,
+    older="--audit-floor",
     metavar="SHARE",
-    help=f"of agreement, at least ({_FLOOR:g})",
+    help=f"of agreement, at least ({AGREEMENT_FLOOR:g})",
   )
 
 
@@ -160,7 +156,7 @@ def _check(given: argparse.Namespace) -> None:
   if len(set(paths)) < len(paths):
     raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
   if given.cloud is None:
-    for name in ("ca_file", "token_file", *_ADAPTATION):
+    for name in ("ca_file", "token_file", *ADAPTATION):
       if getattr(given, name) is not None:
         flag = f"--{name.replace('_', '-')}"
         raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
@@ -176,11 +172,12 @@ def _classify(given: argparse.Namespace) -> None:
   with ExitStack() as stack:
     offloader, adaptation = None, None
     if given.cloud is not None:
-      offloader = _connect(given, manifest)
+      offloader = connect(given, manifest)
       stack.callback(offloader.close)
-      adaptation = _adaptation(given, manifest, offloader.message_bytes)
+      adaptation = online_adaptation(given, manifest, offloader.message_bytes)
     # Only now: the interpreter has a word of its own for stderr, where an error is to be alone.
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
+    gate = deadline_gate(given, classifier) if given.cloud is not None else None
     output = None if given.output is None else stack.enter_context(Output(given.output))
     summary = Summary()
 
@@ -192,10 +189,10 @@ def _classify(given: argparse.Namespace) -> None:
         print(describe(answer, manifest), flush=True)
 
     def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
-      told = False
+      warned = False
       for item in images.items:
-        if item.deep and not told:
-          told = True
+        if item.deep and not warned:
+          warned = True
           say_on_stderr(
             f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
             "of this and all such files"
@@ -213,10 +210,11 @@ def _classify(given: argparse.Namespace) -> None:
 
     begun = time.perf_counter()
     with stop_on_signals() as stopped:
-      Stream(classifier, give, offloader, adaptation).run(readable(stopped))
+      Stream(classifier, give, offloader, adaptation, gate).run(readable(stopped))
     figures = summary.figures(manifest, time.perf_counter() - begun)
-    if adaptation is not None:
-      figures |= adaptation.figures()
+    for part in (adaptation, gate):
+      if part is not None:
+        figures |= part.figures()
   _conclude(given, figures)
   if found := stopped():
     raise StreamStoppedError(
@@ -235,62 +233,6 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
       "evaluation cropped images; files are resized whole; export again to have the crop"
     )
   return from_files(paths, manifest.image_shape, manifest.preprocessing or WHOLE)
-
-
-def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
-  """An `Offloader` whose server has been looked at. One that is away may come back.
-
-  Raises:
-    UserError: no gRPC here; a server that refuses this device, or is another.
-  """
-  # gRPC's own log would stand beside the line that says what is wrong. It is read when it starts.
-  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-  try:
-    from meanet_jax.edge.link.connection import Expected, check, parse_address
-    from meanet_jax.edge.link.offload import Offloader, RetryPolicy
-  except ModuleNotFoundError as error:
-    raise UserError(
-      f"--cloud needs {error.name}, which is not installed; "
-      "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
-    ) from error
-  address = parse_address(given.cloud, given.ca_file, given.token_file)
-  encoding = parse_encoding(given.encoding)
-  check_channels(encoding, manifest.image_shape[2])
-  expected = Expected(
-    manifest.image_shape,
-    len(manifest.class_names),
-    classes_digest(manifest.class_names),
-    encoding,
-  )
-  away = check(address, expected, given.check_seconds)
-  retry_policy = RetryPolicy(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
-  offloader = Offloader(address, expected, given.window, retry_policy)
-  if away is not None:
-    say_on_stderr(f"warning: {address} {away}; the edge answers until it can")
-    offloader.open_circuit()
-  return offloader
-
-
-def _adaptation(
-  given: argparse.Namespace, manifest: Manifest, message_bytes: int
-) -> OnlineAdaptation | None:
-  if all(getattr(given, name) is None for name in _ADAPTATION):
-    return None
-  floor = _FLOOR if given.agreement_floor is None else given.agreement_floor
-  monitor = (
-    None if given.monitor_agreement is None else AgreementMonitor(given.monitor_agreement, floor)
-  )
-  constraints = OnlineConstraints(
-    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, monitor
-  )
-
-  def alarm(found: Agreement) -> None:
-    say_on_stderr(
-      f"warning: {found.num_images} monitored answers agree with the cloud in {found.share:.1%}, "
-      f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
-    )
-
-  return OnlineAdaptation(manifest, constraints, message_bytes, alarm)
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -142,8 +142,16 @@ def add_integer(flags: Flags, name: str, bounds: Range, **settings: Any) -> None
   flags.add_argument(name, type=read, **({"metavar": "N"} | settings))
 
 
-def add_number(flags: Flags, name: str, bounds: Range, **settings: Any) -> None:
-  """A flag that is a number within `bounds`, of which not-a-number is beyond any."""
+def add_number(
+  flags: Flags, name: str, bounds: Range, *, older: str | None = None, **settings: Any
+) -> None:
+  """A flag that is a number within `bounds`, of which not-a-number is beyond any.
+
+  Args:
+    flags, name, settings: as of `add_argument`.
+    bounds: what is accepted.
+    older: a name from before, which is accepted as well.
+  """
 
   def read(text: str) -> float:
     with contextlib.suppress(ValueError):
@@ -151,7 +159,8 @@ def add_number(flags: Flags, name: str, bounds: Range, **settings: Any) -> None:
         return float(text)
     raise UserError(f"flag {name} is {text}; accepted: {bounds}")
 
-  flags.add_argument(name, type=read, **({"metavar": "X"} | settings))
+  names = (name,) if older is None else (name, older)
+  flags.add_argument(*names, type=read, **({"metavar": "X"} | settings))
 
 
 def add_choice(flags: Flags, name: str, choices: Sequence[str], **settings: Any) -> None:

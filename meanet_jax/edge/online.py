@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanet_jax.cost.energy import BlockMacs, image_cost
-from meanet_jax.edge.manifest import EDGE, Manifest
+from meanet_jax.edge.manifest import Manifest
+from meanet_jax.edge.online_constraints import OnlineConstraints, Use, make_budgets
 from meanet_jax.edge.results import Result
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import (
@@ -22,38 +22,19 @@ from meanet_jax.routing.normalised_threshold import (
 from meanet_jax.routing.online import agreement as monitoring
 from meanet_jax.routing.online import bandit as bandits
 from meanet_jax.routing.online import budget as budgets
+from meanet_jax.routing.online import price as prices
 from meanet_jax.routing.policies import EXTENSION, Thresholds
 
 ARMS = 11  # of the bandit, normalised thresholds, evenly spaced
 _MONITORED_PER_LOOK = 10  # an exact interval takes longer than an image
 
 
-class OnlineConstraints(NamedTuple):
-  """Constraints of the device on a stream; None for no constraint.
+class _Expected(NamedTuple):
+  """Of an image that is not settled: what was spent for it, at which relative price; the arm."""
 
-  target_offload: share of images. max_bytes: sent per image, of all images. max_energy_mj: by the
-  cost model, with the bytes that were sent. bandit: the cost of offloading one image, in units of
-  confidence. agreement: monitoring of the edge's confident answers.
-  """
-
-  target_offload: float | None = None
-  max_bytes: float | None = None
-  max_energy_mj: float | None = None
-  bandit: float | None = None
-  agreement: monitoring.AgreementMonitor | None = None
-
-
-class Cost(NamedTuple):
-  """Of one image: whether it was sent, bytes up, and whether the extension ran."""
-
-  sent: bool
-  bytes_up: float
-  ran_extension: bool
-
-
-class _Kept(NamedTuple):
-  budget: budgets.Budget
-  of: Callable[[Cost], float]
+  use: Use
+  price: float
+  arm: int
 
 
 class OnlineAdaptation:
@@ -82,16 +63,18 @@ class OnlineAdaptation:
     self._manifest, self._constraints, self._seed, self._alarm = manifest, constraints, seed, alarm
     self._policy = manifest.policy
     self._message_bytes = float(message_bytes)  # that the next image is expected to send
-    self._kept = _budgets(manifest, constraints, message_bytes)
+    self._budgets = make_budgets(manifest, constraints, message_bytes)
     self._spending: dict[str, budgets.Spending] = {}
+    self._units = dict.fromkeys(self._budgets, 0.0)
+    self._price = 1.0  # of the newest image, relative
     self._bandit: bandits.Bandit | None = None
-    self._expected: dict[int, tuple[Cost, int]] = {}  # by image: what was spent for, and the arm
+    self._expected: dict[int, _Expected] = {}  # by image
     self._arm = 0
-    if self._kept and constraints.bandit is not None:
-      raise UserError("--bandit with a budget; accepted: one of them, both move the thresholds")
-    if self._kept:
+    if self._budgets and constraints.bandit is not None:
+      raise UserError("--bandit with a budget; accepted: one of them, both set the thresholds")
+    if self._budgets:
       threshold = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
-      self._spending = {n: budgets.start(kept.budget, threshold) for n, kept in self._kept.items()}
+      self._spending = {n: budgets.start(of.budget, threshold) for n, of in self._budgets.items()}
     if constraints.bandit is not None:
       level_of(self._policy, manifest.thresholds, len(manifest.class_names))  # refuses the policy
       if not 0 <= constraints.bandit <= 1:
@@ -108,6 +91,9 @@ class OnlineAdaptation:
     """For the next image; None leaves the export's."""
     if self._spending:
       threshold = budgets.strictest(*self._spending.values())
+      if (price := self._constraints.price) is not None:
+        self._price = prices.relative_price(price.pricing, price.now())
+        threshold = prices.threshold_at_price(threshold, self._price)
     elif self._bandit is not None:
       self._arm = bandits.choose_arm(self._bandit, self._observed)
       threshold = self._bandit.thresholds[self._arm]
@@ -123,7 +109,7 @@ class OnlineAdaptation:
     )
 
   def monitors(self, number: int, complex: bool) -> bool:
-    """Whether an image of which the edge is sure is sent all the same."""
+    """Whether an image that the edge would keep is sent to monitor agreement."""
     monitor = self._constraints.agreement
     if monitor is None or complex:
       return False
@@ -133,38 +119,42 @@ class OnlineAdaptation:
     """Called for every image that could have been sent, with whether its extension ran."""
     if not self._spending and self._bandit is None:
       return
-    cost = Cost(sent, self._message_bytes if sent else 0.0, ran_extension)
-    self._expected[number] = cost, self._arm
-    for name, kept in self._kept.items():
-      self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))
+    use = Use(sent, self._message_bytes if sent else 0.0, ran_extension)
+    self._expected[number] = _Expected(use, self._price, self._arm)
+    for name, (budget, units) in self._budgets.items():
+      taken = units(use)
+      self._units[name] += taken
+      self._spending[name] = budgets.spend(budget, self._spending[name], taken * self._price)
 
   def record_result(self, result: Result) -> None:
     """Called for every final answer."""
     if result.monitored in ("agrees", "differs"):
       self._look(result.monitored == "agrees")
-    known = self._expected.pop(result.item.number, None)
-    if known is None:
+    expected = self._expected.pop(result.item.number, None)
+    if expected is None:
       return
-    expected, arm = known
     answer, reply = result.answer, result.reply
     sent = reply is not None and reply.attempts > 0
     bytes_up = reply.bytes_up if reply is not None else 0
-    cost = Cost(sent, bytes_up, answer.extension is not None)
-    if sent:  # so that expectations follow what pictures make of their encoding
+    use = Use(sent, bytes_up, answer.extension is not None)
+    if sent:  # so that expectations follow what images make of their encoding
       self._message_bytes += 0.05 * (bytes_up / reply.attempts - self._message_bytes)
-    for name, kept in self._kept.items():
-      difference = kept.of(cost) - kept.of(expected)
-      self._spending[name] = budgets.correct(kept.budget, self._spending[name], difference)
+    for name, (budget, units) in self._budgets.items():
+      more = units(use) - units(expected.use)
+      self._units[name] += more
+      paid = more * expected.price
+      self._spending[name] = budgets.correct(budget, self._spending[name], paid)
     if self._bandit is not None:
-      self._observe(result, arm)
+      self._observe(result, expected.arm)
 
   def figures(self) -> dict[str, Any]:
     """For the summary: per budget its target and the mean spent over images that could have been
-    sent, the normalised threshold, and the agreement of the newest monitored images.
+    sent, the normalised threshold, what was paid under prices, and the agreement of the newest
+    monitored images.
     """
     spent = {
       name: {
-        "target": self._kept[name].budget.target,
+        "target": self._budgets[name].budget.target,
         "mean": state.total / max(state.num_images, 1),
         "images": state.num_images,
         "normalised_threshold": state.threshold,
@@ -172,6 +162,14 @@ class OnlineAdaptation:
       }
       for name, state in self._spending.items()
     }
+    if (price := self._constraints.price) is not None:
+      for name, state in self._spending.items():
+        paid, units = state.total * price.pricing.reference, self._units[name]
+        spent[name] |= {
+          "mean_price": price.pricing.reference,
+          "price_paid": paid,
+          "price_paid_per_unit": paid / units if units else None,
+        }
     arms: list[dict[str, float]] = []
     if self._bandit is not None:
       means = self._observed.total / np.maximum(self._observed.count, 1)
@@ -210,35 +208,3 @@ class OnlineAdaptation:
       if found.alarm and not self._alarmed:
         self._alarm(found)
       self._alarmed = found.alarm
-
-
-def _budgets(
-  manifest: Manifest, constraints: OnlineConstraints, message_bytes: int
-) -> dict[str, _Kept]:
-  """The budgets by flag. Their least target is the cost of an image that is not sent."""
-  signatures = manifest.files[EDGE].signatures
-  macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-  share = constraints.agreement.share if constraints.agreement is not None else 0.0
-
-  def energy(cost: Cost) -> float:
-    return image_cost(
-      manifest.cost, macs, cost.bytes_up, 1.0, float(cost.ran_extension), float(cost.sent)
-    ).energy_mj
-
-  wanted: list[tuple[str, float | None, Callable[[Cost], float]]] = [
-    ("target_offload", constraints.target_offload, lambda cost: float(cost.sent)),
-    ("max_bytes_per_image", constraints.max_bytes, lambda cost: float(cost.bytes_up)),
-    ("max_energy_mj", constraints.max_energy_mj, energy),
-  ]
-  kept = {}
-  for name, target, of in wanted:
-    if target is None:
-      continue
-    largest, unsent = of(Cost(True, message_bytes, True)), of(Cost(False, 0, True))
-    least = unsent + share * (largest - unsent)
-    budget = budgets.Budget(target, largest)
-    budgets.check_budget(f"--{name}", budget, least)
-    if name == "target_offload" and target > 1:
-      raise UserError(f"--{name} is {target:g}; accepted: a share up to 1")
-    kept[name] = _Kept(budget, of)
-  return kept

@@ -1,7 +1,7 @@
 """From images to answers, offloads under way while the next images are classified.
 
-Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late, gone, or
-says what cannot be.
+Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late,
+cannot be reached, or gives an invalid answer.
 """
 
 import time
@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.deadline import DeadlineGate
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.link.replies import NOT_ASKED, Reply
+from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, Reply
 from meanet_jax.edge.results import Monitored, Result
 from meanet_jax.routing.policies import Thresholds
 
@@ -29,7 +30,9 @@ class Asks(Protocol):
     """See `Offloader`."""
     ...
 
-  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
+  def submit(
+    self, key: Hashable, number: int, image: np.ndarray, seconds: float | None = None
+  ) -> None:
     """See `Offloader`."""
     ...
 
@@ -47,7 +50,7 @@ class Adaptation(Protocol):
     ...
 
   def monitors(self, number: int, complex: bool) -> bool:
-    """Whether an image is sent as well that the edge is sure of."""
+    """Whether an image that the edge would keep is sent to monitor agreement."""
     ...
 
   def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
@@ -94,6 +97,7 @@ class Stream:
     give: Callable[[Result], None],
     offloader: Asks | None = None,
     adaptation: Adaptation | None = None,
+    gate: DeadlineGate | None = None,
   ):
     """Begins nothing.
 
@@ -102,9 +106,10 @@ class Stream:
       give: takes each answer as soon as it is there, which is not the order of the images.
       offloader: asks the cloud; None where there is none, and the edge answers everything.
       adaptation: changes thresholds and picks images to monitor; None changes nothing.
+      gate: of the images' deadline; None where the offloader's own deadline is the only one.
     """
     self._edge, self._give = edge, give
-    self._offloader, self._adaptation = offloader, adaptation
+    self._offloader, self._adaptation, self._gate = offloader, adaptation, gate
     self._waiting: dict[int, _Waiting] = {}
 
   def run(self, items: Iterable[Item]) -> None:
@@ -117,7 +122,10 @@ class Stream:
 
   def _take(self, batch: list[Item]) -> None:
     begun = time.perf_counter()
-    reachable = self._offloader is not None and self._offloader.ready()
+    ready = self._offloader is not None and self._offloader.ready()
+    # While the gate is closed budgets stay as they are, as with a cloud that cannot be reached.
+    reachable = ready and self._may_send(0.0)
+    not_sent = WITHHELD if ready else NOT_ASKED
     adaptation = self._adaptation
     batch_thresholds = (
       None if adaptation is None else _BatchAdaptation(adaptation, batch, reachable)
@@ -129,19 +137,26 @@ class Stream:
       if reachable and (one.answer.complex or monitor):
         self._send(_Waiting(item, one, monitor, begun))
       else:
-        reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None
+        reply = not_sent if one.answer.complex and self._offloader is not None else None
         self._finish(_Waiting(item, one, False, begun), reply)
 
   def _send(self, waiting: _Waiting) -> None:
     offloader = self._offloader
     while offloader.in_flight >= offloader.window:
       self._settle_next()
-    if not offloader.ready():  # it has failed while this image waited for its place
-      self._finish(waiting, None if waiting.monitored else NOT_ASKED)
+    elapsed = time.perf_counter() - waiting.begun
+    ready = offloader.ready()  # it may have failed while this image waited for its place
+    if not ready or not self._may_send(elapsed):
+      reply = WITHHELD if ready else NOT_ASKED
+      self._finish(waiting, None if waiting.monitored else reply)
       return
     number = waiting.item.number
     self._waiting[number] = waiting
-    offloader.submit(number, number, waiting.decision.image)
+    left = None if self._gate is None else self._gate.left(elapsed)
+    offloader.submit(number, number, waiting.decision.image, left)
+
+  def _may_send(self, elapsed: float) -> bool:
+    return self._gate is None or self._gate.may_send(elapsed)
 
   def _settle_finished(self) -> None:
     while self._waiting and (found := self._offloader.finished(wait=False)):
@@ -160,6 +175,8 @@ class Stream:
       answer = self._edge.answer_alone(waiting.decision)
     seconds = time.perf_counter() - waiting.begun
     result = Result(waiting.item, answer, reply, monitored, seconds)
+    if self._gate is not None and reply is not None:
+      self._gate.record_reply(reply)
     if self._adaptation is not None:
       self._adaptation.record_result(result)
     self._give(result)

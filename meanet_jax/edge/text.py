@@ -33,7 +33,7 @@ def _compared(compared: Comparison | None, manifest: Manifest) -> str:
   }[manifest.policy.criterion]
   value, threshold = float(compared.uncertainty), float(compared.threshold)
   digits = 3
-  # As many digits as tell them apart, for what follows says which is larger.
+  # With the digits that distinguish them, because the text after them says which is larger.
   while value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}" and digits < 50:
     digits += 1
   where = EXIT_NAMES[compared.exit]
@@ -65,6 +65,12 @@ def table(figures: dict[str, Any]) -> list[str]:
     )
   for name, budget in figures.get("budgets", {}).items():
     lines.append(f"{name} {budget['target']:g}: spent {budget['mean']:.4g} per image")
+    if "price_paid" in budget:
+      lines.append(
+        f"{name}: paid {budget['price_paid']:.4g} in all, mean price {budget['mean_price']:.4g}"
+      )
+  if deadline := figures.get("deadline"):
+    lines.append(f"withheld for the deadline of {deadline['ms']:g} ms: {deadline['withheld']}")
   if figures["accuracy"] is not None:
     lines.append(f"accuracy {100 * figures['accuracy']:.2f}%")
   lines += [

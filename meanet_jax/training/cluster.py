@@ -78,17 +78,17 @@ def _initialize(cluster: Cluster) -> None:
     if "KUBERNETES_SERVICE_HOST" in os.environ and find_spec("kubernetes") is None:
       raise UserError(
         "flag --distributed: the package kubernetes is missing, through which a pod finds the "
-        "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num_processes and "
-        "--process_id"
+        "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num-processes and "
+        "--process-id"
       ) from error
     raise UserError(
       f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
-      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
+      "Kubernetes or Open MPI, or --coordinator, --num-processes and --process-id"
     ) from error
   except Exception as error:  # of whatever the cluster is asked through
     raise UserError(
       f"flag --distributed: the processes did not connect ({type(error).__name__}: {error}); start "
-      "all of them within --start_seconds, on hosts that reach process 0"
+      "all of them within --start-seconds, on hosts that reach process 0"
     ) from error
 
 
@@ -117,7 +117,7 @@ def _check_count(cluster: Cluster) -> None:
   """JAX takes process 0's word for how many there are, and trains without those above."""
   if cluster.num_processes not in (None, jax.process_count()):
     raise UserError(
-      f"flag --num_processes is {cluster.num_processes} in process {jax.process_index()} and "
+      f"flag --num-processes is {cluster.num_processes} in process {jax.process_index()} and "
       f"{jax.process_count()} in process 0; accepted: the same in every process"
     )
 
@@ -152,12 +152,12 @@ def _not_connected(cluster: Cluster) -> str:
   if cluster.coordinator is None:
     return (
       f"flag --distributed: not all processes connected within {cluster.start_seconds} s; start "
-      "all of them within --start_seconds, on hosts that reach process 0"
+      "all of them within --start-seconds, on hosts that reach process 0"
     )
   return (
     f"process {cluster.process_id} of {cluster.num_processes}: not all processes connected to "
     f"{cluster.coordinator} within {cluster.start_seconds} s; start all of them within "
-    "--start_seconds, with process 0's address as --coordinator and each with its own --process_id"
+    "--start-seconds, with process 0's address as --coordinator and each with its own --process-id"
   )
 
 

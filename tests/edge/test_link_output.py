@@ -139,7 +139,7 @@ def test_a_signal_ends_the_stream_and_loses_no_image(server, model, images, tmp_
   folder.mkdir()
   for place in range(2000):
     Image.fromarray(images[place % len(images)][..., 0]).save(folder / f"{place:04}.png")
-  flags = ["--cloud", f"grpc://127.0.0.1:{server.port}", "--deadline_ms=1000", "--window=4"]
+  flags = ["--cloud", f"grpc://127.0.0.1:{server.port}", "--deadline-ms=1000", "--window=4"]
   flags += ["--images", folder / "*.png", "--output", output, "--summary", summary]
   with subprocess.Popen(
     [*EDGE, "--model", model, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True

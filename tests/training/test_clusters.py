@@ -112,7 +112,7 @@ def test_a_slurm_task_alone_ends_with_one_line():
   for number in (0, 1):
     assert one_line_error(start(CONNECTS % "start_seconds=1", **slurm(number, slurm_job()))) == (
       "error: flag --distributed: not all processes connected within 1 s; start all of them within "
-      "--start_seconds, on hosts that reach process 0"
+      "--start-seconds, on hosts that reach process 0"
     )
 
 
@@ -132,8 +132,8 @@ def test_a_pod_without_what_it_needs():
   pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
   assert one_line_error(start(MISSING + CONNECTS % FOUND, **pod)) == (
     "error: flag --distributed: the package kubernetes is missing, through which a pod finds the "
-    "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num_processes and "
-    "--process_id"
+    "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num-processes and "
+    "--process-id"
   )
   line = one_line_error(
     start(KUBERNETES + CONNECTS % FOUND, **pod, HOSTNAME="localhost", JAX_COORDINATOR_ADDRESS="a:1")

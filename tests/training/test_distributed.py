@@ -21,7 +21,7 @@ from tests.ports import free_address
 from tests.rounding import OF_TINY_STEPS
 from tests.training.test_stopping import STAGES, assert_same_run, command
 
-HEARTBEAT = "--heartbeat_seconds=10"
+HEARTBEAT = "--heartbeat-seconds=10"
 GLOO = re.compile(r"\[Gloo\]| peer ranks")
 
 
@@ -30,9 +30,9 @@ class Pair:
 
   def __init__(self, workdir: Path, *flags: str, each: Sequence[Sequence[str]] = ((), ())):
     address = free_address()
-    shared = ("--distributed", f"--coordinator={address}", "--num_processes=2", HEARTBEAT, *flags)
+    shared = ("--distributed", f"--coordinator={address}", "--num-processes=2", HEARTBEAT, *flags)
     self.processes = [
-      start(2, workdir, *shared, f"--process_id={number}", *own) for number, own in enumerate(each)
+      start(2, workdir, *shared, f"--process-id={number}", *own) for number, own in enumerate(each)
     ]
 
   def wait_for(self, text: str) -> None:
@@ -132,7 +132,7 @@ def test_stopped_and_killed_they_go_on_bit_for_bit(complete, tmp_path):
 )
 def test_what_is_wrong_in_one_is_its_line_and_the_other_waits_in_vain(tmp_path, number, flag, line):
   each = [[flag] * (number == process) for process in (0, 1)]
-  ended = Pair(tmp_path / "run", "--start_seconds=1", each=each).end()
+  ended = Pair(tmp_path / "run", "--start-seconds=1", each=each).end()
   for process, one in enumerate(ended):
     assert one.status == 2, one.error
     (said,) = one.error.splitlines()
@@ -149,8 +149,8 @@ def test_what_is_wrong_in_one_is_its_line_and_the_other_waits_in_vain(tmp_path, 
       "same in every process",
     ),
     (
-      ["--num_processes=3"],
-      "flag --num_processes is 3 in process 1 and 2 in process 0; accepted: the same in every "
+      ["--num-processes=3"],
+      "flag --num-processes is 3 in process 1 and 2 in process 0; accepted: the same in every "
       "process",
     ),
   ],
@@ -177,13 +177,13 @@ def test_another_workdir_ends_both_with_one_line(tmp_path, flags):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_process_alone_ends_with_one_line(tmp_path, number):
   address = free_address()
-  where = ("--distributed", f"--coordinator={address}", "--num_processes=3", "--start_seconds=1")
-  alone = Ended.of(start(1, tmp_path / "run", *where, f"--process_id={number}"))
+  where = ("--distributed", f"--coordinator={address}", "--num-processes=3", "--start-seconds=1")
+  alone = Ended.of(start(1, tmp_path / "run", *where, f"--process-id={number}"))
   assert (alone.status, alone.error) == (
     2,
     f"error: process {number} of 3: not all processes connected to {address} within 1 s; start all "
-    "of them within --start_seconds, with process 0's address as --coordinator and each with its "
-    "own --process_id\n",
+    "of them within --start-seconds, with process 0's address as --coordinator and each with its "
+    "own --process-id\n",
   )
   assert not (tmp_path / "run").exists()
 
@@ -191,7 +191,7 @@ def test_a_process_alone_ends_with_one_line(tmp_path, number):
 def test_a_port_that_is_in_use_is_named(tmp_path):
   with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as other:
     address = f"127.0.0.1:{other.getsockname()[1]}"
-    where = ("--distributed", f"--coordinator={address}", "--num_processes=2", "--process_id=0")
+    where = ("--distributed", f"--coordinator={address}", "--num-processes=2", "--process-id=0")
     alone = Ended.of(start(1, tmp_path / "run", *where))
   port = address.partition(":")[2]
   assert alone == Ended(
@@ -205,7 +205,7 @@ def test_a_port_that_is_in_use_is_named(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_process_that_waits_for_others(tmp_path, number):
   address = free_address()
-  where = ("--distributed", f"--coordinator={address}", "--num_processes=2", "--process_id=0")
+  where = ("--distributed", f"--coordinator={address}", "--num-processes=2", "--process-id=0")
   alone = start(1, tmp_path / "run", *where)
   host, _, port = address.partition(":")
   while alone.poll() is None:

@@ -92,8 +92,6 @@ class Offloader(pybreaker.CircuitBreakerListener):
       retry=tenacity.retry_if_exception(
         lambda error: isinstance(error, _FailedError) and error.fallback in _RETRIED
       ),
-      stop=tenacity.stop_after_attempt(self._retry_policy.attempts)
-      | tenacity.stop_before_delay(self._retry_policy.deadline),
       wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
       reraise=True,
     )
@@ -119,20 +117,24 @@ class Offloader(pybreaker.CircuitBreakerListener):
     return self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._reset_at
 
   def open_circuit(self) -> None:
-    """Opens the circuit, as after failures: the cloud is known to be away."""
+    """Opens the circuit, as after failures, for a cloud that cannot be reached."""
     self._breaker.open()
 
-  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
-    """Sends an image, uint8 [h, w, c], in the background; `finished` tells what came of it.
+  def submit(
+    self, key: Hashable, number: int, image: np.ndarray, seconds: float | None = None
+  ) -> None:
+    """Sends an image, uint8 [h, w, c], in the background; `finished` returns what came of it.
 
     Args:
       key: returned with the reply.
       number: of the request.
       image: which must not change until then.
+      seconds: until its deadline; None for the retry policy's.
     """
     self._trying = self._breaker.current_state != pybreaker.STATE_CLOSED
     self.in_flight += 1
-    self._pool.submit(self._work, key, number, image)
+    seconds = self._retry_policy.deadline if seconds is None else seconds
+    self._pool.submit(self._work, key, number, image, seconds)
 
   def finished(self, wait: bool) -> tuple[Hashable, Reply] | None:
     """One image's key and what came of it; None if nothing is there.
@@ -165,14 +167,15 @@ class Offloader(pybreaker.CircuitBreakerListener):
       # What is left of the old connection may be a peer that no longer exists.
       self._connection = Connection(self._address)
 
-  def _work(self, key: Hashable, number: int, image: np.ndarray) -> None:
+  def _work(self, key: Hashable, number: int, image: np.ndarray, seconds: float) -> None:
     try:
-      self._finished.put((key, self._ask(number, image)))
+      self._finished.put((key, self._ask(number, image, seconds)))
     except BaseException as error:
       self._finished.put((key, error))
 
-  def _ask(self, number: int, image: np.ndarray) -> Reply:
+  def _ask(self, number: int, image: np.ndarray, seconds: float) -> Reply:
     begun = time.perf_counter()
+    deadline = begun + seconds
     expected, traffic = self._expected, _Traffic()
     data = encode(expected.encoding, image)
     request = make_request(number, data, expected.shape, expected.encoding)
@@ -182,15 +185,19 @@ class Offloader(pybreaker.CircuitBreakerListener):
       if self._circuit_is_open():  # since this image was handed over
         raise pybreaker.CircuitBreakerError
       with self._breaker.calling():
-        deadline = begun + self._retry_policy.deadline
-        answer = self._retrying(self._attempt, request, number, deadline, traffic)
+        retrying = self._retrying.copy(stop=self._stop(seconds))
+        answer = retrying(self._attempt, request, number, deadline, traffic)
     except _FailedError as error:
       fallback = error.fallback
     except pybreaker.CircuitBreakerError:
       fallback = Fallback.CIRCUIT_OPEN
-    seconds = time.perf_counter() - encoded
+    cloud_seconds = time.perf_counter() - encoded
     up, down = traffic.up, traffic.down
-    return Reply(answer, fallback, up, down, traffic.attempts, encoded - begun, seconds)
+    return Reply(answer, fallback, up, down, traffic.attempts, encoded - begun, cloud_seconds)
+
+  def _stop(self, seconds: float) -> Any:
+    attempts = tenacity.stop_after_attempt(self._retry_policy.attempts)
+    return attempts | tenacity.stop_before_delay(seconds)
 
   def _attempt(
     self, request: protocol.ModelInferRequest, number: int, deadline: float, traffic: _Traffic
