@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.selection.risk_control import (
   binomial_p_value,
@@ -13,23 +14,6 @@ from meanet_jax.selection.risk_control import (
   fixed_sequence,
   images_needed,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Constraints:
-  """What an operating point has to keep; None asks for nothing.
-
-  max_offload: share of images sent to the cloud. max_energy_mj, max_latency_ms: means per image.
-  min_accuracy: share of right answers. price: accuracy that one offloaded image has to be worth.
-  confidence: with which every limit holds on new images; None takes validation at its word.
-  """
-
-  max_offload: float | None = None
-  max_energy_mj: float | None = None
-  max_latency_ms: float | None = None
-  min_accuracy: float | None = None
-  price: float | None = None
-  confidence: float | None = None
 
 
 class Points(NamedTuple):
@@ -70,7 +54,7 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
     UserError: an empty wish, a confidence in no limit, or too few images for the confidence.
   """
   limits = _limits(points, constraints)
-  if not limits and constraints.price is None:
+  if not limits and constraints.offload_penalty is None:
     raise UserError("no wish was given; accepted: a limit on offload, energy, latency or accuracy")
   if not limits and constraints.confidence is not None:
     raise UserError(
@@ -89,8 +73,8 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
     at = ", ".join(f"{limit.name} {limit.value[nearest]:.4g}" for limit in limits)
     sure = "" if delta is None else f" with confidence {constraints.confidence:g}"
     return Selection(nearest, f"no threshold keeps {names}{sure}; the nearest has {at}")
-  if constraints.price is not None:
-    score = points.accuracy - constraints.price * points.offload
+  if constraints.offload_penalty is not None:
+    score = points.accuracy - constraints.offload_penalty * points.offload
   else:
     score = -points.offload if constraints.min_accuracy is not None else points.offload
   best = np.where(kept, score, -np.inf)
