@@ -30,7 +30,7 @@ _WISH = {
     ("max_energy_mj", "Largest mean energy on the edge per image, in millijoules.", 0, None),
     ("max_latency_ms", "Largest mean latency per image, in milliseconds.", 0, None),
     ("min_accuracy", "Smallest accuracy; the fewest offloads that keep it are chosen.", 0, 1),
-    ("price", "Accuracy that one offloaded image has to be worth.", 0, None),
+    ("offload_penalty", "Accuracy that one offloaded image has to be worth.", 0, None),
     ("confidence", "With which the wish holds on new images.", 0.5, 0.999999),
   )
 }

@@ -101,7 +101,7 @@ def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
       variables,
       images,
       hard_classes,
-      Policy(hard_rule="probability", offload_rule="never"),
+      Policy(hard_rule="probability", offload="never"),
       Thresholds(np.inf, np.inf, limit),
     )
 

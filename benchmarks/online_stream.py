@@ -90,7 +90,7 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), split)
   records = make_records(logits, split, source.hard_classes, source.temperatures)
-  policy = dataclasses.replace(source.policy, offload_rule="edge")
+  policy = dataclasses.replace(source.policy, offload="late")
   hard = is_hard(source.hard_classes, config.dataset.num_classes)
   edge, _ = kept_on_edge(policy, records, hard, config.routing.hard_threshold)
   at_extension = edge.exit == EXTENSION

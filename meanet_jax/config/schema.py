@@ -228,6 +228,8 @@ class StagesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`.
 
+  offload: `early` sends an image by main's uncertainty, before its extension runs; `late` by that
+    of the exit which answers it.
   hard_threshold: main's probability mass on hard classes above which `probability` says hard.
   calibrate: divide each exit's logits by the temperature fitted on validation before any rule
     looks at them; predictions stay, uncertainties and `most_confident` change.
@@ -235,7 +237,7 @@ class RoutingConfig:
 
   hard_rule: Literal["argmax", "probability"] = "argmax"
   edge_rule: Literal["extension", "most_confident"] = "extension"
-  offload_rule: Literal["main", "edge"] = "main"
+  offload: Literal["early", "late"] = "early"
   criterion: Criterion = "entropy"
   hard_threshold: Fraction = 0.5
   calibrate: bool = False
@@ -250,9 +252,10 @@ class EvaluationConfig:
   calibration_fraction: share of the validation images that select no hard class and fit no
     temperature. With `confidence`, thresholds are chosen on them alone, because a guarantee needs
     images that chose nothing else; without it, on the whole validation split.
-  max_offload, max_energy_mj, max_latency_ms, min_accuracy, price, confidence: the wish under which
-    thresholds are chosen on validation, as in `meanet_jax/selection/select.py`; unset asks nothing.
-    eval.py's flags of these names replace all of it (`--confidence` alone joins it).
+  max_offload, max_energy_mj, max_latency_ms, min_accuracy, offload_penalty, confidence: the
+    constraints under which thresholds are chosen on validation, as in
+    `meanet_jax/selection/select.py`; unset asks nothing. eval.py's flags of these names replace all
+    of them (`--confidence` alone joins them).
   """
 
   batch_size: Positive = 128
@@ -262,7 +265,7 @@ class EvaluationConfig:
   max_energy_mj: NonNegativeFloat | None = None
   max_latency_ms: NonNegativeFloat | None = None
   min_accuracy: Fraction | None = None
-  price: NonNegativeFloat | None = None
+  offload_penalty: NonNegativeFloat | None = None
   confidence: Annotated[float, Range(0.5, 0.999999)] | None = None
 
 

@@ -9,13 +9,14 @@ from jaxtyping import Int
 from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset, Split
-from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
+from meanet_jax.evaluation.records import EXITS, make_records
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.evaluation.study import calibration, fit_temperatures
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.directory import RunDirectory

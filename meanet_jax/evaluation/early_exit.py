@@ -124,7 +124,7 @@ class EarlyExit:
     if images.shape[1:] != self._image_shape:
       raise UserError(f"images are {images.shape[1:]}; accepted: {self._image_shape}")
     count = len(images)
-    if not count or (self._cloud and self._policy.offload_rule == "always"):
+    if not count or (self._cloud and self._policy.offload == "always"):
       every = np.ones(count, bool)
       return self._ask_cloud(images, Answers(*np.zeros((2, count), np.int32), ~every, every))
     extension_logits = np.zeros((count, len(self._hard_classes)), np.float32)

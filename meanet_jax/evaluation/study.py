@@ -9,9 +9,10 @@ import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from meanet_jax.config.schema import Config
-from meanet_jax.evaluation.records import EXITS, Temperatures
+from meanet_jax.evaluation.records import EXITS
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,

@@ -56,7 +56,7 @@ class Curve:
 def policies(config: Config) -> dict[str, Policy]:
   """The systems of summary.json that are policies by name, baselines first."""
   routing = config.routing
-  meanet = Policy(routing.hard_rule, routing.edge_rule, routing.offload_rule, routing.criterion)
+  meanet = Policy(routing.hard_rule, routing.edge_rule, routing.offload, routing.criterion)
   return policy_baselines(meanet) | {"meanet": meanet}
 
 
@@ -103,7 +103,7 @@ def _curve(
   constraints: Constraints,
 ) -> Curve:
   config, is_hard = on_validation.config, on_validation.is_hard
-  compares = policy.offload_rule in ("main", "edge")
+  compares = policy.offload in ("early", "late")
   grid = threshold_grid(
     policy.criterion,
     config.dataset.num_classes,
@@ -155,7 +155,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     context.macs,
     upload_bytes(context.config.cost, context.config.dataset),
     # With `always` the raw image goes up before anything is computed.
-    main_runs=0.0 if policy.offload_rule == "always" else 1.0,
+    main_runs=0.0 if policy.offload == "always" else 1.0,
     extension_runs=np.asarray(counts.ran_extension) / n,
     offloads=shares["cloud"],
   )
@@ -175,8 +175,8 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   entry = _plain(figures(context, system.policy, counts))
   policy = system.policy
   entry["thresholds"] = {
-    "main": _threshold(system.thresholds.main[at], policy.offload_rule in ("main", "edge")),
-    "extension": _threshold(system.thresholds.extension[at], policy.offload_rule == "edge"),
+    "main": _threshold(system.thresholds.main[at], policy.offload in ("early", "late")),
+    "extension": _threshold(system.thresholds.extension[at], policy.offload == "late"),
     "hard": _threshold(system.thresholds.hard[at], policy.hard_rule == "probability"),
   }
   if system.unmet is not None:

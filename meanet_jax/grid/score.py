@@ -8,12 +8,13 @@ from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset
 from meanet_jax.evaluation.pipeline import configured_constraints, threshold_images
-from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.study import fit_temperatures
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.runs.directory import read_json, write_json
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training.pipeline import read_hard_classes

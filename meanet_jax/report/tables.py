@@ -63,7 +63,7 @@ def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:
 def exact_points_csv(systems: dict[str, Curve], context: Context, records: Records) -> str:
   """The exact operating points of every swept system on the test split, a line each.
 
-  With `offload_rule` `main` all of them; with `edge` the Pareto front over both thresholds.
+  With `offload` `early` all of them; with `late` the Pareto front over both thresholds.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
@@ -73,7 +73,7 @@ def exact_points_csv(systems: dict[str, Curve], context: Context, records: Recor
   for name, curve in systems.items():
     if len(curve.counts.correct) == 1:
       continue
-    if curve.policy.offload_rule == "edge":
+    if curve.policy.offload == "late":
       front = pareto_front(curve.policy, records, context.is_hard, hard_threshold)
       points = (front.main, front.extension, front.correct, front.cloud)
     else:

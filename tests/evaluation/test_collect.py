@@ -44,9 +44,9 @@ def texts(run: RunDirectory) -> dict[str, bytes]:
   [
     (False, None),
     (True, Constraints(max_offload=0.3, confidence=0.9)),
-    (False, Constraints(price=0.01)),
+    (False, Constraints(offload_penalty=0.01)),
   ],
-  ids=["configured", "confident", "price"],
+  ids=["configured", "confident", "penalty"],
 )
 def test_reused_records_give_the_same_bytes_and_run_no_network(
   run, monkeypatch, calibrate, constraints

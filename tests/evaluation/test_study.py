@@ -8,7 +8,7 @@ import sklearn.metrics
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.study import (
   calibration,
   closed_form_threshold,
@@ -16,6 +16,7 @@ from meanet_jax.evaluation.study import (
   study,
 )
 from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import PRESETS, Thresholds, route
 from tests.experiments import random_records
 

@@ -24,9 +24,9 @@ def systems(constraints: Constraints, **routing):
   return {name: summary_entry(context, curve) for name, curve in found.items()}, found
 
 
-@pytest.mark.parametrize("offload_rule", ["main", "edge"])
-def test_random_is_the_mean_over_draws_and_oracle_the_best_there_is(offload_rule):
-  entries, curves = systems(Constraints(max_offload=0.3), offload_rule=offload_rule)
+@pytest.mark.parametrize("offload", ["early", "late"])
+def test_random_is_the_mean_over_draws_and_oracle_the_best_there_is(offload):
+  entries, curves = systems(Constraints(max_offload=0.3), offload=offload)
   share = entries["meanet"]["fraction"]["cloud"]
   random, oracle = entries["random"], entries["oracle"]
   assert random["fraction"]["cloud"] == pytest.approx(share)

@@ -9,10 +9,11 @@ import pytest
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, route
 from meanet_jax.runs.directory import read_json
 from meanet_jax.tflite.export import Options, export

@@ -228,7 +228,7 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epoc
   [
     {"stages": {"joint": True}, "model": {"join": "sum"}},
     {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
-    {"hard_classes": {"count": 9}, "routing": {"offload_rule": "edge", "calibrate": True}},
+    {"hard_classes": {"count": 9}, "routing": {"offload": "late", "calibrate": True}},
   ],
   ids=str,
 )
