@@ -78,7 +78,7 @@ def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]
       f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
       source,
       images,
-      Policy(hard_rule="probability", offload_rule="never"),
+      Policy(hard_rule="probability", offload="never"),
       Thresholds(np.float32(np.nan), np.float32(np.nan), limit),
     )
 

@@ -18,7 +18,6 @@ from meanet_jax.config.ranges import (
   Range,
 )
 
-
 Criterion = Literal["entropy", "max_prob", "margin"]
 STAGE_NAMES = ("main", "edge", "cloud")
 
@@ -220,6 +219,8 @@ class StagesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`.
 
+  offload: `early` sends an image by main's uncertainty, before its extension runs; `late` by that
+    of the exit which answers it.
   hard_threshold: main's probability mass on hard classes above which `probability` says hard.
   calibrate: divide each exit's logits by the temperature fitted on validation before any rule
     looks at them; predictions stay, uncertainties and `most_confident` change.
@@ -227,7 +228,7 @@ class RoutingConfig:
 
   hard_rule: Literal["argmax", "probability"] = "argmax"
   edge_rule: Literal["extension", "most_confident"] = "extension"
-  offload_rule: Literal["main", "edge"] = "main"
+  offload: Literal["early", "late"] = "early"
   criterion: Criterion = "entropy"
   hard_threshold: Fraction = 0.5
   calibrate: bool = False
@@ -250,7 +251,7 @@ class EvaluationConfig:
   batch_size: Positive = 128
   num_thresholds: Annotated[int, Range(2)] = 1001
   calibration_fraction: Annotated[float, Range(0, 0.9)] = 0.0
-  constraints: Constraints = Constraints(max_offload=0.2)
+  constraints: Constraints = Constraints(max_offload=0.2)  # noqa: RUF009 - immutable
 
 
 @dataclasses.dataclass(frozen=True)

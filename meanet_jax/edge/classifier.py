@@ -204,8 +204,8 @@ class EdgeClassifier:
       outputs["hard_probability"],
       outputs["features"],
     )
-    # What the rule `edge` says of an image is not known before its extension has run.
-    known_early = self._policy.offload_rule != "edge"
+    # What the rule `late` says of an image is not known before its extension has run.
+    known_early = self._policy.offload != "late"
     limits, ran, spared = [], [], []
     for row in rows:
       limits.append(self._limits(moves))

@@ -190,8 +190,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
 def missing_thresholds(policy: Policy, thresholds: Thresholds) -> list[str]:
   """Names of the thresholds that a policy compares with and that are NaN."""
   used = {
-    "main": policy.offload_rule in ("main", "edge"),
-    "extension": policy.offload_rule == "edge",
+    "main": policy.offload in ("early", "late"),
+    "extension": policy.offload == "late",
     "hard": policy.hard_rule == "probability",
   }
   return [name for name, is_used in used.items() if is_used and np.isnan(getattr(thresholds, name))]

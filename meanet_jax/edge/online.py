@@ -97,7 +97,7 @@ class Steering:
       if not 0 <= wishes.bandit <= 1:
         raise UserError(f"--bandit is {wishes.bandit:g}; accepted: a cost from 0 to 1")
       levels = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
-      side = self._policy.offload_rule == "edge"
+      side = self._policy.offload == "late"
       self._bandit = bandits.Bandit(levels, wishes.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
     if wishes.audit is not None:

@@ -33,7 +33,7 @@ class Costs:
 
   macs: BlockMacs
   image_bytes: int
-  constants: CostConfig = CostConfig()
+  constants: CostConfig = CostConfig()  # noqa: RUF009 - immutable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def select(
   costs: Costs,
   constraints: Constraints,
   test: tuple[Logits, Any] | None = None,
-  options: SelectOptions = SelectOptions(),  # noqa: B008 - immutable
+  options: SelectOptions = SelectOptions(),
 ) -> LogitSelection:
   """The operating point that constraints select, from the logits of n images.
 

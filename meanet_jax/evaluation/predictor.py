@@ -49,9 +49,13 @@ class FinishedRun(Protocol):
   """A run that knows its configuration and loads its networks."""
 
   @property
-  def config(self) -> Config: ...
+  def config(self) -> Config:
+    """The run's configuration."""
+    ...
 
-  def load(self) -> tuple[MEANet, Variables]: ...
+  def load(self) -> tuple[MEANet, Variables]:
+    """The model, without a mapped axis, and the variables of its blocks."""
+    ...
 
 
 class Prediction(NamedTuple):

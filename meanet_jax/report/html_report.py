@@ -80,8 +80,8 @@ def report_page(contents: ReportContents) -> str:
     style=_part("html_report.css"),
     lead=html.escape(
       f"{summary['num_examples']} {summary['split']} images of {summary['num_classes']} classes. "
-      f"Thresholds were selected on {_selected_on(summary['constraints']['confidence'])}; numbers are of "
-      f"the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
+      f"Thresholds were selected on {_selected_on(summary['constraints']['confidence'])}; numbers "
+      f"are of the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
     unmet=_unmet(summary),
@@ -100,8 +100,8 @@ def _selected_on(confidence: float | None) -> str:
   if confidence is None:
     return "the validation split"
   return (
-    "validation images that selected nothing else, so that constraints that a system keeps hold for "
-    f"it on new images with probability {confidence:g} (Learn then Test)"
+    "validation images that selected nothing else, so that constraints that a system keeps hold "
+    f"for it on new images with probability {confidence:g} (Learn then Test)"
   )
 
 

@@ -44,10 +44,8 @@ def level_of(policy: Policy, thresholds: Thresholds, num_classes: int) -> float:
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  if policy.offload_rule not in ("main", "edge"):
-    raise UserError(
-      f"offload_rule is {policy.offload_rule!r}; accepted: 'main' or 'edge', with thresholds"
-    )
+  if policy.offload not in ("early", "late"):
+    raise UserError(f"offload is {policy.offload!r}; accepted: 'early' or 'late', with thresholds")
   return float(thresholds.main) / largest_uncertainty(policy.criterion, num_classes)
 
 
@@ -58,7 +56,7 @@ def image_level(
 
   Args:
     criterion: what uncertainty means.
-    exit_scores: main's with `offload_rule` `main`; with `edge` those of the exit taken.
+    exit_scores: main's with `offload` `early`; with `late` those of the exit taken.
     num_classes: that this exit knows.
   """
   return uncertainty(criterion, exit_scores) / largest_uncertainty(criterion, num_classes)

@@ -21,21 +21,21 @@ class Policy:
     image is, so the extension never runs.
   edge_rule: for a hard image, `extension` takes the extension's answer, `most_confident` that of
     whichever of main and extension has the larger maximum probability (main wins a tie).
-  offload_rule: `main` compares main's uncertainty with its threshold before the extension runs;
-    `edge` that of the exit taken with that exit's threshold; `never` and `always` compare nothing.
+  offload: `early` compares main's uncertainty with its threshold before the extension runs;
+    `late` that of the exit taken with that exit's threshold; `never` and `always` compare nothing.
   criterion: what uncertainty means.
   """
 
   hard_rule: Literal["argmax", "probability", "never"] = "argmax"
   edge_rule: Literal["extension", "most_confident"] = "extension"
-  offload_rule: Literal["main", "edge", "never", "always"] = "main"
+  offload: Literal["early", "late", "never", "always"] = "early"
   criterion: Criterion = "entropy"
 
 
 PRESETS = {
   "paper": Policy(),
   "paper_imagenet": Policy(edge_rule="most_confident"),
-  "abstract": Policy(hard_rule="probability", offload_rule="edge"),
+  "abstract": Policy(hard_rule="probability", offload="late"),
 }
 
 
@@ -48,6 +48,16 @@ class Thresholds(NamedTuple):
   main: Any
   extension: Any
   hard: Any
+
+
+def compared_thresholds(policy: Policy) -> frozenset[str]:
+  """The names of the thresholds that a policy compares something with."""
+  used = {
+    "main": policy.offload in ("early", "late"),
+    "extension": policy.offload == "late",
+    "hard": policy.hard_rule == "probability",
+  }
+  return frozenset(name for name, is_used in used.items() if is_used)
 
 
 class Records(NamedTuple):
@@ -126,9 +136,9 @@ def takes_extension(
 
 def offloads_early(policy: Policy, thresholds: Thresholds, main: Scores) -> Bool[Array, "*n"]:
   """Whether the image goes to the cloud before its extension runs, which saves running it."""
-  if policy.offload_rule == "main":
+  if policy.offload == "early":
     return uncertainty(policy.criterion, main) > thresholds.main
-  return _everywhere(policy.offload_rule == "always", main)
+  return _everywhere(policy.offload == "always", main)
 
 
 def offloads_late(
@@ -139,7 +149,7 @@ def offloads_late(
   at_extension: Bool[Array, "*n"],
 ) -> Bool[Array, "*n"]:
   """Whether the image goes to the cloud, once it is known at which exit the edge answers it."""
-  if policy.offload_rule != "edge":
+  if policy.offload != "late":
     return offloads_early(policy, thresholds, main)
   after_main = uncertainty(policy.criterion, main) > thresholds.main
   after_extension = uncertainty(policy.criterion, extension) > thresholds.extension
@@ -156,9 +166,9 @@ def comparison(
     main, extension: of one image; the extension's are not read where it did not answer.
     at_extension: whether the extension's answer is the edge's.
   """
-  if policy.offload_rule not in ("main", "edge"):
+  if policy.offload not in ("early", "late"):
     return None
-  if policy.offload_rule == "edge" and at_extension:
+  if policy.offload == "late" and at_extension:
     return Comparison(EXTENSION, uncertainty(policy.criterion, extension), thresholds.extension)
   return Comparison(MAIN, uncertainty(policy.criterion, main), thresholds.main)
 

@@ -14,18 +14,18 @@ from meanet_jax.routing.policies import CLOUD, Policy, Records, Route, Threshold
 
 Array = Any  # a NumPy or JAX array
 
-MAIN_ONLY = Policy(hard_rule="never", offload_rule="never")
-CLOUD_ONLY = Policy(hard_rule="never", offload_rule="always")
+MAIN_ONLY = Policy(hard_rule="never", offload="never")
+CLOUD_ONLY = Policy(hard_rule="never", offload="always")
 
 
 def edge_only(meanet: Policy) -> Policy:
   """A MEANet's edge, which sends nothing."""
-  return dataclasses.replace(meanet, offload_rule="never")
+  return dataclasses.replace(meanet, offload="never")
 
 
 def main_cloud(meanet: Policy) -> Policy:
   """The two-exit system: a MEANet without its extension, under the same criterion."""
-  return Policy(hard_rule="never", offload_rule="main", criterion=meanet.criterion)
+  return Policy(hard_rule="never", offload="early", criterion=meanet.criterion)
 
 
 def policy_baselines(meanet: Policy) -> dict[str, Policy]:
@@ -42,8 +42,8 @@ def policy_baselines(meanet: Policy) -> dict[str, Policy]:
 class Random:
   """A MEANet that sends images at random, at a given rate.
 
-  meanet: whose edge answers what is not sent, and whose `offload_rule` says whether an image that
-  is sent has run its extension before (`edge`) or not (`main`). rate: the share that is sent.
+  meanet: whose edge answers what is not sent, and whose `offload` says whether an image that
+  is sent has run its extension before (`late`) or not (`early`). rate: the share that is sent.
   """
 
   meanet: Policy
@@ -89,7 +89,7 @@ class Oracle:
     """Every image's end, from its label."""
     edge = _stay(self.meanet, records, is_hard, hard_threshold)
     sent = (edge.prediction != records.label) & (records.cloud.prediction == records.label)
-    after_edge = dataclasses.replace(self.meanet, offload_rule="edge")
+    after_edge = dataclasses.replace(self.meanet, offload="late")
     return _send(sent, after_edge, records, is_hard, hard_threshold)
 
 
@@ -112,7 +112,7 @@ def _send(
   """The route of every image, with those in `sent` ended in the cloud."""
   xp = records.label.__array_namespace__()
   edge = _stay(meanet, records, is_hard, hard_threshold)
-  saves_extension = meanet.offload_rule == "main"
+  saves_extension = meanet.offload == "early"
   return Route(
     exit=xp.where(sent, xp.int32(CLOUD), edge.exit),
     prediction=xp.where(sent, records.cloud.prediction, edge.prediction),

@@ -55,7 +55,7 @@ def exact_curve(
   """Every distinct operating point of a policy whose exits share one threshold.
 
   Args:
-    policy: with `offload_rule` `main`, or `edge` (both exits then use the same threshold).
+    policy: with `offload` `early`, or `late` (both exits then use the same threshold).
     records: n images, NumPy arrays.
     is_hard: [c].
     hard_threshold: the `hard` threshold.
@@ -75,7 +75,7 @@ def exact_curve(
   correct_edge = edge.prediction == records.label
   correct_cloud = records.cloud.prediction == records.label
   truly_hard = is_hard[records.label]
-  saved = edge.ran_extension if policy.offload_rule == "main" else np.zeros_like(truly_hard)
+  saved = edge.ran_extension if policy.offload == "early" else np.zeros_like(truly_hard)
 
   def after(stays: Mask, leaves: Mask) -> Int[np.ndarray, " m"]:
     """Sums of `stays` over images at the edge and of `leaves` over those offloaded."""
@@ -104,7 +104,7 @@ def pareto_front(
   own, and the best pair for every number of offloads is their (max, +) convolution.
 
   Args:
-    policy: with `offload_rule` `edge`.
+    policy: with `offload` `late`.
     records: n images, NumPy arrays; the work is the product of the two exits' shares.
     is_hard: [c].
     hard_threshold: the `hard` threshold.
@@ -112,8 +112,8 @@ def pareto_front(
   Raises:
     UserError: another offload rule.
   """
-  if policy.offload_rule != "edge":
-    raise UserError(f"offload_rule is {policy.offload_rule!r}; accepted: 'edge'")
+  if policy.offload != "late":
+    raise UserError(f"offload is {policy.offload!r}; accepted: 'late'")
   edge, unsure = kept_on_edge(policy, records, is_hard, hard_threshold)
   gain = (records.cloud.prediction == records.label).astype(np.int32) - (
     edge.prediction == records.label
@@ -151,15 +151,13 @@ def kept_on_edge(
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  if policy.offload_rule not in ("main", "edge"):
-    raise UserError(
-      f"offload_rule is {policy.offload_rule!r}; accepted: 'main' or 'edge', with thresholds"
-    )
+  if policy.offload not in ("early", "late"):
+    raise UserError(f"offload is {policy.offload!r}; accepted: 'early' or 'late', with thresholds")
   never = Thresholds(np.float32(np.inf), np.float32(np.inf), np.float32(hard_threshold))
   stays = route(policy, never, records, is_hard)
   assert not np.any(stays.exit == CLOUD)
   unsure = uncertainty(policy.criterion, records.main)
-  if policy.offload_rule == "edge":
+  if policy.offload == "late":
     at_extension = uncertainty(policy.criterion, records.extension)
     unsure = np.where(stays.exit == EXTENSION, at_extension, unsure)
   return stays, unsure

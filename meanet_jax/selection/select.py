@@ -1,4 +1,4 @@
-"""Choosing an operating point on validation under a stated wish."""
+"""The selection of an operating point on validation under stated constraints."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -31,16 +31,16 @@ class Points(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """point: the chosen one, or the nearest if none keeps the wish; unmet then says why."""
+  """point: the selected one, or the nearest if none keeps the limits; unmet then says why."""
 
   point: int
   unmet: str | None
 
 
 def select(points: Points, num_images: int, constraints: Constraints) -> Selection:
-  """The operating point for a wish.
+  """The operating point under constraints.
 
-  Among the points that keep every limit: with a price, the one of largest accuracy - price x
+  Among the points that keep every limit: with a penalty, the one of largest accuracy - penalty x
   offloads; else with `min_accuracy` the one that offloads least; else the one that offloads most.
   That one spends the whole budget, as budgeted evaluations do (MSDNet, Huang et al. 2018): which
   share a threshold offloads is known from few images, which of two is more accurate is not.
@@ -48,18 +48,21 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
   Args:
     points: on validation images; with a confidence, on such that chose nothing else.
     num_images: of those.
-    wish: at least one limit or a price; with a confidence, at least one limit.
+    constraints: at least one limit or a penalty; with a confidence, at least one limit.
 
   Raises:
-    UserError: an empty wish, a confidence in no limit, or too few images for the confidence.
+    UserError: no constraint, a confidence in no limit, or too few images for the confidence.
   """
   limits = _limits(points, constraints)
   if not limits and constraints.offload_penalty is None:
-    raise UserError("no wish was given; accepted: a limit on offload, energy, latency or accuracy")
+    raise UserError(
+      "no constraint was given; expected an offload penalty, or a limit on offload, energy, "
+      "latency or accuracy"
+    )
   if not limits and constraints.confidence is not None:
     raise UserError(
-      f"confidence {constraints.confidence:g} was asked with a price alone, which promises nothing"
-      "; accepted: with a limit on offload, energy, latency or accuracy"
+      f"confidence {constraints.confidence:g} was asked with an offload penalty alone, which "
+      "bounds nothing; expected a limit on offload, energy, latency or accuracy"
     )
   delta = (
     None if constraints.confidence is None else (1 - constraints.confidence) / max(len(limits), 1)

@@ -11,11 +11,11 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import Temperatures
 from meanet_jax.evaluation.systems import policies, unmet_constraint
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import RunDirectory, read_json
 from meanet_jax.runs.lock import refuse_if_held
@@ -125,7 +125,7 @@ def without_dataset(config: Config, variables: Variables) -> Source:
     variables=variables,
     hard_classes=np.arange(config.num_hard, dtype=np.int32),
     class_names=tuple(map(str, range(config.dataset.num_classes))),
-    policy=dataclasses.replace(policies(config)["meanet"], offload_rule="never"),
+    policy=dataclasses.replace(policies(config)["meanet"], offload="never"),
     thresholds=Thresholds(nan, nan, np.float32(config.routing.hard_threshold)),
     temperatures=Temperatures(),
     unmet=None,

@@ -60,7 +60,7 @@ def test_a_share_is_kept(server, exported, edge, manifest, images):
 def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest, images, tmp_path):
   """Thresholds move within a batch too: else it would be spent at one go."""
   export(source, tmp_path, Options(batch_size=64), lambda _: None)
-  for policy in (Policy(), Policy(offload_rule="edge")):
+  for policy in (Policy(), Policy(offload="late")):
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
     edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
     moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
@@ -209,7 +209,7 @@ def test_wishes_that_cannot_be_kept(manifest, wishes, message):
 
 
 def test_a_policy_without_thresholds_has_none_to_move(manifest):
-  never = dataclasses.replace(manifest, policy=Policy(offload_rule="never"))
+  never = dataclasses.replace(manifest, policy=Policy(offload="never"))
   for wishes in (Wishes(target_offload=0.1), Wishes(bandit=0.1)):
-    with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
+    with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
       Steering(never, wishes, 124, no_alarm)

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 from jaxtyping import Array
+from meanet_jax.evaluation.early_exit import Answers, EarlyExit
+from meanet_jax.evaluation.pool import bucket_sizes
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.early_exit import Answers, EarlyExit
-from meanet_jax.evaluation.pool import bucket_sizes
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables
@@ -40,7 +40,7 @@ POLICIES = [
   for rules in itertools.product(
     ("argmax", "probability", "never"),
     ("extension", "most_confident"),
-    ("main", "edge", "never", "always"),
+    ("early", "late", "never", "always"),
   )
 ] + [Policy("argmax", "most_confident", "edge", criterion) for criterion in ("max_prob", "margin")]
 BATCH = 12  # no power of two
@@ -176,9 +176,9 @@ def test_the_images_tell_the_rules_apart(finished):
     exits = {MAIN, EXTENSION, CLOUD}
     if policy.hard_rule == "never":
       exits -= {EXTENSION}
-    if policy.offload_rule == "never":
+    if policy.offload == "never":
       exits -= {CLOUD}
-    if policy.offload_rule == "always":
+    if policy.offload == "always":
       exits = {CLOUD}
     assert set(taken.exit.tolist()) == exits
 
@@ -228,7 +228,7 @@ def test_blocks_and_cloud_see_exactly_the_images_that_need_them(finished, policy
     last = [min(size for size in bucket_sizes(BATCH) if size >= left)] if left else []
     assert sorted(sizes) == sorted([BATCH] * (ran // BATCH) + last)
 
-    batches = 0 if policy.offload_rule == "always" else -(-len(images) // BATCH)
+    batches = 0 if policy.offload == "always" else -(-len(images) // BATCH)
     assert [len(batch) for batch in log.values("main")] == [BATCH] * batches
     offloaded = images[answers.exit == CLOUD]
     assert len(sent) == (len(offloaded) > 0)
@@ -238,7 +238,7 @@ def test_blocks_and_cloud_see_exactly_the_images_that_need_them(finished, policy
 
 def test_every_bucket_compiles_once(finished):
   log = Log()
-  policy = Policy(offload_rule="never")
+  policy = Policy(offload="never")
   early_exit = finished.early_exit(policy, model=finished.watched(log))
   for size in 2 * (3, 8, 12, 20, 30, 95):
     early_exit.predict(finished.images[:size])
@@ -256,7 +256,7 @@ def test_bucket_sizes():
 
 
 def test_the_batch_size_changes_no_answer(finished):
-  policy = Policy(hard_rule="probability", offload_rule="edge")
+  policy = Policy(hard_rule="probability", offload="late")
   expected = finished.early_exit(policy, finished.cloud).predict(finished.images)
   for batch_size in (1, 7, 200):
     early_exit = finished.early_exit(policy, finished.cloud, batch_size=batch_size)
@@ -264,7 +264,7 @@ def test_the_batch_size_changes_no_answer(finished):
 
 
 def test_no_image_has_no_answer(finished):
-  for policy in (Policy(), Policy(offload_rule="always")):
+  for policy in (Policy(), Policy(offload="always")):
     answers = finished.early_exit(policy, finished.cloud).predict(finished.images[:0])
     assert [len(column) for column in answers] == [0, 0, 0, 0]
 
@@ -274,7 +274,7 @@ def test_wrong_images_hard_classes_and_clouds_are_refused(finished):
     finished.early_exit(Policy()).predict(finished.images[:, :4])
   with pytest.raises(UserError, match="batch_size is 0; accepted: at least 1"):
     finished.early_exit(Policy(), batch_size=0)
-  silent = finished.early_exit(Policy(offload_rule="always"), lambda images: images[:0, 0, 0, 0])
+  silent = finished.early_exit(Policy(offload="always"), lambda images: images[:0, 0, 0, 0])
   with pytest.raises(UserError, match=r"the cloud answered \(0,\); accepted: \(95,\)"):
     silent.predict(finished.images)
   with pytest.raises(UserError, match="1 hard classes given; accepted: 5, one per logit"):

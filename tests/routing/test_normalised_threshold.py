@@ -32,7 +32,7 @@ def test_levels_are_those_of_the_sweep():
 
 @pytest.mark.parametrize("criterion", ["entropy", "max_prob", "margin"])
 def test_a_threshold_has_the_level_that_it_was_made_from(criterion):
-  policy = Policy(offload_rule="edge", criterion=criterion)
+  policy = Policy(offload="late", criterion=criterion)
   for level in (0.0, 0.013, 0.5, 1.0):
     thresholds = thresholds_at(level, criterion, 7, 3, 0.5)
     assert level_of(policy, thresholds, 7) == pytest.approx(level, abs=1e-6)
@@ -50,6 +50,6 @@ def test_images_have_levels_from_0_to_below_nothing_sent(criterion, classes):
 
 
 def test_a_policy_without_thresholds_has_no_level():
-  with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
-    level_of(Policy(offload_rule="never"), Thresholds(np.nan, np.nan, np.nan), 10)
+  with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
+    level_of(Policy(offload="never"), Thresholds(np.nan, np.nan, np.nan), 10)
   assert level_of(PRESETS["paper"], Thresholds(0.0, np.nan, np.nan), 10) == 0

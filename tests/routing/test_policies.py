@@ -23,7 +23,7 @@ POLICIES = [
   for rules in itertools.product(
     ("argmax", "probability", "never"),
     ("extension", "most_confident"),
-    ("main", "edge", "never", "always"),
+    ("early", "late", "never", "always"),
     ("entropy", "max_prob", "margin"),
   )
 ]
@@ -40,9 +40,9 @@ def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int])
     }[policy.criterion]
 
   cloud = (CLOUD, r.cloud.prediction[i])
-  if policy.offload_rule == "always":
+  if policy.offload == "always":
     return (*cloud, False)
-  if policy.offload_rule == "main" and unsure(r.main) > t.main:
+  if policy.offload == "early" and unsure(r.main) > t.main:
     return (*cloud, False)
   if policy.hard_rule == "argmax":
     image_is_hard = int(r.main.prediction[i]) in hard
@@ -56,7 +56,7 @@ def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int])
   ):
     exit, prediction = EXTENSION, r.extension.prediction[i]
     unsure_there, limit = unsure(r.extension), t.extension
-  if policy.offload_rule == "edge" and unsure_there > limit:
+  if policy.offload == "late" and unsure_there > limit:
     return (*cloud, image_is_hard)
   return exit, prediction, image_is_hard
 
@@ -90,13 +90,13 @@ def test_a_misrouted_easy_image_is_not_correct_through_its_raw_index():
     cloud=main,
   )
   is_hard = np.isin(np.arange(10), hard_classes)
-  result = route(Policy(offload_rule="never"), Thresholds(0.0, 0.0, 0.5), records, is_hard)
+  result = route(Policy(offload="never"), Thresholds(0.0, 0.0, 0.5), records, is_hard)
   assert result.exit.tolist() == [EXTENSION]
   assert result.prediction.tolist() == [8]
   assert result.prediction[0] != records.label[0]
 
 
 def test_presets_are_the_papers():
-  assert PRESETS["paper"] == Policy("argmax", "extension", "main", "entropy")
-  assert PRESETS["paper_imagenet"] == Policy("argmax", "most_confident", "main", "entropy")
-  assert PRESETS["abstract"] == Policy("probability", "extension", "edge", "entropy")
+  assert PRESETS["paper"] == Policy("argmax", "extension", "early", "entropy")
+  assert PRESETS["paper_imagenet"] == Policy("argmax", "most_confident", "early", "entropy")
+  assert PRESETS["abstract"] == Policy("probability", "extension", "late", "entropy")

@@ -26,7 +26,7 @@ RECORDS = random_records(np.random.default_rng(4), 211, 7, HARD)
 AT = Thresholds(np.float32(0.4), np.float32(0.3), np.float32(0.5))
 MEANETS = [
   *PRESETS.values(),
-  Policy(edge_rule="most_confident", offload_rule="edge", criterion="margin"),
+  Policy(edge_rule="most_confident", offload="late", criterion="margin"),
 ]
 
 
@@ -87,7 +87,7 @@ def test_random_sends_the_images_of_small_draws(meanet):
       exit, prediction, ran = (
         CLOUD,
         RECORDS.cloud.prediction[i],
-        ran and meanet.offload_rule == "edge",
+        ran and meanet.offload == "late",
       )
     assert (taken.exit[i], taken.prediction[i], taken.ran_extension[i]) == (exit, prediction, ran)
   on_device = jax.tree.map(jnp.asarray, RECORDS)

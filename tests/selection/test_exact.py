@@ -14,7 +14,7 @@ from tests.experiments import random_records
 HARD = np.array([0, 2, 3])
 IS_HARD = np.isin(np.arange(5), HARD)
 RULES = [
-  *itertools.product(("argmax", "probability"), ("extension", "most_confident"), ("main", "edge"))
+  *itertools.product(("argmax", "probability"), ("extension", "most_confident"), ("early", "late"))
 ]
 
 
@@ -69,7 +69,7 @@ def test_every_distinct_operating_point_and_no_other(rules, criterion, seed, siz
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 25))
 def test_the_front_is_the_best_of_all_pairs(edge_rule, seed, size):
-  policy = Policy("argmax", edge_rule, "edge", "entropy")
+  policy = Policy("argmax", edge_rule, "late", "entropy")
   records = records_with_ties(seed, size)
   front = pareto_front(policy, records, IS_HARD)
   grids = [
@@ -93,7 +93,7 @@ def test_the_front_is_the_best_of_all_pairs(edge_rule, seed, size):
 
 def test_policies_without_thresholds_are_refused():
   records = records_with_ties(0, 5)
-  with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
-    exact_curve(Policy(offload_rule="never"), records, IS_HARD)
-  with pytest.raises(UserError, match="offload_rule is 'main'; accepted: 'edge'"):
-    pareto_front(Policy(offload_rule="main"), records, IS_HARD)
+  with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
+    exact_curve(Policy(offload="never"), records, IS_HARD)
+  with pytest.raises(UserError, match="offload is 'early'; accepted: 'late'"):
+    pareto_front(Policy(offload="early"), records, IS_HARD)
