@@ -1,7 +1,7 @@
 """Prediction at an operating point: each block computes only the images that need it."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ class Networks(NamedTuple):
   dataset: DatasetConfig
 
 
+@runtime_checkable
 class FinishedRun(Protocol):
   """A run that knows its configuration and loads its networks."""
 

@@ -181,7 +181,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     context.macs,
     upload_bytes(context.config.cost, context.config.dataset),
     # With `always` the raw image goes up before anything is computed.
-    main_runs=0.0 if policy.offload_rule == "always" else 1.0,
+    main_runs=0.0 if policy.offload == "always" else 1.0,
     extension_runs=np.asarray(counts.ran_extension) / n,
     offloads=shares["cloud"],
   )
