@@ -46,10 +46,10 @@ def test_classes_without_images_are_named_and_cannot_be_hard():
   ]
   logits = np.zeros((9, 6), np.float32)
   logits[:, 0] = 1  # nothing but class 0 is ever predicted
-  chosen = select(config(count=3), found, logits, lambda _: None)
+  chosen = select(config(count=3), found, logits)
   assert chosen["names"] == ["dog", "eel", "fly"]
   assert chosen["not_eligible"] == [1, 2]
-  drawn = select(config(count=4, selection="random"), found, logits, lambda _: None)
+  drawn = select(config(count=4, selection="random"), found, logits)
   assert drawn["names"] == ["ant", "dog", "eel", "fly"]
 
 
