@@ -31,6 +31,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 install_import_hook("meanet_jax", "beartype.beartype")
 
 import io  # noqa: E402
+import logging  # noqa: E402
 import shutil  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -39,7 +40,6 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.report.write import evaluate_run  # noqa: E402
@@ -47,6 +47,7 @@ from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
+from tests.printing import printing_to  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402
 from tests.shared import Artifacts  # noqa: E402
 
@@ -65,10 +66,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def printed() -> Iterator[Callable[[], str]]:
   """What a command would have printed so far, on a console 200 columns wide."""
   console = Console(file=io.StringIO(), width=200)
-  before, propagated = list(log.logger.handlers), log.logger.propagate
-  log.to_console(console)
-  yield console.file.getvalue
-  log.logger.handlers[:], log.logger.propagate = before, propagated
+  with printing_to(console):
+    yield console.file.getvalue
+
+
+@pytest.fixture
+def said(printed: Callable[[], str]) -> Iterator[list[str]]:
+  """What was logged so far, a text for each line."""
+  lines: list[str] = []
+  handler = logging.Handler()
+  handler.emit = lambda record: lines.append(record.getMessage())
+  log.logger.addHandler(handler)
+  yield lines
+  log.logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
