@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import flags
+from meanet_jax.evaluation.early_exit import EarlyExit
 
 from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.commands import flags as cli
@@ -22,7 +23,6 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
-from meanet_jax.evaluation.early_exit import EarlyExit
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables, by_collection, init_variables

@@ -43,7 +43,7 @@ from rich.console import Console  # noqa: E402
 from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
-from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
+from meanet_jax.report.write import evaluate_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
 from meanet_jax.training.pipeline import train  # noqa: E402
@@ -115,7 +115,7 @@ def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
   def build(path: Path) -> None:
     shutil.copytree(finished_run.path, path, dirs_exist_ok=True)
     with jax.numpy_dtype_promotion("standard"):
-      evaluate(path)
+      evaluate_run(path)
 
   return artifacts.get("evaluated", build)
 

@@ -54,7 +54,7 @@ def test_wrong_flags_and_files(tmp_path: Path):
   assert not (tmp_path / "run").exists()
 
 
-def test_wrong_wishes(tmp_path: Path):
+def test_wrong_constraints(tmp_path: Path):
   run = f"--workdir={tmp_path}"
   assert "--max-offload" in one_line_error(command("eval.py", run, "--max-offload=1.5"))
   assert "--max-energy-mj" in one_line_error(command("eval.py", run, "--max-energy-mj=much"))

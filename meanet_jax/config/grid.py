@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from meanet_jax.config.schema import Config, NonNegative, NonNegativeFloat, Positive
+from meanet_jax.config.ranges import NonNegative, NonNegativeFloat, Positive
+from meanet_jax.config.schema import Config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict, config_dict
 
 from meanet_jax.config.checks import validate
 from meanet_jax.config.grid import Experiment, GridConfig
-from meanet_jax.config.schema import Config, Range
+from meanet_jax.config.ranges import Range
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 
 

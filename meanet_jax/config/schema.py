@@ -6,26 +6,17 @@ know.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
-
-class Range(NamedTuple):
-  """The closed interval of accepted values of a number (or of a tuple's items)."""
-
-  low: float
-  high: float = float("inf")
-
-  def holds(self, value: Any) -> bool:
-    """Whether a number, or each of a tuple, lies in it. NaN does not."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    return all(self.low <= number <= self.high for number in numbers)
-
-
-Positive = Annotated[int, Range(1)]
-NonNegative = Annotated[int, Range(0)]
-Fraction = Annotated[float, Range(0, 1)]
-NonNegativeFloat = Annotated[float, Range(0)]
-PositiveFloat = Annotated[float, Range(1e-30)]
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.ranges import (
+  Fraction,
+  NonNegative,
+  NonNegativeFloat,
+  Positive,
+  PositiveFloat,
+  Range,
+)
 
 Criterion = Literal["entropy", "max_prob", "margin"]
 STAGE_NAMES = ("main", "edge", "cloud")
@@ -245,28 +236,22 @@ class RoutingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """How records are collected and thresholds chosen.
+  """How records are collected and operating points selected.
 
   batch_size: global; the last batch is padded and masked.
   num_thresholds: points of the threshold sweep.
   calibration_fraction: share of the validation images that select no hard class and fit no
-    temperature. With `confidence`, thresholds are chosen on them alone, because a guarantee needs
-    images that chose nothing else; without it, on the whole validation split.
-  max_offload, max_energy_mj, max_latency_ms, min_accuracy, offload_penalty, confidence: the
-    constraints under which thresholds are chosen on validation, as in
-    `meanet_jax/selection/select.py`; unset asks nothing. eval.py's flags of these names replace all
-    of them (`--confidence` alone joins them).
+    temperature. With `constraints.confidence`, thresholds are selected on them alone, because a
+    guarantee needs images that selected nothing else; without it, on all validation images.
+  constraints: under which thresholds are selected on validation; see
+    `meanet_jax/config/constraints.py`. eval.py's flags of these names replace all of them
+    (`--confidence` alone joins them).
   """
 
   batch_size: Positive = 128
   num_thresholds: Annotated[int, Range(2)] = 1001
   calibration_fraction: Annotated[float, Range(0, 0.9)] = 0.0
-  max_offload: Fraction | None = 0.2
-  max_energy_mj: NonNegativeFloat | None = None
-  max_latency_ms: NonNegativeFloat | None = None
-  min_accuracy: Fraction | None = None
-  offload_penalty: NonNegativeFloat | None = None
-  confidence: Annotated[float, Range(0.5, 0.999999)] | None = None
+  constraints: Constraints = Constraints(max_offload=0.2)  # noqa: RUF009 - immutable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import refuse_nan
@@ -26,10 +27,14 @@ from meanet_jax.training.pipeline import load_variables
 
 
 class Collected(NamedTuple):
-  """Records of both splits, and the calibration of every exit on the test split."""
+  """Records of both splits, and the calibration of every exit on the test split.
+
+  temperatures: what the records' logits were divided by.
+  """
 
   validation: Records
   test: Records
+  temperatures: Temperatures
   calibration: dict[str, Any]
 
 
@@ -37,21 +42,21 @@ def collect(
   config: Config,
   run: RunDirectory,
   dataset: Dataset,
-  hard_classes: Int[np.ndarray, " k"],
+  hard_classes: HardClasses,
   reuse: bool,
 ) -> Collected:
-  """The records of a finished run; writes them to its eval/ directory, or reads them there.
+  """The records of a finished run; writes logits to its eval/ directory, or reads them there.
 
   Args:
     config: the run's.
     run: with all stages finished.
     dataset: the configuration's.
     hard_classes: the run's.
-    reuse: read the records that are there instead of running the networks.
+    reuse: read the logits that are there instead of running the networks.
 
   Raises:
-    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged or of
-      another run.
+    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged, of another
+      format or of another run.
   """
   model = build(config)
   variables = load_variables(config, model, dataset, run)
@@ -66,15 +71,34 @@ def collect(
   identity = {name: f"{name}-{made_from}" for name in splits}
   if reuse:
     logger.info("reading records; no network runs")
-    files = {name: load_records(path, identity[name]) for name, path in paths.items()}
+    logits = {name: load_records(path, identity[name]).logits for name, path in paths.items()}
   else:
     logits = _logits(config, model, variables, splits)
-    files = _records(config, logits, splits, hard_classes, identity)
     run.eval_path.mkdir(exist_ok=True)
     for name, path in paths.items():
-      save_records(path, files[name])
-  test = files["test"]
-  return Collected(files["validation"].records, test.records, test.calibration)
+      save_records(path, RecordsFile(logits[name], labels[name], hard_classes, identity[name]))
+  return _collected(config, logits, labels, hard_classes)
+
+
+def temperatures_of(
+  config: Config,
+  logits: Outputs,
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
+) -> Temperatures:
+  """Each exit's temperature, fitted on the validation images that select.
+
+  A temperature is selected too: images that carry a guarantee take no part in it.
+
+  Args:
+    config: the run's.
+    logits, labels: of the validation split.
+    hard_classes: the run's.
+  """
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  fits = ~calibration_part(len(labels), fraction, seed)
+  on_fits = jax.tree.map(lambda values: values[fits], logits)
+  return fit_temperatures(on_fits, labels[fits], hard_classes)
 
 
 def _logits(
@@ -95,25 +119,17 @@ def _logits(
   return logits
 
 
-def _records(
+def _collected(
   config: Config,
   logits: dict[str, Outputs],
-  splits: dict[str, Split],
-  hard_classes: Int[np.ndarray, " k"],
-  identity: dict[str, str],
-) -> dict[str, RecordsFile]:
-  labels = splits["validation"].labels
-  # A temperature is a choice too: images that carry a guarantee take no part in it.
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  fits = ~calibration_part(len(labels), fraction, seed)
-  on_validation = jax.tree.map(lambda values: values[fits], logits["validation"])
-  temperatures = fit_temperatures(on_validation, labels[fits], hard_classes)
-  applied = temperatures if config.routing.calibrate else Temperatures()
-  return {
-    name: RecordsFile(
-      make_records(logits[name], split, hard_classes, applied),
-      identity[name],
-      calibration(logits[name], split.labels, hard_classes, temperatures),
-    )
-    for name, split in splits.items()
-  }
+  labels: dict[str, Int[np.ndarray, " n"]],
+  hard_classes: HardClasses,
+) -> Collected:
+  fitted = temperatures_of(config, logits["validation"], labels["validation"], hard_classes)
+  applied = fitted if config.routing.calibrate else Temperatures()
+  validation, test = (
+    make_records(logits[name], labels[name], hard_classes, applied)
+    for name in ("validation", "test")
+  )
+  calibrated = calibration(logits["test"], labels["test"], hard_classes, fitted)
+  return Collected(validation, test, applied, calibrated)

@@ -1,9 +1,10 @@
-"""Records: what every exit says about every image of a split, collected once, swept afterwards."""
+"""Records: what every exit says about every image of a split, computed from its logits."""
+
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from meanet_jax.data.splits import Split
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
@@ -13,31 +14,31 @@ from meanet_jax.routing.scores import hard_probability, scores
 EXITS = ("main", "extension", "cloud")
 
 
+def cooled(logits: Any, temperature: float) -> Float[np.ndarray, "n c"]:
+  """Logits divided by a temperature, float32."""
+  return (np.asarray(logits) / np.float32(temperature)).astype(np.float32)
+
+
 def make_records(
   outputs: Outputs,
-  split: Split,
-  hard_classes: HardClasses | Int[np.ndarray, " k"],
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
   temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
 ) -> Records:
   """The records of a split from the logits of all three exits.
 
   Args:
     outputs: finite NumPy logits [n, ...] of every exit.
-    split: the images' labels.
-    hard_classes: the extension's classes, or their original numbers.
+    labels: of the images, original class numbers.
+    hard_classes: the extension's classes.
     temperatures: positive.
   """
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
-  main, extension, cloud = (
-    (np.asarray(logits) / np.float32(temperature)).astype(np.float32)
-    for logits, temperature in zip(outputs, temperatures, strict=True)
-  )
-  if not isinstance(hard_classes, HardClasses):
-    hard_classes = HardClasses(hard_classes, main.shape[-1])
+  main, extension, cloud = map(cooled, outputs, temperatures)
   return Records(
-    label=split.labels.astype(np.int32),
+    label=labels.astype(np.int32),
     hard_probability=hard_probability(main, hard_classes.mask),
     main=scores(main),
     extension=scores(extension, hard_classes.numbers),

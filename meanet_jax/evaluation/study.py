@@ -9,9 +9,9 @@ import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from meanet_jax.config.schema import Config
-from meanet_jax.evaluation.records import EXITS
+from meanet_jax.evaluation.records import EXITS, cooled
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -34,13 +34,13 @@ CRITERIA = ("entropy", "max_prob", "margin")
 
 
 def fit_temperatures(
-  outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: Int[np.ndarray, " k"]
+  outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: HardClasses
 ) -> Temperatures:
   """Each exit's temperature from validation logits; the extension's on images of hard classes.
 
   An exit with no image to fit on keeps temperature 1.
   """
-  to_hard = label_map(hard_classes, outputs.main.shape[-1])[labels]
+  to_hard = hard_classes.label_map[labels]
   known = to_hard >= 0
   return Temperatures(
     main=fit_temperature(outputs.main, labels),
@@ -52,21 +52,21 @@ def fit_temperatures(
 def calibration(
   outputs: Outputs,
   labels: Int[np.ndarray, " n"],
-  hard_classes: Int[np.ndarray, " k"],
+  hard_classes: HardClasses,
   temperatures: Temperatures,
 ) -> dict[str, Any]:
   """Per exit: its temperature, and its expected calibration error without and with it.
 
   The extension is judged on images of hard classes, which are all that it knows.
   """
-  known = label_map(hard_classes, outputs.main.shape[-1])[labels] >= 0
+  known = hard_classes.label_map[labels] >= 0
   result = {}
   for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True):
     of = known if name == "extension" else np.ones_like(known)
-    classes = hard_classes if name == "extension" else None
+    classes = hard_classes.numbers if name == "extension" else None
     errors = []
     for divisor in (1.0, temperature):
-      answer = scores((logits[of] / np.float32(divisor)).astype(np.float32), classes)
+      answer = scores(cooled(logits[of], divisor), classes)
       right = answer.prediction == labels[of]
       # Without an image there is no error, not one of 0.
       errors.append(expected_calibration_error(answer.max_prob, right) if of.any() else None)
@@ -117,7 +117,7 @@ def study(
     config: the experiment.
     validation, test: records of the splits.
     is_hard: [c].
-    taken: where the test images end at MEANet's chosen operating point.
+    taken: where the test images end at MEANet's operating point.
   """
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label

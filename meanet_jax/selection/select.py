@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.selection.risk_control import (
   binomial_p_value,
@@ -13,24 +14,6 @@ from meanet_jax.selection.risk_control import (
   fixed_sequence,
   images_needed,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Constraints:
-  """What an operating point has to keep; None asks for nothing.
-
-  max_offload: share of images sent to the cloud. max_energy_mj, max_latency_ms: means per image.
-  min_accuracy: share of right answers. offload_penalty: accuracy that one offloaded image has to be
-  worth. confidence: with which every limit holds on new images; None takes the figures on
-  validation as they are.
-  """
-
-  max_offload: float | None = None
-  max_energy_mj: float | None = None
-  max_latency_ms: float | None = None
-  min_accuracy: float | None = None
-  offload_penalty: float | None = None
-  confidence: float | None = None
 
 
 class Points(NamedTuple):

@@ -17,7 +17,7 @@ from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, make_records
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import CLOUD, Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import Scores, uncertainty
@@ -114,8 +114,9 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   dataset = source.config.dataset
   forward = ForwardPass(source.model, Exits.ALL, dataset, source.config.evaluation.batch_size)
   outputs = forward(replicate(source.variables), split)
-  records = make_records(outputs, split, source.hard_classes, source.temperatures)
-  hard = is_hard(source.hard_classes, dataset.num_classes)
+  known = HardClasses(source.hard_classes, dataset.num_classes)
+  records = make_records(outputs, split.labels, known, source.temperatures)
+  hard = known.mask
   expected = route(source.policy, source.thresholds, records, hard)
 
   def cloud(_: np.ndarray) -> int:

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 from jaxtyping import Array
+from meanet_jax.evaluation.early_exit import Answers, EarlyExit
+from meanet_jax.evaluation.pool import bucket_sizes
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.early_exit import Answers, EarlyExit
-from meanet_jax.evaluation.pool import bucket_sizes
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import Variables
