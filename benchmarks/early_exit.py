@@ -144,7 +144,7 @@ def contenders(case: Case) -> dict[str, Callable[[], Any]]:
     for logits in fetched_late(case.images, batch_size, lambda x: everything(variables, x)):
       main_scores = scores(logits.main)
       mass = hard_probability(logits.main, hard)
-      judged = predicted_hard(case.policy, main_scores, mass, hard, case.thresholds.hard)
+      judged = predicted_hard(case.policy, case.thresholds, main_scores, mass, hard)
       extension_scores = scores(logits.extension, case.hard_classes)
       edge = edge_answer(case.policy, case.thresholds, main_scores, extension_scores, judged)
       predictions.append(edge.prediction)

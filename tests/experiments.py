@@ -4,6 +4,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from meanet_jax.config.parsing import default_config
+from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import hard_probability, scores
 
@@ -43,11 +45,20 @@ def random_records(
     noise = rng.normal(size=(size, len(classes))) * rng.choice([0.1, 1, 5], size=(size, 1))
     return (noise + 2 * (classes == label[:, None])).astype(np.float32)
 
-  main = logits(np.arange(num_classes))
+  main, extension = logits(np.arange(num_classes)), logits(hard_classes)
+  cloud = logits(np.arange(num_classes))
+  fused = fuse_extension(main, extension, HardClasses(hard_classes, num_classes), 0.6)
+  with_main, with_fused = (
+    np.argmax(fuse_cloud(edge, cloud, 0.7), axis=-1).astype(np.int32)
+    for edge in (log_softmax(main), fused)
+  )
   return Records(
     label=label,
     hard_probability=hard_probability(main, is_hard),
     main=scores(main),
-    extension=scores(logits(hard_classes), hard_classes.astype(np.int32)),
-    cloud=scores(logits(np.arange(num_classes))),
+    extension=scores(extension, hard_classes.astype(np.int32)),
+    cloud=scores(cloud),
+    fused=scores(fused),
+    cloud_with_main=with_main,
+    cloud_with_fused=with_fused,
   )

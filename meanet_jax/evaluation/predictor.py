@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.data.augment import normalise
@@ -15,6 +15,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import cooled
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables, by_collection
+from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -127,14 +128,16 @@ class Predictor:
     """
     if images.shape[1:] != self._image_shape:
       raise UserError(f"images are {images.shape[1:]}; accepted: {self._image_shape}")
-    edge, complex = self._on_edge(images)
-    return edge if self._cloud is None else self._with_cloud(self._cloud, images, edge, complex)
+    edge = self._on_edge(images)
+    return edge.answers if self._cloud is None else self._with_cloud(self._cloud, images, edge)
 
-  def _on_edge(self, images: Images) -> tuple[Prediction, Bool[np.ndarray, " n"]]:
+  def _on_edge(self, images: Images) -> "_OnEdge":
     """The edge's answers, and which images the policy sends to the cloud."""
-    count = len(images)
-    if not count or (self._cloud and self._point.policy.offload == "always"):
-      return _nothing(count), np.ones(count, bool)
+    count, policy = len(images), self._point.policy
+    replaced = policy.offload == "always" and policy.cloud_rule == "replace"
+    if not count or (self._cloud and replaced):
+      nothing = np.zeros((count, self._point.hard_classes.num_classes), np.float32)
+      return _OnEdge(_nothing(count), np.ones(count, bool), nothing)
     size = self._batch_size * _BATCHES_PER_ROUND
     parts = []
     pending: Any = None
@@ -152,9 +155,7 @@ class Predictor:
     batches = [jax.device_put(batch) for batch, _ in padded_batches(images, self._batch_size)]
     return len(images), batches, [self._main(batch) for batch in batches]
 
-  def _finish(
-    self, count: int, batches: list[Array], outputs: list[Any]
-  ) -> tuple[Prediction, Bool[np.ndarray, " n"]]:
+  def _finish(self, count: int, batches: list[Array], outputs: list[Any]) -> "_OnEdge":
     """Decides about the images of a round, and runs the extension where it has to."""
     policy, thresholds, temperatures, hard_classes = (
       self._point.policy,
@@ -167,7 +168,7 @@ class Predictor:
     logits = cooled(logits, temperatures.main)
     main, mask = scores(logits), hard_classes.mask
     mass = hard_probability(logits, mask)
-    needs = predicted_hard(policy, main, mass, mask, thresholds.hard)
+    needs = predicted_hard(policy, thresholds, main, mass, mask)
     if self._cloud:
       needs = needs & ~offloads_early(policy, thresholds, main)
     extension_logits = np.zeros((count, len(hard_classes)), np.float32)
@@ -177,28 +178,48 @@ class Predictor:
         rows = [jnp.take(array, padded, axis=0) for array in (images, features)]
         extension_logits[numbers] = np.asarray(self._extension(*rows))[: len(numbers)]
     refuse_nan("extension", extension_logits)
-    extension = scores(cooled(extension_logits, temperatures.extension), hard_classes.numbers)
+    extension_logits = cooled(extension_logits, temperatures.extension)
+    extension, log_edge = scores(extension_logits, hard_classes.numbers), log_softmax(logits)
+    if policy.fuses:
+      assert self._point.fusion is not None
+      fused = fuse_extension(logits, extension_logits, hard_classes, self._point.fusion.edge)
+      log_edge = np.where(needs[:, None], fused, log_edge)
+      if policy.edge_rule == "fused":
+        extension = scores(fused)
     edge = edge_answer(policy, thresholds, main, extension, needs)
     answered = _where(edge.exit == EXTENSION, extension, main)
-    return Prediction(edge.prediction, edge.exit, answered, needs), edge.complex
+    return _OnEdge(Prediction(edge.prediction, edge.exit, answered, needs), edge.complex, log_edge)
 
-  def _with_cloud(
-    self, cloud: "_Program", images: Images, edge: Prediction, sent: Bool[np.ndarray, " n"]
-  ) -> Prediction:
+  def _with_cloud(self, cloud: "_Program", images: Images, on_edge: "_OnEdge") -> Prediction:
     """The edge's answers, but for images that are sent, which the cloud answers."""
+    edge, sent, log_edge = on_edge
     if not sent.any():
       return edge
     logits = np.zeros((len(images), self._point.hard_classes.num_classes), np.float32)
     for numbers, padded in _padded(np.flatnonzero(sent), self._batch_size):
       logits[numbers] = np.asarray(cloud(images[padded]))[: len(numbers)]
     refuse_nan("cloud", logits)
-    answers = scores(cooled(logits, self._point.temperatures.cloud))
+    logits = cooled(logits, self._point.temperatures.cloud)
+    if self._point.policy.cloud_rule == "fused":
+      assert self._point.fusion is not None
+      logits = fuse_cloud(log_edge, logits, self._point.fusion.cloud)
+    answers = scores(logits)
     return Prediction(
       classes=np.where(sent, answers.prediction, edge.classes),
       exit=np.where(sent, np.int32(CLOUD), edge.exit),
       scores=_where(sent, answers, edge.scores),
       ran_extension=edge.ran_extension,
     )
+
+
+class _OnEdge(NamedTuple):
+  """The edge's answers for n images; which of them are sent; log-probabilities [n, c] of what the
+  edge computed, main's or fused with the extension's where that ran.
+  """
+
+  answers: Prediction
+  complex: Bool[np.ndarray, " n"]
+  log_probabilities: Float[np.ndarray, "n c"]
 
 
 class _Program:

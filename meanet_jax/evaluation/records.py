@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
@@ -24,6 +25,7 @@ def make_records(
   labels: Int[np.ndarray, " n"],
   hard_classes: HardClasses,
   temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
+  fusion: FusionWeights | None = None,
 ) -> Records:
   """The records of a split from the logits of all three exits.
 
@@ -32,15 +34,26 @@ def make_records(
     labels: of the images, original class numbers.
     hard_classes: the extension's classes.
     temperatures: positive.
+    fusion: None for records without fused scores.
   """
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
   main, extension, cloud = map(cooled, outputs, temperatures)
-  return Records(
+  records = Records(
     label=labels.astype(np.int32),
     hard_probability=hard_probability(main, hard_classes.mask),
     main=scores(main),
     extension=scores(extension, hard_classes.numbers),
     cloud=scores(cloud),
+  )
+  if fusion is None:
+    return records
+  fused = fuse_extension(main, extension, hard_classes, fusion.edge)
+  with_main, with_fused = (
+    np.argmax(fuse_cloud(edge, cloud, fusion.cloud), axis=-1).astype(np.int32)
+    for edge in (log_softmax(main), fused)
+  )
+  return records._replace(
+    fused=scores(fused), cloud_with_main=with_main, cloud_with_fused=with_fused
   )
