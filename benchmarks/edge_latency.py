@@ -102,7 +102,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
   def decide(image: np.ndarray, both: bool) -> Any:
     first, second = run_both(image) if both else (run_main(image), None)
     scores, mass = scalars(first), np.asarray(first["hard_probability"])[0]
-    needed = predicted_hard(policy, scores, mass, hard, thresholds.hard)
+    needed = predicted_hard(policy, thresholds, scores, mass, hard)
     needed &= ~offloads_early(policy, thresholds, scores)
     of_extension = scores
     if needed or both:

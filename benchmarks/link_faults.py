@@ -16,7 +16,8 @@ from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.commands import flags as cli
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.output import Output, Result, to_line
+from meanet_jax.edge.output import Output, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.runs.directory import environment, write_text
@@ -52,7 +53,7 @@ def dead_cloud(edge: EdgeClassifier, images: np.ndarray, model: Path) -> tuple[l
     for _ in range(_RUNS.value + 1):  # the first is for the caches
       alone.append(throughput(edge, images, None, out))
       offloader = offloader_to(port, model)
-      offloader.rest()
+      offloader.open_circuit()
       dead.append(throughput(edge, images, offloader, out))
       offloader.close()
   return alone[1:], dead[1:]
@@ -63,7 +64,7 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
   with oip_server() as first:
     port = first.port
   offloader, began, answered = offloader_to(port, model), [], []
-  offloader.rest()
+  offloader.open_circuit()
 
   def items():
     number = 0

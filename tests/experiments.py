@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from meanet_jax.config.parsing import default_config
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Records
 
@@ -51,6 +52,7 @@ def random_logits(
 def random_records(
   rng: np.random.Generator, size: int, num_classes: int, hard_classes: np.ndarray
 ) -> Records:
-  """Records of `random_logits`."""
+  """Records of `random_logits`, with fused answers."""
   label, logits = random_logits(rng, size, num_classes, hard_classes)
-  return make_records(logits, label, HardClasses(hard_classes.astype(np.int32), num_classes))
+  classes = HardClasses(hard_classes.astype(np.int32), num_classes)
+  return make_records(logits, label, classes, fusion=FusionWeights(0.6, 0.7))

@@ -219,18 +219,21 @@ class StagesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`.
 
-  offload: `early` sends an image by main's uncertainty, before its extension runs; `late` by that
-    of the exit which answers it.
+  hard_rule, edge_rule, offload, cloud_rule, criterion: as in `Policy`.
   hard_threshold: main's probability mass on hard classes above which `probability` says hard.
+  run_share: largest share of all images for which `argmax_uncertain` and `uncertain` let the
+    extension run; the threshold that keeps it is fitted on validation.
   calibrate: divide each exit's logits by the temperature fitted on validation before any rule
     looks at them; predictions stay, uncertainties and `most_confident` change.
   """
 
-  hard_rule: Literal["argmax", "probability"] = "argmax"
-  edge_rule: Literal["extension", "most_confident"] = "extension"
+  hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain"] = "argmax"
+  edge_rule: Literal["extension", "most_confident", "fused"] = "extension"
   offload: Literal["early", "late"] = "early"
+  cloud_rule: Literal["replace", "fused"] = "replace"
   criterion: Criterion = "entropy"
   hard_threshold: Fraction = 0.5
+  run_share: Fraction = 0.2
   calibrate: bool = False
 
 

@@ -4,14 +4,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.evaluation.fitting import Fitted, fit_policy
 from meanet_jax.evaluation.records import EXITS, make_records
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.evaluation.study import calibration, fit_temperatures
+from meanet_jax.evaluation.systems import policies
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
@@ -29,12 +31,12 @@ from meanet_jax.training.pipeline import load_variables
 class Collected(NamedTuple):
   """Records of both splits, and the calibration of every exit on the test split.
 
-  temperatures: what the records' logits were divided by.
+  fitted: on validation; the records' logits were divided by its temperatures.
   """
 
   validation: Records
   test: Records
-  temperatures: Temperatures
+  fitted: Fitted
   calibration: dict[str, Any]
 
 
@@ -95,10 +97,35 @@ def temperatures_of(
     logits, labels: of the validation split.
     hard_classes: the run's.
   """
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  fits = ~calibration_part(len(labels), fraction, seed)
+  fits = _selecting(config, len(labels))
   on_fits = jax.tree.map(lambda values: values[fits], logits)
   return fit_temperatures(on_fits, labels[fits], hard_classes)
+
+
+def fitted_of(
+  config: Config,
+  logits: Outputs,
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
+  temperatures: Temperatures,
+) -> Fitted:
+  """What MEANet's policy needs beside thresholds, fitted on the validation images that select.
+
+  Args:
+    config: the run's.
+    logits, labels: of the validation split.
+    hard_classes: the run's.
+    temperatures: applied to the logits first.
+  """
+  fits = _selecting(config, len(labels))
+  on_fits = jax.tree.map(lambda values: values[fits], logits)
+  policy, share = policies(config)["meanet"], config.routing.run_share
+  return fit_policy(policy, on_fits, labels[fits], hard_classes, temperatures, share)
+
+
+def _selecting(config: Config, count: int) -> Bool[np.ndarray, " n"]:
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  return ~calibration_part(count, fraction, seed)
 
 
 def _logits(
@@ -125,11 +152,13 @@ def _collected(
   labels: dict[str, Int[np.ndarray, " n"]],
   hard_classes: HardClasses,
 ) -> Collected:
-  fitted = temperatures_of(config, logits["validation"], labels["validation"], hard_classes)
-  applied = fitted if config.routing.calibrate else Temperatures()
+  on_validation = (config, logits["validation"], labels["validation"], hard_classes)
+  temperatures = temperatures_of(*on_validation)
+  applied = temperatures if config.routing.calibrate else Temperatures()
+  fitted = fitted_of(*on_validation, applied)
   validation, test = (
-    make_records(logits[name], labels[name], hard_classes, applied)
+    make_records(logits[name], labels[name], hard_classes, applied, fitted.fusion)
     for name in ("validation", "test")
   )
-  calibrated = calibration(logits["test"], labels["test"], hard_classes, fitted)
-  return Collected(validation, test, applied, calibrated)
+  calibrated = calibration(logits["test"], labels["test"], hard_classes, temperatures)
+  return Collected(validation, test, fitted, calibrated)

@@ -152,9 +152,7 @@ def evaluate(
     f"{selects.sum()} of {len(selects)} validation images"
   )
   model = build(config)
-  context = Context.of(
-    config, block_macs(model, config), hard_classes, test, collected.temperatures
-  )
+  context = Context.of(config, block_macs(model, config), hard_classes, test, collected.fitted)
   selecting = jax.tree.map(lambda values: values[selects], validation)
   curves = evaluate_systems(context, selecting, test, constraints)
   meanet = curves["meanet"]
@@ -168,7 +166,7 @@ def evaluate(
     validation=validation,
     test=test,
     calibration=collected.calibration,
-    study=study(meanet.policy, config, validation, test, hard_classes.mask, taken)
+    study=study(meanet.policy, context.fixed, validation, test, hard_classes.mask, taken)
     | {"training_activation_bytes": training_activation_bytes(model, config)},
   )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,12 +12,13 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import Context, figures, plain, route_selected, sweep_system
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import PRESETS, Policy, Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.selection.baselines import main_cloud
@@ -44,7 +45,7 @@ class SelectOptions:
   and cloud. test_fraction, seed: the share of the images that is set aside for testing, drawn at
   random; 0 tests on none. Read only without a test part of its own. num_thresholds: of the sweep.
   hard_threshold: main's probability mass on hard classes above which the rule `probability` says
-  hard.
+  hard. run_share: largest share of all images for which a gate lets the extension run.
   """
 
   policy: Policy | None = None
@@ -52,6 +53,7 @@ class SelectOptions:
   seed: int = 0
   num_thresholds: int = 1001
   hard_threshold: float = 0.5
+  run_share: float = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +103,24 @@ def select(
   """
   outputs, hard_classes = _checked(logits)
   policy = _policy(options.policy, "extension" in logits)
-  records = _records(outputs, labels, hard_classes)
+  if constraints.confidence is not None and fits_beside_thresholds(policy):
+    raise UserError(
+      f"confidence {constraints.confidence:g} needs images that selected nothing else, and fusion "
+      "weights or a gate are fitted on the same; accepted: a policy without them, or no confidence"
+    )
+  images = _Images(outputs, _labels(labels, *outputs.main.shape))
   if test is not None:
     test_outputs, test_classes = _checked(test[0])
     if test_classes != hard_classes:
       raise UserError("the test part has other classes; accepted: the classes of the other images")
-    validation, tested = records, _records(test_outputs, test[1], hard_classes)
+    parts = images, _Images(test_outputs, _labels(test[1], *test_outputs.main.shape))
   else:
-    validation, tested = _split(records, options.test_fraction, options.seed)
-  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation)
+    parts = _split(images, options.test_fraction, options.seed)
+  fitted = fit_policy(policy, *parts[0], hard_classes, Temperatures(), options.run_share)
+  validation, tested = (
+    make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
+  )
+  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation, fitted)
   curve = sweep_system(policy, context, validation, validation, constraints)
   point = curve.operating_point
   assert point is not None
@@ -119,6 +130,13 @@ def select(
     validation=_figures(context, point, validation),
     test=_figures(context, point, tested) if len(tested.label) else None,
   )
+
+
+class _Images(NamedTuple):
+  """Logits and labels of the same images."""
+
+  outputs: Outputs
+  labels: Int[np.ndarray, " n"]
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
@@ -180,11 +198,6 @@ def _policy(given: Policy | None, has_extension: bool) -> Policy:
   return given
 
 
-def _records(outputs: Outputs, labels: Any, hard_classes: HardClasses) -> Records:
-  assert outputs.main is not None
-  return make_records(outputs, _labels(labels, *outputs.main.shape), hard_classes)
-
-
 def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   labels = np.asarray(values)
   if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
@@ -195,11 +208,11 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   return labels.astype(np.int32)
 
 
-def _split(records: Records, fraction: float, seed: int) -> tuple[Records, Records]:
+def _split(images: _Images, fraction: float, seed: int) -> tuple[_Images, _Images]:
   """Images that select, and images set aside at random."""
   if not 0 <= fraction < 1:
     raise UserError(f"test_fraction is {fraction:g}; accepted: 0 to below 1")
-  count = len(records.label)
+  count = len(images.labels)
   order, aside = np.random.default_rng(seed).permutation(count), round(fraction * count)
   if aside == count:
     raise UserError(
@@ -208,7 +221,7 @@ def _split(records: Records, fraction: float, seed: int) -> tuple[Records, Recor
     )
   parts = np.sort(order[aside:]), np.sort(order[:aside])
   validation, test = (
-    jax.tree.map(lambda values, part=part: values[part], records) for part in parts
+    jax.tree.map(lambda values, part=part: values[part], images) for part in parts
   )
   return validation, test
 

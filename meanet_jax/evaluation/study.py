@@ -8,7 +8,6 @@ import scipy.optimize
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from meanet_jax.config.schema import Config
 from meanet_jax.evaluation.records import EXITS, cooled
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
@@ -20,6 +19,7 @@ from meanet_jax.routing.policies import (
   Policy,
   Records,
   Route,
+  Thresholds,
   predicted_hard,
 )
 from meanet_jax.routing.scores import scores
@@ -28,7 +28,7 @@ from meanet_jax.selection.calibration import (
   failure_auroc,
   fit_temperature,
 )
-from meanet_jax.selection.exact import kept_on_edge
+from meanet_jax.selection.exact import compared_uncertainty, kept_on_edge
 
 CRITERIA = ("entropy", "max_prob", "margin")
 
@@ -80,23 +80,24 @@ def calibration(
 
 
 def failure_prediction(
-  policy: Policy, config: Config, records: Records, is_hard: Bool[np.ndarray, " c"]
+  policy: Policy, fixed: Thresholds, records: Records, is_hard: Bool[np.ndarray, " c"]
 ) -> dict[str, float | None]:
   """Per criterion: how well the uncertainty that a policy compares foretells a wrong edge answer.
 
   The area under the ROC curve; None when the edge is never (or always) wrong.
   """
+  # A gate stays where it is: its threshold is in the unit of the policy's own criterion.
+  stays, _ = kept_on_edge(policy, records, is_hard, fixed)
   result = {}
   for criterion in CRITERIA:
-    asked = dataclasses.replace(policy, criterion=criterion)
-    stays, unsure = kept_on_edge(asked, records, is_hard, config.routing.hard_threshold)
+    unsure = compared_uncertainty(dataclasses.replace(policy, criterion=criterion), records, stays)
     result[criterion] = failure_auroc(unsure, stays.prediction != records.label)
   return result
 
 
 def study(
   policy: Policy,
-  config: Config,
+  fixed: Thresholds,
   validation: Records,
   test: Records,
   is_hard: Bool[np.ndarray, " c"],
@@ -114,16 +115,14 @@ def study(
 
   Args:
     policy: MEANet's.
-    config: the experiment.
+    fixed: the `hard` and `run` thresholds.
     validation, test: records of the splits.
     is_hard: [c].
     taken: where the test images end at MEANet's operating point.
   """
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label
-  judged = predicted_hard(
-    policy, test.main, test.hard_probability, is_hard, config.routing.hard_threshold
-  )
+  judged = predicted_hard(policy, fixed, test.main, test.hard_probability, is_hard)
   right = taken.prediction == test.label
   kinds = {
     "easy_taken_for_hard": ~truly_hard & taken_hard,
@@ -152,7 +151,7 @@ def study(
       "right": _distribution(test.main.entropy[~wrong]),
       "wrong": _distribution(test.main.entropy[wrong]),
     },
-    "failure_auroc": failure_prediction(policy, config, test, is_hard),
+    "failure_auroc": failure_prediction(policy, fixed, test, is_hard),
     "closed_form_threshold": closed_form_threshold(
       validation.main.entropy, validation.main.prediction == validation.label
     ),

@@ -10,10 +10,18 @@ import numpy as np
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
+from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import Policy, Records, Route, Thresholds, route
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import (
+  Policy,
+  Records,
+  Route,
+  Thresholds,
+  fixed_thresholds,
+  route,
+)
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
 from meanet_jax.selection.select import Points, select
 from meanet_jax.selection.sweep import sweep, threshold_grid
@@ -23,14 +31,14 @@ from meanet_jax.selection.sweep import sweep, threshold_grid
 class Context:
   """What turns counts on a split into figures, and thresholds into operating points.
 
-  temperatures: what the logits of the records were divided by. num_images, num_hard_images: of the
+  fitted: beside thresholds, on selection images. num_images, num_hard_images: of the
   split, by true class.
   """
 
   config: Config
   macs: BlockMacs
   hard_classes: HardClasses
-  temperatures: Temperatures
+  fitted: Fitted
   num_images: int
   num_hard_images: int
 
@@ -41,15 +49,20 @@ class Context:
     macs: BlockMacs,
     hard_classes: HardClasses,
     records: Records,
-    temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
+    fitted: Fitted = Fitted(),  # noqa: B008 - immutable
   ) -> "Context":
     """The context of the split that `records` cover."""
-    return cls(config, macs, hard_classes, temperatures, 0, 0).on(records)
+    return cls(config, macs, hard_classes, fitted, 0, 0).on(records)
 
   def on(self, records: Records) -> "Context":
     """The same for another split."""
     hard = int(self.hard_classes.mask[records.label].sum())
     return dataclasses.replace(self, num_images=len(records.label), num_hard_images=hard)
+
+  @property
+  def fixed(self) -> Thresholds:
+    """The thresholds that are the same at every operating point."""
+    return fixed_thresholds(self.config.routing.hard_threshold, self.fitted.run)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +90,8 @@ class Curve:
 def policies(config: Config) -> dict[str, Policy]:
   """The systems of summary.json that are policies by name, baselines first."""
   routing = config.routing
-  meanet = Policy(routing.hard_rule, routing.edge_rule, routing.offload, routing.criterion)
+  names = [field.name for field in dataclasses.fields(Policy)]
+  meanet = Policy(**{name: getattr(routing, name) for name in names})
   return policy_baselines(meanet) | {"meanet": meanet}
 
 
@@ -105,12 +119,12 @@ def evaluate_systems(
     name: sweep_system(policy, context, validation, test, constraints)
     for name, policy in policies(context.config).items()
   }
-  meanet, hard_threshold = systems["meanet"], context.config.routing.hard_threshold
+  meanet, fixed = systems["meanet"], context.fixed
   is_hard = context.hard_classes.mask
   rate = float(meanet.counts.cloud[meanet.selected] / len(test.label))
   random = Random(meanet.policy, rate)
-  oracle = Oracle(meanet.policy).route(test, is_hard, hard_threshold)
-  at_random = random.expected_counts(test, is_hard, hard_threshold)
+  oracle = Oracle(meanet.policy).route(test, is_hard, fixed)
+  at_random = random.expected_counts(test, is_hard, fixed)
   systems["random"] = _single(meanet.policy, at_random)
   systems["oracle"] = _single(meanet.policy, count(oracle, test, is_hard))
   return systems
@@ -122,13 +136,8 @@ def sweep_system(
   """One policy's curve; the other arguments are those of `evaluate_systems`."""
   config, hard_classes = context.config, context.hard_classes
   compares = policy.offload in ("early", "late")
-  grid = threshold_grid(
-    policy.criterion,
-    hard_classes.num_classes,
-    len(hard_classes),
-    config.evaluation.num_thresholds if compares else 1,
-    config.routing.hard_threshold,
-  )
+  num_thresholds = config.evaluation.num_thresholds if compares else 1
+  grid = threshold_grid(policy, hard_classes, context.fixed, num_thresholds)
 
   def run(records: Records) -> Counts:
     arrays = jax.tree.map(jnp.asarray, records)
@@ -143,8 +152,9 @@ def sweep_system(
   point = OperatingPoint(
     policy,
     Thresholds(*(values[selected] for values in grid)),
-    context.temperatures,
+    context.fitted.temperatures,
     hard_classes,
+    context.fitted.fusion if policy.fuses else None,
   )
   return Curve(policy, grid, run(test), selected, point, unmet)
 
@@ -168,7 +178,7 @@ def _single(meanet: Policy, counts: Counts) -> Curve:
   """One operating point without thresholds, of a system whose edge is `meanet`'s."""
   none = np.full(1, np.nan, np.float32)
   counts = Counts(*map(np.atleast_1d, counts))
-  return Curve(meanet, Thresholds(none, none, none), counts, 0, None)
+  return Curve(meanet, Thresholds(none, none, none, none), counts, 0, None)
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import jax
 
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.data.splits import Dataset
-from meanet_jax.evaluation.collect import temperatures_of
+from meanet_jax.evaluation.collect import fitted_of, temperatures_of
 from meanet_jax.evaluation.evaluate import threshold_images
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
@@ -41,11 +41,12 @@ def write_scores(trial: Trial, dataset: Dataset, macs: BlockMacs) -> None:
   temperatures = Temperatures()
   if config.routing.calibrate:
     temperatures = temperatures_of(config, logits, split.labels, hard_classes)
-  records = make_records(logits, split.labels, hard_classes, temperatures)
+  fitted = fitted_of(config, logits, split.labels, hard_classes, temperatures)
+  records = make_records(logits, split.labels, hard_classes, temperatures, fitted.fusion)
   constraints = config.evaluation.constraints
   selects = threshold_images(config, constraints, len(split))
   selecting = jax.tree.map(lambda values: values[selects], records)
-  context = Context.of(config, macs, hard_classes, records, temperatures)
+  context = Context.of(config, macs, hard_classes, records, fitted)
   systems = evaluate_systems(context, selecting, records, constraints)
   scores = {
     "split": "validation",

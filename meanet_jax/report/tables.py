@@ -61,16 +61,16 @@ def exact_points_csv(systems: dict[str, Curve], context: Context, records: Recor
   writer = csv.writer(text, lineterminator="\n")
   columns = ("system", "threshold_main", "threshold_extension", "correct", "cloud")
   writer.writerow([*columns, "accuracy", "fraction_cloud"])
-  is_hard, hard_threshold = context.hard_classes.mask, context.config.routing.hard_threshold
+  hard_classes, fixed = context.hard_classes, context.fixed
   for name, curve in systems.items():
     if not curve.is_swept:
       continue
     if curve.policy.offload == "late":
-      front = pareto_front(curve.policy, records, is_hard, hard_threshold)
+      front = pareto_front(curve.policy, records, hard_classes.mask, fixed)
       points = (front.main, front.extension, front.correct, front.cloud)
     else:
-      exact = exact_curve(curve.policy, records, is_hard, hard_threshold)
-      points = (exact.threshold, exact.threshold, exact.counts.correct, exact.counts.cloud)
+      exact = exact_curve(curve.policy, records, hard_classes, fixed)
+      points = (exact.main, exact.extension, exact.counts.correct, exact.counts.cloud)
     for main, extension, correct, cloud in zip(*(p.tolist() for p in points), strict=True):
       shares = (correct / context.num_images, cloud / context.num_images)
       writer.writerow([name, main, extension, correct, cloud, *shares])

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanet_jax.errors import UserError
+from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Policy, Thresholds, compared_thresholds
 
-_JSON_FIELDS = ("policy", "thresholds", "temperatures", "hard_classes", "num_classes")
+_JSON_FIELDS = ("policy", "thresholds", "temperatures", "hard_classes", "num_classes", "fusion")
 
 
 class Temperatures(NamedTuple):
@@ -32,15 +33,18 @@ class OperatingPoint:
 
   policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; NaN
   where the policy compares with none. temperatures: of each exit. hard_classes: the extension's.
+  fusion: None where the policy fuses nothing.
 
   Raises:
-    UserError: a threshold that the policy compares with is NaN.
+    UserError: a threshold that the policy compares with is NaN, or the policy fuses and the weights
+      are missing or outside 0 .. 1.
   """
 
   policy: Policy
   thresholds: Thresholds
   temperatures: Temperatures
   hard_classes: HardClasses
+  fusion: FusionWeights | None = None
 
   def __post_init__(self):
     object.__setattr__(self, "thresholds", Thresholds(*map(np.float32, self.thresholds)))
@@ -49,6 +53,11 @@ class OperatingPoint:
         raise UserError(
           f"thresholds.{name} is missing; expected a number, which {self.policy} compares with"
         )
+    if self.policy.fuses and self.fusion is None:
+      raise UserError(f"fusion is missing; expected weights, which {self.policy} fuses by")
+    for name, weight in (self.fusion or FusionWeights())._asdict().items():
+      if not 0 <= weight <= 1:
+        raise UserError(f"fusion.{name} is {weight}; expected a weight from 0 to 1")
 
   def to_json(self) -> dict[str, Any]:
     """What summary.json and edge.json hold; a threshold without a use is null."""
@@ -62,6 +71,7 @@ class OperatingPoint:
       "temperatures": dict(self.temperatures._asdict()),
       "hard_classes": self.hard_classes.numbers.tolist(),
       "num_classes": self.hard_classes.num_classes,
+      "fusion": None if self.fusion is None else dict(self.fusion._asdict()),
     }
 
   @classmethod
@@ -77,6 +87,7 @@ class OperatingPoint:
       thresholds=_thresholds(fields["thresholds"]),
       temperatures=_temperatures(fields["temperatures"]),
       hard_classes=_hard_classes(fields["hard_classes"], fields["num_classes"]),
+      fusion=_fusion(fields["fusion"]),
     )
 
 
@@ -126,6 +137,16 @@ def _hard_classes(numbers: Any, num_classes: Any) -> HardClasses:
   if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
     raise UserError(f"hard_classes is {numbers!r}; expected a list of class numbers")
   return HardClasses(np.asarray(numbers, np.int64), num_classes)
+
+
+def _fusion(source: Any) -> FusionWeights | None:
+  if source is None:
+    return None
+  fields = _fields(source, "fusion", FusionWeights._fields)
+  for name, value in fields.items():
+    if not _is_number(value):
+      raise UserError(f"fusion.{name} is {value!r}; expected a weight from 0 to 1")
+  return FusionWeights(**{name: float(value) for name, value in fields.items()})
 
 
 def _is_number(value: Any) -> bool:

@@ -17,7 +17,7 @@ from tests.forked_commands import run_command
 
 FIELDS = [
   *("id", "path", "class", "name", "exit", "probability", "uncertainty", "threshold", "complex"),
-  *("bytes_up", "bytes_down", "ms", "fallback", "audit", "label", "error"),
+  *("bytes_up", "bytes_down", "ms", "fallback", "agreement", "audit", "label", "error"),
 ]
 
 
@@ -85,7 +85,8 @@ def test_the_device_needs_no_jax(server, model, folder, tmp_path):
 from meanet_jax.commands.edge import main
 sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
   "--cloud", "grpc://127.0.0.1:{server.port}", "--output", {str(output)!r},
-  "--deadline_ms", "60000", "--encoding", "png", "--target_offload", "0.5", "--audit", "0.1"]))
+  "--deadline_ms", "60000", "--encoding", "png", "--target_offload", "0.5",
+  "--monitor_agreement", "0.1"]))
 """
   litert = ("ai_edge_litert", "flatbuffers", "ml_dtypes", "backports")
   link = ("tritonclient", "grpc", "google", "rapidjson", "packaging", "tenacity", "pybreaker")
@@ -153,8 +154,11 @@ sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {st
     (["a.png", "--out", "b"], "unrecognized arguments: --out"),
     (["a.png", "--data_dir", "b"], "--data_dir without --dataset; accepted: with"),
     (["a.png", "--output", "b", "--summary", "./b"], "--output and --summary are both b; accepted"),
-    (["a.png", "--audit_floor", "0.5"], "--audit_floor without --audit; accepted: with --audit"),
-    (["a.png", "--audit", "0.1"], "--audit without --cloud; accepted: with --cloud"),
+    (["a.png", "--agreement_floor", "0.5"], "--agreement_floor without --monitor_agreement"),
+    (
+      ["a.png", "--monitor_agreement", "0.1"],
+      "--monitor_agreement without --cloud; accepted: with --cloud",
+    ),
     (
       ["a.png", "--cloud", "grpc://127.0.0.1:1", "--ca_file", "ca.pem"],
       "--ca_file with --cloud grpc://127.0.0.1:1; accepted: with grpcs",

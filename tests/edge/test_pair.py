@@ -15,7 +15,8 @@ from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.edge.link.offload import RetryPolicy
-from meanet_jax.edge.output import Output, Result, to_line
+from meanet_jax.edge.output import Output, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.routing.hard_classes import is_hard
@@ -108,9 +109,9 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
     proxy = stack.enter_context(faulty_proxy(server.grpc_port))
     address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
-    patience = RetryPolicy(deadline=deadline, failures=5, rest=0.2)
+    retry_policy = RetryPolicy(deadline=deadline, failures=5, reset_timeout=0.2)
     offloader = offloader_to(
-      proxy.port, exported, patience=patience, window=WINDOW, address=address
+      proxy.port, exported, retry_policy=retry_policy, window=WINDOW, address=address
     )
 
     def start_again() -> None:
@@ -150,10 +151,10 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
 
     with Output(str(output)) as out:
 
-      def give(given: Result) -> None:
-        out.write(to_line(given, edge.manifest))
-        if given.exit == CLOUD:
-          newest[0] = max(newest[0], given.item.number)
+      def give(result: Result) -> None:
+        out.write(to_line(result, edge.manifest))
+        if result.exit == CLOUD:
+          newest[0] = max(newest[0], result.item.number)
 
       try:
         Stream(edge, give, offloader).run(items())

@@ -44,7 +44,7 @@ def test_the_blocker_blocks():
     "images.preprocessing",
     "runtime.manifest",
     "runtime.stream",
-    "runtime.steering",
+    "runtime.adaptation",
     "runtime.protocol",
   ],
 )
