@@ -18,7 +18,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.grid.points import split_axes
 from meanet_jax.stopping import Stop, stop_on_signals
 from meanet_jax.training import distributed as processes
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 
 _experiment = cli.define_experiment_flag()
 _options = cli.define_read_flags()
@@ -32,7 +32,9 @@ _GRID = flags.DEFINE_string("grid", None, "Axes of a grid, with ; between them: 
 _DRY_RUN = flags.DEFINE_boolean(
   "dry_run", False, "Print a grid's points and what they will take, and end."
 )
-_EXECUTOR = flags.DEFINE_enum("executor", "here", ["here", "ray"], "What runs a grid's groups.")
+_EXECUTOR = flags.DEFINE_enum(
+  "executor", None, ["here", "ray"], "What trains a grid's trials: these processes, or Ray's."
+)
 
 
 def main() -> None:
@@ -68,9 +70,7 @@ def main() -> None:
 
 def _train(config: Config, grid: GridConfig, workdir: str, stop: Stop) -> None:
   if grid.axes:
-    _grids().train_grid(
-      config, grid, workdir, _options(), stop, _EXECUTOR.value, _TENSORBOARD.value
-    )
+    _grids().train_grid(config, grid, workdir, _options(), stop, _TENSORBOARD.value)
   else:
     train(config, workdir, _options(), stop, _TENSORBOARD.value)
 
@@ -80,12 +80,14 @@ def _with_flags(grid: GridConfig) -> GridConfig:
     grid = dataclasses.replace(grid, axes=split_axes(_GRID.value))
     if not grid.axes:
       raise UserError(f"flag --grid is {_GRID.value!r}; accepted: FIELD=VALUE,VALUE;...")
-  if _EXECUTOR.value != "here" and _cluster() is not None:
+  if _EXECUTOR.value is not None:
+    grid = dataclasses.replace(grid, executor=_EXECUTOR.value)
+  if grid.axes and grid.executor != "here" and _cluster() is not None:
     raise UserError(
-      f"flag --executor is {_EXECUTOR.value} with --distributed; accepted: one of them, for Ray "
+      f"flag --executor is {grid.executor} with --distributed; accepted: one of them, for Ray "
       "has processes of its own"
     )
-  if not grid.axes and (_DRY_RUN.value or _EXECUTOR.value != "here"):
+  if not grid.axes and (_DRY_RUN.value or _EXECUTOR.value is not None):
     name = "dry_run" if _DRY_RUN.value else "executor"
     raise UserError(f"flag --{name} without a grid; accepted: with --grid, or a configuration's")
   return grid
@@ -93,9 +95,9 @@ def _with_flags(grid: GridConfig) -> GridConfig:
 
 def _grids() -> Any:
   # Here, because an ordinary run needs nothing of what a grid's evaluation and pictures import.
-  from meanet_jax.grid import pipeline
+  from meanet_jax.grid import run
 
-  return pipeline
+  return run
 
 
 if __name__ == "__main__":

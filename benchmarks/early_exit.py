@@ -31,7 +31,7 @@ from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, predicted_hard
 from meanet_jax.routing.scores import hard_probability, scores
 from meanet_jax.runs.directory import RunDirectory, environment, write_text
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent

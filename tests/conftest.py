@@ -40,12 +40,13 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
-from meanet_jax.training.pipeline import train  # noqa: E402
+from meanet_jax.training.train import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
 from tests.printing import printing_to  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402

@@ -8,7 +8,7 @@ from meanet_jax.config.schema import Config, NonNegative, NonNegativeFloat, Posi
 
 @dataclasses.dataclass(frozen=True)
 class RayConfig:
-  """How `--executor ray` runs the groups of a grid as tasks.
+  """How `--executor ray` runs the compilation groups of a grid as tasks.
 
   address: of a cluster (`auto`, `ray://HOST:PORT`, `HOST:PORT`); empty starts one on this machine.
   num_cpus, num_gpus: of a task, as Ray counts them.
@@ -32,9 +32,12 @@ class GridConfig:
   axes: what differs, as in `meanet_jax/grid/points.py`; the points are the product of the axes.
     train.py's flag of the group's name replaces them. None: an ordinary run.
   max_points: more are refused.
-  per_device: members that a device trains at a time; 0: all of a group's, shared out evenly.
+  per_device: trials that a device trains at a time; 0: all of a compilation group's, shared out
+    evenly.
   batching: how a device trains several: `vmap`, `unroll` inside one program, or `auto`: unrolled
     on CPU, where `vmap` is slower than one after another, and `vmap` elsewhere.
+  executor: what trains the compilation groups: `here`, this command's processes, or `ray`.
+    train.py's flag of the same name replaces it.
   best_by: the system of summary.json whose accuracy on validation says which point is best.
   """
 
@@ -42,6 +45,7 @@ class GridConfig:
   max_points: Positive = 256
   per_device: NonNegative = 0
   batching: Literal["auto", "vmap", "unroll"] = "auto"
+  executor: Literal["here", "ray"] = "here"
   best_by: Literal["main_only", "edge_only", "cloud_only", "main_cloud", "meanet"] = "meanet"
   ray: RayConfig = RayConfig()
 

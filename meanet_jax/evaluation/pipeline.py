@@ -33,7 +33,7 @@ from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write
 from meanet_jax.runs.lock import held
 from meanet_jax.selection.select import Constraints
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.pipeline import read_hard_classes, require_finished
+from meanet_jax.training.restore import read_hard_classes, require_finished
 
 
 def evaluate(

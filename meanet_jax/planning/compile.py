@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.batches import BLOCK, Batch, left_for_device
+from meanet_jax.data.batches import BLOCK, Batch, left_for_device, steps_per_epoch
 from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.known_sizes import TrainingImages
 from meanet_jax.models.variables import abstract_variables
@@ -76,7 +76,7 @@ def compile_step(
   if images.streamed:
     settings = dataclasses.replace(settings, augment=left_for_device(settings.augment))
   shape = config.dataset.image_shape
-  tx = make_optimizer(settings, max(images.count // batch_size, 1))
+  tx = make_optimizer(settings, max(steps_per_epoch(images.count, batch_size), 1))
   to_hard = None
   if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
     to_hard = label_map(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)

@@ -1,4 +1,4 @@
-"""What of a stage is a number to its program: constants of one run, arrays of a grid's members."""
+"""What of a stage is a number to its program: constants of one run, arrays of a grid's trials."""
 
 from typing import NamedTuple
 

@@ -17,7 +17,8 @@ from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory, read_json, write_json
 from meanet_jax.selection.select import Constraints
-from meanet_jax.training.pipeline import load_variables, train
+from meanet_jax.training.restore import load_variables
+from meanet_jax.training.train import train
 from tests.forked_commands import run_command
 
 
