@@ -40,7 +40,7 @@ from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, ahead, map_train_
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each kind.", lower_bound=5)
 
@@ -63,7 +63,7 @@ class Bare:
     batches = training_batches(case.split, order, settings.augment)
     tx = make_optimizer(settings, order.steps_per_epoch)
     variables = init_variables(model, config.seed, config.dataset.image_shape, BLOCKS)
-    step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+    step = make_train_step(model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES)
     mapped: Any = map_train_step(step)  # of `jax.pmap`, whose result has `lower`
     self._state = replicate(create_state(stage, variables, tx))
     self._rest = (

@@ -117,8 +117,8 @@ def _trial_bytes(group: CompilationGroup, model: Any) -> int:
       abstract,
     )
     kept = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    whole = config.stages.joint and stage.name == "edge"
-    used = activations["whole_edge_network" if whole else stage.name]
+    all_blocks = config.stages.joint and stage.name == "edge"
+    used = activations["whole_edge_network" if all_blocks else stage.name]
     most = max(most, kept + used)
   return most
 

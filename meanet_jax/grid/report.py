@@ -82,7 +82,7 @@ def read_outcomes(workdir: Path, groups: Sequence[CompilationGroup]) -> list[Out
 
 
 def average_seeds(outcomes: Sequence[Outcome], system: str) -> list[Setting]:
-  """The settings of a grid, in the order of their first points; a system tells what they reach."""
+  """The settings of a grid, in the order of their first points, with a system's accuracies."""
   by_settings: dict[str, list[Outcome]] = {}
   for outcome in outcomes:
     by_settings.setdefault(repr(_without_seed(outcome.point.settings)), []).append(outcome)
@@ -107,9 +107,9 @@ def best_setting(settings: Sequence[Setting]) -> Setting | None:
   A setting that only some seeds survive is no answer to which is best; the first of equals wins.
   Nor is one that breaks its constraints, as by sending every image, while another keeps them.
   """
-  whole = [s for s in settings if all(o.status == "finished" for o in s.outcomes)]
-  kept = [s for s in whole if s.unmet is None]
-  return max(kept or whole, key=lambda setting: setting.mean or 0.0, default=None)
+  finished = [s for s in settings if all(o.status == "finished" for o in s.outcomes)]
+  kept = [s for s in finished if s.unmet is None]
+  return max(kept or finished, key=lambda setting: setting.mean or 0.0, default=None)
 
 
 def best_outcome(setting: Setting, system: str) -> Outcome:

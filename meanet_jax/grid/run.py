@@ -182,7 +182,7 @@ def _load_and_show(
 def _wait_for_others(
   directory: GridDirectory, groups: Sequence[CompilationGroup], stop: Stop
 ) -> None:
-  """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
+  """Until all processes are done, by their directories: Gloo waits for half an hour at most.
 
   Raises:
     TrainingStoppedError: `stop` said so.
@@ -211,7 +211,7 @@ def _finish(
   if best is None:
     raise TrainingDivergedError(
       f"no setting of the grid in {directory.path} is finished with every seed; "
-      "accepted: one that is (grid.csv tells of each trial)"
+      "accepted: one that is (grid.csv has the outcome of each trial)"
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
@@ -232,8 +232,8 @@ def _finish(
     logger.warning(f"no setting meets its constraints; of the best: {best.unmet}")
 
 
-def _changed(told: GridConfig, own: GridConfig) -> list[str]:
-  return [name for name, value in vars(told).items() if value != getattr(own, name)]
+def _changed(first: GridConfig, own: GridConfig) -> list[str]:
+  return [name for name, value in vars(first).items() if value != getattr(own, name)]
 
 
 def _settings(point: Point) -> str:

@@ -1,6 +1,6 @@
 """The step of many trials: each is the ordinary train step, its numbers arguments.
 
-Arrays of a device are told of; `training/parallel.py` adds a leading device axis to all of them.
+Shapes are those on one device; `training/parallel.py` adds a leading device axis to all arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState
-from meanet_jax.training.steps import Sums, make_forward, make_train_step
+from meanet_jax.training.steps import Recipe, Sums, make_forward, make_train_step
 
 PyTree = Any
 Batching = Literal["vmap", "unroll"]
@@ -94,11 +94,9 @@ def make_trial_step(
     own = make_train_step(
       with_dropout(model, stage, constants.dropout if dropout else 0.0),
       stage,
-      config,
+      Recipe(config, make_optimizer(config, 1, numbers), numbers),
       dataset,
-      make_optimizer(config, 1, numbers),
       to_hard=None if sources.to_hard is None else of(sources.to_hard),
-      numbers=numbers,
     )
     new, sums = own(state, batch, jax.random.wrap_key_data(of(sources.keys)))
     due = state.step < constants.steps

@@ -44,7 +44,7 @@ class StageFunctions:
     config, train = context.config, context.dataset.train
     self.stage, self.batching = stage, batching
     self.padded_steps = max(state.run.steps for state in trial_states)
-    # The first streams tell what of the augmentation is left to the device.
+    # Of the augmentation, streams leave to the device what these settings keep.
     _, settings = make_batch_streams(
       [first.source], stage.name, config.stage(stage.name), train, [first.image_map]
     )

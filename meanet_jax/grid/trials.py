@@ -95,7 +95,7 @@ class TrialState:
     return self.to_hard if self.run.stage.images == "hard" else None
 
   def accuracy(self, outputs: Outputs) -> float:
-    """Of the stage's watched exit, on the validation images that the stage knows.
+    """Of the stage's watched exit, on the validation images of the stage.
 
     Args:
       outputs: of all validation images.

@@ -21,7 +21,7 @@ from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step
+from meanet_jax.training.steps import Recipe, make_train_step
 
 STRAIGHT_ATTEMPTS = 8
 # libtpu 0.0.42's words; older ones said "Used 24.7G of 15.75G hbm".
@@ -80,7 +80,9 @@ def compile_step(
   to_hard = None
   if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
     to_hard = label_map(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
-  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, to_hard)
+  step = make_train_step(
+    model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES, to_hard
+  )
   state = jax.eval_shape(
     lambda variables: create_state(stage, variables, tx, settings.ema_decay > 0),
     abstract_variables(model, shape),

@@ -41,7 +41,7 @@ class Program(Protocol):
     ...
 
   def validate(self) -> list[float]:
-    """The accuracy of each run on the validation images that its stage knows."""
+    """The accuracy of each run on the validation images of its stage."""
     ...
 
   def trees(self) -> list[Tree]:
@@ -65,7 +65,7 @@ def take_steps(program: Program, stop: Stop, advance: Callable[[int, str], None]
   Args:
     program: from its first step on.
     stop: asked after every step but the last whether to save and end.
-    advance: told of every step, with a note of how the runs do.
+    advance: called after every step with 1 and a note of the newest metrics.
 
   Raises:
     TrainingStoppedError: `stop` said so; checkpoints hold every step taken.

@@ -136,7 +136,7 @@ class _Clock:
 
 
 def _memory() -> dict[str, int]:
-  """Bytes in use now and at most on the first device, where the backend tells."""
+  """Bytes in use now and at most on the first device, where the backend counts them."""
   stats = jax.local_devices()[0].memory_stats() or {}
   names = {"bytes_in_use": "device_memory_bytes", "peak_bytes_in_use": "device_memory_peak_bytes"}
   return {ours: stats[theirs] for theirs, ours in names.items() if theirs in stats}

@@ -1,4 +1,4 @@
-"""The one module that knows how a step is spread over devices: `jax.pmap`, batch split evenly.
+"""How a step is mapped over devices: `jax.pmap`, the batch split evenly. No other module does it.
 
 State and images have no device axis (`in_axes=None`): every device holds all of them. With several
 processes, each passes its own devices their part of the batch, and what has no device axis is the
@@ -80,7 +80,7 @@ def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
   """On the device: `image`, `label` and `position` of a batch.
 
   Args:
-    store: `image` (`StoredImages`) and `label` of a whole split in memory; empty when batches bring
+    store: `image` (`ResidentImages`) and `label` of a split in memory; empty when batches bring
       their own.
     batch: image numbers `index` [b, BLOCK] into the store, of all steps of a block; or `image` and
       `label` themselves; `position`.
@@ -120,7 +120,7 @@ def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any
 def map_forward(
   forward: Callable[[PyTree, jax.Array], PyTree], devices: Sequence[Any] | None = None
 ) -> Callable[..., Any]:
-  """(variables, sharded images) -> outputs of the whole batch, [b, ...].
+  """(variables, sharded images) -> outputs of all shards, [b, ...].
 
   Args:
     forward: of one shard.

@@ -32,7 +32,7 @@ from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.stage_run import StageRun, Tree, files_on_disk, open_stage_run
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, saved
-from meanet_jax.training.steps import TrainStep, exit_logits, make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, TrainStep, exit_logits, make_train_step, stage_key
 
 PyTree = Any
 
@@ -82,9 +82,9 @@ class _MappedRun:
     order = Order(len(images.train), config.seed, stage.name, settings.batch_size, *part)
     batches = training_batches(images.train, order, settings.augment)
     settings = dataclasses.replace(settings, augment=batches.augment)
-    tx = make_optimizer(settings, run.steps_per_epoch)
+    recipe = Recipe(settings, make_optimizer(settings, run.steps_per_epoch))
     step = make_train_step(
-      run.context.model, stage, settings, config.dataset, tx, ACROSS_DEVICES, images.to_hard
+      run.context.model, stage, recipe, config.dataset, ACROSS_DEVICES, images.to_hard
     )
     self.runs = [run]
     self._batches = batches
@@ -152,7 +152,7 @@ class _SharedFiles(StageFiles):
 
 
 def _accuracy_on(split: Split, run: StageRun) -> Callable[[TrainState], float]:
-  """The accuracy of a state's watched exit on the validation images that the stage knows."""
+  """The accuracy of a state's watched exit on the validation images of its stage."""
   config, watched = run.context.config, run.stage.watched
   forward = ForwardPass(run.context.model, watched, config.dataset, config.evaluation.batch_size)
 

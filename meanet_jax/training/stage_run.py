@@ -69,7 +69,7 @@ class StageRun:
     Args:
       step: the last one taken.
       tree: what `saved` gives, on the host.
-      accuracy: on the validation images that the stage knows.
+      accuracy: on the validation images of the stage.
 
     Raises:
       TrainingDivergedError: the state is not finite.

@@ -93,7 +93,7 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
 
 
 def check_shared_memory(config: Config, dataset: Dataset) -> None:
-  """Refuses worker processes for whose batches there is no room, in whichever stage.
+  """Refuses worker processes whose batches shared memory cannot hold, in whichever stage.
 
   Raises:
     UserError: as `check_room`.
@@ -114,20 +114,20 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   check_room(most + evaluation, train.workers)
 
 
-def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:
   """Refuses what this process was given, where it is not what process 0 was.
 
   Args:
     what: in a word.
     differ: names what differs.
-    told, own: what process 0 has, and this one.
+    first, own: what process 0 has, and this one.
 
   Raises:
     UserError: in every process.
   """
 
   def check() -> None:
-    changed = differ(told, own)
+    changed = differ(first, own)
     if changed:
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
@@ -137,8 +137,8 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
   all_succeed(check)
 
 
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
+def _changed(first: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if first[name] != own[name]]
 
 
 def _free(workdir: str | Path) -> RunDirectory:
