@@ -115,21 +115,23 @@ def test_garbage_is_survived(cloud_server, channel, data):
 def test_a_full_server_says_so(finished_run):
   # It waits for a full batch.
   flags = ("--max_queue=8", "--max_batch=8", "--max_wait_ms=60000", "--health_port=0")
-  with cloud_server_process(finished_run.path, *flags) as server:
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-      stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-      five, three = np.zeros((5, 8, 8, 1), np.uint8), np.zeros((3, 8, 8, 1), np.uint8)
-      pending = stub.ModelInfer.future(image_request(five), timeout=60)
-      while server.metrics()["cloud_waiting_images"] != 5:
-        assert not pending.done()
-      with pytest.raises(grpc.RpcError) as caught:
-        infer(channel, image_request(five))
-      assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-      assert caught.value.details() == "5 images wait; accepted: 8"
-      assert stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=60).ready
-      assert server.metrics()['cloud_refused_total{reason="busy"}'] == 1
-      infer(channel, image_request(three))
-      pending.result()
+  with (
+    cloud_server_process(finished_run.path, *flags) as server,
+    grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+  ):
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    five, three = np.zeros((5, 8, 8, 1), np.uint8), np.zeros((3, 8, 8, 1), np.uint8)
+    pending = stub.ModelInfer.future(image_request(five), timeout=60)
+    while server.metrics()["cloud_waiting_images"] != 5:
+      assert not pending.done()
+    with pytest.raises(grpc.RpcError) as caught:
+      infer(channel, image_request(five))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.details() == "5 images wait; accepted: 8"
+    assert stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=60).ready
+    assert server.metrics()['cloud_refused_total{reason="busy"}'] == 1
+    infer(channel, image_request(three))
+    pending.result()
 
 
 def test_nothing_of_this_reached_the_log(cloud_server):

@@ -37,7 +37,7 @@ _REFUSED = {
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
 # What gRPC says of servers that speak something else.
-_NO_GRPC = ("http1.x server", "missing selected ALPN")
+_NO_GRPC = ("http1.x server", "missing selected ALPN", "Expected SETTINGS frame")
 
 
 class Address(NamedTuple):
