@@ -108,6 +108,7 @@ def test_every_flag_that_is_a_path_is_defined_as_one(command):
     if action.nargs == 0 or action.dest in not_paths or not paths.search(words):
       continue
     with pytest.raises(UserError, match="cannot be used there"):
+      assert callable(action.type)
       action.type("nosuch://b")
 
 
