@@ -1,17 +1,17 @@
 """What members learn from: each source, the images of a seed and a choice of classes, read once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config.schema import StageConfig
-from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
+from meanet_jax.data.batches import Batch, Batches, Order
 from meanet_jax.data.device_resident import ResidentImages
-from meanet_jax.data.splits import ArraySplit, Split
-from meanet_jax.data.streaming import Room, StreamedSplit, stream
+from meanet_jax.data.splits import Split
+from meanet_jax.data.streaming import BufferAllocator, stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,10 @@ class _ArrayFeed:
   chosen: Int[np.ndarray, " n"]
   labels: Int[np.ndarray, " n"]
 
+  @property
+  def batch_bytes(self) -> int:
+    return 0  # no images travel
+
   def __call__(self, step: int) -> Batch:
     index, position = self.order(step)
     return {
@@ -47,13 +51,16 @@ class _ArrayFeed:
 
 @dataclasses.dataclass(frozen=True)
 class BatchStreams:
-  """The batches of several sources, side by side; can be pickled for worker processes."""
+  """The batches of several sources, side by side; can be pickled for worker processes.
+
+  workers: processes that decode images; None where the images stay on the devices.
+  """
 
   sources: tuple[Source, ...]
-  streams: tuple[Callable[[int], Batch], ...]
-  workers: int
+  streams: tuple[_ArrayFeed | Batches, ...]
+  workers: int | None
 
-  def __call__(self, round: int, room: Room = np.empty) -> Batch:
+  def __call__(self, round: int, allocate: BufferAllocator = np.empty) -> Batch:
     """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
     made = [
       feed(min(source.begin + round, source.steps - 1))
@@ -61,15 +68,15 @@ class BatchStreams:
     ]
     together = {name: [batch[name] for batch in made] for name in made[0]}
     return {
-      name: np.stack(arrays, out=room((len(arrays), *arrays[0].shape), arrays[0].dtype))
+      name: np.stack(arrays, out=allocate((len(arrays), *arrays[0].shape), arrays[0].dtype))
       for name, arrays in together.items()
     }
 
   def stream(self, rounds: int) -> Iterator[Batch]:
     """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
-    if self.workers < 0:
+    if self.workers is None:
       return map(self, range(rounds))
-    size = sum(feed.batch_bytes for feed in self.streams if isinstance(feed, StreamedBatches))
+    size = sum(feed.batch_bytes for feed in self.streams)
     return stream(self, rounds, self.workers, batch_bytes=size)
 
 
@@ -84,7 +91,8 @@ def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[An
 
 def make_store(train: Split) -> Batch:
   """What the devices keep for all sources: the images of a split in memory, or nothing."""
-  return {"image": ResidentImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+  images = train.resident_images
+  return {} if images is None else {"image": ResidentImages.of(images)}
 
 
 def make_batch_streams(
@@ -102,16 +110,17 @@ def make_batch_streams(
     train: the data set's whole training split.
     label_maps: of each source, None for all images under their own labels.
   """
-  streams: list[Callable[[int], Batch]] = []
+  streams: list[_ArrayFeed | Batches] = []
+  resident = train.resident_images is not None
   left = settings
   for source, to_hard in zip(sources, label_maps, strict=True):
     chosen, labels = hard_images(train, to_hard)
     order = Order(len(chosen), source.seed, stage, settings.batch_size)
-    if isinstance(train, ArraySplit):
+    if resident:
       streams.append(_ArrayFeed(order, chosen, labels))
     else:
-      batches = training_batches(train.select(chosen, labels), order, settings.augment)
+      batches = train.select(chosen, labels).training_batches(order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
       streams.append(batches)
-  workers = train.workers if isinstance(train, StreamedSplit) else -1
+  workers = None if resident else train.workers
   return BatchStreams(tuple(sources), tuple(streams), workers), left

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingStoppedError
 from meanet_jax.log import logger
@@ -82,7 +82,7 @@ def train_stage(
   check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
   part = (jax.process_index(), jax.process_count())
   order = Order(len(images.train), config.seed, stage.name, settings.batch_size, *part)
-  batches = training_batches(images.train, order, settings.augment)
+  batches = images.train.training_batches(order, settings.augment)
   settings = dataclasses.replace(settings, augment=batches.augment)
   tx = make_optimizer(settings, order.steps_per_epoch)
   step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, images.to_hard)
@@ -96,7 +96,7 @@ def train_stage(
     begin, kept = broadcast_from_process_0(lambda: files.begin(saved(fresh)))
     unlogged = NO_SUMS if kept is None else kept.pop("sums")
     state = replicate(fresh if kept is None else fresh.replace(**kept))
-    store, key = replicate(batches.store), replicate(stage_key(config.seed, stage.name))
+    store, key = replicate(batches.resident()), replicate(stage_key(config.seed, stage.name))
     schedule = make_schedule(settings, order.steps_per_epoch)
     log = StageLog(stage.name, order.steps_per_epoch, files, schedule, unlogged)
 

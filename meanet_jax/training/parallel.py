@@ -74,7 +74,7 @@ def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
   """On the device: `image`, `label` and `position` of a batch.
 
   Args:
-    store: `image` (`StoredImages`) and `label` of a whole split in memory; empty when batches bring
+    store: `image` (`ResidentImages`) and `label` of a split in memory; empty when batches bring
       their own.
     batch: image numbers `index` [b, BLOCK] into the store, of all steps of a block; or `image` and
       `label` themselves; `position`.

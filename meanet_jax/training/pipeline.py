@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
+from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits, MEANet
@@ -270,6 +270,4 @@ def _hard_images(split: Split, to_hard: Int[np.ndarray, " c"], name: str) -> Spl
   chosen = np.flatnonzero(labels >= 0)
   if not len(chosen):
     raise UserError(f"the {name} split has no image of a hard class; accepted: at least 1")
-  if isinstance(split, ArraySplit):
-    return ArraySubset.of(split, chosen, labels[chosen])
-  return split.select(chosen, labels[chosen])
+  return split.subset(chosen, labels[chosen])

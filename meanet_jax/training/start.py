@@ -11,10 +11,9 @@ from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.data.shared_memory import check_room, needed_bytes
+from meanet_jax.data.shared_memory import check_shared_memory, needed_bytes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
@@ -84,19 +83,17 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   """
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
-  check_shared_memory(config, dataset)
+  check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 
 
-def check_shared_memory(config: Config, dataset: Dataset) -> None:
-  """Refuses worker processes for whose batches there is no room, in whichever stage.
+def check_workers(config: Config, dataset: Dataset) -> None:
+  """Refuses worker processes for whose batches shared memory is too small, in whichever stage.
 
   Raises:
-    UserError: as `check_room`.
+    UserError: as `check_shared_memory`.
   """
   train, validation = dataset.train, dataset.validation
-  if not isinstance(train, StreamedSplit):
-    return
   processes = jax.process_count()
 
   def needed(batch_size: int, images: int) -> int:
@@ -107,7 +104,7 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   evaluation = needed(config.evaluation.batch_size, len(validation))
   settings = [config.stage(name) for name in STAGE_NAMES]
   most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
-  check_room(most + evaluation, train.workers)
+  check_shared_memory(most + evaluation, train.workers)
 
 
 def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
