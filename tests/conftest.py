@@ -31,6 +31,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 install_import_hook("meanet_jax", "beartype.beartype")
 
 import io  # noqa: E402
+import logging  # noqa: E402
 import shutil  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -69,6 +70,17 @@ def printed() -> Iterator[Callable[[], str]]:
   log.to_console(console)
   yield console.file.getvalue
   log.logger.handlers[:], log.logger.propagate = before, propagated
+
+
+@pytest.fixture
+def said(printed: Callable[[], str]) -> Iterator[list[str]]:
+  """What was logged so far, a text for each line."""
+  lines: list[str] = []
+  handler = logging.Handler()
+  handler.emit = lambda record: lines.append(record.getMessage())
+  log.logger.addHandler(handler)
+  yield lines
+  log.logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

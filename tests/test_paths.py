@@ -142,7 +142,7 @@ def test_runs_and_pretrained_weights(home):
   config.model.main.pretrained = "~/w.pth"
   checked = resolve(config)
   with pytest.raises(UserError, match=f"{home}/w.pth"):
-    initial_variables(checked, build(checked), ("main",), print)
+    initial_variables(checked, build(checked), ("main",))
 
 
 def test_where_data_sets_lie(home, monkeypatch):

@@ -128,7 +128,7 @@ def _evaluate(
   names = listed([dataset.class_names[c] for c in hard_classes])
   logger.info(f"hard classes: {names}")
   if boxes := undrawable_warning([dataset.name, *drawn_names(dataset.class_names)]):
-    logger.info(boxes)
+    logger.warning(boxes)
   logger.info(f"pictures and tables are in {run.path}/eval")
   for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
     logger.warning(warning)

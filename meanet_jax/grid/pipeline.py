@@ -216,7 +216,7 @@ def _finish(
     f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   if boxes := undrawable_warning(v for o in outcomes for v in o.point.settings.values()):
-    logger.info(boxes)
+    logger.warning(boxes)
   logger.info(f"grid.csv, grid.json and grid.png are in {directory.path}")
   if best.unmet is not None:
     logger.warning(f"no setting meets its constraints; of the best: {best.unmet}")

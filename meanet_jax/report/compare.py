@@ -111,7 +111,7 @@ def _compare(
   if len(set(wishes)) > 1:
     logger.info(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
-    logger.info(boxes)
+    logger.warning(boxes)
   logger.info(f"comparison is in {out}")
   for warning in unmet:
     logger.warning(warning)

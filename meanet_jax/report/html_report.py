@@ -232,5 +232,5 @@ def _percent(share: float | None) -> str:
 
 
 def _part(name: str) -> str:
-  files = importlib.resources.files("meanet_jax.evaluation")
+  files = importlib.resources.files("meanet_jax.report")
   return files.joinpath(name).read_text(encoding="utf-8")

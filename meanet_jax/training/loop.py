@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from meanet_jax import log
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import Order
 from meanet_jax.data.splits import Split
@@ -98,7 +99,7 @@ def train_stage(
     state = replicate(fresh if kept is None else fresh.replace(**kept))
     store, key = replicate(batches.resident()), replicate(stage_key(config.seed, stage.name))
     schedule = make_schedule(settings, order.steps_per_epoch)
-    log = StageLog(stage.name, order.steps_per_epoch, files, schedule, unlogged)
+    stage_log = StageLog(stage.name, order.steps_per_epoch, files, schedule, unlogged)
 
     def save(number: int, sums: dict[str, Any], accuracy: float | None = None) -> None:
       tree = _on_host(saved(state, sums), stage, number)
@@ -111,18 +112,18 @@ def train_stage(
     ):
       for number, batch in enumerate(ahead(stream), begin + 1):
         state, sums = mapped(state, store, batch, key)
-        log.add(number, sums, number % logging.every_steps == 0)
+        stage_log.add(number, sums, number % logging.every_steps == 0)
         last, due = number == total, number == total or number % per_checkpoint == 0
         if due:
-          log.flush()  # refuses a loss that is not finite before it is saved
+          stage_log.flush()  # refuses a loss that is not finite before it is saved
           accuracy = validate(state)
-          files.metrics(number, log.epoch(number), {"validation_accuracy": accuracy})
+          files.metrics(number, stage_log.epoch(number), {"validation_accuracy": accuracy})
           save(number, NO_SUMS, accuracy)
-          log.paused()
-        advance(1, log.note)
+          stage_log.paused()
+        advance(1, stage_log.note)
         if not last and (asked := stop()):
           if not due:
-            save(number, log.sums())
+            save(number, stage_log.sums())
           raise TrainingStoppedError(
             asked,
             f"after step {number} of {total} of stage {stage.name}; a checkpoint holds it, and the "
@@ -133,7 +134,8 @@ def train_stage(
   broadcast_from_process_0(files.close)
   logger.info(
     f"stage {stage.name}: {total} steps, the last {total - begin} in "
-    f"{time.monotonic() - begun:.1f} s, {log.rate}; {log.note}, validation {validate.note}"
+    f"{time.monotonic() - begun:.1f} s, {stage_log.rate}; {stage_log.note}, "
+    f"validation {validate.note}"
   )
   return jax.device_get(state.learned())
 

@@ -50,7 +50,7 @@ def images(tiny: Config) -> np.ndarray:
 def expected(tiny: Config, finished_run: RunDirectory, images: np.ndarray) -> np.ndarray:
   """Logits of the evaluation's own forward pass."""
   model, dataset = build(tiny), load(tiny.dataset)
-  variables = load_variables(tiny, model, dataset, finished_run, lambda _: None)
+  variables = load_variables(tiny, model, dataset, finished_run)
   forward = ForwardPass(model, Exits.CLOUD, tiny.dataset, 64)
   outputs = forward(
     replicate({"cloud": variables["cloud"]}), ArraySplit(images, np.zeros(len(images), np.int32))

@@ -134,7 +134,7 @@ def test_the_files_own_operating_point_is_the_evaluations(source, exported):
 
 @pytest.mark.parametrize(("batch_size", "dtype"), [(1, "float32"), (4, "uint8"), (7, "float32")])
 def test_batches_answer_as_single_images_do(source, exported, images, tmp_path, batch_size, dtype):
-  export(source, tmp_path, Options(batch_size=batch_size, image_dtype=dtype), lambda _: None)
+  export(source, tmp_path, Options(batch_size=batch_size, image_dtype=dtype))
   batched, single = EdgeClassifier(tmp_path), EdgeClassifier(exported)
   calls = watched(batched)
   some = images[:30]  # no multiple of 4 or 7
@@ -186,7 +186,7 @@ def changed(exported: Path, directory: Path, **fields) -> Path:
 
 def test_files_that_do_not_belong_together(exported, source, tmp_path):
   other = dataclasses.replace(source, temperatures=source.temperatures._replace(main=2.0))
-  export(other, tmp_path / "other", Options(), lambda _: None)
+  export(other, tmp_path / "other", Options())
   mixed = changed(exported, tmp_path / "mixed")
   shutil.copy(tmp_path / "other" / "edge.tflite", mixed / "edge.tflite")
   with pytest.raises(UserError, match=r"edge\.tflite does not match edge\.json: its SHA-256 is"):

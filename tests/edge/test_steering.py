@@ -59,7 +59,7 @@ def test_a_share_is_kept(server, exported, edge, manifest, images):
 
 def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest, images, tmp_path):
   """Thresholds move within a batch too: else it would be spent at one go."""
-  export(source, tmp_path, Options(batch_size=64), lambda _: None)
+  export(source, tmp_path, Options(batch_size=64))
   for policy in (Policy(), Policy(offload_rule="edge")):
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
     edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)

@@ -40,7 +40,7 @@ def texts(run: RunDirectory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-  ("calibrate", "wish"),
+  ("calibrate", "constraints"),
   [
     (False, None),
     (True, Constraints(max_offload=0.3, confidence=0.9)),
@@ -194,7 +194,7 @@ def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(
   assert texts(run)["operating_points.csv"] == before["operating_points.csv"]
   # The temperatures, from logits of which the calibration part is spoilt.
   model, dataset = build(tiny), load(tiny.dataset)
-  variables = load_variables(tiny, model, dataset, run, print)
+  variables = load_variables(tiny, model, dataset, run)
   splits = {"validation": dataset.validation, "test": dataset.test}
   logits = collect._logits(tiny, model, variables, splits)
   spoilt = jax.tree.map(lambda v: np.where(part[:, None], -v, v), logits["validation"])

@@ -84,7 +84,7 @@ class Finished:
     self.dataset_config: DatasetConfig = tiny.dataset
     dataset = load(tiny.dataset)
     self.model = build(tiny)
-    self.variables: Variables = load_variables(tiny, self.model, dataset, run, lambda _: None)
+    self.variables: Variables = load_variables(tiny, self.model, dataset, run)
     _, first = np.unique(dataset.test.images, axis=0, return_index=True)
     first = np.sort(first)[: max(SIZES)]
     self.images = dataset.test.images[first]

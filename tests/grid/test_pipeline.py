@@ -73,7 +73,7 @@ def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
 def test_members_are_runs_like_any_other(trained, printed, tmp_path):
   """The best, which is evaluated, exports; train.py has nothing left to do for the other."""
   best = read_json(trained / "grid.json")["best"]
-  export(from_run(trained / best["workdir"], lambda _: None), tmp_path, Options(), lambda _: None)
+  export(from_run(trained / best["workdir"]), tmp_path, Options())
   assert (tmp_path / "edge.tflite").stat().st_size > 1000
   assert read_json(tmp_path / "edge.json")["dataset"]["name"] == "digits"
   other = tmp_path / "run"

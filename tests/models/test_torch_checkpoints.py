@@ -158,9 +158,8 @@ def test_reset_head_takes_nothing_else_for_a_head(tmp_path, state, trunk, name, 
     trunk(tmp_path / "w.npz", reset_head=True)
 
 
-def test_what_is_not_read_need_not_be_float32(tmp_path, state, trunk):
+def test_what_is_not_read_need_not_be_float32(said, tmp_path, state, trunk):
   """No word of a conversion for a head that is left out."""
-  said: list[str] = []
   np.savez(tmp_path / "w.npz", **with_head(state, **{"classifier.weight": np.ones((12, 4))}))
   trunk(tmp_path / "w.npz", reset_head=True)
   assert said == []

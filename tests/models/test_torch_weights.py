@@ -62,8 +62,8 @@ def tiny(path: str, **changes):
   return resolve(config)
 
 
-def load(config, said: list[str] | None = None):
-  return initial_variables(config, build(config), BLOCKS, (said if said is not None else []).append)
+def load(config):
+  return initial_variables(config, build(config), BLOCKS)
 
 
 def saved(tmp_path: Path, **changes: np.ndarray | None) -> str:
@@ -83,9 +83,8 @@ def original(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("file", ["zip.pth", "legacy.pth", "float64.pth", "bfloat16.pth"])
-def test_weights_arrive_in_flax_layout_and_conversion_is_said_once(file):
-  said: list[str] = []
-  main = load(tiny(str(DATA / "weights" / file)), said)["main"]
+def test_weights_arrive_in_flax_layout_and_conversion_is_said_once(said, file):
+  main = load(tiny(str(DATA / "weights" / file)))["main"]
   kernel = main["params"]["trunk"]["stage1_block1"]["conv2"]["conv"]["kernel"]
   expected = golden.parameter("layer1.0.conv2.weight", (4, 4, 3, 3))
   assert kernel.dtype == np.float32
@@ -101,14 +100,13 @@ def test_weights_arrive_in_flax_layout_and_conversion_is_said_once(file):
   assert len(said) == converts
 
 
-def test_float16_is_converted_and_said_once(tmp_path):
+def test_float16_is_converted_and_said_once(said, tmp_path):
   state = read_state_dict(str(DATA / "weights" / "zip.pth"))
   half = {
     name: array.astype(np.float16) for name, array in state.items() if array.dtype.kind == "f"
   }
   np.savez(tmp_path / "half.npz", **half)
-  said: list[str] = []
-  main = load(tiny(str(tmp_path / "half.npz")), said)["main"]
+  main = load(tiny(str(tmp_path / "half.npz")))["main"]
   assert said == [f"weights {tmp_path / 'half.npz'}: converted from float16 to float32"]
   dense = main["params"]["head"]["dense"]["kernel"]
   assert dense.dtype == np.float32

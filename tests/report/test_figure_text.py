@@ -125,7 +125,7 @@ def test_without_one_it_is_said_once_which_characters_are_missing(installed, tmp
   assert not recwarn.list
   assert undrawable_warning(["naïve", "plain", Config().dataset.name]) is None
   assert undrawable_warning(["猫a", "猫", "犬"]) == (
-    "warning: no font on this machine has 犬 (U+72AC) 猫 (U+732B); figures show boxes instead. A "
+    "no font on this machine has 犬 (U+72AC) 猫 (U+732B); figures show boxes instead. A "
     "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean, is used once it "
     "is installed"
   )

@@ -86,7 +86,7 @@ def truncate(file):
   ids=["flipped byte", "truncated", "missing"],
 )
 @pytest.mark.parametrize("which", ["every file", "checksums"])
-def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, words, which):
+def test_a_damaged_newest_checkpoint_is_said_and_passed_over(said, tmp_path, damage, words, which):
   two_checkpoints(tmp_path / "whole", keep_best=True)
   here = tmp_path / "whole" / "10"
   files = [file for file in here.rglob("*") if file.is_file() and file.name != CHECKSUMS]
@@ -99,8 +99,8 @@ def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, w
     path = tmp_path / str(number)
     shutil.copytree(tmp_path / "whole", path)
     damage(path / "10" / name)
-    said = []
-    assert complete_step(path, said.append) == 5, name
+    said.clear()
+    assert complete_step(path) == 5, name
     (line,) = said
     assert line.startswith(f"checkpoint {path / '10'} is damaged (")
     assert line.endswith("); that of step 5 is used")
@@ -109,25 +109,25 @@ def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, damage, w
     assert finished_step(path) == 10  # looked at only
 
 
-def test_where_no_whole_one_is_before_it_none_is_said_to_be_used(tmp_path):
-  path, said = tmp_path / "main", []
+def test_where_no_whole_one_is_before_it_none_is_said_to_be_used(said, tmp_path):
+  path = tmp_path / "main"
   two_checkpoints(path)
   for step in (5, 10):
     flip(largest(path / str(step)))
-  assert complete_step(path, said.append) is None
+  assert complete_step(path) is None
   assert len(said) == 2
   assert all(line.endswith("); there is no whole one before it") for line in said)
   shutil.rmtree(path / "5")
-  assert complete_step(path, said.append) is None
+  assert complete_step(path) is None
   assert said[2] == said[0]
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, lambda file: file.write_text("[1]")])
-def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(tmp_path, damage):
-  path, said = tmp_path / "main", []
+def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(said, tmp_path, damage):
+  path = tmp_path / "main"
   two_checkpoints(path, keep_best=True)
   damage(path / "5" / "metrics" / "metrics")
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert said == [
     f"checkpoint {path / '5'} is damaged (metrics/metrics is not what was written); it is set aside"
   ]
@@ -136,15 +136,15 @@ def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(tmp_path,
     for step, accuracy in ((15, 0.3), (20, 0.2)):
       checkpoints.save(step, tree(step), accuracy)
   assert sorted(p.name for p in path.iterdir()) == ["10", "15", "20", "5.damaged"]
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert len(said) == 1
 
 
-def test_of_an_older_checkpoint_the_arrays_are_not_read(tmp_path):
-  path, said = tmp_path / "main", []
+def test_of_an_older_checkpoint_the_arrays_are_not_read(said, tmp_path):
+  path = tmp_path / "main"
   two_checkpoints(path, keep_best=True)
   (path / "5" / "default" / "manifest.ocdbt").unlink()
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert not said
   assert finished_step(path) == 10
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_pat
   with open_checkpoints(path, keep=2) as checkpoints:
     checkpoints.save(5, tree(5))
     assert checkpoints.latest_step() == 5
-    monkeypatch.setattr(module, "seal", full_disk)
+    monkeypatch.setattr(module, "write_manifest", full_disk)
     checkpoints.save(10, tree(10))
     with pytest.raises(OSError, match="No space left"):
       again_and_again(checkpoints.check)
@@ -174,7 +174,7 @@ def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_pat
     with pytest.raises(OSError, match="No space left"):
       checkpoints.latest_step()
   assert [p.name for p in path.iterdir()] == ["5"]
-  assert complete_step(path, pytest.fail) == 5
+  assert complete_step(path) == 5
 
 
 def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeyp
     if next(still, None) is not None:
       (directory / "default").mkdir(parents=True)  # as TensorStore does
 
-  monkeypatch.setattr(module, "seal", full_disk)
+  monkeypatch.setattr(module, "write_manifest", full_disk)
   monkeypatch.setattr(module.shutil, "rmtree", rmtree)
   with pytest.raises(OSError, match="No space left"), open_checkpoints(path, 2) as checkpoints:
     checkpoints.save(5, tree(5))
@@ -193,11 +193,12 @@ def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeyp
   assert not list(path.iterdir())
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+def test_what_a_killed_process_was_writing_is_removed(tmp_path, said):
   path = tmp_path / "main"
   two_checkpoints(path)
   (path / "17.orbax-checkpoint-tmp" / "default").mkdir(parents=True)
-  quarantine_damaged(path, pytest.fail)
+  quarantine_damaged(path)
+  assert not said
   assert sorted(p.name for p in path.iterdir()) == ["10", "5"]
 
 
@@ -213,23 +214,23 @@ def test_a_file_in_the_way_is_refused(tmp_path, place):
     pass
 
 
-def test_a_step_that_was_damaged_can_be_saved_again(tmp_path):
-  path, said = tmp_path / "main", []
+def test_a_step_that_was_damaged_can_be_saved_again(said, tmp_path):
+  path = tmp_path / "main"
   two_checkpoints(path)
   flip(largest(path / "10"))
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert len(said) == 1
   assert finished_step(path) == 5
   with open_checkpoints(path, keep=2) as checkpoints:
     assert checkpoints.latest_step() == 5
     checkpoints.save(10, tree(10))
-  assert complete_step(path, said.append) == 10
+  assert complete_step(path) == 10
   assert len(said) == 1
   flip(largest(path / "10"))
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert sorted(p.name for p in path.iterdir()) == ["10.damaged", "5"]
   flip(largest(path / "5"))
-  quarantine_damaged(path, said.append)
+  quarantine_damaged(path)
   assert finished_step(path) is None
 
 

@@ -201,7 +201,7 @@ def test_training_evaluation_and_export_of_one_run_exclude_each_other(tiny, tmp_
   run = RunDirectory.create(tmp_path, tiny)
   with held(run.path):
     before = contents(tmp_path)
-    for begin in (lambda: evaluate(tmp_path), lambda: from_run(tmp_path, print)):
+    for begin in (lambda: evaluate(tmp_path), lambda: from_run(tmp_path)):
       with pytest.raises(UserError, match=IN_USE):
         begin()
     assert contents(tmp_path) == before
@@ -229,5 +229,5 @@ def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, tmp_pa
     with pytest.raises(UserError, match=r"output .*out is in use by"):
       compare(list(map(str, runs)), out)
     with pytest.raises(UserError, match=r"--out .*out is in use by"):
-      export(without_dataset(tiny, {}), out, Options(), print)
+      export(without_dataset(tiny, {}), out, Options())
     assert [path.name for path in out.iterdir()] == [LOCK]

@@ -22,7 +22,7 @@ def write_lines(files):
 
 
 def test_a_line_of_metrics_tells_of_a_checkpoint_that_could_not_be_written(tmp_path, monkeypatch):
-  monkeypatch.setattr(checkpoints, "seal", full_disk)
+  monkeypatch.setattr(checkpoints, "write_manifest", full_disk)
   run = RunDirectory(tmp_path)
   files = FilesOnDisk(run, "main", LoggingConfig(), tensorboard=False)
   assert files.begin({"step": np.zeros((), np.int32)}) == (0, None)

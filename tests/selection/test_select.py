@@ -13,7 +13,7 @@ POINTS = Points(ACCURACY, OFFLOAD, 1 + 9 * OFFLOAD, 2 + 20 * OFFLOAD, 10.0, 22.0
 
 
 @pytest.mark.parametrize(
-  ("wish", "index"),
+  ("constraints", "index"),
   [
     (Constraints(max_offload=0.2), 4),  # the whole budget; of equals the later
     (Constraints(max_offload=1.0), 0),
@@ -118,7 +118,7 @@ def measured(unsure, edge, cloud) -> Points:
 
 
 @pytest.mark.parametrize(
-  "wish",
+  "constraints",
   [
     Constraints(max_offload=0.2),
     Constraints(min_accuracy=0.93),

@@ -89,11 +89,11 @@ def test_calibrated_temperatures_go_into_the_signatures(evaluated_run, tmp_path)
   config["routing"]["calibrate"] = True
   (run / "config.json").write_text(json.dumps(config))
   summary = read_json(run / "eval/summary.json")
-  source = from_run(run, lambda _: None)
+  source = from_run(run)
   for name, temperature in source.temperatures._asdict().items():
     assert temperature == summary["calibration"][name]["temperature"]
     assert temperature != 1
-  assert set(from_run(evaluated_run, lambda _: None).temperatures) == {1.0}
+  assert set(from_run(evaluated_run).temperatures) == {1.0}
 
 
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
@@ -105,10 +105,10 @@ def test_a_run_without_a_finished_stage(evaluated_run, tmp_path, stage):
   assert len(steps) == 2
   shutil.rmtree(steps[-1])
   with pytest.raises(UserError, match=message):
-    from_run(run, lambda _: None)
+    from_run(run)
   shutil.rmtree(run / "checkpoints" / stage)
   with pytest.raises(UserError, match=message):
-    from_run(run, lambda _: None)
+    from_run(run)
 
 
 def test_a_run_with_a_damaged_last_checkpoint(evaluated_run, tmp_path):
@@ -119,7 +119,7 @@ def test_a_run_with_a_damaged_last_checkpoint(evaluated_run, tmp_path):
   contents[len(contents) // 2] ^= 1
   largest.write_bytes(contents)
   with pytest.raises(UserError, match="has not finished stage edge"):
-    from_run(run, lambda _: None)
+    from_run(run)
 
 
 def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
@@ -130,15 +130,15 @@ def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
   with pytest.raises(
     UserError, match=r"of other hard classes than the run's; accepted: .*eval\.py"
   ):
-    from_run(run, lambda _: None)
+    from_run(run)
   (run / "eval/summary.json").unlink()
   with pytest.raises(
     UserError, match=r"not been evaluated, .*accepted: a run after python eval\.py"
   ):
-    from_run(run, lambda _: None)
+    from_run(run)
   (run / "hard_classes.json").unlink()
   with pytest.raises(UserError, match="has not finished stage hard_classes"):
-    from_run(run, lambda _: None)
+    from_run(run)
 
 
 @pytest.mark.parametrize("package", PINNED)

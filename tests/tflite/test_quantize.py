@@ -64,7 +64,7 @@ def test_answers_stay(source, models, exported, tmp_path, mode, agreement):
   answers = {}
   for name in ("none", mode):
     directory = tmp_path / name
-    export(source, directory, Options(name), lambda _: None)
+    export(source, directory, Options(name))
     assert (directory / EDGE).read_bytes() == models[name]
     answers[name] = EdgeClassifier(directory).classify(source.dataset.test.images)
   same = [a.prediction == b.prediction for a, b in zip(*answers.values(), strict=True)]
@@ -128,7 +128,7 @@ def test_tensors_of_two_signatures_have_names_of_their_own(models):
 def test_untrained_networks_quantise_for_size_and_speed(tmp_path):
   source = configured("digits")
   files = {
-    mode: export(source, tmp_path / mode, Options(mode, cloud=True), lambda _: None).files
+    mode: export(source, tmp_path / mode, Options(mode, cloud=True)).files
     for mode in ("none", "int8")
   }
   for name in ("edge.tflite", "cloud.tflite"):

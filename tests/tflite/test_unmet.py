@@ -38,10 +38,10 @@ def test_an_unmet_constraint_is_everywhere_and_export_refuses_it(unmet_run, tmp_
   assert f"<p>meanet: {REASON}" in after
   assert "<table>" not in before  # above the table
 
-  source = from_run(unmet_run, lambda _: None)
+  source = from_run(unmet_run)
   out = tmp_path / "out"
   with pytest.raises(UserError, match=r"do not meet their constraint: no threshold keeps .*"):
-    export(source, out, Options(), lambda _: None)
+    export(source, out, Options())
   assert not out.exists()
   manifest = make_manifest(source, Options(allow_unmet=True), {}, 0)
   assert manifest.to_json()["unmet_constraint"].startswith(REASON)
@@ -60,7 +60,7 @@ def test_the_flag_allows_it_and_the_device_is_told(exported, source, tmp_path, m
   models = {"edge.tflite": (exported / "edge.tflite").read_bytes()}
   monkeypatch.setattr("meanet_jax.tflite.export.convert_models", lambda *_: models)
   unmet = dataclasses.replace(source, unmet=f"{REASON}0.5")
-  export(unmet, directory, Options(allow_unmet=True), lambda _: None)
+  export(unmet, directory, Options(allow_unmet=True))
   assert read_manifest(directory).unmet_constraint == f"{REASON}0.5"
   command.main(["--model", str(directory), str(tmp_path / "missing.png")])
   warning = capsys.readouterr().err.splitlines()[0]

@@ -89,7 +89,7 @@ def test_another_threshold_is_refused(source, exported):
 
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_a_quantised_export_is_told_of_and_not_judged(source, tmp_path, quantize, printed):
-  export(source, tmp_path, Options(quantize), lambda _: None)
+  export(source, tmp_path, Options(quantize))
   verify(source, tmp_path)
   assert "agreement" in printed()
   found = compare(source, tmp_path, source.dataset.test)

@@ -46,10 +46,10 @@ def test_classes_without_images_are_named_and_cannot_be_hard():
   ]
   logits = np.zeros((9, 6), np.float32)
   logits[:, 0] = 1  # nothing but class 0 is ever predicted
-  chosen = select(config(count=3), found, logits, lambda _: None)
+  chosen = select(config(count=3), found, logits)
   assert chosen["names"] == ["dog", "eel", "fly"]
   assert chosen["not_eligible"] == [1, 2]
-  drawn = select(config(count=4, selection="random"), found, logits, lambda _: None)
+  drawn = select(config(count=4, selection="random"), found, logits)
   assert drawn["names"] == ["ant", "dog", "eel", "fly"]
 
 
@@ -99,29 +99,26 @@ def test_the_largest_possible_edge_set_is_compared_with_the_edge_batch():
 
 def test_a_random_selection_is_known_before_the_first_step():
   found = dataset([1, 2, 4, 8, 16, 32], [2] * 6)
-  drawn = select(
-    config(count=2, selection="random"), found, np.zeros((12, 6), np.float32), lambda _: None
-  )
+  drawn = select(config(count=2, selection="random"), found, np.zeros((12, 6), np.float32))
   images = sum(2**c for c in drawn["classes"])
   assert check_images(config(batch=images, count=2, selection="random"), found) == []
   with pytest.raises(UserError, match=f"accepted: at most {images}, the stage's number of images"):
     check_images(config(batch=images + 1, count=2, selection="random"), found)
 
 
-def test_ties_and_what_was_never_predicted_are_told_in_a_line_each():
+def test_ties_and_what_was_never_predicted_are_told_in_a_line_each(said):
   logits = np.eye(6, dtype=np.float32)[[0, 0, 1, 1, 1, 2]]
   found = dataset([4] * 6, [2, 3, 1, 0, 0, 0])
   found = dataclasses.replace(found, validation=split([2, 3, 1, 1, 1, 1]))
   logits = np.concatenate([logits, np.eye(6, dtype=np.float32)[[0, 0, 0]]])
-  said: list[str] = []
-  chosen = select(config(count=4), found, logits, said.append)
+  chosen = select(config(count=4), found, logits)
   assert said == [
     "stage hard_classes: 3 of 6 classes never predicted on validation, which counts as the least "
     "precision: dog, eel, fly",
     "stage hard_classes: ant, dog, eel, fly",
   ]
   assert chosen["tie"] is None
-  chosen = select(config(count=5), found, logits, said.append)
+  chosen = select(config(count=5), found, logits)
   assert said[3] == (
     "stage hard_classes: 2 classes of precision 1.0000 tie for 1 of the places; by fewer correct "
     "predictions they go to cat, not to bee"
@@ -134,7 +131,7 @@ def test_ties_and_what_was_never_predicted_are_told_in_a_line_each():
   }
 
 
-def test_many_classes_are_one_line_and_a_small_file():
+def test_many_classes_are_one_line_and_a_small_file(said):
   classes = 3000
   count = np.full(classes, 2)
   labels = np.repeat(np.arange(classes, dtype=np.int32), count)
@@ -143,8 +140,7 @@ def test_many_classes_are_one_line_and_a_small_file():
   found = Dataset("many", names, images, images, images)
   logits = np.zeros((len(labels), classes), np.float32)
   logits[:, 7] = 1
-  said: list[str] = []
-  chosen = select(config(classes=classes), found, logits, said.append)
+  chosen = select(config(classes=classes), found, logits)
   assert len(said) == 3
   assert said[0].startswith(
     "stage hard_classes: 2999 of 3000 classes never predicted on validation, which counts as the "

@@ -95,10 +95,10 @@ def test_another_configuration_is_refused(finished_run, tiny):
 def test_later_stages_leave_main_bit_identical(finished_run, tiny, tmp_path):
   dataset = load(tiny.dataset)
   model = build(tiny)
-  after = load_variables(tiny, model, dataset, finished_run, print)
+  after = load_variables(tiny, model, dataset, finished_run)
   # The same main stage again, and nothing after it.
   run = RunDirectory.create(tmp_path, tiny)
-  start = load_variables(tiny, model, dataset, run, print)
+  start = load_variables(tiny, model, dataset, run)
   images = stage_images(stages.MAIN, dataset, run, tiny)
   mapped = build(tiny, "batch")
   alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run)
@@ -142,8 +142,8 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny,
   assert finished_step(run.checkpoints_path("main")) is not None
   train(tiny, tmp_path)
   dataset, model = load(tiny.dataset), build(tiny)
-  expected = flat(load_variables(tiny, model, dataset, finished_run, print))
-  for name, value in flat(load_variables(tiny, model, dataset, run, print)).items():
+  expected = flat(load_variables(tiny, model, dataset, finished_run))
+  for name, value in flat(load_variables(tiny, model, dataset, run)).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   assert run.metrics_path.read_text() == finished_run.metrics_path.read_text()
 
@@ -154,7 +154,7 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypat
 
   def trained(path: Path):
     run = RunDirectory.create(path, config)
-    begin = load_variables(config, model, dataset, run, print)
+    begin = load_variables(config, model, dataset, run)
     images = stage_images(stages.MAIN, dataset, run, config)
     mapped = build(config, "batch")
     return loop.train_stage(stages.MAIN, config, mapped, begin, images, run), run, begin
@@ -171,7 +171,7 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypat
   assert not np.array_equal(
     *(jax.tree.leaves(tree)[0] for tree in (kept["average"]["main"]["params"], kept["params"]))
   )
-  after = load_variables(config, model, dataset, run, print)
+  after = load_variables(config, model, dataset, run)
   np.testing.assert_equal(flat(after["main"]), flat(handed_on["main"]))
   # What is validated is what is handed on.
   outputs = ForwardPass(model, stages.MAIN.watched, config.dataset, 64)(
@@ -203,7 +203,7 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epoc
   config = pretrained(tiny, epochs)
   train(config, tmp_path)
   run = RunDirectory.existing(tmp_path)
-  variables = load_variables(config, build(config), load(config.dataset), run, print)
+  variables = load_variables(config, build(config), load(config.dataset), run)
   kernel = variables["main"]["params"]["head"]["dense"]["kernel"]
   given = parameter("fc.weight", (10, 4)).T
   if epochs:
