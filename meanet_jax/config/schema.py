@@ -35,15 +35,19 @@ STAGE_NAMES = ("main", "edge", "cloud")
 class DatasetConfig:
   """Which images, how they are split and normalised.
 
-  name: `digits`, or NAME[/CONFIG][:VERSION] of a TFDS set; see `meanet_jax/data/sources.py`.
+  name: `digits`, `folder` for own images, or NAME[/CONFIG][:VERSION] of a TFDS set; see
+    `meanet_jax/data/sources.py`.
+  path: of own images: a folder of class folders, a CSV file or an .npz file (docs/own_images.md).
   image_shape: height, width, channels: 1 is grey, 3 RGB, 2 and 4 are these with an alpha channel.
-    Sets whose images differ in size are cropped and resized to it; see `meanet_jax/images`.
-  num_classes: C; the loaded labels must agree.
+    Sets whose images differ in size are cropped and resized to it; see `meanet_jax/images`. Of own
+    images, 0 is found from the data before training.
+  num_classes: C; the loaded labels must agree. Of own images, 0 is found from the data.
   mean, std: per channel (or one for all), on images scaled to [0, 1].
   train_split, test_split: TFDS splits or slices of them (`train[:90%]`), without common images.
   validation_fraction: share of the training images set aside for hard classes and thresholds, drawn
     with the shares of the classes kept.
-  test_fraction: share set aside for testing, for sources without a test split of their own.
+  test_fraction: share set aside for testing, for sources without a test split of their own. Own
+    images that have a validation or test split keep it, whatever the fractions.
   split_seed: fixes the splits; independent of `Config.seed`, so that seeds share a test split.
   in_memory_mb: 10^6 bytes of pixels up to which a set is decoded once and kept on the devices;
     larger ones are streamed.
@@ -52,8 +56,9 @@ class DatasetConfig:
   """
 
   name: str = "digits"
-  image_shape: Annotated[tuple[int, ...], Range(1)] = (8, 8, 1)
-  num_classes: Annotated[int, Range(2)] = 10
+  path: str = ""
+  image_shape: Annotated[tuple[int, ...], Range(0)] = (8, 8, 1)
+  num_classes: NonNegative = 10
   mean: tuple[float, ...] = (0.5,)
   std: Annotated[tuple[float, ...], Range(1e-6)] = (0.5,)
   validation_fraction: Annotated[float, Range(1e-6, 0.9)] = 0.1
@@ -63,6 +68,11 @@ class DatasetConfig:
   split_seed: NonNegative = 0
   in_memory_mb: NonNegative = 1000
   undecodable: Literal["error", "skip"] = "error"
+
+  @property
+  def incomplete(self) -> bool:
+    """Whether the number of classes or the shape of the images is left to the data."""
+    return not (self.num_classes and all(self.image_shape))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.digits import load_digits
+from meanet_jax.data.own import load as own
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.tfds.load import load_prepared, load_prepared_test
@@ -13,15 +14,21 @@ def load(config: DatasetConfig, options: ReadOptions | None = None) -> Dataset:
   """The data set of a configuration, split by its `split_seed`.
 
   Args:
-    config: which set. `digits` comes with scikit-learn; any other name is TFDS's.
+    config: which set. `digits` comes with scikit-learn, `folder` is own images; any other name is
+      TFDS's.
     options: where prepared sets lie.
 
   Raises:
-    UserError: a set that is unknown, not prepared or damaged, splits that are empty or overlap, and
+    UserError: a set that is unknown, not there or damaged, splits that are empty or overlap, and
       images or classes other than the configuration declares.
   """
   options = options or ReadOptions()
-  dataset = load_digits(config) if config.name == "digits" else load_prepared(config, options)
+  if config.name == "digits":
+    dataset = load_digits(config)
+  elif config.name == own.NAME:
+    dataset = own.load_own(config, options)
+  else:
+    dataset = load_prepared(config, options)
   if len(dataset.class_names) != config.num_classes:
     raise UserError(
       f"dataset.num_classes is {config.num_classes}; "
@@ -48,4 +55,6 @@ def load_test(
   if config.name == "digits":
     dataset = load_digits(config)
     return dataset.class_names, dataset.test
+  if config.name == own.NAME:
+    return own.load_own_test(config, options, preprocessing)
   return load_prepared_test(config, options, preprocessing)

@@ -152,7 +152,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     if not isinstance(unmet, str | None):
       raise ValueError(f"unmet_constraint is {unmet!r}")
   manifest = Manifest(
-    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
+    # Earlier exports have no path: there were no own images.
+    dataset=_settings(DatasetConfig, {"path": ""} | source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
     hard_classes=tuple(map(int, source["hard_classes"])),
     policy=Policy(**source["policy"]),

@@ -10,6 +10,7 @@ import jax
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
@@ -75,7 +76,7 @@ def show_grid(
   Raises:
     UserError: as `train_grid`.
   """
-  _load_and_show(config, grid, options)
+  _load_and_show(_completed(config, options), grid, options)
 
 
 def train_grid(
@@ -115,6 +116,7 @@ def train_grid(
   if tensorboard:
     broadcast_from_process_0(check_installed)
   options = (options or ReadOptions()).or_from(broadcast_from_process_0(directory.data_dir))
+  config = _completed(config, options)
   groups, dataset = _load_and_show(config, grid, options)
   if executor == "ray":
     from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
@@ -138,6 +140,11 @@ def train_grid(
       if is_process_0():
         directory.write(groups, grid, None)
     broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
+
+
+def _completed(config: Config, options: ReadOptions | None) -> Config:
+  # In turn, because the first to look at own images makes their index.
+  return process_0_then_others(lambda: complete_config(config, options))
 
 
 def _load_and_show(

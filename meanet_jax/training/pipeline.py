@@ -60,7 +60,7 @@ def train(
     TrainingDivergedError: a loss that is not finite.
   """
   with contextlib.ExitStack() as stack:
-    model, dataset, run = start(config, workdir, options, tensorboard, stack)
+    config, model, dataset, run = start(config, workdir, options, tensorboard, stack)
     pipeline = _Pipeline(config, model, dataset, run, stop, tensorboard)
     stack.enter_context(full_disk_in_one_line(run.path))
     pipeline.gradient_stage(stages.MAIN)

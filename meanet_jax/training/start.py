@@ -10,6 +10,7 @@ import jax
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import check_shared_memory, needed_bytes
 from meanet_jax.data.sources import load
@@ -39,8 +40,9 @@ def start(
   options: ReadOptions | None,
   tensorboard: bool,
   until_the_end: contextlib.ExitStack,
-) -> tuple[MEANet, Dataset, RunDirectory]:
-  """The model, built with the mapped axis, the data and the run's directory, made when missing.
+) -> tuple[Config, MEANet, Dataset, RunDirectory]:
+  """The configuration, completed from own images, the model, built with the mapped axis, the data
+  and the run's directory, made when missing.
 
   The arguments are those of `pipeline.train`, and what the end of the run closes.
 
@@ -49,20 +51,22 @@ def start(
       what the directory holds.
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
+  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
+  # In turn, because the first to look at own images or a streamed set makes its index.
+  incomplete = config
+  config = process_0_then_others(lambda: complete_config(incomplete, options))
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
     broadcast_from_process_0(check_installed)
   model = build(config, AXIS)
-  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
-  # In turn, because the first to read a streamed set makes its index.
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
   broadcast_from_process_0(lambda: _begin(run, config, model, dataset, until_the_end))
   for line in lines:
     logger.info(line)
-  return model, dataset, run
+  return config, model, dataset, run
 
 
 def _check_batch_sizes(config: Config) -> None:
