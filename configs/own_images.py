@@ -6,7 +6,7 @@ Hardware  2 CPU cores: minutes for a thousand images.
 
 The number of classes and the shape of the images are found from the data; at most 96x96 pixels. The
 networks are small ones for about 32 to 96 pixels a side. A fifth of the images is set aside for
-testing and a fifth of the others for hard classes and thresholds, where the data have no such split.
+testing and a fifth of the others for hard classes and thresholds, where data have no such split.
 Flips are off, because letters and signs are not to be mirrored.
 """
 

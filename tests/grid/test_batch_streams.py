@@ -32,6 +32,6 @@ def test_sources_give_the_batches_of_ordinary_runs(tiny):
         store["image"].take(batch["index"][number]), split.images[expected["index"]]
       )
       np.testing.assert_array_equal(
-        batch["label"][number], own.resident["label"][expected["index"]]
+        batch["label"][number], own.resident()["label"][expected["index"]]
       )
       np.testing.assert_array_equal(batch["position"][number], expected["position"])

@@ -81,7 +81,7 @@ def _split_folders(root: Path) -> list[tuple[str, str]]:
   folders = [entry for entry in _visible(root) if _is_folder(entry)]
   known = [entry for entry in folders if entry.name.lower() in SPLIT_FOLDERS]
   training = [entry for entry in known if SPLIT_FOLDERS[entry.name.lower()] == "train"]
-  if not training or not any(_is_folder(entry) for entry in _visible(training[0])):
+  if not training or not any(_is_folder(entry) for entry in _visible(training[0].path)):
     return []
   if len(known) < len(folders):
     other = next(entry.name for entry in folders if entry not in known)
