@@ -42,6 +42,7 @@ def read_folder(root: Path) -> ImageFiles:
   found: dict[str, list[tuple[str, int | None]]] = {}  # by class: path and split
   others: list[str] = []
   extensions = set(Image.registered_extensions())  # in lower case
+  begin = len(os.path.join(root, ""))  # of a path below it
   splits = _split_folders(root)
   for folder, split in splits or [(root, None)]:
     for entry in _visible(folder):
@@ -52,7 +53,7 @@ def read_folder(root: Path) -> ImageFiles:
       seen.add(entry.name)
       for path in _files_below(entry, set()):
         if os.path.splitext(path)[1].lower() in extensions:
-          found.setdefault(entry.name, []).append((os.path.relpath(path, root), place))
+          found.setdefault(entry.name, []).append((path[begin:], place))
         else:
           others.append(path)
   if others:

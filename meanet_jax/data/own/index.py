@@ -52,7 +52,8 @@ class FileIndex:
 
 def index_files(files: ImageFiles) -> FileIndex:
   """The index, of which rows are read from the file beside the images where they still hold."""
-  status = np.array([_status(files.root / path) for path in files.paths], np.int64).reshape(-1, 3)
+  paths = [os.path.join(files.root, path) for path in files.paths]
+  status = np.array([_status(path) for path in paths], np.int64).reshape(-1, 3)
   index = FileIndex.empty(len(files.paths))
   errors = list(index.errors)
   fresh = _take_kept(files, status, index, errors)
@@ -60,7 +61,7 @@ def index_files(files: ImageFiles) -> FileIndex:
   def read(place: int) -> None:
     number = fresh[place]
     try:
-      data = (files.root / files.paths[number]).read_bytes()
+      data = Path(paths[number]).read_bytes()
       index.digests[number] = digest(data)
       pixels, index.deep[number] = decode.read(data, 3)
     except OSError as error:
@@ -84,7 +85,7 @@ def digest(data: bytes | memoryview) -> UInt8[np.ndarray, "16"]:
   return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def _status(path: Path) -> tuple[int, int, int]:
+def _status(path: str) -> tuple[int, int, int]:
   """Size and times of last change; the second moves even where the first is set back."""
   try:
     status = os.stat(path)
