@@ -18,7 +18,7 @@ class ImageFiles:
 
   source: the folder or file that names them. index_path: where what reading them finds is kept.
   paths: absolute, or relative to `root`. labels: int32 [n]. splits: int8 [n], places in `SPLITS`;
-  None where none are given.
+  None where none are given. notes: lines for the user, of what was left out.
   """
 
   source: Path
@@ -28,6 +28,7 @@ class ImageFiles:
   labels: Int[np.ndarray, " n"]
   class_names: tuple[str, ...]
   splits: Int[np.ndarray, " n"] | None
+  notes: tuple[str, ...] = ()
 
   def select(self, chosen: Int[np.ndarray, " m"]) -> "ImageFiles":
     """The files of these indices."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from meanet_jax.data.own.files import SPLITS, ImageFiles, check_classes, shown, sorted_names
 from meanet_jax.errors import UserError
-from meanet_jax.log import listed, logger
+from meanet_jax.log import listed
 
 # By the names that people give them.
 SPLIT_FOLDERS = {
@@ -56,13 +56,14 @@ def read_folder(root: Path) -> ImageFiles:
           found.setdefault(entry.name, []).append((path[begin:], place))
         else:
           others.append(path)
+  notes = []
   if others:
-    logger.info(
+    notes.append(
       f"{len(others)} files in {shown(root)} are not in a class folder or have no image's name, "
       f"and are ignored (the first is {shown(min(others))})"
     )
   if empty := sorted(seen - set(found)):
-    logger.info(f"folders without an image are ignored: {shown(listed(empty))}")
+    notes.append(f"folders without an image are ignored: {shown(listed(empty))}")
   check_classes({name: len(paths) for name, paths in found.items()}, root)
   names = sorted_names(set(found))
   rows = [(path, label, split) for label, c in enumerate(names) for path, split in sorted(found[c])]
@@ -74,6 +75,7 @@ def read_folder(root: Path) -> ImageFiles:
     labels=np.array([label for _, label, _ in rows], np.int32),
     class_names=names,
     splits=np.array([split for _, _, split in rows], np.int8) if splits else None,
+    notes=tuple(notes),
   )
 
 

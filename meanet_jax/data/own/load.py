@@ -88,16 +88,16 @@ def find_files(path: Path, config: DatasetConfig) -> OwnFiles:
     )
   index = index_files(files)
   bad = [number for number, error in enumerate(index.errors) if error]
-  if bad:
-    first = f"{shown(files.root / files.paths[bad[0]])} {index.errors[bad[0]]}"
-    check_decodable(len(bad), len(files.paths), config, lambda: first)
-    names = listed([shown(files.paths[number]) for number in bad], 5)
-    logger.warning(
-      f"{len(bad)} of {len(files.paths)} files in {shown(path)} are no images and are left out: "
-      f"{names}"
-    )
   kept = np.setdiff1d(np.arange(len(files.paths)), bad)
-  return OwnFiles(files.select(kept), index.select(kept), len(bad))
+  found = OwnFiles(files.select(kept), index.select(kept), len(bad))
+  if not bad:
+    return found
+  first = f"{shown(files.root / files.paths[bad[0]])} {index.errors[bad[0]]}"
+  check_decodable(len(bad), len(files.paths), config, lambda: first)
+  names = listed([shown(files.paths[number]) for number in bad], 5)
+  note = f"{len(bad)} of {len(files.paths)} files are no images and are left out: {names}"
+  left = dataclasses.replace(found.files, notes=(*files.notes, f"{shown(path)}: {note}"))
+  return dataclasses.replace(found, files=left)
 
 
 def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
@@ -110,6 +110,8 @@ def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
   if is_arrays(path):
     return _load_arrays(path, config)
   found = find_files(path, config)
+  for note in found.files.notes:
+    logger.info(note)
   files, splits = found.files, _assigned(found.files, config)
   report_duplicates(
     found.index.digests,

@@ -24,15 +24,19 @@ def test_numbers_are_classes_in_the_order_of_numbers(tmp_path):
   assert read_folder(tmp_path).class_names == ("2", "9", "10")
 
 
-def test_hidden_files_are_ignored_and_others_said(tmp_path, printed):
+def test_hidden_files_are_ignored_and_others_noted(tmp_path):
   for name in ("a/1.png", "b/1.png", "a/.2.png", ".git/x.png", "a/.thumbs/1.png"):
     write(tmp_path / name, b"")
   for name in ("README.txt", "a/notes.md"):
     write(tmp_path / name, b"")
   (tmp_path / "docs").mkdir()
-  assert read_folder(tmp_path).paths == ("a/1.png", "b/1.png")
-  assert "2 files in " in printed()
-  assert "folders without an image are ignored: docs" in printed()
+  files = read_folder(tmp_path)
+  assert files.paths == ("a/1.png", "b/1.png")
+  assert files.notes == (
+    f"2 files in {tmp_path} are not in a class folder or have no image's name, and are ignored "
+    f"(the first is {tmp_path}/README.txt)",
+    "folders without an image are ignored: docs",
+  )
 
 
 @pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "val", "Testing")])
