@@ -37,7 +37,8 @@ from meanet_jax.planning.compile import (
 )
 from meanet_jax.planning.roofline import roofline
 from meanet_jax.planning.topology import open_slice
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch

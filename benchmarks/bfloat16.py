@@ -16,7 +16,8 @@ from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import CLOUD
 from meanet_jax.training.state import TrainState, create_state

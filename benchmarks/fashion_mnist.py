@@ -28,7 +28,9 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.selection.select import Constraints
 from meanet_jax.training import stages
 from meanet_jax.training.forward import ForwardPass

@@ -26,7 +26,8 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.train import train_points
-from meanet_jax.runs.directory import environment, read_json, write_json, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.training.pipeline import train
 
 ROOT = Path(__file__).parent.parent

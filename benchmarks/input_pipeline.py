@@ -31,7 +31,8 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (

@@ -18,7 +18,8 @@ from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import EDGE, Stage
 from meanet_jax.training.state import create_state

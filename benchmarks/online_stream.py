@@ -26,13 +26,13 @@ from meanet_jax.training.parallel import replicate
 class Stream(NamedTuple):
   """Arrays [n] over images in order, of which the first half is as the test split has them.
 
-  level: the image's, of the exit that the edge takes. edge_right, cloud_right: bool.
-  edge_confidence, cloud_confidence: maximum probabilities. bytes: of the image as PNG. kept_mj,
-  sent_mj: energy of the edge for an image that stays and one that is sent. agrees: bool, whether
-  edge and cloud answer alike.
+  uncertainty: the image's, normalised, of the exit that the edge takes. edge_right, cloud_right:
+  bool. edge_confidence, cloud_confidence: maximum probabilities. bytes: of the image as PNG.
+  kept_mj, sent_mj: energy of the edge for an image that stays and one that is sent. agrees: bool,
+  whether edge and cloud answer alike.
   """
 
-  level: np.ndarray
+  uncertainty: np.ndarray
   edge_right: np.ndarray
   cloud_right: np.ndarray
   edge_confidence: np.ndarray
@@ -45,7 +45,7 @@ class Stream(NamedTuple):
   @property
   def halves(self) -> tuple["Stream", "Stream"]:
     """Before the change, and after it."""
-    half = len(self.level) // 2
+    half = len(self.uncertainty) // 2
     return self.at(slice(half)), self.at(slice(half, None))
 
   def at(self, chosen: Any) -> "Stream":
@@ -99,7 +99,7 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   size = np.array([len(encode(Encoding("png"), image)) for image in split.images])
   macs = block_macs(source.model, config)
   return Stream(
-    level=np.where(at_extension, extension, main),
+    uncertainty=np.where(at_extension, extension, main),
     edge_right=edge.prediction == split.labels,
     cloud_right=records.cloud.prediction == split.labels,
     edge_confidence=np.where(at_extension, records.extension.max_prob, records.main.max_prob),

@@ -31,7 +31,9 @@ from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training import stages
 from meanet_jax.training.loop import StageImages, train_stage

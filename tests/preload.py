@@ -14,6 +14,7 @@ for _module in (
   "meanet_jax.tflite.verify",
   "meanet_jax.grid.pipeline",
   "meanet_jax.commands.edge",
+  "meanet_jax.commands.process",
   "meanet_jax.training.pipeline",
 ):
   with contextlib.suppress(ImportError):  # extras that are not installed

@@ -1,9 +1,5 @@
-"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX.
+"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX."""
 
-Command: python -m meanet_jax.edge.classifier --model DIR image.png ...
-"""
-
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +9,7 @@ import numpy as np
 
 from meanet_jax.annotations import UInt8
 from meanet_jax.edge import manifest as manifests
-from meanet_jax.edge.decisions import Answer, EdgeDecision, Moves
+from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import (
@@ -57,7 +53,7 @@ class EdgeClassifier:
     """Reads and checks the files.
 
     Args:
-      directory: what `python -m meanet_jax.export` wrote.
+      directory: what `meanet export` wrote.
       policy, thresholds: instead of those of edge.json.
       cloud: asked about complex images. With it, an image that goes to the cloud before its
         extension has run never runs it; without it the edge answers every image.
@@ -113,20 +109,20 @@ class EdgeClassifier:
     for start in range(0, len(images), self._batch_size):
       begun = time.perf_counter()
       batch = images[start : start + self._batch_size]
-      decided = self._decide(batch, None, self._cloud is not None)
-      answers += [self._settled(one, begun) for one in decided]
+      decisions = self._decide(batch, None, self._cloud is not None)
+      answers += [self._settled(one, begun) for one in decisions]
     return answers
 
   def decide(
-    self, images: np.ndarray, *, moves: Moves | None = None, spare: bool = True
+    self, images: np.ndarray, *, online: BatchThresholds | None = None, skip_extension: bool = True
   ) -> list[EdgeDecision]:
     """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
 
     Args:
       images: uint8 [n, h, w, c], at most a batch of edge.json.
-      moves: asked for thresholds, image by image, instead of the classifier's own.
-      spare: whether an image that goes to the cloud before its extension has run never runs it;
-        `answer_alone` runs it then, should the cloud not answer.
+      online: asked for thresholds, image by image, instead of the classifier's own.
+      skip_extension: whether the extension is skipped for an image that goes to the cloud before;
+        `answer_alone` runs it, should the cloud not answer.
 
     Raises:
       UserError: images of another shape or type, or more than a batch.
@@ -134,18 +130,18 @@ class EdgeClassifier:
     self._check_images(images)
     if len(images) > self._batch_size:
       raise UserError(f"{len(images)} images at once; accepted: at most {self._batch_size}")
-    return self._decide(images, moves, spare)
+    return self._decide(images, online, skip_extension)
 
-  def answer_alone(self, decided: EdgeDecision) -> Answer:
-    """The edge's own answer, for which the extension runs now if it was spared."""
-    if not decided.spared:
-      return decided.answer
+  def answer_alone(self, decision: EdgeDecision) -> Answer:
+    """The edge's own answer, for which the extension runs now if it was skipped."""
+    if not decision.skipped:
+      return decision.answer
     begun = time.perf_counter()
     outputs = self._extension(
-      image=self._padded(decided.image[None]), features=self._whole_batch(decided.features[None])
+      image=self._padded(decision.image[None]), features=self._whole_batch(decision.features[None])
     )
     (extension,) = _scores(outputs, range(1))
-    before = decided.answer
+    before = decision.answer
     at_extension = takes_extension(self._policy, before.main, extension, np.True_)
     seconds = before.seconds + time.perf_counter() - begun
     return _answer(
@@ -193,7 +189,7 @@ class EdgeClassifier:
       yield self._padded(batch), len(batch)
 
   def _decide(
-    self, images: UInt8[np.ndarray, "n h w c"], moves: Moves | None, spare: bool
+    self, images: UInt8[np.ndarray, "n h w c"], online: BatchThresholds | None, skip_extension: bool
   ) -> list[EdgeDecision]:
     begun = time.perf_counter()
     batch = self._padded(images)
@@ -206,43 +202,43 @@ class EdgeClassifier:
     )
     # What the rule `edge` says of an image is not known before its extension has run.
     known_early = self._policy.offload_rule != "edge"
-    limits, ran, spared = [], [], []
+    limits, ran, skipped = [], [], []
     for row in rows:
-      limits.append(self._limits(moves))
+      limits.append(self._limits(online))
       hard = predicted_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
       early = offloads_early(self._policy, limits[row], mains[row])
-      spared.append(hard & early if spare else np.False_)
-      ran.append(hard & ~spared[row])
-      if moves is not None and known_early:
-        moves.decided(row, bool(early), bool(ran[row]))
+      skipped.append(hard & early if skip_extension else np.False_)
+      ran.append(hard & ~skipped[row])
+      if online is not None and known_early:
+        online.record_decision(row, bool(early), bool(ran[row]))
     extensions = mains  # the rules look at no value of an extension that did not run
     if True in ran or not self._skip:
       extensions = _scores(self._extension(image=batch, features=features), rows)
-    decided = []
+    decisions = []
     for row in rows:
       main, extension = mains[row], extensions[row]
       at_extension = takes_extension(self._policy, main, extension, ran[row])
       if not known_early:
-        limits[row] = self._limits(moves)
+        limits[row] = self._limits(online)
       complex = offloads_late(self._policy, limits[row], main, extension, at_extension)
       compared = comparison(self._policy, limits[row], main, extension, bool(at_extension))
-      if moves is not None and not known_early:
-        moves.decided(row, bool(complex), bool(ran[row]))
+      if online is not None and not known_early:
+        online.record_decision(row, bool(complex), bool(ran[row]))
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
-      decided.append(EdgeDecision(answer, bool(spared[row]), images[row], features[row]))
-    return decided
+      decisions.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row]))
+    return decisions
 
-  def _limits(self, moves: Moves | None) -> Thresholds:
-    moved = None if moves is None else moves.thresholds()
+  def _limits(self, online: BatchThresholds | None) -> Thresholds:
+    moved = None if online is None else online.thresholds()
     return self._thresholds if moved is None else moved
 
-  def _settled(self, decided: EdgeDecision, begun: float) -> Answer:
+  def _settled(self, decision: EdgeDecision, begun: float) -> Answer:
     """The final answer where the cloud is a function, or is not there at all."""
-    answer = decided.answer
+    answer = decision.answer
     if answer.complex and self._cloud is not None:
-      answer = answer._replace(prediction=int(self._cloud(decided.image)), exit=CLOUD)
+      answer = answer._replace(prediction=int(self._cloud(decision.image)), exit=CLOUD)
       answer = answer._replace(seconds=time.perf_counter() - begun)
     return answer
 
@@ -302,9 +298,3 @@ def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:
   prediction, max_prob = outputs["prediction"], outputs["max_prob"]
   entropy, margin = outputs["entropy"], outputs["margin"]
   return [Scores(prediction[row], max_prob[row], entropy[row], margin[row]) for row in rows]
-
-
-if __name__ == "__main__":
-  from meanet_jax.commands.edge import main  # which imports this module
-
-  sys.exit(main(sys.argv[1:]))

@@ -24,7 +24,8 @@ from meanet_jax.grid.trials import is_done
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
-from meanet_jax.runs.directory import RunDirectory, read_json, run_path, write_json, write_text
+from meanet_jax.runs.directory import FORMAT, RunDirectory, check_format, run_path
+from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
 
@@ -55,8 +56,8 @@ class GridDirectory:
       until_the_end: gives the directory free again when it is closed.
 
     Raises:
-      UserError: it holds a run or another grid, is in use by another process or cannot be written;
-        or pretrained weights of a new grid that are not its networks'.
+      UserError: it holds a run, another grid or one of another format, is in use by another process
+        or cannot be written; or pretrained weights of a new grid that are not its networks'.
     """
     if (self.path / "config.json").exists():
       raise UserError(
@@ -64,6 +65,7 @@ class GridDirectory:
         "can be made"
       )
     if self.json_path.exists():
+      check_format(self.path, self.json_path)
       begun = read_json(self.json_path)
       before = resolve(begun["config"])
       changed = fixed_changes(before, config, self._begun_stages(groups))
@@ -84,7 +86,8 @@ class GridDirectory:
     until_the_end.enter_context(held(self.path))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
-      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
+      begun = {"format": FORMAT, "config": to_json(config), "axes": list(grid.axes)}
+      write_json(self.json_path, begun)
     except OSError as error:
       raise UserError(
         f"workdir {self.path} cannot be written: {error.strerror or error}; "
@@ -127,6 +130,7 @@ class GridDirectory:
     write_json(
       self.json_path,
       {
+        "format": FORMAT,
         "config": begun["config"],
         "axes": begun["axes"],
         "groups": [[point.number for point in group.points] for group in groups],

@@ -31,7 +31,7 @@ from meanet_jax.grid.trials import is_done
 from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never
@@ -41,7 +41,7 @@ from meanet_jax.training.distributed import (
   is_process_0,
   process_0_then_others,
 )
-from meanet_jax.training.start import check_images, check_same
+from meanet_jax.training.start import check_images, check_same, check_same_workdir
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -107,10 +107,8 @@ def train_grid(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: every point diverged.
   """
-  directory = all_succeed(lambda: GridDirectory(workdir))
-  broadcast_from_process_0(
-    lambda: refuse_if_held(directory.path)
-  )  # now, because reading the data may take long
+  directory = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(directory.path, workdir)
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   check_same("grid", _changed, broadcast_from_process_0(lambda: grid), grid)
   if tensorboard:
@@ -145,6 +143,12 @@ def train_grid(
 def _completed(config: Config, options: ReadOptions | None) -> Config:
   # In turn, because the first to look at own images makes their index.
   return process_0_then_others(lambda: complete_config(config, options))
+
+
+def _free(workdir: str | Path) -> GridDirectory:
+  directory = GridDirectory(workdir)
+  refuse_if_held(directory.path)  # now, because reading the data may take long
+  return directory
 
 
 def _load_and_show(

@@ -14,7 +14,7 @@ from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.points import Point, Settings
 from meanet_jax.grid.train import point_path
 from meanet_jax.grid.trials import DIVERGED, SCORES
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 
 SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet")
 STAGES = ("main", "edge", "cloud")

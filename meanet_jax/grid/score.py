@@ -14,7 +14,7 @@ from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_ent
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training.pipeline import read_hard_classes
 

@@ -18,9 +18,10 @@ from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import label_map
-from meanet_jax.runs.checkpoints import finished_step, quarantine_damaged
-from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.checkpoints import finished_step, quarantine_failed
+from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.runs.files import write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training.hard_classes import select
@@ -95,7 +96,7 @@ class _Group:
     stages = (MAIN, edge_stage(config.stages.joint), CLOUD)
     for trial in self._members:
       for stage in stages:
-        quarantine_damaged(trial.run.checkpoints_path(stage.name))
+        quarantine_failed(trial.run.checkpoints_path(stage.name))
       trial.variables = load_variables(trial.config, self._model, self._dataset, trial.run, fresh)
     for stage in stages:
       self._gradient_stage(stage)

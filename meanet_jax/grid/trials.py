@@ -18,7 +18,8 @@ from meanet_jax.grid.points import Point
 from meanet_jax.grid.step import Constants
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.loop import checked, saved

@@ -17,7 +17,8 @@ from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
 

@@ -22,8 +22,9 @@ from meanet_jax.runs.checkpoints import (
   finished_step,
   open_checkpoints,
 )
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import stages
 from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0
@@ -166,7 +167,7 @@ def load_variables(
 
 
 def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> None:
-  """Refuses a run with a stage whose outcome is not there, or whose last checkpoint is damaged.
+  """Refuses a run with a stage that left no outcome, or whose last checkpoint fails verification.
 
   Raises:
     UserError: with the stage's name.

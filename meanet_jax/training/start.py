@@ -20,8 +20,8 @@ from meanet_jax.log import logger
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import quarantine_damaged
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.checkpoints import quarantine_failed
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
@@ -51,6 +51,7 @@ def start(
       what the directory holds.
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(run.path, workdir)
   options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
   # In turn, because the first to look at own images or a streamed set makes its index.
   incomplete = config
@@ -111,20 +112,20 @@ def check_workers(config: Config, dataset: Dataset) -> None:
   check_shared_memory(most + evaluation, train.workers)
 
 
-def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:
   """Refuses what this process was given, where it is not what process 0 was.
 
   Args:
     what: in a word.
     differ: names what differs.
-    told, own: what process 0 has, and this one.
+    first, own: what process 0 has, and this one.
 
   Raises:
     UserError: in every process.
   """
 
   def check() -> None:
-    changed = differ(told, own)
+    changed = differ(first, own)
     if changed:
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
@@ -134,8 +135,30 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
   all_succeed(check)
 
 
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
+def check_same_workdir(path: Path, workdir: str | Path) -> None:
+  """Refuses a workdir that is not process 0's.
+
+  Args:
+    path: of the directory in process 0.
+    workdir: that this process was given.
+
+  Raises:
+    UserError: in every process.
+  """
+
+  def check() -> None:
+    own = run_path(workdir)
+    if own != path:
+      raise UserError(
+        f"process {jax.process_index()} has --workdir {own} and process 0 has {path}; accepted: "
+        "the same in every process"
+      )
+
+  all_succeed(check)
+
+
+def _changed(first: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if first[name] != own[name]]
 
 
 def _free(workdir: str | Path) -> RunDirectory:
@@ -159,6 +182,6 @@ def _begin(
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      quarantine_damaged(run.checkpoints_path(name))
+      quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

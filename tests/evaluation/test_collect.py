@@ -15,7 +15,8 @@ from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.pipeline import configured_constraints, evaluate, threshold_images
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.selection.select import Constraints
 from meanet_jax.training.pipeline import load_variables, train
 from tests.forked_commands import run_command

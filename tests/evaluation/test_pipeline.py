@@ -21,7 +21,8 @@ from meanet_jax.models.zoo import build
 from meanet_jax.report.tables import show_systems
 from meanet_jax.routing.policies import Thresholds, route
 from meanet_jax.runs.checkpoints import finished_step
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.selection.select import Constraints
 from tests.forked_commands import run_command
 
@@ -199,7 +200,7 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
-def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
+def test_a_run_with_a_corrupt_or_an_earlier_last_checkpoint_is_refused(
   finished_run, tmp_path, printed, stage
 ):
   run = tmp_path / "run"
@@ -213,7 +214,7 @@ def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
   largest.write_bytes(bytes(content))
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
     evaluate(run)
-  assert f"checkpoint {last} is damaged (default/" in printed()
+  assert f"checkpoint {last} failed verification (default/" in printed()
   shutil.rmtree(last)  # as if the run had been ended before it
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
     evaluate(run)

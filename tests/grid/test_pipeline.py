@@ -18,7 +18,8 @@ from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.training.pipeline import train

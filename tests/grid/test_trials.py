@@ -21,7 +21,8 @@ from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
 from meanet_jax.training.loop import train_stage
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.pipeline import stage_images

@@ -33,7 +33,7 @@ def environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def aot(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   config = write(tmp_path / "tiny.py", "from tests.experiments import tiny_config as get_config\n")
-  return run_command("-m", "meanet_jax.planning.plan", "--config", config, *flags)
+  return run_command("-m", "meanet_jax", "plan", "--config", config, *flags)
 
 
 @pytest.mark.full

@@ -9,7 +9,7 @@ import pytest
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.report.compare import compare
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.selection.select import Constraints
 
 

@@ -1,4 +1,4 @@
-"""Where a run's prepared set lies is remembered: it need be said once, by flag or variable."""
+"""Where a run's prepared set lies is remembered: a flag or variable gives it once."""
 
 from contextlib import ExitStack
 
@@ -14,7 +14,8 @@ from meanet_jax.grid import pipeline as grid_pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import open_trial
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import source
 from meanet_jax.training import start
 from meanet_jax.training.pipeline import train
@@ -95,7 +96,7 @@ def test_every_command_on_a_run_looks_there(tiny, tmp_path, looked_in):
     for begin in (
       lambda options=options: train(tiny, run, options),
       lambda options=options: evaluation.evaluate(run, options=options),
-      lambda options=options: source.from_run(run, print, options),
+      lambda options=options: source.from_run(run, options),
       lambda options=options: grid_pipeline.train_grid(tiny, axes, grid, options),
     ):
       with pytest.raises(ReadError):
@@ -103,7 +104,7 @@ def test_every_command_on_a_run_looks_there(tiny, tmp_path, looked_in):
   assert looked_in == [there] * 4 + ["flag"] * 4
 
 
-def test_digits_and_runs_of_earlier_versions_have_none(tiny, tmp_path):
+def test_digits_have_none(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   assert "data_dir" not in read_json(run.environment_path)
   assert run.data_dir() is None

@@ -1,4 +1,4 @@
-"""One process at a time: a second one is told who is there, and changes nothing."""
+"""One process at a time: a second one is refused, with the name of the first."""
 
 import errno
 import fcntl
@@ -24,7 +24,8 @@ from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import train_points
 from meanet_jax.report.compare import compare
 from meanet_jax.runs import lock as module
-from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
 from meanet_jax.runs.lock import LOCK, held, refuse_if_held
 from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.training import start

@@ -14,7 +14,7 @@ from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import Policy, Thresholds, route
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.verify import (
   LOGIT_TOLERANCE,

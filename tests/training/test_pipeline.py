@@ -16,7 +16,8 @@ from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.training import loop, stages
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import read_confusion
