@@ -1,6 +1,6 @@
 """MEANet on images of your own: a folder of class folders, a CSV file or an .npz file.
 
-Command   python train.py --config configs/own_images.py --config.dataset.path=DIR
+Command   meanet train --config own_images --config.dataset.path=DIR
           --workdir runs/own; docs/own_images.md says how DIR may look.
 Hardware  2 CPU cores: minutes for a thousand images.
 

@@ -47,7 +47,7 @@ def complete_config(config: Config, options: ReadOptions | None = None) -> Confi
   size = asked[:2] if all(asked[:2]) else shape[:2]
   channels = asked[2] or shape[2]
   classes = dataset.num_classes or len(names)
-  # The path of another directory could not be resumed from; `--data_dir` is no part of it.
+  # The path of another directory could not be resumed from; `--data-dir` is no part of it.
   where = dataset.path and str(own_path(dataset, ReadOptions()))
   dataset = dataclasses.replace(
     dataset, num_classes=classes, image_shape=(*size, channels), path=where

@@ -47,7 +47,7 @@ class OwnFiles:
 
 
 def own_path(config: DatasetConfig, options: ReadOptions) -> Path:
-  """Where the images are: `--data_dir`, or `dataset.path`; absolute.
+  """Where the images are: `--data-dir`, or `dataset.path`; absolute.
 
   Raises:
     UserError: neither is given, or there is nothing.
@@ -61,7 +61,7 @@ def own_path(config: DatasetConfig, options: ReadOptions) -> Path:
   if not path.exists():
     raise UserError(
       f"dataset.path {shown(path)} does not exist; accepted: a folder of class folders, a CSV "
-      "file or an .npz file (--data_dir says where it lies now)"
+      "file or an .npz file (--data-dir says where it lies now)"
     )
   return path
 
