@@ -9,7 +9,9 @@ from meanet_jax.config.constraints import Constraints, constraint_fields
 from meanet_jax.config.schema import Config
 
 
-def define_constraint_flags() -> Callable[[], dict[str, float]]:
+def define_constraint_flags(
+  registry: flags.FlagValues = flags.FLAGS,
+) -> Callable[[], dict[str, float]]:
   """A flag for each field of `Constraints`; the result gives the values of those that are set."""
   holders = {
     name: flags.DEFINE_float(
@@ -18,6 +20,7 @@ def define_constraint_flags() -> Callable[[], dict[str, float]]:
       meaning,
       lower_bound=range.low,
       upper_bound=None if range.high == float("inf") else range.high,
+      flag_values=registry,
     )
     for name, meaning, range in constraint_fields()
   }

@@ -1,7 +1,8 @@
 """Prediction at an operating point: each block computes only the images that need it."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +13,14 @@ from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.splits import padded_batches
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import cooled
-from meanet_jax.models.meanet import MEANet
+from meanet_jax.evaluation.records import answering_scores, records_at
+from meanet_jax.evaluation.systems import route_selected
+from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
-from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  edge_answer,
-  offloads_early,
-  predicted_hard,
-)
-from meanet_jax.routing.scores import Scores, hard_probability, refuse_nan, scores
+from meanet_jax.routing.policies import CLOUD, Records, Route
+from meanet_jax.routing.scores import Scores, refuse_nan
+from meanet_jax.selection.baselines import edge_only
 
 PyTree = Any
 Images = UInt8[np.ndarray, "n h w c"]
@@ -46,6 +42,7 @@ class Networks(NamedTuple):
   dataset: DatasetConfig
 
 
+@runtime_checkable
 class FinishedRun(Protocol):
   """A run that knows its configuration and loads its networks."""
 
@@ -63,7 +60,8 @@ class Prediction(NamedTuple):
   """What n images are classified as, in the order of the images.
 
   classes: int32 [n], original class numbers. exit: int32 [n], which exit answered: `MAIN`,
-  `EXTENSION` or `CLOUD` of `routing/policies.py`. scores: those of that exit, arrays [n].
+  `EXTENSION` or `CLOUD` of `routing/policies.py`. scores: those of that exit, arrays [n]; at the
+  extension those of the distribution that the policy answers by, and at the cloud the cloud's own.
   ran_extension: bool [n], whether adaptive and extension block ran.
   """
 
@@ -99,9 +97,9 @@ class Predictor:
     if not isinstance(source, Networks):
       source = Networks(*source.load(), source.config.dataset)
     model, variables, dataset = source
-    self._point, self._batch_size = operating_point, batch_size
-    self._image_shape = dataset.image_shape
     _check(model, operating_point, batch_size)
+    self._batch_size, self._image_shape = batch_size, dataset.image_shape
+    self._point = operating_point if "cloud" in variables else _alone(operating_point)
 
     def normalised(images: Array) -> Array:
       return normalise(images, dataset.mean, dataset.std)
@@ -128,26 +126,40 @@ class Predictor:
     """
     if images.shape[1:] != self._image_shape:
       raise UserError(f"images are {images.shape[1:]}; accepted: {self._image_shape}")
-    edge = self._on_edge(images)
-    return edge.answers if self._cloud is None else self._with_cloud(self._cloud, images, edge)
+    outputs = self._on_edge(images)
+    records, taken = self._route(outputs)
+    sent = np.flatnonzero(taken.exit == CLOUD)
+    if self._cloud is not None and len(sent):
+      outputs = outputs._replace(cloud=self._on_cloud(self._cloud, images, sent))
+      records, taken = self._route(outputs)
+    scores = answering_scores(self._point.policy, records, taken)
+    return Prediction(taken.prediction, taken.exit, scores, taken.ran_extension)
 
-  def _on_edge(self, images: Images) -> "_OnEdge":
-    """The edge's answers, and which images the policy sends to the cloud."""
-    count, policy = len(images), self._point.policy
-    replaced = policy.offload == "always" and policy.cloud_rule == "replace"
-    if not count or (self._cloud and replaced):
-      nothing = np.zeros((count, self._point.hard_classes.num_classes), np.float32)
-      return _OnEdge(_nothing(count), np.ones(count, bool), nothing)
-    size = self._batch_size * _BATCHES_PER_ROUND
-    parts = []
+  def _route(self, outputs: Outputs) -> tuple[Records, Route]:
+    """What the policy does with logits; those that were not computed do not count.
+
+    Main's decide for which images the extension runs, main's and the extension's which are sent.
+    """
+    assert outputs.main is not None
+    unknown = np.zeros(len(outputs.main), np.int32)
+    records = records_at(self._point, outputs, unknown)
+    return records, route_selected(self._point, records)
+
+  def _on_edge(self, images: Images) -> Outputs:
+    """Logits of the edge's exits, 0 where an exit did not run, and zeros for the cloud's."""
+    policy, size = self._point.policy, self._batch_size * _BATCHES_PER_ROUND
+    if policy.offload == "always" and policy.cloud_rule == "replace":
+      return self._zeros(len(images))
+    parts = [self._zeros(0)]
     pending: Any = None
-    for start in range(0, count, size):
+    for start in range(0, len(images), size):
       begun = self._begin(images[start : start + size])
       # Finished one round late, so that the device has work while the host decides.
       if pending is not None:
         parts.append(self._finish(*pending))
       pending = begun
-    parts.append(self._finish(*pending))
+    if pending is not None:
+      parts.append(self._finish(*pending))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
   def _begin(self, images: Images) -> tuple[int, list[Array], list[Any]]:
@@ -155,71 +167,36 @@ class Predictor:
     batches = [jax.device_put(batch) for batch, _ in padded_batches(images, self._batch_size)]
     return len(images), batches, [self._main(batch) for batch in batches]
 
-  def _finish(self, count: int, batches: list[Array], outputs: list[Any]) -> "_OnEdge":
-    """Decides about the images of a round, and runs the extension where it has to."""
-    policy, thresholds, temperatures, hard_classes = (
-      self._point.policy,
-      self._point.thresholds,
-      self._point.temperatures,
-      self._point.hard_classes,
-    )
-    logits = np.concatenate([np.asarray(logits) for logits, _ in outputs])[:count]
-    refuse_nan("main", logits)
-    logits = cooled(logits, temperatures.main)
-    main, mask = scores(logits), hard_classes.mask
-    mass = hard_probability(logits, mask)
-    needs = predicted_hard(policy, thresholds, main, mass, mask)
-    if self._cloud:
-      needs = needs & ~offloads_early(policy, thresholds, main)
-    extension_logits = np.zeros((count, len(hard_classes)), np.float32)
-    if needs.any():
-      images, features = jnp.concatenate(batches), jnp.concatenate([f for _, f in outputs])
-      for numbers, padded in _padded(np.flatnonzero(needs), self._batch_size):
-        rows = [jnp.take(array, padded, axis=0) for array in (images, features)]
-        extension_logits[numbers] = np.asarray(self._extension(*rows))[: len(numbers)]
-    refuse_nan("extension", extension_logits)
-    extension_logits = cooled(extension_logits, temperatures.extension)
-    extension, log_edge = scores(extension_logits, hard_classes.numbers), log_softmax(logits)
-    if policy.fuses:
-      assert self._point.fusion is not None
-      fused = fuse_extension(logits, extension_logits, hard_classes, self._point.fusion.edge)
-      log_edge = np.where(needs[:, None], fused, log_edge)
-      if policy.edge_rule == "fused":
-        extension = scores(fused)
-    edge = edge_answer(policy, thresholds, main, extension, needs)
-    answered = _where(edge.exit == EXTENSION, extension, main)
-    return _OnEdge(Prediction(edge.prediction, edge.exit, answered, needs), edge.complex, log_edge)
+  def _finish(self, count: int, batches: list[Array], begun: list[Any]) -> Outputs:
+    """Main's logits of a round, and the extension's where the policy runs it."""
+    main = np.concatenate([np.asarray(logits) for logits, _ in begun])[:count]
+    refuse_nan("main", main)
+    outputs = self._zeros(count)._replace(main=main)
+    needs = np.flatnonzero(self._route(outputs)[1].ran_extension)
+    if not len(needs):
+      return outputs
+    images, features = jnp.concatenate(batches), jnp.concatenate([f for _, f in begun])
+    extension = np.array(outputs.extension)
+    for numbers, padded in _padded(needs, self._batch_size):
+      rows = [jnp.take(array, padded, axis=0) for array in (images, features)]
+      extension[numbers] = np.asarray(self._extension(*rows))[: len(numbers)]
+    refuse_nan("extension", extension)
+    return outputs._replace(extension=extension)
 
-  def _with_cloud(self, cloud: "_Program", images: Images, on_edge: "_OnEdge") -> Prediction:
-    """The edge's answers, but for images that are sent, which the cloud answers."""
-    edge, sent, log_edge = on_edge
-    if not sent.any():
-      return edge
+  def _on_cloud(
+    self, cloud: "_Program", images: Images, sent: Int[np.ndarray, " m"]
+  ) -> Float[np.ndarray, "n c"]:
+    """The cloud's logits of the images that are sent, and zeros."""
     logits = np.zeros((len(images), self._point.hard_classes.num_classes), np.float32)
-    for numbers, padded in _padded(np.flatnonzero(sent), self._batch_size):
+    for numbers, padded in _padded(sent, self._batch_size):
       logits[numbers] = np.asarray(cloud(images[padded]))[: len(numbers)]
     refuse_nan("cloud", logits)
-    logits = cooled(logits, self._point.temperatures.cloud)
-    if self._point.policy.cloud_rule == "fused":
-      assert self._point.fusion is not None
-      logits = fuse_cloud(log_edge, logits, self._point.fusion.cloud)
-    answers = scores(logits)
-    return Prediction(
-      classes=np.where(sent, answers.prediction, edge.classes),
-      exit=np.where(sent, np.int32(CLOUD), edge.exit),
-      scores=_where(sent, answers, edge.scores),
-      ran_extension=edge.ran_extension,
-    )
+    return logits
 
-
-class _OnEdge(NamedTuple):
-  """The edge's answers for n images; which of them are sent; log-probabilities [n, c] of what the
-  edge computed, main's or fused with the extension's where that ran.
-  """
-
-  answers: Prediction
-  complex: Bool[np.ndarray, " n"]
-  log_probabilities: Float[np.ndarray, "n c"]
+  def _zeros(self, count: int) -> Outputs:
+    classes = self._point.hard_classes
+    every = np.zeros((count, classes.num_classes), np.float32)
+    return Outputs(every, np.zeros((count, len(classes)), np.float32), every)
 
 
 class _Program:
@@ -265,13 +242,6 @@ def _check(model: MEANet, point: OperatingPoint, batch_size: int) -> None:
     raise UserError(f"batch_size is {batch_size}; accepted: at least 1")
 
 
-def _where(mask: Bool[np.ndarray, " n"], these: Scores, those: Scores) -> Scores:
-  return Scores(*(np.where(mask, a, b) for a, b in zip(these, those, strict=True)))
-
-
-def _nothing(count: int) -> Prediction:
-  """Answers that the cloud is going to replace."""
-  numbers, shares = np.zeros(count, np.int32), np.zeros(count, np.float32)
-  return Prediction(
-    numbers, numbers, Scores(numbers, shares, shares, shares), np.zeros(count, bool)
-  )
+def _alone(point: OperatingPoint) -> OperatingPoint:
+  """The same without a cloud: the edge answers what it would have sent."""
+  return dataclasses.replace(point, policy=edge_only(point.policy))

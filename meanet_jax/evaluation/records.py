@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import hard_probability, scores
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
+from meanet_jax.routing.scores import Scores, hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")
 
@@ -57,3 +57,15 @@ def make_records(
   return records._replace(
     fused=scores(fused), cloud_with_main=with_main, cloud_with_fused=with_fused
   )
+
+
+def records_at(point: OperatingPoint, outputs: Outputs, labels: Int[np.ndarray, " n"]) -> Records:
+  """The records that an operating point decides by; `outputs` and `labels` as in `make_records`."""
+  return make_records(outputs, labels, point.hard_classes, point.temperatures, point.fusion)
+
+
+def answering_scores(policy: Policy, records: Records, taken: Route) -> Scores:
+  """For each image the scores of the exit where it ended."""
+  exits = records.main, extension_scores(policy, records), records.cloud
+  fields = (np.stack(of_exits) for of_exits in zip(*exits, strict=True))
+  return Scores(*(of_exits[taken.exit, np.arange(len(taken.exit))] for of_exits in fields))

@@ -73,7 +73,7 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory) -> None:
   show_systems(summary)
   logger.info(f"hard classes: {listed([names[c] for c in hard_classes.numbers])}")
   if boxes := undrawable_warning([evaluation.dataset.name, *drawn_names(names)]):
-    logger.info(boxes)
+    logger.warning(boxes)
   logger.info(f"figures and tables are in {run.path}/eval")
   for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
     logger.warning(warning)
