@@ -113,7 +113,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--deadline_ms", type=float, help="from taking an image up to its answer")
   add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
   add("--attempts", type=int, default=3, help="to send one image by its deadline")
-  budget = parser.add_argument_group("thresholds that move (with --cloud)")
+  budget = parser.add_argument_group("online adaptation (with --cloud)")
   add = budget.add_argument
   add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
   add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
@@ -187,10 +187,10 @@ def _classify(given: argparse.Namespace) -> None:
         print(describe(answer, manifest), flush=True)
 
     def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
-      told = False
+      warned = False
       for item in images.items:
-        if item.deep and not told:
-          told = True
+        if item.deep and not warned:
+          warned = True
           say_on_stderr(
             f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
             "of this and all such files"
