@@ -123,7 +123,8 @@ def main() -> None:
     grace=_GRACE.value,
   )
   metrics = Metrics(model.sizes)
-  service = CloudService(run, Batcher(model, limits, metrics), limits, metrics)
+  batcher = Batcher(model, model.seconds, limits, metrics)
+  service = CloudService(run, batcher, limits, metrics)
   # What is there stays; a full collection that looked at it would keep every request waiting.
   gc.collect()
   gc.freeze()
