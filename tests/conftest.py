@@ -40,6 +40,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.report.write import evaluate_run  # noqa: E402

@@ -30,7 +30,6 @@ from meanet_jax.edge.summary import Summary
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
-from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.paths import expanded_path
 from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 from meanet_jax.stopping import stop_on_signals
@@ -114,7 +113,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   add("--deadline_ms", type=float, help="from taking an image up to its answer")
   add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
   add("--attempts", type=int, default=3, help="to send one image by its deadline")
-  budget = parser.add_argument_group("thresholds that move (with --cloud)")
+  budget = parser.add_argument_group("online adaptation (with --cloud)")
   add = budget.add_argument
   add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
   add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
@@ -188,10 +187,10 @@ def _classify(given: argparse.Namespace) -> None:
         print(describe(answer, manifest), flush=True)
 
     def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
-      told = False
+      warned = False
       for item in images.items:
-        if item.deep and not told:
-          told = True
+        if item.deep and not warned:
+          warned = True
           say_on_stderr(
             f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
             "of this and all such files"
@@ -226,12 +225,7 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
   if given.dataset is not None:
     return from_dataset(given.dataset, given.data_dir, manifest)
   paths = given.images or matching(given.pattern)
-  if manifest.preprocessing is None:
-    say_on_stderr(
-      f"warning: the edge.json of {given.model} is of an earlier version and does not say how its "
-      "evaluation cropped images; files are resized whole; export again to have the crop"
-    )
-  return from_files(paths, manifest.image_shape, manifest.preprocessing or WHOLE)
+  return from_files(paths, manifest.image_shape, manifest.preprocessing)
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What `meanet edge --cloud` is made of, from its flags: the link, online adaptation, a deadline."""
+"""The cloud's side of `meanet edge`, from its flags: link, online adaptation, deadline."""
 
 import argparse
 import os
@@ -36,7 +36,7 @@ def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
   Raises:
     UserError: no gRPC here; a server that refuses this device, or is another.
   """
-  # gRPC's own log would stand beside the line that says what is wrong. It is read when it starts.
+  # Without gRPC's own log, an error is one line on stderr. gRPC reads this when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
     from meanet_jax.edge.link.connection import Expected, check, parse_address
@@ -113,6 +113,10 @@ def online_adaptation(
 def _price_clock(path: str) -> PriceClock:
   """Prices by the wall clock where the file has dates, by the stream's own where it has seconds."""
   prices, begun = read_prices(path), time.monotonic()
-  now = time.time if prices.dated else lambda: time.monotonic() - begun
-  check_start(prices, f"the price file {path}", now())
+
+  def now() -> float:
+    # A wall clock may be set back to before the first row.
+    return max(time.time(), prices.times[0]) if prices.dated else time.monotonic() - begun
+
+  check_start(prices, f"the price file {path}", time.time() if prices.dated else 0.0)
   return PriceClock(from_prices(prices), now)

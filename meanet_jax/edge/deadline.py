@@ -59,7 +59,6 @@ class DeadlineGate:
   def figures(self) -> dict[str, Any]:
     """For the summary: the deadline, images withheld for it, and the newest round trips."""
     expected = rules.upper_round_trip(self._deadline, self._trips)
-    known = expected is not None and math.isfinite(expected)
     return {
       "deadline": {
         "ms": 1e3 * self._deadline.seconds,
@@ -67,7 +66,7 @@ class DeadlineGate:
         "withheld": self._withheld,
         "quantile": self._deadline.quantile,
         "round_trips": len(self._trips.seconds),
-        "round_trip_ms": 1e3 * expected if known else None,
+        "round_trip_ms": (None if expected is None or math.isinf(expected) else 1e3 * expected),
       }
     }
 

@@ -104,7 +104,7 @@ class OnlineAdaptation:
     return thresholds_at(threshold, point.policy, point.hard_classes, point.thresholds)
 
   def monitors(self, number: int, complex: bool) -> bool:
-    """Whether an image of which the edge is sure is sent all the same."""
+    """Whether an image that the edge would keep is sent to monitor agreement."""
     monitor = self._constraints.agreement
     if monitor is None or complex:
       return False

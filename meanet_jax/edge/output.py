@@ -15,7 +15,7 @@ from meanet_jax.errors import UserError
 
 
 def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:
-  """The fields of an image's line; docs/link.md tells them."""
+  """The fields of an image's line, as docs/link.md lists them."""
   answer, reply, item = result.answer, result.reply, result.item
   encode, cloud = (reply.encode_seconds, reply.cloud_seconds) if reply else (0.0, 0.0)
   return {
@@ -45,7 +45,7 @@ def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:
 
 
 def _written(value: np.float32 | None) -> float | None:
-  """In as many digits as tell this float32 from its neighbours: `complex` says which is larger."""
+  """In as many digits as distinguish a float32 from its neighbours: lines are compared again."""
   return None if value is None else float(str(value))
 
 
@@ -65,7 +65,7 @@ def error_line(item: Item) -> dict[str, Any]:
 class Output:
   """JSON lines in a file, `-` for stdout. Use it as a context.
 
-  A full disk leaves whole lines: what was begun is cut off again.
+  A full disk leaves complete lines: one that was begun is cut off.
   """
 
   def __init__(self, path: str):

@@ -1,7 +1,7 @@
 """From images to answers, offloads under way while the next images are classified.
 
-Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late, gone, or
-says what cannot be.
+Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late,
+cannot be reached, or gives an invalid answer.
 """
 
 import time
@@ -50,7 +50,7 @@ class Adaptation(Protocol):
     ...
 
   def monitors(self, number: int, complex: bool) -> bool:
-    """Whether an image is sent as well that the edge is sure of."""
+    """Whether an image that the edge would keep is sent to monitor agreement."""
     ...
 
   def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:

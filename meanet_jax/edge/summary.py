@@ -60,14 +60,14 @@ class Summary:
       self.cloud_seconds += reply.cloud_seconds
 
   def figures(self, manifest: Manifest, seconds: float) -> dict[str, Any]:
-    """Means over the images answered, and what the cost model says for the same shares.
+    """Means over the images answered, and the cost model's figures for the same shares.
 
     The model's latency is of an image by itself, as `service_ms` is; `latency_ms` is what a stream
     makes of it, and contains waiting for a place in the window.
 
     Args:
       manifest: its constants and MACs.
-      seconds: that the whole stream took.
+      seconds: that the stream took.
     """
     n, sent = max(self.answered, 1), max(self.sent, 1)
     signatures = manifest.files[EDGE].signatures

@@ -33,7 +33,7 @@ def _compared(compared: Comparison | None, manifest: Manifest) -> str:
   }[manifest.operating_point.policy.criterion]
   value, threshold = float(compared.uncertainty), float(compared.threshold)
   digits = 3
-  # As many digits as tell them apart, for what follows says which is larger.
+  # With the digits that distinguish them, because the text after them says which is larger.
   while value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}" and digits < 50:
     digits += 1
   where = EXIT_NAMES[compared.exit]

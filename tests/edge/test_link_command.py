@@ -154,6 +154,8 @@ sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {st
     (["a.png", "--out", "b"], "unrecognized arguments: --out"),
     (["a.png", "--data_dir", "b"], "--data_dir without --dataset; accepted: with"),
     (["a.png", "--output", "b", "--summary", "./b"], "--output and --summary are both b; accepted"),
+    # The older name.
+    (["a.png", "--audit", "0.1"], "--monitor_agreement without --cloud; accepted: with --cloud"),
     (["a.png", "--agreement_floor", "0.5"], "--agreement_floor without --monitor_agreement"),
     (
       ["a.png", "--monitor_agreement", "0.1"],

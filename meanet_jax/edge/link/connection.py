@@ -36,7 +36,7 @@ _REFUSED = {
   grpc.StatusCode.UNIMPLEMENTED: "does not speak the Open Inference Protocol",
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
-# What gRPC says of servers that speak something else.
+# gRPC's messages about servers of another protocol.
 _NO_GRPC = ("http1.x server", "missing selected ALPN")
 
 
@@ -130,7 +130,7 @@ class Connection:
     return self._ask(self._stub.ModelInfer, request, timeout) or protocol.ModelInferResponse()
 
   def metadata(self, timeout: float) -> protocol.ModelMetadataResponse:
-    """What the server says of model `cloud`. Raises grpc.RpcError."""
+    """The server's metadata of model `cloud`. Raises grpc.RpcError."""
     request = protocol.ModelMetadataRequest(name=MODEL)
     asked = self._ask(self._stub.ModelMetadata, request, timeout)
     return asked or protocol.ModelMetadataResponse()
@@ -188,8 +188,8 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
       _check_certificate(address, timeout)
     else:
       _check_plain(address, timeout)
-    away = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-    return f"cannot {'be reached' if away else 'answer'} ({code.name.lower()}: {details})"
+    unreachable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return f"cannot {'be reached' if unreachable else 'answer'} ({code.name.lower()}: {details})"
   finally:
     connection.close()
   return None
@@ -202,7 +202,7 @@ def _advice(code: grpc.StatusCode) -> str:
 
 
 def _check_certificate(address: Address, timeout: float) -> None:
-  """Tells a certificate that cannot be trusted, of which gRPC knows only that it failed.
+  """Finds out whether a certificate cannot be trusted; gRPC reports only a failed connection.
 
   Raises:
     UserError: naming what is wrong with it.
@@ -223,7 +223,7 @@ def _check_certificate(address: Address, timeout: float) -> None:
 
 
 def _check_plain(address: Address, timeout: float) -> None:
-  """Tells a server that speaks TLS, of which gRPC knows only that the connection broke.
+  """Finds out whether a server speaks TLS; gRPC reports only a broken connection.
 
   Raises:
     UserError: it does.

@@ -117,7 +117,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
     return self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._reset_at
 
   def open_circuit(self) -> None:
-    """Opens the circuit, as after failures: the cloud is known to be away."""
+    """Opens the circuit, as after failures, for a cloud that cannot be reached."""
     self._breaker.open()
 
   def submit(

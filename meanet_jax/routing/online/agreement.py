@@ -1,4 +1,4 @@
-"""Agreement monitoring: a share of the images that it is sure of is sent as well, and compared.
+"""Agreement monitoring: a share of the images that the edge keeps is sent too, and compared.
 
 Without labels, agreement with the cloud is what can be known of the edge's answers. Which images
 are monitored follows from a seed and their numbers alone, so they are a random sample that the

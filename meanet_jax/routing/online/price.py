@@ -32,13 +32,15 @@ import datetime
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT
 from meanet_jax.routing.online.budget import Budget
 
 MAX_GAP = 86_400.0  # seconds between two rows; day-ahead prices are hourly
+
+Number = Any  # of Python or NumPy
 
 
 class Prices(NamedTuple):
@@ -56,18 +58,16 @@ class Pricing(NamedTuple):
   """What a budget needs to know of prices.
 
   at: the price at a time in seconds. reference: the price at which a target is stated, above 0.
-  least, largest: bounds of the price, from 0. dated: whether times are since 1970 (UTC), and not
-  since the stream began.
+  least, largest: bounds of the price, from 0.
   """
 
   at: Callable[[float], float]
   reference: float
   least: float
   largest: float
-  dated: bool = False
 
 
-def read_prices(path: str | Path, max_gap: float = MAX_GAP) -> Prices:
+def read_prices(path: str | Path, max_gap: Number = MAX_GAP) -> Prices:
   """The prices of a CSV file; see `parse_prices`.
 
   Raises:
@@ -83,7 +83,7 @@ def read_prices(path: str | Path, max_gap: float = MAX_GAP) -> Prices:
   return parse_prices(text.splitlines(), f"the price file {path}", max_gap)
 
 
-def parse_prices(lines: Iterable[str], name: str, max_gap: float = MAX_GAP) -> Prices:
+def parse_prices(lines: Iterable[str], name: str, max_gap: Number = MAX_GAP) -> Prices:
   """Prices from rows `time,price`, which a row of these two names may precede.
 
   Times are all ISO 8601 (UTC where they name no zone), or all seconds since the stream began.
@@ -129,7 +129,7 @@ def parse_prices(lines: Iterable[str], name: str, max_gap: float = MAX_GAP) -> P
   return Prices(tuple(times), tuple(prices), dated)
 
 
-def check_start(prices: Prices, name: str, now: float, max_gap: float = MAX_GAP) -> None:
+def check_start(prices: Prices, name: str, now: Number, max_gap: Number = MAX_GAP) -> None:
   """Refuses prices that do not hold when a stream starts.
 
   Args:
@@ -150,7 +150,7 @@ def check_start(prices: Prices, name: str, now: float, max_gap: float = MAX_GAP)
     )
 
 
-def price_at(prices: Prices, time: float) -> float:
+def price_at(prices: Prices, time: Number) -> float:
   """The price at a time in seconds, from the first row on.
 
   Raises:
@@ -177,11 +177,10 @@ def from_prices(prices: Prices) -> Pricing:
     reference=mean_price(prices),
     least=min(prices.prices),
     largest=max(prices.prices),
-    dated=prices.dated,
   )
 
 
-def relative_price(pricing: Pricing, time: float) -> float:
+def relative_price(pricing: Pricing, time: Number) -> float:
   """r(t): the price at a time over the reference.
 
   Raises:
@@ -205,7 +204,7 @@ def priced(budget: Budget, pricing: Pricing) -> Budget:
   return budget._replace(largest=budget.largest * pricing.largest / pricing.reference)
 
 
-def threshold_at_price(threshold: float, relative: float) -> float:
+def threshold_at_price(threshold: float, relative: Number) -> float:
   """The normalised threshold that an image meets.
 
   Args:
