@@ -14,7 +14,7 @@ from meanet_jax.cloud.listen import (
 )
 from meanet_jax.errors import UserError
 from tests.cloud.certificates import write_certificate
-from tests.test_commands import command, one_line_error
+from tests.commands.test_app import command, one_line_error
 
 
 def serve(*flags: str, env: dict[str, str] | None = None):
