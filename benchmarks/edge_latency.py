@@ -79,7 +79,7 @@ def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]
       f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
       source,
       images,
-      Policy(hard_rule="probability", offload_rule="never"),
+      Policy(hard_rule="probability", offload="never"),
       Thresholds(np.float32(np.nan), np.float32(np.nan), limit),
     )
 
@@ -103,7 +103,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
   def decide(image: np.ndarray, both: bool) -> Any:
     first, second = run_both(image) if both else (run_main(image), None)
     scores, mass = scalars(first), np.asarray(first["hard_probability"])[0]
-    needed = predicted_hard(policy, scores, mass, hard, thresholds.hard)
+    needed = predicted_hard(policy, thresholds, scores, mass, hard)
     needed &= ~offloads_early(policy, thresholds, scores)
     of_extension = scores
     if needed or both:

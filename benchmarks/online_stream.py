@@ -14,7 +14,7 @@ from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import image_level
 from meanet_jax.routing.policies import EXTENSION
 from meanet_jax.selection.exact import kept_on_edge
@@ -89,9 +89,10 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   split = ArraySplit(images, test.labels[drawn])
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), split)
-  records = make_records(logits, split, source.hard_classes, source.temperatures)
-  policy = dataclasses.replace(source.policy, offload_rule="edge")
-  hard = is_hard(source.hard_classes, config.dataset.num_classes)
+  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
+  records = make_records(logits, split.labels, hard_classes, source.temperatures)
+  policy = dataclasses.replace(source.policy, offload="late")
+  hard = hard_classes.mask
   edge, _ = kept_on_edge(policy, records, hard, config.routing.hard_threshold)
   at_extension = edge.exit == EXTENSION
   exits = (records.main, config.dataset.num_classes), (records.extension, config.num_hard)

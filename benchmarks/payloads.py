@@ -24,7 +24,7 @@ from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import CLOUD, route
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
@@ -81,8 +81,9 @@ def read_run(source: Source) -> Run:
   config, test = source.config, source.dataset.test
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), test)
-  records = make_records(logits, test, source.hard_classes, source.temperatures)
-  hard = is_hard(source.hard_classes, config.dataset.num_classes)
+  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
+  records = make_records(logits, test.labels, hard_classes, source.temperatures)
+  hard = hard_classes.mask
   taken = route(source.policy, source.thresholds, records, hard)
   never = source.thresholds._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
   edge = route(source.policy, never, records, hard).prediction

@@ -9,7 +9,7 @@ warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=R
 warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
 
 for _module in (
-  "meanet_jax.evaluation.pipeline",
+  "meanet_jax.report.write",
   "meanet_jax.tflite.export",
   "meanet_jax.tflite.verify",
   "meanet_jax.grid.pipeline",

@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from meanet_jax.evaluation.evaluate import evaluate as evaluate_values
-from meanet_jax.routing.operating_point import OperatingPoint
 
 import meanet_jax as mea
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.evaluation.evaluate import evaluate as evaluate_values
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """

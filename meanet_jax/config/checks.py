@@ -25,10 +25,11 @@ def validate(config: Config) -> None:
   for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
     if len(values) not in (1, channels):
       raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
-  if config.evaluation.confidence is not None and not config.evaluation.calibration_fraction:
+  confidence = config.evaluation.constraints.confidence
+  if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
-      "evaluation.calibration_fraction is 0; accepted: above 0 with evaluation.confidence, "
-      "which needs validation images that chose nothing else"
+      "evaluation.calibration_fraction is 0; accepted: above 0 with "
+      "evaluation.constraints.confidence, which needs validation images that selected nothing else"
     )
   for name in STAGE_NAMES:
     _validate_stage(config, name)

@@ -14,7 +14,7 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
-from meanet_jax.evaluation.pipeline import check_evaluation, evaluate
+from meanet_jax.evaluation.evaluate import check_evaluation
 from meanet_jax.grid.compilation_groups import CompilationGroup, compilation_groups
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
@@ -30,6 +30,7 @@ from meanet_jax.grid.trials import is_done
 from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
@@ -210,7 +211,7 @@ def _finish(
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
   if not (path / "eval" / "summary.json").exists():
-    evaluate(path, options=options)
+    evaluate_run(path, options=options)
   test = read_json(path / "eval" / "summary.json")["systems"]
   directory.write(groups, grid, test)
   spread = "" if best.spread is None else f" ± {100 * best.spread:.2f}"

@@ -69,35 +69,35 @@ def test_nothing_compared_is_nothing_shown(exported):
   assert "threshold" not in describe(answered(None), manifest)
 
 
-@pytest.mark.parametrize("offload_rule", ["main", "edge", "never", "always"])
+@pytest.mark.parametrize("offload", ["early", "late", "never", "always"])
 @pytest.mark.parametrize("criterion", ["entropy", "margin"])
-def test_the_number_and_its_threshold_decide(exported, source, offload_rule, criterion):
+def test_the_number_and_its_threshold_decide(exported, source, offload, criterion):
   images = source.dataset.test.images[:40]
-  policy = Policy(offload_rule=offload_rule, criterion=criterion)
+  policy = Policy(offload=offload, criterion=criterion)
 
   def measured(part: Scores) -> np.float32:
     return part.entropy if criterion == "entropy" else 1 - part.margin
 
-  free = EdgeClassifier(exported, policy=Policy(offload_rule="never")).classify(images)
+  free = EdgeClassifier(exported, policy=Policy(offload="never")).classify(images)
   middle = np.float32(np.median([measured(answer.main) for answer in free]))
   thresholds = Thresholds(middle, np.float32(0.9 * middle), np.float32(0.5))
   answers = EdgeClassifier(exported, policy=policy, thresholds=thresholds).classify(images)
   exits = set()
   for answer in answers:
-    if offload_rule in ("never", "always"):
+    if offload in ("never", "always"):
       assert answer.compared is None
       continue
     assert answer.compared is not None
     exit, value, limit = answer.compared
     exits.add(exit)
-    assert exit == (answer.exit if offload_rule == "edge" else MAIN)
+    assert exit == (answer.exit if offload == "late" else MAIN)
     part = answer.extension if exit == EXTENSION else answer.main
     assert part is not None
     assert (value, limit) == (measured(part), thresholds[exit])
     assert answer.complex == (value > limit)
-  if offload_rule in ("main", "edge"):
+  if offload in ("early", "late"):
     assert {answer.complex for answer in answers} == {False, True}
-    assert exits == ({MAIN} if offload_rule == "main" else {MAIN, EXTENSION})
+    assert exits == ({MAIN} if offload == "early" else {MAIN, EXTENSION})
 
 
 def test_a_threshold_that_moves_is_the_images_own(exported, source):

@@ -61,7 +61,7 @@ def test_a_share_is_kept(server, exported, edge, manifest, images):
 def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest, images, tmp_path):
   """Thresholds move within a batch too: else it would be spent at one go."""
   export(source, tmp_path, Options(batch_size=64))
-  for policy in (Policy(), Policy(offload_rule="edge")):
+  for policy in (Policy(), Policy(offload="late")):
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
     edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
     moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
@@ -223,7 +223,7 @@ def test_constraints_that_cannot_be_kept(manifest, constraints, message):
 
 
 def test_a_policy_without_thresholds_has_none_to_move(manifest):
-  never = dataclasses.replace(manifest, policy=Policy(offload_rule="never"))
+  never = dataclasses.replace(manifest, policy=Policy(offload="never"))
   for constraints in (OnlineConstraints(target_offload=0.1), OnlineConstraints(bandit=0.1)):
-    with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
+    with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
       OnlineAdaptation(never, constraints, 124, no_alarm)

@@ -39,7 +39,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def records(evaluated_run):
-  return load_records(evaluated_run / "eval" / "records.npz", None).records
+  return load_records(evaluated_run / "eval" / "records.npz", None).records()
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])

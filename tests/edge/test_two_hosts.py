@@ -72,7 +72,7 @@ def test_answers_are_evaluations_and_bytes_the_wires(
   assert ran.returncode == 0, ran.stderr
   wire = [hosts.sent_bytes(host) - was for host, was in zip(hosts, before, strict=True)]
   lines = sorted(map(json.loads, output.read_text().splitlines()), key=lambda line: line["id"])
-  records = load_records(evaluated_run / "eval" / "records.npz", None).records
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records()
   expected = route(source.policy, source.thresholds, records, is_hard(source.hard_classes, 10))
   assert [line["class"] for line in lines] == expected.prediction.tolist()
   names = ("main", "extension", "cloud")

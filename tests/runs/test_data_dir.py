@@ -9,7 +9,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
-from meanet_jax.evaluation import pipeline as evaluation
+from meanet_jax.evaluation import evaluate as evaluation
 from meanet_jax.grid import pipeline as grid_pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
@@ -95,7 +95,7 @@ def test_every_command_on_a_run_looks_there(tiny, tmp_path, looked_in):
   for options in (None, ReadOptions("flag")):
     for begin in (
       lambda options=options: train(tiny, run, options),
-      lambda options=options: evaluation.evaluate(run, options=options),
+      lambda options=options: evaluation.evaluate(RunDirectory.existing(run), options=options),
       lambda options=options: source.from_run(run, options),
       lambda options=options: grid_pipeline.train_grid(tiny, axes, grid, options),
     ):

@@ -16,13 +16,13 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation import pipeline as evaluation
-from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.evaluation import evaluate as evaluation
 from meanet_jax.grid import pipeline
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import train_points
 from meanet_jax.report.compare import compare
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs import lock as module
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import write_json
@@ -202,7 +202,7 @@ def test_training_evaluation_and_export_of_one_run_exclude_each_other(tiny, tmp_
   run = RunDirectory.create(tmp_path, tiny)
   with held(run.path):
     before = contents(tmp_path)
-    for begin in (lambda: evaluate(tmp_path), lambda: from_run(tmp_path)):
+    for begin in (lambda: evaluate_run(tmp_path), lambda: from_run(tmp_path)):
       with pytest.raises(UserError, match=IN_USE):
         begin()
     assert contents(tmp_path) == before
@@ -212,7 +212,7 @@ def test_evaluation_holds_the_run(tiny, monkeypatch, tmp_path):
   RunDirectory.create(tmp_path, tiny)
   monkeypatch.setattr(evaluation, "load", lambda *_: refuse_if_held(tmp_path))
   with pytest.raises(UserError, match=IN_USE):
-    evaluate(tmp_path)
+    evaluate_run(tmp_path)
   refuse_if_held(tmp_path)
 
 

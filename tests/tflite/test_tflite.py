@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.manifest import read_manifest
-from meanet_jax.evaluation.records import Temperatures
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures
 from meanet_jax.tflite.signatures import cloud_signature, edge_signatures

@@ -12,8 +12,8 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
-from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.hard_classes import label_map
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
@@ -229,7 +229,7 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epoc
   [
     {"stages": {"joint": True}, "model": {"join": "sum"}},
     {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
-    {"hard_classes": {"count": 9}, "routing": {"offload_rule": "edge", "calibrate": True}},
+    {"hard_classes": {"count": 9}, "routing": {"offload": "late", "calibrate": True}},
   ],
   ids=str,
 )
@@ -241,7 +241,7 @@ def test_ablations_are_configuration_alone(tiny, tmp_path, changes):
     changed = dataclasses.replace(getattr(config, group), **fields)
     config = dataclasses.replace(config, **{group: changed})
   train(config, tmp_path)
-  evaluate(tmp_path)
+  evaluate_run(tmp_path)
   summary = read_json(tmp_path / "eval" / "summary.json")
   assert len(summary["hard_classes"]) == config.num_hard
   assert 0 < summary["systems"]["meanet"]["accuracy"] < 1

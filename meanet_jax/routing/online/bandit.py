@@ -36,7 +36,7 @@ class Bandit(NamedTuple):
   confidence. exploration: SplitEE's beta; sqrt(2) is UCB1 (Auer et al. 2002) for rewards within an
   interval of length 1.
   side_observations: whether the edge's confidence is known for every image, sent or not, which it
-  is with `offload_rule` `edge` and not with `main`, which skips the extension of what is sent.
+  is with `offload` `late` and not with `early`, which skips the extension of what is sent.
   discount: of the past per image; below 1 it forgets (discounted UCB, Garivier and Moulines 2011,
   "On upper-confidence bound policies for switching bandit problems").
   """
