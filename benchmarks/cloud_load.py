@@ -42,9 +42,8 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
-from meanet_jax.training.loop import saved
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.state import create_state
+from meanet_jax.training.state import create_state, saved
 
 ROOT = Path(__file__).parent.parent
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)

@@ -33,7 +33,7 @@ from meanet_jax.routing.scores import hard_probability
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent
