@@ -24,8 +24,8 @@ from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.stopping import Stop, never
-from meanet_jax.training import pipeline as training
-from meanet_jax.training.pipeline import load_variables, require_finished
+from meanet_jax.training import train as training
+from meanet_jax.training.restore import load_variables, require_finished
 
 
 class Run:
@@ -189,7 +189,7 @@ def train_grid(
     UserError: a grid that cannot be run, or a workdir of another one or in use.
   """
   # Here, because an ordinary run needs nothing of what a grid's evaluation and figures import.
-  from meanet_jax.grid import pipeline as grids
+  from meanet_jax.grid import run as grids
   from meanet_jax.grid.points import expand
   from meanet_jax.grid.trials import point_path
 
