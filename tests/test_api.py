@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -56,7 +57,7 @@ def test_every_name_is_there_and_has_an_example():
 @pytest.mark.full
 def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  names: dict[str, object] = {}
+  names: dict[str, Any] = {}
   with jax.numpy_dtype_promotion("standard"):
     for block in blocks():
       exec(compile(block, "docs/api.md", "exec"), names)

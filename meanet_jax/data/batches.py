@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
