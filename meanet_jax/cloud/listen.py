@@ -44,7 +44,7 @@ class Address:
     self.is_loopback = ipaddress.ip_address(self.host).is_loopback
     self.shown = f"[{self.host}]" if ":" in self.host else self.host
     if grpc_port == health_port != 0:
-      raise UserError(f"--grpc_port and --health_port are both {grpc_port}; accepted: two ports")
+      raise UserError(f"--grpc-port and --health-port are both {grpc_port}; accepted: two ports")
     self._grpc_port, self.health_port = grpc_port, health_port
     _check_free(self.host, grpc_port, "grpc_port")
     if health_port is not None:
@@ -108,7 +108,7 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
-      f"--tls_certificate {certificate} and --tls_key {key} cannot be used: {error}; "
+      f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {error}; "
       "accepted: PEM files of a certificate and its key, which has no password"
     ) from error
   return Tls(Path(certificate), Path(key))
@@ -124,10 +124,10 @@ def read_token(path: str | None) -> str | None:
   """
   if path is not None:
     try:
-      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token_file {path}"
+      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token-file {path}"
     except (OSError, ValueError) as error:
       raise UserError(
-        f"--token_file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
+        f"--token-file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
         "accepted: a file that holds the token"
       ) from error
   elif TOKEN_VARIABLE in os.environ:
@@ -148,8 +148,8 @@ def demand_protection(address: Address, tls: Tls | None, token: str | None) -> N
   missing = [
     what
     for what, given in (
-      ("--tls_certificate and --tls_key", tls),
-      (f"--token_file or {TOKEN_VARIABLE}", token),
+      ("--tls-certificate and --tls-key", tls),
+      (f"--token-file or {TOKEN_VARIABLE}", token),
     )
     if given is None
   ]
