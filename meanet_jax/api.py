@@ -40,7 +40,7 @@ class Run:
     Raises:
       UserError: there is none.
     """
-    self._directory = RunDirectory.existing(Path(path))
+    self._directory = RunDirectory.existing(os.fspath(path))
 
   @property
   def path(self) -> Path:
@@ -102,7 +102,7 @@ def train(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
-  training.train(config, Path(workdir), options, stop, tensorboard)
+  training.train(config, os.fspath(workdir), options, stop, tensorboard)
   return Run(workdir)
 
 
@@ -195,6 +195,6 @@ def train_grid(
 
   texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
   grid = dataclasses.replace(grid or GridConfig(), axes=texts)
-  grids.train_grid(config, grid, workdir, options, stop)
+  grids.train_grid(config, grid, os.fspath(workdir), options, stop)
   points = expand(grid.axes, config, grid.max_points)
   return [Run(point_path(Path(workdir), point)) for point in points]

@@ -46,9 +46,9 @@ class Address:
     if grpc_port == health_port != 0:
       raise UserError(f"--grpc-port and --health-port are both {grpc_port}; accepted: two ports")
     self._grpc_port, self.health_port = grpc_port, health_port
-    _check_free(self.host, grpc_port, "grpc_port")
+    _check_free(self.host, grpc_port, "grpc-port")
     if health_port is not None:
-      _check_free(self.host, health_port, "health_port")
+      _check_free(self.host, health_port, "health-port")
 
   def bind(self, server: grpc.aio.Server, tls: Tls | None) -> str:
     """Adds gRPC's port to a server; the URL.
@@ -57,13 +57,13 @@ class Address:
       UserError: the port was taken since.
     """
     credentials = None if tls is None else tls.credentials()
-    port = self._bind(server, self._grpc_port, "grpc_port", credentials)
+    port = self._bind(server, self._grpc_port, "grpc-port", credentials)
     return f"{'grpc' if tls is None else 'grpcs'}://{self.shown}:{port}"
 
   def bind_health(self, server: grpc.aio.Server) -> str:
     """The same for the port of probes, which has no TLS, because Kubernetes' probes have none."""
     assert self.health_port is not None
-    port = self._bind(server, self.health_port, "health_port", None)
+    port = self._bind(server, self.health_port, "health-port", None)
     return f"grpc://{self.shown}:{port}"
 
   def _bind(

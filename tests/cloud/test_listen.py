@@ -49,7 +49,9 @@ def test_a_port_in_use(flag):
   with socket.create_server(("127.0.0.1", 0)) as taken:
     port = taken.getsockname()[1]
     ports = {"grpc_port": 0} | {flag: port}
-    with pytest.raises(UserError, match=f"--{flag} {port} of 127.0.0.1 cannot be had"):
+    with pytest.raises(
+      UserError, match=f"--{flag.replace('_', '-')} {port} of 127.0.0.1 cannot be had"
+    ):
       Address("127.0.0.1", **ports)
 
 
