@@ -21,7 +21,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import train as training
@@ -197,4 +197,4 @@ def train_grid(
   grid = dataclasses.replace(grid or GridConfig(), axes=texts)
   grids.train_grid(config, grid, os.fspath(workdir), options, stop)
   points = expand(grid.axes, config, grid.max_points)
-  return [Run(point_path(Path(workdir), point)) for point in points]
+  return [Run(point_path(run_path(os.fspath(workdir)), point)) for point in points]

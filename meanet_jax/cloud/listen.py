@@ -94,9 +94,9 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
   if certificate is None and key is None:
     return None
   if not certificate or not key:
-    missing = "tls_certificate" if not certificate else "tls_key"
+    missing = "tls-certificate" if not certificate else "tls-key"
     raise UserError(f"flag --{missing} is missing; accepted: both PEM files, or neither")
-  for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+  for name, path in (("tls-certificate", certificate), ("tls-key", key)):
     try:
       Path(path).read_bytes()
     except OSError as error:
