@@ -13,6 +13,7 @@ from typing import Any
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.edge.manifest import Manifest
@@ -196,5 +197,5 @@ def train_grid(
   texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
   grid = dataclasses.replace(grid or GridConfig(), axes=texts)
   grids.train_grid(config, grid, os.fspath(workdir), options, stop)
-  points = expand(grid.axes, config, grid.max_points)
+  points = expand(grid.axes, complete_config(config, options), grid.max_points)
   return [Run(point_path(run_path(os.fspath(workdir)), point)) for point in points]
