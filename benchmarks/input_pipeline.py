@@ -22,7 +22,8 @@ from PIL import Image
 
 from configs import cifar100_resnet32_b, imagenet_resnet18_b
 from meanet_jax.config.parsing import resolve
-from meanet_jax.config.schema import AugmentConfig, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment
 from meanet_jax.data.batches import Batches, Order
 from meanet_jax.data.read_options import ReadOptions

@@ -50,8 +50,8 @@ def cloud_server_process(
   workdir: Path, *flags: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[CloudServer]:
   """Starts it, behind the words of `prefix` if there are any; waits until it is ready; ends it."""
-  ports = () if any(flag.startswith("--grpc_port") for flag in flags) else ("--grpc_port=0",)
-  ports += () if any(flag.startswith("--metrics_port") for flag in flags) else ("--metrics_port=0",)
+  ports = () if any(flag.startswith("--grpc-port") for flag in flags) else ("--grpc-port=0",)
+  ports += () if any(flag.startswith("--metrics-port") for flag in flags) else ("--metrics-port=0",)
   command = ("-m", "meanet_jax", "cloud", f"--workdir={workdir}", *ports, *flags)
   process = (
     _behind(prefix, command, env) if prefix else start_command(*command, env=env, merged=True)

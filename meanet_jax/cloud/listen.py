@@ -44,11 +44,11 @@ class Address:
     self.is_loopback = ipaddress.ip_address(self.host).is_loopback
     self.shown = f"[{self.host}]" if ":" in self.host else self.host
     if grpc_port == health_port != 0:
-      raise UserError(f"--grpc_port and --health_port are both {grpc_port}; accepted: two ports")
+      raise UserError(f"--grpc-port and --health-port are both {grpc_port}; accepted: two ports")
     self._grpc_port, self.health_port = grpc_port, health_port
-    _check_free(self.host, grpc_port, "grpc_port")
+    _check_free(self.host, grpc_port, "grpc-port")
     if health_port is not None:
-      _check_free(self.host, health_port, "health_port")
+      _check_free(self.host, health_port, "health-port")
 
   def bind(self, server: grpc.aio.Server, tls: Tls | None) -> str:
     """Adds gRPC's port to a server; the URL.
@@ -57,13 +57,13 @@ class Address:
       UserError: the port was taken since.
     """
     credentials = None if tls is None else tls.credentials()
-    port = self._bind(server, self._grpc_port, "grpc_port", credentials)
+    port = self._bind(server, self._grpc_port, "grpc-port", credentials)
     return f"{'grpc' if tls is None else 'grpcs'}://{self.shown}:{port}"
 
   def bind_health(self, server: grpc.aio.Server) -> str:
     """The same for the port of probes, which has no TLS, because Kubernetes' probes have none."""
     assert self.health_port is not None
-    port = self._bind(server, self.health_port, "health_port", None)
+    port = self._bind(server, self.health_port, "health-port", None)
     return f"grpc://{self.shown}:{port}"
 
   def _bind(
@@ -94,9 +94,9 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
   if certificate is None and key is None:
     return None
   if not certificate or not key:
-    missing = "tls_certificate" if not certificate else "tls_key"
+    missing = "tls-certificate" if not certificate else "tls-key"
     raise UserError(f"flag --{missing} is missing; accepted: both PEM files, or neither")
-  for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+  for name, path in (("tls-certificate", certificate), ("tls-key", key)):
     try:
       Path(path).read_bytes()
     except OSError as error:
@@ -108,7 +108,7 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
-      f"--tls_certificate {certificate} and --tls_key {key} cannot be used: {error}; "
+      f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {error}; "
       "accepted: PEM files of a certificate and its key, which has no password"
     ) from error
   return Tls(Path(certificate), Path(key))
@@ -124,10 +124,10 @@ def read_token(path: str | None) -> str | None:
   """
   if path is not None:
     try:
-      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token_file {path}"
+      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token-file {path}"
     except (OSError, ValueError) as error:
       raise UserError(
-        f"--token_file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
+        f"--token-file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
         "accepted: a file that holds the token"
       ) from error
   elif TOKEN_VARIABLE in os.environ:
@@ -148,8 +148,8 @@ def demand_protection(address: Address, tls: Tls | None, token: str | None) -> N
   missing = [
     what
     for what, given in (
-      ("--tls_certificate and --tls_key", tls),
-      (f"--token_file or {TOKEN_VARIABLE}", token),
+      ("--tls-certificate and --tls-key", tls),
+      (f"--token-file or {TOKEN_VARIABLE}", token),
     )
     if given is None
   ]

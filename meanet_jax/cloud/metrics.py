@@ -53,7 +53,7 @@ def serve_metrics(port: int) -> int:
     server, _ = prometheus_client.start_http_server(port, addr=HOST)
   except OSError as error:
     raise UserError(
-      f"--metrics_port {port} of {HOST} cannot be had: {error.strerror}; "
+      f"--metrics-port {port} of {HOST} cannot be had: {error.strerror}; "
       "accepted: a free port, or 0 for any"
     ) from error
   return server.server_port

@@ -9,7 +9,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.networks import ModelConfig, NetworkConfig, StructureConfig  # noqa: F401
+from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.ranges import (
   Fraction,
   NonNegative,
@@ -18,12 +18,7 @@ from meanet_jax.config.ranges import (
   PositiveFloat,
   Range,
 )
-from meanet_jax.config.stages import (  # noqa: F401
-  STAGE_NAMES,
-  AugmentConfig,
-  StageConfig,
-  StagesConfig,
-)
+from meanet_jax.config.stages import StageConfig, StagesConfig
 
 Criterion = Literal["entropy", "max_prob", "margin"]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import ArrayBatches, Batches, Order
 from meanet_jax.images.preprocessing import WHOLE, Preprocessing
 

@@ -14,7 +14,8 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int, UInt8
 
-from meanet_jax.config.schema import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import Batch, Order, left_for_device
 from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.examples import Examples, Index, Reading, check_decodable

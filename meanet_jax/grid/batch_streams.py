@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config.schema import StageConfig
+from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.batches import Batch, Batches, Order
 from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.hard_images import hard_images

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from meanet_jax.config.parsing import differences
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions

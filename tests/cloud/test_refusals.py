@@ -114,7 +114,7 @@ def test_garbage_is_survived(cloud_server, channel, data):
 
 def test_a_full_server_says_so(finished_run):
   # It waits for a full batch.
-  flags = ("--max_queue=8", "--max_batch=8", "--max_wait_ms=60000", "--health_port=0")
+  flags = ("--max-queue=8", "--max-batch=8", "--max-wait-ms=60000", "--health-port=0")
   with (
     cloud_server_process(finished_run.path, *flags) as server,
     grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,

@@ -133,7 +133,7 @@ def test_prometheus_metrics(cloud_server, channel):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_what_was_accepted(finished_run, number):
-  with cloud_server_process(finished_run.path, "--max_wait_ms=3000") as server:
+  with cloud_server_process(finished_run.path, "--max-wait-ms=3000") as server:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
       stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
       pending = stub.ModelInfer.future(image_request(SMALL), timeout=60)
@@ -151,7 +151,7 @@ def test_a_signal_finishes_what_was_accepted(finished_run, number):
 
 
 def test_what_takes_longer_than_the_grace_is_given_up(finished_run):
-  flags = ("--max_wait_ms=60000", "--grace_seconds=0.1")
+  flags = ("--max-wait-ms=60000", "--grace-seconds=0.1")
   with cloud_server_process(finished_run.path, *flags) as server:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
       stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

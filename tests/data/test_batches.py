@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import BLOCK, ArrayBatches, Order
 from meanet_jax.data.splits import ArraySplit, padded_batches
 from meanet_jax.errors import UserError

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment
 from meanet_jax.data.batches import Order
 from meanet_jax.data.read_options import ReadOptions

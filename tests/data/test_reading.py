@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.config.schema import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import Order
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load

@@ -55,8 +55,8 @@ def server(container, mounted, finished_run):
   """The process that the pod runs, on 127.0.0.1 of this machine."""
   local = {
     "--host=0.0.0.0": "--host=127.0.0.1",
-    "--grpc_port=8081": "--grpc_port=0",
-    "--health_port=8083": "--health_port=0",
+    "--grpc-port=8081": "--grpc-port=0",
+    "--health-port=8083": "--health-port=0",
   }
   given = [local.get(argument, argument) for argument in container["args"]]
   assert "--workdir=/mnt/run" in given
@@ -121,10 +121,10 @@ def test_what_the_container_names_exists(pod, container):
   ports = {port["containerPort"] for port in container["ports"]}
   assert ports == {8081}
   for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-    assert f"--health_port={container[probe]['grpc']['port']}" in container["args"]
+    assert f"--health-port={container[probe]['grpc']['port']}" in container["args"]
   assert set(container["resources"]) == {"requests", "limits"}
   # Kubernetes kills after the grace period, of which the pause before the end takes a part.
-  grace = int(re.search(r"--grace_seconds=(\d+)", " ".join(container["args"]))[1])
+  grace = int(re.search(r"--grace-seconds=(\d+)", " ".join(container["args"]))[1])
   pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
   assert pod["terminationGracePeriodSeconds"] > grace + pause
 
@@ -133,7 +133,7 @@ def test_the_images_entry_point_is_the_command():
   lines = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
   steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
   entry = next(rest for name, rest in steps if name == "ENTRYPOINT")
-  assert json.loads(entry) == ["python", "-m", "meanet_jax", "cloud"]
+  assert json.loads(entry) == ["meanet", "cloud"]
   for name, rest in steps:
     if name == "COPY":
       for source in shlex.split(rest)[:-1]:

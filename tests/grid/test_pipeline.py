@@ -177,7 +177,7 @@ def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   ("flags", "message"),
   [
     (["--grid=stages.main.rate=1"], "configuration field 'stages.main.rate' does not exist"),
-    (["--dry_run"], "flag --dry_run without a grid"),
+    (["--dry-run"], "flag --dry-run without a grid"),
     pytest.param(
       ["--grid=seed=0,1", "--executor=ray", "--config.grid.ray.resources=('TPU',)"],
       "grid.ray.resources has 'TPU'; accepted: NAME=AMOUNT",

@@ -10,7 +10,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import Order
 from meanet_jax.data.own import index as indexing
 from meanet_jax.data.own.folder import INDEX_NAME
