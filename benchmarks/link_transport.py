@@ -37,11 +37,11 @@ import json, sys, time
 import numpy as np
 from meanet_jax.edge.link.connection import Address, Expected
 from meanet_jax.edge.link.encoding import Encoding
-from meanet_jax.edge.link.offload import Offloader, Patience
+from meanet_jax.edge.link.offload import Offloader, RetryPolicy
 from meanet_jax.protocol import classes_digest
 names = tuple("0123456789")
 expected = Expected({shape}, 10, classes_digest(names), Encoding())
-offloader = Offloader(Address("{host}:{port}"), expected, 1, Patience(deadline=60.0))
+offloader = Offloader(Address("{host}:{port}"), expected, 1, RetryPolicy(deadline=60.0))
 image = np.random.default_rng(0).integers(256, size={shape}).astype(np.uint8)
 def ask(number):
   offloader.submit(number, number, image)

@@ -23,7 +23,7 @@ TITLES = ("rule", "regret", "at the change", "sent [%]", "then", "accuracy [%]",
 
 def rewards(stream: Stream) -> np.ndarray:
   """[n, k]: what every arm gets for every image."""
-  sends = stream.level[:, None] > np.array(ARMS)
+  sends = stream.uncertainty[:, None] > np.array(ARMS)
   sent = stream.cloud_confidence - OFFLOAD_COST
   return np.where(sends, sent[:, None], stream.edge_confidence[:, None])
 
@@ -31,24 +31,24 @@ def rewards(stream: Stream) -> np.ndarray:
 def played(stream: Stream, bandit: Bandit) -> np.ndarray:
   """The arm that the bandit plays for every image."""
   state, arms = start(bandit), []
-  columns = (stream.level, stream.edge_confidence, stream.cloud_confidence)
-  for level, edge, cloud in zip(*(values.tolist() for values in columns)):
+  columns = (stream.uncertainty, stream.edge_confidence, stream.cloud_confidence)
+  for uncertainty, edge, cloud in zip(*(values.tolist() for values in columns)):
     arm = choose_arm(bandit, state)
     arms.append(arm)
-    answer = cloud if level > bandit.levels[arm] else None
-    state = observe(bandit, state, arm, level, edge, answer)
+    answer = cloud if uncertainty > bandit.thresholds[arm] else None
+    state = observe(bandit, state, arm, uncertainty, edge, answer)
   return np.array(arms)
 
 
 def shuffled(stream: Stream, order: int) -> Stream:
   """Each half in another order."""
-  rng, half = np.random.default_rng(order), len(stream.level) // 2
+  rng, half = np.random.default_rng(order), len(stream.uncertainty) // 2
   return stream.at(np.concatenate([rng.permutation(half), half + rng.permutation(half)]))
 
 
 def compare(stream: Stream, orders: int) -> tuple[list[str], dict[str, np.ndarray]]:
   """Lines of the table; cumulative regret of every rule against the best fixed arm, by order."""
-  half = len(stream.level) // 2
+  half = len(stream.uncertainty) // 2
   every = np.arange(2 * half)
   each = rewards(stream)
   best = int(each.mean(axis=0).argmax())
@@ -58,7 +58,7 @@ def compare(stream: Stream, orders: int) -> tuple[list[str], dict[str, np.ndarra
   rows, curves = [], {}
   regret = np.cumsum(each[:, best] - each[every, knowing])
   for name, arms, lost in (
-    (f"best fixed threshold, level {ARMS[best]:.2f}", fixed, np.zeros((1, 2 * half))),
+    (f"best fixed threshold, {ARMS[best]:.2f}", fixed, np.zeros((1, 2 * half))),
     (f"best of each half, {' and '.join(f'{ARMS[a]:.2f}' for a in of_halves)}", knowing, [regret]),
   ):
     rows.append(_row(name, np.asarray(lost), [(stream, arms)]))
@@ -78,7 +78,7 @@ def compare(stream: Stream, orders: int) -> tuple[list[str], dict[str, np.ndarra
 def _row(name: str, lost: np.ndarray, places: list[tuple[Stream, np.ndarray]]) -> str:
   shares, right = [], []
   for stream, arms in places:
-    goes = stream.level > np.array(ARMS)[arms]
+    goes = stream.uncertainty > np.array(ARMS)[arms]
     parts = list(zip(stream.halves, np.split(goes, 2), strict=True))
     shares.append([100 * float(gone.mean()) for _, gone in parts])
     right.append([100 * accuracy(part, gone) for part, gone in parts])

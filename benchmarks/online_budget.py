@@ -1,4 +1,4 @@
-"""Budgets, bandit and audit on a stream that turns noisier and blurrier half-way.
+"""Budgets, bandit and agreement monitoring on a stream that turns noisier and blurrier half-way.
 
 Writes benchmarks/online_budget.md, online_budget.png and online_bandit.png.
 
@@ -9,7 +9,7 @@ Command: python -m benchmarks.online_budget [--workdir runs/digits]
 from pathlib import Path
 
 import numpy as np
-from absl import flags
+from absl import app, flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -23,7 +23,7 @@ from benchmarks.online_follow import (
   Followed,
   energy,
   errors,
-  first_level,
+  first_threshold,
   follow,
   offloads,
   png_bytes,
@@ -31,17 +31,18 @@ from benchmarks.online_follow import (
   window_means,
 )
 from benchmarks.online_stream import Stream, accuracy, make_stream
-from meanet_jax.commands import flags as cli
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.routing.online.agreement import (
   Agreement,
-  Audit,
-  Audited,
+  AgreementMonitor,
+  Agreements,
   agreement,
-  is_audited,
+  is_monitored,
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import from_run
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -59,8 +60,8 @@ TITLES = (
   "settled after, 2 points",
   "2% of target",
 )
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _IMAGES = flags.DEFINE_integer("images", 20_000, "In each half of the stream.", lower_bound=10_000)
 _ORDERS = flags.DEFINE_integer("orders", 5, "Orders of the stream, for the bandit.", lower_bound=2)
 _NOISE = flags.DEFINE_float("noise", 20, "Of the second half: standard deviation, of 255.")
@@ -76,14 +77,14 @@ def settled(off: np.ndarray) -> str:
 
 def row(name: str, stream: Stream, budget: Budget, followed: Followed, guaranteed: bool) -> str:
   """A line of the table."""
-  change = len(stream.level) // 2
+  change = len(stream.uncertainty) // 2
   cells, accuracies = [name], []
   parts = list(zip(stream.halves, np.split(followed.goes, 2), strict=True))
   for there, gone in parts:
     share = float(gone.mean())
     cells.append(f"{100 * share:.2f}")
     # The one threshold that sends as many of these very images.
-    best = accuracy(there, there.level > np.quantile(there.level, 1 - share))
+    best = accuracy(there, there.uncertainty > np.quantile(there.uncertainty, 1 - share))
     reached = accuracy(there, gone)
     accuracies.append(f"{100 * reached:.2f} ({100 * (reached - best):+.2f})")
   error = errors(budget, followed)
@@ -101,9 +102,9 @@ def row(name: str, stream: Stream, budget: Budget, followed: Followed, guarantee
 
 def budget_rows(stream: Stream) -> tuple[list[str], dict[str, Followed]]:
   """Lines of the table, and what the picture shows."""
-  level = first_level(stream)
-  goes = stream.level > level
-  shown = {"fixed threshold": Followed(goes, goes.astype(float), np.full(len(goes), level))}
+  threshold = first_threshold(stream)
+  goes = stream.uncertainty > threshold
+  shown = {"fixed threshold": Followed(goes, goes.astype(float), np.full(len(goes), threshold))}
   rows = [row("fixed threshold", stream, Budget(TARGET), shown["fixed threshold"], False)]
   for step in STEPS:
     name, wanted = f"share, step {step:g}", offloads(stream, step)
@@ -119,19 +120,19 @@ def budget_rows(stream: Stream) -> tuple[list[str], dict[str, Followed]]:
   return rows, shown
 
 
-def audit_text(stream: Stream, goes: np.ndarray) -> str:
-  """When the audit of the images that stay notices the change."""
-  audit, state, change = Audit(share=0.02), Audited(), len(stream.level) // 2
+def agreement_text(stream: Stream, goes: np.ndarray) -> str:
+  """When monitoring the images that stay notices the change."""
+  monitor, state, change = AgreementMonitor(share=0.02), Agreements(), len(stream.uncertainty) // 2
   found: list[tuple[int, Agreement]] = []
   for number in np.flatnonzero(~goes).tolist():
-    if is_audited(audit, 0, number):
-      state = record(audit, state, bool(stream.agrees[number]))
-      found.append((number, agreement(audit, state)))
+    if is_monitored(monitor, 0, number):
+      state = record(monitor, state, bool(stream.agrees[number]))
+      found.append((number, agreement(monitor, state)))
   before = [a for number, a in found if number < change]
   alarms = [number - change for number, a in found if number >= change and a.alarm]
   return (
-    f"Audit of 2% of the images that stay under the budget of step {STEP:g}, floor "
-    f"{100 * audit.floor:.0f}%, window {audit.window}: agreement with the cloud "
+    f"AgreementMonitor of 2% of the images that stay under the budget of step {STEP:g}, floor "
+    f"{100 * monitor.floor:.0f}%, window {monitor.window}: agreement with the cloud "
     f"{_agreement(before[-1])} before the change, with {sum(a.alarm for a in before)} false "
     f"alarms, and {_agreement(found[-1][1])} at the end; "
     + (f"the alarm {alarms[0]} images after the change." if alarms else "no alarm.")
@@ -143,23 +144,23 @@ def _agreement(found: Agreement) -> str:
 
 
 def draw(path: Path, runs: dict[str, dict[str, Followed]]) -> None:
-  """The share sent over the newest `WINDOW` images, and the level, one column per run."""
+  """The share sent over the newest `WINDOW` images, and the threshold, one column per run."""
   figure = Figure(figsize=(7 * len(runs), 8), layout="constrained")
   FigureCanvasAgg(figure)
   for column, (run, lines) in zip(figure.subplots(2, len(runs), squeeze=False).T, runs.items()):
-    shares, levels = column
+    shares, thresholds = column
     for name in ("fixed threshold", "share, step 0.02", "share, step 0.2"):
       followed = lines[name]
       images = np.arange(WINDOW, len(followed.goes) + 1)
       shares.plot(images, 100 * window_means(followed.goes), label=name, linewidth=1)
-      levels.plot(followed.level, label=name, linewidth=0.5)
+      thresholds.plot(followed.threshold, label=name, linewidth=0.5)
       change = len(followed.goes) // 2
     low, high = 100 * (TARGET - TOLERANCE), 100 * (TARGET + TOLERANCE)
     shares.axhspan(low, high, color="black", alpha=0.08, label="within 2 points of the target")
     shares.set_ylabel(f"sent of the newest {WINDOW:,} images [%]")
     shares.set_title(run)
-    levels.set_ylabel("level of the thresholds")
-    levels.set_xlabel("images (dotted: they become noisier and blurrier)")
+    thresholds.set_ylabel("normalised threshold")
+    thresholds.set_xlabel("images (dotted: they become noisier and blurrier)")
     for axes in column:
       axes.axvline(change, color="black", linewidth=0.8, linestyle=":")
       axes.grid(alpha=0.3)
@@ -176,13 +177,16 @@ def main() -> None:
   """Simulates every run and writes the page."""
   shown, curves, sections = {}, {}, []
   for workdir in _WORKDIRS.value:
-    source = from_run(run_directory(workdir), print, _read_options())
+    source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
     name = source.config.dataset.name
     stream = make_stream(source, _IMAGES.value, _NOISE.value, _BLUR.value)
     budget_lines, shown[name] = budget_rows(stream)
     bandit_lines, curves[name] = online_bandit.compare(stream, _ORDERS.value)
     edge, cloud = (
-      [f"{100 * accuracy(part, np.full(len(part.level), sent)):.2f}%" for part in stream.halves]
+      [
+        f"{100 * accuracy(part, np.full(len(part.uncertainty), sent)):.2f}%"
+        for part in stream.halves
+      ]
       for sent in (False, True)
     )
     sections += [
@@ -194,7 +198,7 @@ def main() -> None:
       *heading(TITLES),
       *budget_lines,
       "",
-      audit_text(stream, shown[name][f"share, step {STEP:g}"].goes),
+      agreement_text(stream, shown[name][f"share, step {STEP:g}"].goes),
       *heading(online_bandit.TITLES),
       *bandit_lines,
     ]
@@ -206,7 +210,7 @@ def main() -> None:
     "",
     f"{_IMAGES.value:,} test images drawn with replacement as they are, then as many blurred and "
     f"with noise of {_NOISE.value:g} of 255 (benchmarks/online_stream.py); the scores are the "
-    "trained networks', and offloads are decided after the edge's answer (`offload_rule` `edge`), "
+    "trained networks', and offloads are decided after the edge's answer (`offload` `late`), "
     'so both exits\' thresholds move. "Then" is after the change. Made by '
     "`python -m benchmarks.online_budget`.",
     "",
@@ -219,12 +223,13 @@ def main() -> None:
     "Guaranteed: for any images whatever, without any settling. Hindsight: the one threshold that "
     "sends as many of the same half.",
     "",
-    f"Bandit: {len(online_bandit.ARMS)} levels, an offload costs {online_bandit.OFFLOAD_COST:g} of "
-    f"confidence; mean ± standard deviation over {_ORDERS.value} orders of each half. Regret is "
+    f"Bandit: {len(online_bandit.ARMS)} thresholds, an offload costs "
+    f"{online_bandit.OFFLOAD_COST:g} of confidence; mean ± standard deviation "
+    f"over {_ORDERS.value} orders of each half. Regret is "
     "the reward (confidence, less that cost) behind the best fixed threshold of the whole stream; "
     "negative is better than it.",
     "",
-    "![shares and levels](online_budget.png)",
+    "![shares and thresholds](online_budget.png)",
     "![regret](online_bandit.png)",
     *sections,
     "",
@@ -237,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

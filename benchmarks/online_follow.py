@@ -22,21 +22,23 @@ class Wanted(NamedTuple):
 
 
 class Followed(NamedTuple):
-  """A budget over the stream, arrays [n]: which images go, what each costs, the level before it."""
+  """Arrays [n]: which images are sent, what each costs, and the threshold that it met."""
 
   goes: np.ndarray
   costs: np.ndarray
-  level: np.ndarray
+  threshold: np.ndarray
 
 
-def first_level(stream: Stream) -> float:
+def first_threshold(stream: Stream) -> float:
   """That of the threshold which sends `TARGET` of the images before the change."""
-  return float(np.quantile(stream.halves[0].level, 1 - TARGET))
+  return float(np.quantile(stream.halves[0].uncertainty, 1 - TARGET))
 
 
 def offloads(stream: Stream, step: float = STEP) -> Wanted:
   """So many images sent."""
-  return Wanted(Budget(TARGET, step=step), np.zeros(len(stream.level)), np.ones(len(stream.level)))
+  return Wanted(
+    Budget(TARGET, step=step), np.zeros(len(stream.uncertainty)), np.ones(len(stream.uncertainty))
+  )
 
 
 def png_bytes(stream: Stream) -> Wanted:
@@ -54,14 +56,14 @@ def energy(stream: Stream) -> Wanted:
 
 
 def follow(stream: Stream, wanted: Wanted) -> Followed:
-  """The stream under a budget, from `first_level` on."""
-  state, levels = start(wanted.budget, first_level(stream)), []
-  columns = (stream.level, wanted.kept, wanted.sent)
+  """The stream under a budget, from `first_threshold` on."""
+  state, thresholds = start(wanted.budget, first_threshold(stream)), []
+  columns = (stream.uncertainty, wanted.kept, wanted.sent)
   for image, if_kept, if_sent in zip(*(values.tolist() for values in columns)):
-    levels.append(state.level)
-    state = spend(wanted.budget, state, if_sent if image > state.level else if_kept)
-  goes = stream.level > np.array(levels)
-  return Followed(goes, np.where(goes, wanted.sent, wanted.kept), np.array(levels))
+    thresholds.append(state.threshold)
+    state = spend(wanted.budget, state, if_sent if image > state.threshold else if_kept)
+  goes = stream.uncertainty > np.array(thresholds)
+  return Followed(goes, np.where(goes, wanted.sent, wanted.kept), np.array(thresholds))
 
 
 def window_means(costs: np.ndarray) -> np.ndarray:

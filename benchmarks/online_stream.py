@@ -14,7 +14,7 @@ from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import image_level
 from meanet_jax.routing.policies import EXTENSION
 from meanet_jax.selection.exact import kept_on_edge
@@ -26,13 +26,13 @@ from meanet_jax.training.parallel import replicate
 class Stream(NamedTuple):
   """Arrays [n] over images in order, of which the first half is as the test split has them.
 
-  level: the image's, of the exit that the edge takes. edge_right, cloud_right: bool.
-  edge_confidence, cloud_confidence: maximum probabilities. bytes: of the image as PNG. kept_mj,
-  sent_mj: energy of the edge for an image that stays and one that is sent. agrees: bool, whether
-  edge and cloud answer alike.
+  uncertainty: the image's, normalised, of the exit that the edge takes. edge_right, cloud_right:
+  bool. edge_confidence, cloud_confidence: maximum probabilities. bytes: of the image as PNG.
+  kept_mj, sent_mj: energy of the edge for an image that stays and one that is sent. agrees: bool,
+  whether edge and cloud answer alike.
   """
 
-  level: np.ndarray
+  uncertainty: np.ndarray
   edge_right: np.ndarray
   cloud_right: np.ndarray
   edge_confidence: np.ndarray
@@ -45,7 +45,7 @@ class Stream(NamedTuple):
   @property
   def halves(self) -> tuple["Stream", "Stream"]:
     """Before the change, and after it."""
-    half = len(self.level) // 2
+    half = len(self.uncertainty) // 2
     return self.at(slice(half)), self.at(slice(half, None))
 
   def at(self, chosen: Any) -> "Stream":
@@ -89,9 +89,10 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   split = ArraySplit(images, test.labels[drawn])
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), split)
-  records = make_records(logits, split, source.hard_classes, source.temperatures)
-  policy = dataclasses.replace(source.policy, offload_rule="edge")
-  hard = is_hard(source.hard_classes, config.dataset.num_classes)
+  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
+  records = make_records(logits, split.labels, hard_classes, source.temperatures)
+  policy = dataclasses.replace(source.policy, offload="late")
+  hard = hard_classes.mask
   edge, _ = kept_on_edge(policy, records, hard, config.routing.hard_threshold)
   at_extension = edge.exit == EXTENSION
   exits = (records.main, config.dataset.num_classes), (records.extension, config.num_hard)
@@ -99,7 +100,7 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   size = np.array([len(encode(Encoding("png"), image)) for image in split.images])
   macs = block_macs(source.model, config)
   return Stream(
-    level=np.where(at_extension, extension, main),
+    uncertainty=np.where(at_extension, extension, main),
     edge_right=edge.prediction == split.labels,
     cloud_right=records.cloud.prediction == split.labels,
     edge_confidence=np.where(at_extension, records.extension.max_prob, records.main.max_prob),

@@ -11,22 +11,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
+from absl import app, flags
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax.commands import flags as cli
 from meanet_jax.cost.energy import upload_ms, upload_power_mw
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import CLOUD, route
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
@@ -43,8 +44,8 @@ TITLES = (
   "all images [%]",
   "the whole system [%]",
 )
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 15, "Of the head on main's features.")
 
 
@@ -80,8 +81,9 @@ def read_run(source: Source) -> Run:
   config, test = source.config, source.dataset.test
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), test)
-  records = make_records(logits, test, source.hard_classes, source.temperatures)
-  hard = is_hard(source.hard_classes, config.dataset.num_classes)
+  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
+  records = make_records(logits, test.labels, hard_classes, source.temperatures)
+  hard = hard_classes.mask
   taken = route(source.policy, source.thresholds, records, hard)
   never = source.thresholds._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
   edge = route(source.policy, never, records, hard).prediction
@@ -211,7 +213,7 @@ def main() -> None:
     "",
   ]
   for workdir in _WORKDIRS.value:
-    for line in section(from_run(run_directory(workdir), print, _read_options())):
+    for line in section(from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))):
       print(line, flush=True)
       lines.append(line)
   lines += [f"Versions: Python {here['python']}, {versions}.", ""]
@@ -219,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

@@ -19,7 +19,8 @@ import numpy as np
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.policies import PRESETS, Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
 

@@ -1,6 +1,6 @@
 """MEANet on Fashion-MNIST: 70,000 grey images of clothes, 28x28, ten classes.
 
-Prepare   python -m meanet_jax.data.tfds.prepare fashion_mnist --data_dir DIR
+Prepare   meanet prepare fashion_mnist --data_dir DIR
           (README.md, "Data sets": also from Debian's package, without a network)
 Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data_dir DIR
 Hardware  2 CPU cores: at most 26 minutes for all stages.
@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
   config.dataset.num_classes = 10
   config.dataset.validation_fraction = 0.1
   config.hard_classes.count = 5
-  config.evaluation.max_offload = 0.1
+  config.evaluation.constraints.max_offload = 0.1
   config.evaluation.batch_size = 500
 
   main = config.model.main.structure

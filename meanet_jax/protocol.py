@@ -1,9 +1,9 @@
-"""What a device and the cloud tier say to each other. The standard library alone.
+"""The protocol between a device and the cloud tier. The standard library alone.
 
 Model `cloud` of the Open Inference Protocol v2, over gRPC. One input of:
 
   image     UINT8 [B, H, W, C]   pixels as the network sees them
-  encoded   BYTES [B]            a whole PNG or JPEG each, of exactly H x W pixels, grey for C = 1
+  encoded   BYTES [B]            one PNG or JPEG each, of exactly H x W pixels, grey for C = 1
                                  and RGB for C = 3
 
 Outputs, all of them or those that the request names:
@@ -12,9 +12,9 @@ Outputs, all of them or those that the request names:
   probability   FP32  [B]      of that class: the largest softmax probability, uncalibrated
   logits        FP32  [B, C]
 
-The model's metadata tell H, W, C and the number of classes as shapes. Every answer carries two
-parameters, so that a device knows whose answer it is: `dataset` (the configuration's name of it, as
-in edge.json) and `classes_sha256` (`classes_digest` of the class names in order).
+The model's metadata give H, W, C and the number of classes as shapes. Every answer carries two
+parameters, so that a device can check whose answer it is: `dataset` (the configuration's name of
+it, as in edge.json) and `classes_sha256` (`classes_digest` of the class names in order).
 
 Where a token is demanded, every call but liveness, readiness and health carries `authorization:
 Bearer TOKEN` as metadata.

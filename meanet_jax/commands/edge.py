@@ -1,4 +1,7 @@
-"""`meanet edge`: images in, answers out, a cloud asked where there is one."""
+"""Classifies images with an exported edge, and sends complex ones to a cloud if there is one.
+
+meanet edge --model runs/digits/export [--cloud grpc://HOST:PORT] image.png ...
+"""
 
 import argparse
 import io
@@ -7,147 +10,156 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.inputs import Images, Item, from_dataset, from_files, matching
-from meanet_jax.edge.link.encoding import check_channels, parse_encoding
-from meanet_jax.edge.manifest import Manifest, read_manifest
-from meanet_jax.edge.online import Steering, Wishes
-from meanet_jax.edge.output import (
-  EXIT_NAMES,
-  Output,
-  Result,
-  Summary,
-  error_line,
-  table,
-  to_line,
+from meanet_jax.commands.edge_cloud import (
+  ADAPTATION,
+  AGREEMENT_FLOOR,
+  connect,
+  deadline_gate,
+  online_adaptation,
 )
+from meanet_jax.commands.edge_dataset import from_dataset
+from meanet_jax.commands.flags import (
+  Flags,
+  Parser,
+  add_integer,
+  add_number,
+  add_path,
+  require,
+)
+from meanet_jax.config.ranges import Range
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.inputs import Images, Item, from_files, matching
+from meanet_jax.edge.manifest import Manifest, read_manifest
+from meanet_jax.edge.output import Output, error_line, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
+from meanet_jax.edge.summary import Summary
+from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.images.preprocessing import WHOLE
-from meanet_jax.paths import expanded_path
-from meanet_jax.protocol import classes_digest
-from meanet_jax.routing.online.agreement import Agreement, Audit
-from meanet_jax.routing.policies import Comparison
-from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
+from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
-_STEERING = ("target_offload", "max_bytes_per_image", "max_energy_mj", "bandit", "audit")
-_FLOOR = Audit._field_defaults["floor"]
-_RANGES = {
-  "threads": (1, 128),  # LiteRT dies of ten thousand
-  "window": (1, 10_000),
-  "attempts": (1, 1000),
-  "deadline_ms": (1e-3, 1e7),
-  "check_seconds": (1e-3, 1e4),
-  "target_offload": (0, 1),
-  "max_bytes_per_image": (0, 1e12),
-  "max_energy_mj": (0, 1e12),
-  "bandit": (0, 1),
-  "audit": (0, 1),
-  "audit_floor": (0, 1),
-}
 
-
-class _Parser(argparse.ArgumentParser):
-  """One line on stderr for a wrong argument. absl, which the other commands use, is not here."""
-
-  def error(self, message: str) -> NoReturn:
-    raise UserError(f"{message}; see --help")
-
-
-def _path(text: str) -> str:
+def add_flags(parser: Parser) -> None:
+  """Adds the flags of this command."""
+  parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, of any size")
+  add_path(parser, "--model", metavar="DIR", help="what `meanet export` wrote")
+  # LiteRT dies of ten thousand.
+  add_integer(parser, "--threads", Range(1, 128), default=1, help="of the interpreter")
   # Of image files, which are several arguments, the shell expands `~`.
-  try:
-    return expanded_path(text, "the path")
-  except UserError as error:
-    raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def main(arguments: Sequence[str]) -> int:
-  """Answers the images; the exit status."""
-  open_closed_streams()
-  if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
-    sys.stdout.reconfigure(errors="backslashreplace")
-  ignore_pillow_warnings()
-  try:
-    with checked_stdout():
-      _classify(_parse(arguments))
-  except UserError as error:
-    say_on_stderr(f"error: {error}")
-    return error.status
-  except KeyboardInterrupt:
-    say_on_stderr("error: interrupted")
-    return 130
-  return 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-  parser = _Parser(
-    prog="python -m meanet_jax.edge.classifier",
-    description="Classifies images with an exported edge, and sends complex ones to a cloud.",
-    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    allow_abbrev=False,
+  add_path(parser, "--images", dest="pattern", metavar="GLOB", help="image files by a pattern")
+  parser.add_argument(
+    "--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set"
   )
-  add = parser.add_argument
-  add("--model", type=_path, required=True, help="what python -m meanet_jax.export wrote")
-  add("--threads", type=int, default=1, help="of the interpreter")
-  add("images", nargs="*", help="image files, of any size")
-  add("--images", type=_path, dest="pattern", metavar="GLOB", help="image files by a pattern")
-  add("--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set")
-  add("--data_dir", type=_path, metavar="DIR", help="where prepared sets lie")
-  add("--output", type=_path, metavar="FILE", help="a JSON line per image, or - for stdout")
-  add("--summary", type=_path, metavar="FILE", help="the figures at the end, as JSON")
-  link = parser.add_argument_group("cloud")
-  add = link.add_argument
-  add("--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS")
-  add(
-    "--ca_file",
-    type=_path,
+  add_path(parser, "--data-dir", metavar="DIR", help="where prepared sets lie")
+  add_path(parser, "--output", metavar="FILE", help="a JSON line per image, or - for stdout")
+  add_path(parser, "--summary", metavar="FILE", help="the figures at the end, as JSON")
+  _add_cloud_flags(parser.add_argument_group("cloud"))
+  _add_adaptation_flags(parser.add_argument_group("online adaptation (with --cloud)"))
+
+
+def _add_cloud_flags(flags: Flags) -> None:
+  flags.add_argument(
+    "--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
+  )
+  add_path(
+    flags,
+    "--ca-file",
     metavar="FILE",
     help="certificates to trust, PEM; the system's if not given",
   )
-  add("--token_file", type=_path, metavar="FILE", help="bearer token")
-  add("--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY")
-  add("--window", type=int, default=16, help="images that may be under way")
-  add("--deadline_ms", type=float, default=500.0, help="from sending to the cloud's answer")
-  add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
-  add("--attempts", type=int, default=3, help="to send one image by its deadline")
-  budget = parser.add_argument_group("thresholds that move (with --cloud)")
-  add = budget.add_argument
-  add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
-  add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
-  add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
-  add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
-  add("--audit", type=float, metavar="SHARE", help="of confident images, sent and compared")
-  add("--audit_floor", type=float, metavar="SHARE", help=f"of agreement, at least ({_FLOOR:g})")
-  given = parser.parse_args(arguments)
+  add_path(flags, "--token-file", metavar="FILE", help="bearer token")
+  flags.add_argument(
+    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
+  )
+  add_integer(flags, "--window", Range(1, 10_000), default=16, help="images that may be under way")
+  add_number(
+    flags,
+    "--deadline-ms",
+    Range(1e-3, 1e7),
+    help="from taking an image up to its answer",
+  )
+  add_number(
+    flags,
+    "--check-seconds",
+    Range(1e-3, 1e4),
+    default=5.0,
+    help="to find the cloud at the start",
+  )
+  add_integer(
+    flags, "--attempts", Range(1, 1000), default=3, help="to send one image by its deadline"
+  )
+
+
+def _add_adaptation_flags(flags: Flags) -> None:
+  share, amount = Range(0, 1), Range(0, 1e12)
+  add_number(
+    flags, "--target-offload", share, metavar="SHARE", help="of images sent, in the long run"
+  )
+  add_number(
+    flags, "--max-bytes-per-image", amount, metavar="BYTES", help="sent, mean of all images"
+  )
+  add_number(
+    flags, "--max-energy-mj", amount, metavar="MJ", help="by the cost model, mean of all images"
+  )
+  add_path(flags, "--price-file", metavar="FILE", help="CSV of time,price of what is sent")
+  add_number(flags, "--bandit", share, metavar="COST", help="of offloading, in units of confidence")
+  add_number(
+    flags,
+    "--monitor-agreement",
+    share,
+    older="--audit",
+    metavar="SHARE",
+    help="of confident images, sent and compared",
+  )
+  add_number(
+    flags,
+    "--agreement-floor",
+    share,
+    older="--audit-floor",
+    metavar="SHARE",
+    help=f"of agreement, at least ({AGREEMENT_FLOOR:g})",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
+  """Answers the images."""
+  if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")
+  ignore_pillow_warnings()
+  _check(given)
+  _classify(given)
+
+
+def _check(given: argparse.Namespace) -> None:
+  """Refuses flags that do not go together."""
+  require(given.model, "--model", "a directory that `meanet export` wrote")
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
     raise UserError(
       f"{sum(ways)} of image files, --images and --dataset given; accepted: one of them"
     )
-  for name, (low, high) in _RANGES.items():
-    value = getattr(given, name)
-    if value is not None and not low <= value <= high:  # also refuses NaN
-      raise UserError(f"--{name} is {value:g}; accepted: {low:g} to {high:g}")
   if given.dataset is None and given.data_dir is not None:
-    raise UserError("--data_dir without --dataset; accepted: with --dataset NAME")
-  if given.audit is None and given.audit_floor is not None:
-    raise UserError("--audit_floor without --audit; accepted: with --audit SHARE")
+    raise UserError("--data-dir without --dataset; accepted: with --dataset NAME")
+  if given.monitor_agreement is None and given.agreement_floor is not None:
+    raise UserError(
+      "--agreement-floor without --monitor-agreement; accepted: with --monitor-agreement SHARE"
+    )
   paths = [os.path.realpath(path) for path in (given.output, given.summary) if path is not None]
   if len(set(paths)) < len(paths):
     raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
   if given.cloud is None:
-    for name in ("ca_file", "token_file", *_STEERING):
+    for name in ("ca_file", "token_file", *ADAPTATION):
       if getattr(given, name) is not None:
-        raise UserError(f"--{name} without --cloud; accepted: with --cloud grpc://HOST:PORT")
-  return given
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
 
 
 def _classify(given: argparse.Namespace) -> None:
@@ -158,13 +170,14 @@ def _classify(given: argparse.Namespace) -> None:
     )
   images = _open_images(given, manifest)
   with ExitStack() as stack:
-    offloader, steering = None, None
+    offloader, adaptation = None, None
     if given.cloud is not None:
-      offloader = _connect(given, manifest)
+      offloader = connect(given, manifest)
       stack.callback(offloader.close)
-      steering = _steering(given, manifest, offloader.message_bytes)
+      adaptation = online_adaptation(given, manifest, offloader.message_bytes)
     # Only now: the interpreter has a word of its own for stderr, where an error is to be alone.
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
+    gate = deadline_gate(given, classifier) if given.cloud is not None else None
     output = None if given.output is None else stack.enter_context(Output(given.output))
     summary = Summary()
 
@@ -176,10 +189,10 @@ def _classify(given: argparse.Namespace) -> None:
         print(describe(answer, manifest), flush=True)
 
     def readable(stopped: Callable[[], signal.Signals | None]) -> Iterator[Item]:
-      told = False
+      warned = False
       for item in images.items:
-        if item.deep and not told:
-          told = True
+        if item.deep and not warned:
+          warned = True
           say_on_stderr(
             f"warning: image {item.path} has more than 8 bits per channel; the upper 8 are used, "
             "of this and all such files"
@@ -197,10 +210,11 @@ def _classify(given: argparse.Namespace) -> None:
 
     begun = time.perf_counter()
     with stop_on_signals() as stopped:
-      Stream(classifier, give, offloader, steering).run(readable(stopped))
+      Stream(classifier, give, offloader, adaptation, gate).run(readable(stopped))
     figures = summary.figures(manifest, time.perf_counter() - begun)
-    if steering is not None:
-      figures |= steering.figures()
+    for part in (adaptation, gate):
+      if part is not None:
+        figures |= part.figures()
   _conclude(given, figures)
   if found := stopped():
     raise StreamStoppedError(
@@ -219,91 +233,6 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
       "evaluation cropped images; files are resized whole; export again to have the crop"
     )
   return from_files(paths, manifest.image_shape, manifest.preprocessing or WHOLE)
-
-
-def _connect(given: argparse.Namespace, manifest: Manifest) -> Any:
-  """An `Offloader` whose server has been looked at. One that is away may come back.
-
-  Raises:
-    UserError: no gRPC here; a server that refuses this device, or is another.
-  """
-  # gRPC's own log would stand beside the line that says what is wrong. It is read when it starts.
-  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-  try:
-    from meanet_jax.edge.link.connection import Expected, check, parse_address
-    from meanet_jax.edge.link.offload import Offloader, RetryPolicy
-  except ModuleNotFoundError as error:
-    raise UserError(
-      f"--cloud needs {error.name}, which is not installed; "
-      "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
-    ) from error
-  address = parse_address(given.cloud, given.ca_file, given.token_file)
-  encoding = parse_encoding(given.encoding)
-  check_channels(encoding, manifest.image_shape[2])
-  expected = Expected(
-    manifest.image_shape,
-    len(manifest.class_names),
-    classes_digest(manifest.class_names),
-    encoding,
-  )
-  away = check(address, expected, given.check_seconds)
-  patience = RetryPolicy(deadline=given.deadline_ms / 1e3, attempts=given.attempts)
-  offloader = Offloader(address, expected, given.window, patience)
-  if away is not None:
-    say_on_stderr(f"warning: {address} {away}; the edge answers until it can")
-    offloader.rest()
-  return offloader
-
-
-def _steering(given: argparse.Namespace, manifest: Manifest, message_bytes: int) -> Steering | None:
-  if all(getattr(given, name) is None for name in _STEERING):
-    return None
-  floor = _FLOOR if given.audit_floor is None else given.audit_floor
-  audit = None if given.audit is None else Audit(given.audit, floor)
-  wishes = Wishes(
-    given.target_offload, given.max_bytes_per_image, given.max_energy_mj, given.bandit, audit
-  )
-
-  def alarm(found: Agreement) -> None:
-    say_on_stderr(
-      f"warning: {found.num_images} audited answers agree with the cloud in {found.share:.1%}, "
-      f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
-    )
-
-  return Steering(manifest, wishes, message_bytes, alarm)
-
-
-def describe(given: Result, manifest: Manifest) -> str:
-  """An answer as a line: class, exit, probability, what was compared with what, and time."""
-  answer = given.answer
-  what = given.item.path if given.item.path is not None else given.item.number
-  sent = "complex" if answer.complex else "not complex"
-  if given.fallback is not None:
-    sent += f": the cloud is {given.fallback}"
-  elif answer.complex and given.reply is None:
-    sent += ": for the cloud"
-  return (
-    f"{what}: {manifest.class_names[given.prediction]}  exit {EXIT_NAMES[given.exit]}  "
-    f"probability {given.probability:.3f}  hard-class probability {answer.hard_probability:.3f}  "
-    f"{_compared(answer.compared, manifest)}{sent}  {1e3 * given.seconds:.3f} ms"
-  )
-
-
-def _compared(compared: Comparison | None, manifest: Manifest) -> str:
-  if compared is None:
-    return ""
-  name, unit = {
-    "entropy": ("entropy", " nats"),
-    "max_prob": ("1 - probability", ""),
-    "margin": ("1 - margin", ""),
-  }[manifest.policy.criterion]
-  value, threshold = float(compared.uncertainty), float(compared.threshold)
-  digits = 3
-  # As many digits as tell them apart, for what follows says which is larger.
-  while value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}" and digits < 50:
-    digits += 1
-  where = EXIT_NAMES[compared.exit]
-  return f"{name} {value:.{digits}f}{unit} at {where}, threshold {threshold:.{digits}f}  "
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

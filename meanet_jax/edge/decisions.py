@@ -1,4 +1,4 @@
-"""What the edge makes of an image, and what may move its thresholds meanwhile."""
+"""What the edge decides about an image, and thresholds that change within a batch."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,7 +16,8 @@ class Answer(NamedTuple):
   it has the edge's answer all the same. compared: the uncertainty that this came from, and its
   threshold, float32; None for a policy that compares nothing. scores: of the exit at which the edge
   answers (or would have, for an image that went to the cloud), NumPy scalars. main, extension: of
-  both exits; None for an extension that did not run. hard_probability: main's probability mass on
+  both exits, the extension's of the fused distribution where the policy answers by it; None for an
+  extension that did not run. hard_probability: main's probability mass on
   hard classes. seconds: from taking the image (or its batch) up to its answer.
   """
 
@@ -32,27 +33,29 @@ class Answer(NamedTuple):
 
 
 class EdgeDecision(NamedTuple):
-  """What the edge makes of one image before anybody else is asked.
+  """What the edge decides about one image before it asks the cloud.
 
-  answer: the edge's own; of the main exit alone where the extension was spared. spared: whether the
-  extension, which the edge's own answer needs, has not run because the policy sends the image to
-  the cloud before. image: uint8 [h, w, c]. features: the main block's, without the batch's axis.
+  answer: the edge's own; of the main exit alone where the extension was skipped. skipped: whether
+  the extension, which the edge's own answer needs, has not run because the policy sends the image
+  to the cloud before. image: uint8 [h, w, c]. features: the main block's, without a batch axis.
+  logits: main's [C] and the extension's [K], without temperature; None for one that did not run.
   """
 
   answer: Answer
-  spared: bool
+  skipped: bool
   image: np.ndarray
   features: np.ndarray
+  logits: tuple[np.ndarray, np.ndarray | None]
 
 
 @runtime_checkable
-class Moves(Protocol):
-  """Thresholds that may move from one image of a batch to the next."""
+class BatchThresholds(Protocol):
+  """Thresholds that online adaptation may change from one image of a batch to the next."""
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None for the classifier's own."""
     ...
 
-  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
-    """Told of each image of the batch in turn, before the thresholds of the next are asked for."""
+  def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """Called for each image of the batch in turn, before the next image's `thresholds`."""
     ...

@@ -1,7 +1,7 @@
-"""What moves a running edge's thresholds, and what it checks by the way: budgets, bandit, audit.
+"""Online adaptation of a running edge: thresholds from budgets or a bandit, agreement monitoring.
 
-The rules are pure functions of `meanet_jax/routing`; here their states are kept, and told of what
-became of every image.
+The rules are pure functions of `meanet_jax/routing/online`; their states are kept here and updated
+with the result of every image.
 """
 
 from collections.abc import Callable
@@ -9,230 +9,198 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanet_jax.cost.energy import BlockMacs, image_cost
-from meanet_jax.edge.manifest import EDGE, Manifest
-from meanet_jax.edge.output import Result
+from meanet_jax.edge.manifest import Manifest
+from meanet_jax.edge.online_constraints import OnlineConstraints, Use, make_budgets
+from meanet_jax.edge.results import Result
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import (
   NOTHING_SENT,
-  image_level,
-  level_of,
+  normalised_threshold,
+  normalised_uncertainty,
+  refuse_without_threshold,
   thresholds_at,
 )
-from meanet_jax.routing.online import agreement as audits
+from meanet_jax.routing.online import agreement as monitoring
 from meanet_jax.routing.online import bandit as bandits
 from meanet_jax.routing.online import budget as budgets
+from meanet_jax.routing.online import price as prices
 from meanet_jax.routing.policies import EXTENSION, Thresholds
 
-ARMS = 11  # of the bandit, evenly over all levels
-_AUDITS_PER_LOOK = 10  # an exact interval takes longer than an image
+ARMS = 11  # of the bandit, normalised thresholds, evenly spaced
+_MONITORED_PER_LOOK = 10  # an exact interval takes longer than an image
 
 
-class Wishes(NamedTuple):
-  """What is asked of a stream; None asks nothing.
+class _Expected(NamedTuple):
+  """Of an image that is not settled: what was spent for it, at which relative price; the arm."""
 
-  target_offload: share of images. max_bytes: sent per image, of all images. max_energy_mj: by the
-  cost model, with the bytes that were sent. bandit: the cost of offloading one image, in units of
-  confidence. audit: of the edge's confident answers.
-  """
-
-  target_offload: float | None = None
-  max_bytes: float | None = None
-  max_energy_mj: float | None = None
-  bandit: float | None = None
-  audit: audits.Audit | None = None
+  use: Use
+  price: float
+  arm: int
 
 
-class Cost(NamedTuple):
-  """Of one image: whether it was sent, bytes up, and whether the extension ran."""
-
-  sent: bool
-  bytes_up: float
-  ran_extension: bool
-
-
-class _Kept(NamedTuple):
-  budget: budgets.Budget
-  of: Callable[[Cost], float]
-
-
-class Steering:
-  """Keeps budgets, or lets a bandit choose; audits. See `stream.py` for when it is told what."""
+class OnlineAdaptation:
+  """Keeps budgets or plays a bandit, and monitors agreement. `stream.py` calls each method."""
 
   def __init__(
     self,
     manifest: Manifest,
-    wishes: Wishes,
+    constraints: OnlineConstraints,
     message_bytes: int,
-    alarm: Callable[[audits.Agreement], None],
+    alarm: Callable[[monitoring.Agreement], None],
     seed: int = 0,
   ):
     """The state before the first image.
 
     Args:
       manifest: policy, where thresholds start, constants.
-      wishes: what is asked.
+      constraints: of the device.
       message_bytes: that one raw image sends.
-      alarm: called when the agreement of audited images falls below the floor.
-      seed: of the audit.
+      alarm: called when the agreement of monitored images falls below the floor.
+      seed: of the sample of monitored images.
 
     Raises:
-      UserError: wishes that cannot be kept, or not together.
+      UserError: constraints that cannot be kept, or not together.
     """
-    self._manifest, self._wishes, self._seed, self._alarm = manifest, wishes, seed, alarm
-    self._policy = manifest.policy
+    self._constraints, self._seed, self._alarm = constraints, seed, alarm
+    self._point = manifest.operating_point
     self._message_bytes = float(message_bytes)  # that the next image is expected to send
-    self._kept = _budgets(manifest, wishes, message_bytes)
+    self._budgets = make_budgets(manifest, constraints, message_bytes)
     self._spending: dict[str, budgets.Spending] = {}
+    self._units = dict.fromkeys(self._budgets, 0.0)
+    self._price = 1.0  # of the newest image, relative
     self._bandit: bandits.Bandit | None = None
-    self._expected: dict[int, tuple[Cost, int]] = {}  # by image: what was spent for, and the arm
+    self._expected: dict[int, _Expected] = {}  # by image
     self._arm = 0
-    if self._kept and wishes.bandit is not None:
-      raise UserError("--bandit with a budget; accepted: one of them, both move the thresholds")
-    if self._kept:
-      level = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
-      self._spending = {n: budgets.start(kept.budget, level) for n, kept in self._kept.items()}
-    if wishes.bandit is not None:
-      level_of(self._policy, manifest.thresholds, len(manifest.class_names))  # refuses the policy
-      if not 0 <= wishes.bandit <= 1:
-        raise UserError(f"--bandit is {wishes.bandit:g}; accepted: a cost from 0 to 1")
-      levels = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
-      side = self._policy.offload_rule == "edge"
-      self._bandit = bandits.Bandit(levels, wishes.bandit, side_observations=side)
+    if self._budgets and constraints.bandit is not None:
+      raise UserError("--bandit with a budget; accepted: one of them, both set the thresholds")
+    if self._budgets:
+      threshold = normalised_threshold(self._point)
+      self._spending = {n: budgets.start(of.budget, threshold) for n, of in self._budgets.items()}
+    if constraints.bandit is not None:
+      refuse_without_threshold(self._point.policy)
+      if not 0 <= constraints.bandit <= 1:
+        raise UserError(f"--bandit is {constraints.bandit:g}; accepted: a cost from 0 to 1")
+      thresholds = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
+      side = self._point.policy.offload == "late"
+      self._bandit = bandits.Bandit(thresholds, constraints.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
-    if wishes.audit is not None:
-      audits.check_audit(wishes.audit)
-    self._audited, self._looked, self._alarmed = audits.Audited(), 0, False
+    if constraints.agreement is not None:
+      monitoring.check_monitor(constraints.agreement)
+    self._agreements, self._looked, self._alarmed = monitoring.Agreements(), 0, False
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None leaves the export's."""
     if self._spending:
-      level = budgets.strictest(*self._spending.values())
+      threshold = budgets.strictest(*self._spending.values())
+      if (price := self._constraints.price) is not None:
+        self._price = prices.relative_price(price.pricing, price.now())
+        threshold = prices.threshold_at_price(threshold, self._price)
     elif self._bandit is not None:
       self._arm = bandits.choose_arm(self._bandit, self._observed)
-      level = self._bandit.levels[self._arm]
+      threshold = self._bandit.thresholds[self._arm]
     else:
       return None
-    manifest = self._manifest
-    return thresholds_at(
-      level,
-      self._policy.criterion,
-      len(manifest.class_names),
-      len(manifest.hard_classes),
-      float(manifest.thresholds.hard),
-    )
+    point = self._point
+    return thresholds_at(threshold, point.policy, point.hard_classes, point.thresholds)
 
-  def audits(self, number: int, complex: bool) -> bool:
-    """Whether an image of which the edge is sure is sent all the same."""
-    audit = self._wishes.audit
-    if audit is None or complex:
+  def monitors(self, number: int, complex: bool) -> bool:
+    """Whether an image that the edge would keep is sent to monitor agreement."""
+    monitor = self._constraints.agreement
+    if monitor is None or complex:
       return False
-    return audits.is_audited(audit, self._seed, number)
+    return monitoring.is_monitored(monitor, self._seed, number)
 
-  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
-    """Told of every image that could have been sent, and whether its extension ran."""
+  def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Called for every image that could have been sent, with whether its extension ran."""
     if not self._spending and self._bandit is None:
       return
-    cost = Cost(sent, self._message_bytes if sent else 0.0, ran_extension)
-    self._expected[number] = cost, self._arm
-    for name, kept in self._kept.items():
-      self._spending[name] = budgets.spend(kept.budget, self._spending[name], kept.of(cost))
+    use = Use(sent, self._message_bytes if sent else 0.0, ran_extension)
+    self._expected[number] = _Expected(use, self._price, self._arm)
+    for name, (budget, units) in self._budgets.items():
+      taken = units(use)
+      self._units[name] += taken
+      self._spending[name] = budgets.spend(budget, self._spending[name], taken * self._price)
 
-  def learn(self, given: Result) -> None:
-    """Told of every final answer."""
-    if given.audited in ("agrees", "differs"):
-      self._look(given.audited == "agrees")
-    known = self._expected.pop(given.item.number, None)
-    if known is None:
+  def record_result(self, result: Result) -> None:
+    """Called for every final answer."""
+    if result.monitored in ("agrees", "differs"):
+      self._look(result.monitored == "agrees")
+    expected = self._expected.pop(result.item.number, None)
+    if expected is None:
       return
-    expected, arm = known
-    answer, reply = given.answer, given.reply
+    answer, reply = result.answer, result.reply
     sent = reply is not None and reply.attempts > 0
     bytes_up = reply.bytes_up if reply is not None else 0
-    cost = Cost(sent, bytes_up, answer.extension is not None)
-    if sent:  # so that expectations follow what pictures make of their encoding
+    use = Use(sent, bytes_up, answer.extension is not None)
+    if sent:  # so that expectations follow what images make of their encoding
       self._message_bytes += 0.05 * (bytes_up / reply.attempts - self._message_bytes)
-    for name, kept in self._kept.items():
-      difference = kept.of(cost) - kept.of(expected)
-      self._spending[name] = budgets.correct(kept.budget, self._spending[name], difference)
+    for name, (budget, units) in self._budgets.items():
+      more = units(use) - units(expected.use)
+      self._units[name] += more
+      paid = more * expected.price
+      self._spending[name] = budgets.correct(budget, self._spending[name], paid)
     if self._bandit is not None:
-      self._observe(given, arm)
+      self._observe(result, expected.arm)
 
   def figures(self) -> dict[str, Any]:
     """For the summary: per budget its target and the mean spent over images that could have been
-    sent, the level of the thresholds, and the agreement of the newest audited images.
+    sent, the normalised threshold, what was paid under prices, and the agreement of the newest
+    monitored images.
     """
     spent = {
       name: {
-        "target": self._kept[name].budget.target,
+        "target": self._budgets[name].budget.target,
         "mean": state.total / max(state.num_images, 1),
         "images": state.num_images,
-        "level": state.level,
+        "normalised_threshold": state.threshold,
+        "level": state.threshold,  # the older name
       }
       for name, state in self._spending.items()
     }
+    if (price := self._constraints.price) is not None:
+      for name, state in self._spending.items():
+        paid, units = state.total * price.pricing.reference, self._units[name]
+        spent[name] |= {
+          "mean_price": price.pricing.reference,
+          "price_paid": paid,
+          "price_paid_per_unit": paid / units if units else None,
+        }
     arms: list[dict[str, float]] = []
     if self._bandit is not None:
       means = self._observed.total / np.maximum(self._observed.count, 1)
       arms = [
-        {"level": level, "observed": float(count), "mean_reward": float(mean)}
-        for level, count, mean in zip(self._bandit.levels, self._observed.count, means, strict=True)
+        # "level" is the older name.
+        {"normalised_threshold": t, "level": t, "observed": float(n), "mean_reward": float(mean)}
+        for t, n, mean in zip(self._bandit.thresholds, self._observed.count, means, strict=True)
       ]
-    audit, agreed = self._wishes.audit, None
-    if audit is not None and self._audited.agreed:
-      agreed = audits.agreement(audit, self._audited)._asdict()
+    monitor, agreed = self._constraints.agreement, None
+    if monitor is not None and self._agreements.agreed:
+      agreed = monitoring.agreement(monitor, self._agreements)._asdict()
     return {"budgets": spent, "bandit": arms, "agreement": agreed}
 
-  def _observe(self, given: Result, arm: int) -> None:
-    answer, reply = given.answer, given.reply
+  def _observe(self, result: Result, arm: int) -> None:
+    answer, reply = result.answer, result.reply
     assert answer.compared is not None  # a bandit is refused where the policy compares nothing
-    if given.fallback is not None or given.audited:  # neither is what the arm chose
+    if result.fallback is not None or result.monitored:  # neither is what the arm chose
       return
-    manifest = self._manifest
-    at_extension = answer.compared.exit == EXTENSION
-    decides = answer.extension if at_extension else answer.main
-    classes = manifest.hard_classes if at_extension else manifest.class_names
-    level = image_level(self._policy.criterion, decides, len(classes))
+    exit = answer.compared.exit
+    decides = answer.extension if exit == EXTENSION else answer.main
+    assert decides is not None
+    uncertainty = normalised_uncertainty(
+      self._point.policy, self._point.hard_classes, exit, decides
+    )
     cloud = reply.answer.probability if reply is not None and reply.answer is not None else None
     own = float(answer.scores.max_prob)
-    self._observed = bandits.observe(self._bandit, self._observed, arm, float(level), own, cloud)
+    self._observed = bandits.observe(
+      self._bandit, self._observed, arm, float(uncertainty), own, cloud
+    )
 
   def _look(self, agrees: bool) -> None:
-    audit = self._wishes.audit
-    self._audited = audits.record(audit, self._audited, agrees)
+    monitor = self._constraints.agreement
+    self._agreements = monitoring.record(monitor, self._agreements, agrees)
     self._looked += 1
-    if self._looked % _AUDITS_PER_LOOK == 0:
-      found = audits.agreement(audit, self._audited)
+    if self._looked % _MONITORED_PER_LOOK == 0:
+      found = monitoring.agreement(monitor, self._agreements)
       if found.alarm and not self._alarmed:
         self._alarm(found)
       self._alarmed = found.alarm
-
-
-def _budgets(manifest: Manifest, wishes: Wishes, message_bytes: int) -> dict[str, _Kept]:
-  """The budgets by flag. What an image costs that the level does not send is their least target."""
-  signatures = manifest.files[EDGE].signatures
-  macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-  share = wishes.audit.share if wishes.audit is not None else 0.0
-
-  def energy(cost: Cost) -> float:
-    return image_cost(
-      manifest.cost, macs, cost.bytes_up, 1.0, float(cost.ran_extension), float(cost.sent)
-    ).energy_mj
-
-  wanted: list[tuple[str, float | None, Callable[[Cost], float]]] = [
-    ("target_offload", wishes.target_offload, lambda cost: float(cost.sent)),
-    ("max_bytes_per_image", wishes.max_bytes, lambda cost: float(cost.bytes_up)),
-    ("max_energy_mj", wishes.max_energy_mj, energy),
-  ]
-  kept = {}
-  for name, target, of in wanted:
-    if target is None:
-      continue
-    largest, unsent = of(Cost(True, message_bytes, True)), of(Cost(False, 0, True))
-    least = unsent + share * (largest - unsent)
-    budget = budgets.Budget(target, largest)
-    budgets.check_budget(f"--{name}", budget, least)
-    if name == "target_offload" and target > 1:
-      raise UserError(f"--{name} is {target:g}; accepted: a share up to 1")
-    kept[name] = _Kept(budget, of)
-  return kept

@@ -1,75 +1,30 @@
-"""What a stream gives: a JSON line per image, and a summary beside the cost model's."""
+"""A stream's output: a JSON line per image."""
 
 import contextlib
-import dataclasses
 import json
 import os
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
-from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.link.replies import Fallback, Reply
-from meanet_jax.edge.manifest import EDGE, Manifest
+from meanet_jax.edge.manifest import Manifest
+from meanet_jax.edge.results import EXIT_NAMES, Result
 from meanet_jax.errors import UserError
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
-
-EXIT_NAMES = ("main", "extension", "cloud")
-Audited = Literal["agrees", "differs", "unanswered"]
 
 
-class Result(NamedTuple):
-  """An image's final answer.
-
-  answer: the edge's own, of the main exit alone where the cloud answered and the extension was
-  spared. reply: of the cloud, None where it was not to be asked. audited: what an audit found; the
-  edge's answer stands whatever it is. seconds: from taking the image up to its answer.
-  """
-
-  item: Item
-  answer: Answer
-  reply: Reply | None
-  audited: Audited | None
-  seconds: float
-
-  @property
-  def exit(self) -> int:
-    """`MAIN`, `EXTENSION` or `CLOUD`."""
-    from_cloud = self.reply is not None and self.reply.answer is not None and not self.audited
-    return CLOUD if from_cloud else self.answer.exit
-
-  @property
-  def prediction(self) -> int:
-    """Original class number."""
-    return self.reply.answer.prediction if self.exit == CLOUD else self.answer.prediction
-
-  @property
-  def probability(self) -> float:
-    """Of the class, by the exit that gave it."""
-    if self.exit == CLOUD:
-      return self.reply.answer.probability
-    return float(self.answer.scores.max_prob)
-
-  @property
-  def fallback(self) -> Fallback | None:
-    """Why the edge answers an image that is the cloud's."""
-    return None if self.reply is None or self.audited else self.reply.fallback
-
-
-def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
-  """The fields of an image's line; docs/link.md tells them."""
-  answer, reply, item = given.answer, given.reply, given.item
+def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:
+  """The fields of an image's line, as docs/link.md lists them."""
+  answer, reply, item = result.answer, result.reply, result.item
   encode, cloud = (reply.encode_seconds, reply.cloud_seconds) if reply else (0.0, 0.0)
   return {
     "id": item.number,
     "path": item.path,
-    "class": given.prediction,
-    "name": manifest.class_names[given.prediction],
-    "exit": EXIT_NAMES[given.exit],
-    "probability": round(given.probability, 6),
+    "class": result.prediction,
+    "name": manifest.class_names[result.prediction],
+    "exit": EXIT_NAMES[result.exit],
+    "probability": round(result.probability, 6),
     "uncertainty": _written(answer.compared and answer.compared.uncertainty),
     "threshold": _written(answer.compared and answer.compared.threshold),
     "complex": answer.complex,
@@ -79,24 +34,25 @@ def to_line(given: Result, manifest: Manifest) -> dict[str, Any]:
       "edge": round(1e3 * answer.seconds, 4),
       "encode": round(1e3 * encode, 4),
       "cloud": round(1e3 * cloud, 4),
-      "total": round(1e3 * given.seconds, 4),
+      "total": round(1e3 * result.seconds, 4),
     },
-    "fallback": given.fallback,
-    "audit": given.audited,
+    "fallback": result.fallback,
+    "agreement": result.monitored,
+    "audit": result.monitored,  # the older name
     "label": item.label,
     "error": None,
   }
 
 
 def _written(value: np.float32 | None) -> float | None:
-  """In as many digits as tell this float32 from its neighbours: `complex` says which is larger."""
+  """In as many digits as distinguish a float32 from its neighbours: lines are compared again."""
   return None if value is None else float(str(value))
 
 
 def error_line(item: Item) -> dict[str, Any]:
   """The line of a file that cannot be read: the same fields, without an answer."""
   fields = ("path", "class", "name", "exit", "probability", "uncertainty", "threshold", "complex")
-  after = ("ms", "fallback", "audit", "label")
+  after = ("ms", "fallback", "agreement", "audit", "label")
   return (
     {"id": item.number}
     | dict.fromkeys(fields)
@@ -109,7 +65,7 @@ def error_line(item: Item) -> dict[str, Any]:
 class Output:
   """JSON lines in a file, `-` for stdout. Use it as a context.
 
-  A full disk leaves whole lines: what was begun is cut off again.
+  A full disk leaves complete lines: one that was begun is cut off.
   """
 
   def __init__(self, path: str):
@@ -156,144 +112,3 @@ class Output:
       f"--output {self._path} cannot be written: {error.strerror or error}; accepted: a file in a "
       "directory with room, or - for stdout"
     )
-
-
-@dataclasses.dataclass
-class Summary:
-  """Sums over a stream; `figures` makes them means.
-
-  answered: images with an answer. unreadable: files without. exits: images that ended at main,
-  extension and cloud. ran_extension: images for which it ran. sent: images that were sent, answered
-  or not, audited ones among them. fallbacks, audits: by what is told of them. retries: attempts
-  beyond the first. labelled, correct: images whose label is known, and those answered so.
-  """
-
-  answered: int = 0
-  unreadable: int = 0
-  exits: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
-  ran_extension: int = 0
-  sent: int = 0
-  fallbacks: dict[str, int] = dataclasses.field(default_factory=dict)
-  audits: dict[str, int] = dataclasses.field(default_factory=dict)
-  retries: int = 0
-  bytes_up: int = 0
-  bytes_down: int = 0
-  labelled: int = 0
-  correct: int = 0
-  edge_seconds: float = 0.0
-  encode_seconds: float = 0.0
-  cloud_seconds: float = 0.0
-  total_seconds: float = 0.0
-
-  def add(self, given: Result) -> None:
-    """Counts an answer."""
-    answer, reply = given.answer, given.reply
-    self.answered += 1
-    self.exits[given.exit] += 1
-    self.ran_extension += answer.extension is not None
-    self.edge_seconds += answer.seconds
-    self.total_seconds += given.seconds
-    if given.item.label is not None:
-      self.labelled += 1
-      self.correct += given.prediction == given.item.label
-    if given.audited:
-      self.audits[given.audited] = self.audits.get(given.audited, 0) + 1
-    if given.fallback:
-      self.fallbacks[given.fallback] = self.fallbacks.get(given.fallback, 0) + 1
-    if reply is not None and reply.attempts:
-      self.sent += 1
-      self.retries += reply.attempts - 1
-      self.bytes_up += reply.bytes_up
-      self.bytes_down += reply.bytes_down
-      self.encode_seconds += reply.encode_seconds
-      self.cloud_seconds += reply.cloud_seconds
-
-  def figures(self, manifest: Manifest, seconds: float) -> dict[str, Any]:
-    """Means over the images answered, and what the cost model says for the same shares.
-
-    The model's latency is of an image by itself, as `service_ms` is; `latency_ms` is what a stream
-    makes of it, and contains waiting for a place in the window.
-
-    Args:
-      manifest: its constants and MACs.
-      seconds: that the whole stream took.
-    """
-    n, sent = max(self.answered, 1), max(self.sent, 1)
-    signatures = manifest.files[EDGE].signatures
-    macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-    predicted = image_cost(
-      manifest.cost,
-      macs,
-      upload_bytes(manifest.cost, manifest.dataset),
-      main_runs=1.0,
-      extension_runs=self.ran_extension / n,
-      offloads=self.sent / n,
-    )
-    as_sent = image_cost(
-      manifest.cost, macs, self.bytes_up / sent, 1.0, self.ran_extension / n, self.sent / n
-    )
-    return {
-      "images": self.answered,
-      "unreadable": self.unreadable,
-      "accuracy": self.correct / self.labelled if self.labelled else None,
-      "fraction": {
-        name: self.exits[exit] / n
-        for name, exit in zip(EXIT_NAMES, (MAIN, EXTENSION, CLOUD), strict=True)
-      },
-      "ran_extension": self.ran_extension / n,
-      "sent": self.sent / n,
-      "fallbacks": self.fallbacks,
-      "audits": self.audits,
-      "retries": self.retries,
-      "seconds": seconds,
-      "measured": {
-        "bytes_up": self.bytes_up / n,
-        "bytes_down": self.bytes_down / n,
-        "service_ms": 1e3 * (self.edge_seconds + self.encode_seconds + self.cloud_seconds) / n,
-        "latency_ms": 1e3 * self.total_seconds / n,
-        "edge_ms": 1e3 * self.edge_seconds / n,
-        "encode_ms_per_sent": 1e3 * self.encode_seconds / sent,
-        "cloud_ms_per_sent": 1e3 * self.cloud_seconds / sent,
-      },
-      "cost_model": dataclasses.asdict(predicted),
-      "cost_model_with_bytes_as_sent": dataclasses.asdict(as_sent),
-    }
-
-
-def table(figures: dict[str, Any]) -> list[str]:
-  """The figures for a person, line by line."""
-  measured, model = figures["measured"], figures["cost_model"]
-  as_sent = figures["cost_model_with_bytes_as_sent"]
-  shares = ", ".join(f"{100 * share:.2f}% {name}" for name, share in figures["fraction"].items())
-  lines = [
-    f"{figures['images']} images in {figures['seconds']:.2f} s: {shares}; "
-    f"{100 * figures['sent']:.2f}% sent"
-  ]
-  if figures["unreadable"]:
-    lines.append(f"{figures['unreadable']} files could not be read")
-  if figures["fallbacks"]:
-    reasons = ", ".join(f"{count} {name}" for name, count in sorted(figures["fallbacks"].items()))
-    lines.append(f"answered by the edge in the cloud's place: {reasons}")
-  if figures["audits"]:
-    found = ", ".join(f"{count} {name}" for name, count in sorted(figures["audits"].items()))
-    lines.append(f"audited: {found}")
-  if agreement := figures.get("agreement"):
-    lines.append(
-      f"agreement with the cloud {100 * agreement['share']:.2f}% of the last "
-      f"{agreement['num_images']}, at 95% within {100 * agreement['lower']:.2f}% to "
-      f"{100 * agreement['upper']:.2f}%" + (": below the floor" if agreement["alarm"] else "")
-    )
-  for name, budget in figures.get("budgets", {}).items():
-    lines.append(f"{name} {budget['target']:g}: spent {budget['mean']:.4g} per image")
-  if figures["accuracy"] is not None:
-    lines.append(f"accuracy {100 * figures['accuracy']:.2f}%")
-  lines += [
-    f"{'per image':<12}{'measured':>12}{'cost model':>12}{'as sent':>12}",
-    f"{'bytes up':<12}{measured['bytes_up']:>12.1f}{model['bytes_up']:>12.1f}"
-    f"{as_sent['bytes_up']:>12.1f}",
-    f"{'time [ms]':<12}{measured['service_ms']:>12.3f}{model['latency_ms']:>12.3f}"
-    f"{as_sent['latency_ms']:>12.3f}",
-    f"{'and waiting':<12}{measured['latency_ms']:>12.3f}",
-    f"{'energy [mJ]':<12}{'-':>12}{model['energy_mj']:>12.5f}{as_sent['energy_mj']:>12.5f}",
-  ]
-  return lines

@@ -1,7 +1,7 @@
 """From images to answers, offloads under way while the next images are classified.
 
-Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late, gone, or
-says what cannot be.
+Every image gets exactly one answer: the cloud's, or the edge's own when the cloud is late,
+cannot be reached, or gives an invalid answer.
 """
 
 import time
@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.deadline import DeadlineGate
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.link.replies import NOT_ASKED, Reply
-from meanet_jax.edge.output import Audited, Result
+from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, Reply
+from meanet_jax.edge.results import Monitored, Result
 from meanet_jax.routing.policies import Thresholds
 
 
@@ -29,7 +30,9 @@ class Asks(Protocol):
     """See `Offloader`."""
     ...
 
-  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
+  def submit(
+    self, key: Hashable, number: int, image: np.ndarray, seconds: float | None = None
+  ) -> None:
     """See `Offloader`."""
     ...
 
@@ -39,49 +42,49 @@ class Asks(Protocol):
 
 
 @runtime_checkable
-class Steers(Protocol):
-  """What moves thresholds while the stream runs."""
+class Adaptation(Protocol):
+  """Online adaptation: changes thresholds while the stream runs."""
 
   def thresholds(self) -> Thresholds | None:
     """For the next image; None for the export's."""
     ...
 
-  def audits(self, number: int, complex: bool) -> bool:
-    """Whether an image is sent as well that the edge is sure of."""
+  def monitors(self, number: int, complex: bool) -> bool:
+    """Whether an image that the edge would keep is sent to monitor agreement."""
     ...
 
-  def decided(self, number: int, sent: bool, ran_extension: bool) -> None:
-    """Told of every image that could have been sent, before it is."""
+  def record_decision(self, number: int, sent: bool, ran_extension: bool) -> None:
+    """Called for every image that could have been sent, before it is."""
     ...
 
-  def learn(self, given: Result) -> None:
-    """Told of every final answer."""
+  def record_result(self, result: Result) -> None:
+    """Called for every final answer."""
     ...
 
 
-class _Turns:
-  """Steers a batch image by image, each by what became of those before it."""
+class _BatchAdaptation:
+  """Adapts thresholds image by image within a batch, from the results of earlier images."""
 
-  def __init__(self, steering: Steers, batch: list[Item], reachable: bool):
-    self._steering, self._batch, self._reachable = steering, batch, reachable
-    self.audits = [False] * len(batch)
+  def __init__(self, adaptation: Adaptation, batch: list[Item], reachable: bool):
+    self._adaptation, self._batch, self._reachable = adaptation, batch, reachable
+    self.monitored = [False] * len(batch)
 
   def thresholds(self) -> Thresholds | None:
-    """See `Moves`."""
-    return self._steering.thresholds()
+    """See `BatchThresholds`."""
+    return self._adaptation.thresholds()
 
-  def decided(self, row: int, complex: bool, ran_extension: bool) -> None:
-    """See `Moves`."""
+  def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None:
+    """See `BatchThresholds`."""
     if self._reachable:
       number = self._batch[row].number
-      self.audits[row] = self._steering.audits(number, complex)
-      self._steering.decided(number, complex or self.audits[row], ran_extension)
+      self.monitored[row] = self._adaptation.monitors(number, complex)
+      self._adaptation.record_decision(number, complex or self.monitored[row], ran_extension)
 
 
 class _Waiting(NamedTuple):
   item: Item
-  decided: EdgeDecision
-  audit: bool
+  decision: EdgeDecision
+  monitored: bool
   begun: float
 
 
@@ -93,7 +96,8 @@ class Stream:
     edge: EdgeClassifier,
     give: Callable[[Result], None],
     offloader: Asks | None = None,
-    steering: Steers | None = None,
+    adaptation: Adaptation | None = None,
+    gate: DeadlineGate | None = None,
   ):
     """Begins nothing.
 
@@ -101,10 +105,11 @@ class Stream:
       edge: classifies, in the caller's thread.
       give: takes each answer as soon as it is there, which is not the order of the images.
       offloader: asks the cloud; None where there is none, and the edge answers everything.
-      steering: moves thresholds and picks audits; None leaves thresholds alone.
+      adaptation: changes thresholds and picks images to monitor; None changes nothing.
+      gate: of the images' deadline; None where the offloader's own deadline is the only one.
     """
     self._edge, self._give = edge, give
-    self._offloader, self._steering = offloader, steering
+    self._offloader, self._adaptation, self._gate = offloader, adaptation, gate
     self._waiting: dict[int, _Waiting] = {}
 
   def run(self, items: Iterable[Item]) -> None:
@@ -117,29 +122,41 @@ class Stream:
 
   def _take(self, batch: list[Item]) -> None:
     begun = time.perf_counter()
-    reachable = self._offloader is not None and self._offloader.ready()
-    steering = self._steering
-    turns = None if steering is None else _Turns(steering, batch, reachable)
+    ready = self._offloader is not None and self._offloader.ready()
+    # While the gate is closed budgets stay as they are, as with a cloud that cannot be reached.
+    reachable = ready and self._may_send(0.0)
+    not_sent = WITHHELD if ready else NOT_ASKED
+    adaptation = self._adaptation
+    batch_thresholds = (
+      None if adaptation is None else _BatchAdaptation(adaptation, batch, reachable)
+    )
     images = np.stack([item.image for item in batch]) if len(batch) > 1 else batch[0].image[None]
-    decided = self._edge.decide(images, moves=turns, spare=reachable)
-    for row, (item, one) in enumerate(zip(batch, decided, strict=True)):
-      audit = turns is not None and turns.audits[row]
-      if reachable and (one.answer.complex or audit):
-        self._send(_Waiting(item, one, audit, begun))
+    decisions = self._edge.decide(images, online=batch_thresholds, skip_extension=reachable)
+    for row, (item, one) in enumerate(zip(batch, decisions, strict=True)):
+      monitor = batch_thresholds is not None and batch_thresholds.monitored[row]
+      if reachable and (one.answer.complex or monitor):
+        self._send(_Waiting(item, one, monitor, begun))
       else:
-        reply = NOT_ASKED if one.answer.complex and self._offloader is not None else None
+        reply = not_sent if one.answer.complex and self._offloader is not None else None
         self._finish(_Waiting(item, one, False, begun), reply)
 
   def _send(self, waiting: _Waiting) -> None:
     offloader = self._offloader
     while offloader.in_flight >= offloader.window:
       self._settle_next()
-    if not offloader.ready():  # it has failed while this image waited for its place
-      self._finish(waiting, None if waiting.audit else NOT_ASKED)
+    elapsed = time.perf_counter() - waiting.begun
+    ready = offloader.ready()  # it may have failed while this image waited for its place
+    if not ready or not self._may_send(elapsed):
+      reply = WITHHELD if ready else NOT_ASKED
+      self._finish(waiting, None if waiting.monitored else reply)
       return
     number = waiting.item.number
     self._waiting[number] = waiting
-    offloader.submit(number, number, waiting.decided.image)
+    left = None if self._gate is None else self._gate.left(elapsed)
+    offloader.submit(number, number, waiting.decision.image, left)
+
+  def _may_send(self, elapsed: float) -> bool:
+    return self._gate is None or self._gate.may_send(elapsed)
 
   def _settle_finished(self) -> None:
     while self._waiting and (found := self._offloader.finished(wait=False)):
@@ -151,19 +168,21 @@ class Stream:
     self._finish(self._waiting.pop(found[0]), found[1])
 
   def _finish(self, waiting: _Waiting, reply: Reply | None) -> None:
-    answer, audited = waiting.decided.answer, None
-    if waiting.audit:
-      audited = _audited(answer.prediction, reply)
+    answer, monitored = waiting.decision.answer, None
+    if waiting.monitored:
+      monitored = _outcome(answer.prediction, reply)
     elif reply is not None and reply.answer is None:
-      answer = self._edge.answer_alone(waiting.decided)
+      answer = self._edge.answer_alone(waiting.decision)
     seconds = time.perf_counter() - waiting.begun
-    given = Result(waiting.item, answer, reply, audited, seconds)
-    if self._steering is not None:
-      self._steering.learn(given)
-    self._give(given)
+    result = Result(waiting.item, answer, reply, monitored, seconds)
+    if self._gate is not None and reply is not None:
+      self._gate.record_reply(reply)
+    if self._adaptation is not None:
+      self._adaptation.record_result(result)
+    self._give(result)
 
 
-def _audited(prediction: int, reply: Reply | None) -> Audited:
+def _outcome(prediction: int, reply: Reply | None) -> Monitored:
   if reply is None or reply.answer is None:
     return "unanswered"
   return "agrees" if reply.answer.prediction == prediction else "differs"

@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Bool, Int
-
+from meanet_jax.annotations import Bool, Int
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Records, Route
 
 Array = Any  # a NumPy or JAX array

@@ -12,26 +12,26 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address, Expected
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import Offloader, RetryPolicy
-from meanet_jax.edge.output import Result
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.policies import Policy, Thresholds
 
 # Long enough for a busy machine: where a test wants a late answer it says so.
-PATIENT = RetryPolicy(deadline=60.0)
+LONG_DEADLINE = RetryPolicy(deadline=60.0)
 
 
 class Ran(NamedTuple):
-  """given: in the order in which they came. offloader: closed."""
+  """results: in the order in which they came. offloader: closed."""
 
-  given: list[Result]
+  results: list[Result]
   offloader: Offloader
 
   def by_number(self) -> list[Result]:
     """In the images' order; every number exactly once."""
-    numbers = [one.item.number for one in self.given]
+    numbers = [one.item.number for one in self.results]
     assert sorted(numbers) == list(range(len(numbers)))
-    return sorted(self.given, key=lambda one: one.item.number)
+    return sorted(self.results, key=lambda one: one.item.number)
 
 
 def offloader_to(
@@ -39,7 +39,7 @@ def offloader_to(
   exported: Path,
   *,
   window: int = 8,
-  patience: RetryPolicy = PATIENT,
+  retry_policy: RetryPolicy = LONG_DEADLINE,
   encoding: Encoding | None = None,
   address: Address | None = None,
 ) -> Offloader:
@@ -48,30 +48,30 @@ def offloader_to(
   expected = Expected(
     manifest.image_shape, len(names), classes_digest(names), encoding or Encoding()
   )
-  return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, patience)
+  return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, retry_policy)
 
 
 def stream(
   edge: EdgeClassifier,
   items: Iterable[Item] | np.ndarray,
   offloader: Offloader,
-  steering: Any = None,
+  adaptation: Any = None,
   give: Any = None,
 ) -> Ran:
   if isinstance(items, np.ndarray):
     items = (Item(number, image) for number, image in enumerate(items))
-  given: list[Result] = []
+  results: list[Result] = []
 
   def take(one: Result) -> None:
-    given.append(one)
+    results.append(one)
     if give is not None:
       give(one)
 
   try:
-    Stream(edge, take, offloader, steering).run(items)
+    Stream(edge, take, offloader, adaptation).run(items)
   finally:
     offloader.close()
-  return Ran(given, offloader)
+  return Ran(results, offloader)
 
 
 def sending(exported: Path, share: float, images: np.ndarray, **options: Any) -> EdgeClassifier:

@@ -45,6 +45,6 @@ def test_a_server_that_says_nothing_at_the_start_is_another(silent):
 def test_images_have_the_edges_own_answer(silent, exported, source):
   images = source.dataset.test.images[:40]
   found = stream(sending(exported, 0.5, images), images, offloader_to(silent, exported))
-  reasons = {given.fallback for given in found.by_number()}
+  reasons = {result.fallback for result in found.by_number()}
   assert Fallback.WRONG_SHAPE in reasons
   assert reasons <= {None, Fallback.WRONG_SHAPE, Fallback.CIRCUIT_OPEN}

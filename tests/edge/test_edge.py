@@ -31,7 +31,7 @@ POLICIES = [
   Policy(hard, edge, offload, criterion)
   for hard in ("argmax", "probability", "never")
   for edge in ("extension", "most_confident")
-  for offload in ("main", "edge", "never", "always")
+  for offload in ("early", "late", "never", "always")
   for criterion in ("entropy", "max_prob", "margin")
 ]
 
@@ -280,7 +280,7 @@ def test_a_policy_without_the_threshold_it_needs(exported):
   with pytest.raises(UserError, match="threshold hard is not given; accepted: a number"):
     EdgeClassifier(exported, policy=Policy(hard_rule="probability"))
   nan = Thresholds(math.nan, math.nan, math.nan)
-  EdgeClassifier(exported, policy=Policy(offload_rule="never"), thresholds=nan)
+  EdgeClassifier(exported, policy=Policy(offload="never"), thresholds=nan)
 
 
 def test_the_command_refuses_in_one_line(exported, tmp_path):
@@ -294,7 +294,7 @@ def test_the_command_refuses_in_one_line(exported, tmp_path):
     (["--model", str(exported), "--threads", "0", str(text)], 2, "--threads is 0"),
     (["--model", str(exported), "--threads", "many", str(text)], 2, "invalid int value: 'many'"),
   ):
-    result = run_command("-m", "meanet_jax.edge.classifier", *arguments)
+    result = run_command("-m", "meanet_jax", "edge", *arguments)
     assert result.returncode == status
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")

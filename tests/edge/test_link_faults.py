@@ -19,7 +19,7 @@ from tests.edge.faulty_proxy import faulty_proxy
 from tests.edge.links import Ran, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import class_of, oip_server
 
-QUICK = RetryPolicy(deadline=0.3, failures=3, rest=0.05)
+QUICK = RetryPolicy(deadline=0.3, failures=3, reset_timeout=0.05)
 # On a busy machine the server may be slower than the deadline, whatever the fault.
 BROKEN = {Fallback.UNREACHABLE, Fallback.LATE, Fallback.CIRCUIT_OPEN}
 
@@ -36,15 +36,15 @@ def alone(exported, images) -> list[Answer]:
 
 def check(ran: Ran, images: np.ndarray, alone: list[Answer], reasons: set[Fallback]) -> int:
   """Every image once, with the cloud's answer or the edge's own; how many had the cloud's."""
-  for given in ran.by_number():
-    place = given.item.number % len(images)
-    if given.exit == CLOUD:
-      assert given.answer.complex
-      assert given.prediction == class_of(images[place])
+  for result in ran.by_number():
+    place = result.item.number % len(images)
+    if result.exit == CLOUD:
+      assert result.answer.complex
+      assert result.prediction == class_of(images[place])
     else:
-      assert untimed(given.answer) == untimed(alone[place])
-      assert (given.fallback in reasons) == given.answer.complex
-  return sum(given.exit == CLOUD for given in ran.given)
+      assert untimed(result.answer) == untimed(alone[place])
+      assert (result.fallback in reasons) == result.answer.complex
+  return sum(result.exit == CLOUD for result in ran.results)
 
 
 FAULTS = {
@@ -61,7 +61,7 @@ FAULTS = {
 def test_a_fault_that_comes_and_goes(exported, images, alone, name):
   edge = sending(exported, 0.5, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK)
     pause = threading.Event()
 
     def items():
@@ -76,14 +76,16 @@ def test_a_fault_that_comes_and_goes(exported, images, alone, name):
         for image in images:
           yield Item(number, image)
           number += 1
-        if any(given.exit == CLOUD and given.item.number >= 2 * len(images) for given in answers):
+        if any(
+          result.exit == CLOUD and result.item.number >= 2 * len(images) for result in answers
+        ):
           return
         pause.wait(0.02)
 
     answers = []
     ran = stream(edge, items(), offloader, give=answers.append)
   assert check(ran, images, alone, BROKEN) > 0
-  fallbacks = {given.fallback for given in ran.given} - {None}
+  fallbacks = {result.fallback for result in ran.results} - {None}
   expected = {
     "drop": Fallback.LATE,
     "long_delay": Fallback.LATE,
@@ -100,8 +102,8 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
     faulty_proxy(server.port) as proxy,
   ):
     address = Address(f"localhost:{proxy.port}", tls=True, roots=certificate.chain)
-    patience = RetryPolicy(deadline=20.0, failures=1000)
-    offloader = offloader_to(proxy.port, exported, address=address, patience=patience)
+    retry_policy = RetryPolicy(deadline=20.0, failures=1000)
+    offloader = offloader_to(proxy.port, exported, address=address, retry_policy=retry_policy)
 
     def items():
       for number, image in enumerate(images):
@@ -113,24 +115,24 @@ def test_bytes_that_change_under_way_are_noticed_with_tls(exported, images, alon
     connections = proxy.seen
   assert check(ran, images, alone, BROKEN) > 0
   assert connections > 1  # a record that does not verify ends its connection
-  assert sum(given.reply.attempts - 1 for given in ran.given if given.reply) > 0
+  assert sum(result.reply.attempts - 1 for result in ran.results if result.reply) > 0
 
 
 def test_bytes_that_change_under_way_lose_no_image_without_tls(exported, images):
   edge = sending(exported, 0.5, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK)
     proxy.set(corrupt=0.1)
     ran = stream(edge, images, offloader)
   # Pixels and answers may be changed without a trace, which is what TLS is for.
   assert len(ran.by_number()) == len(images)
-  assert {given.prediction for given in ran.given} <= set(range(10))
+  assert {result.prediction for result in ran.results} <= set(range(10))
 
 
 def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images, alone):
   edge = sending(exported, 1.0, images)
   with oip_server() as server, faulty_proxy(server.port) as proxy:
-    offloader = offloader_to(proxy.port, exported, patience=QUICK, window=2)
+    offloader = offloader_to(proxy.port, exported, retry_policy=QUICK, window=2)
 
     def items():
       yield from (Item(number, image) for number, image in enumerate(images[:50]))
@@ -148,15 +150,15 @@ def test_a_peer_that_vanished_does_not_keep_the_old_connection(exported, images,
     def offloader_settle():
       running._settle_finished()
 
-    given, seen = [], []
-    running = Stream(edge, given.append, offloader)
+    results, seen = [], []
+    running = Stream(edge, results.append, offloader)
     try:
       running.run(items())
     finally:
       offloader.close()
     assert proxy.seen > seen[0][0] == 1
-  assert sorted(one.item.number for one in given) == list(range(101))
-  (last,) = [one for one in given if one.item.number == 100]
+  assert sorted(one.item.number for one in results) == list(range(101))
+  (last,) = [one for one in results if one.item.number == 100]
   assert last.exit == CLOUD
 
 
@@ -172,7 +174,7 @@ def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkey
   edge = sending(exported, 1.0, images)
   with oip_server() as server:
     offloader = offloader_to(
-      server.port, exported, patience=RetryPolicy(60.0, failures=1, rest=0.05)
+      server.port, exported, retry_policy=RetryPolicy(60.0, failures=1, reset_timeout=0.05)
     )
 
     def items():
@@ -187,12 +189,12 @@ def test_a_clock_that_is_set_back_keeps_no_circuit_open(exported, images, monkey
         threading.Event().wait(0.01)
       yield Item(20, images[20])
 
-    given = []
-    running = Stream(edge, given.append, offloader)
+    results = []
+    running = Stream(edge, results.append, offloader)
     try:
       running.run(items())
     finally:
       offloader.close()
-  assert sorted(one.item.number for one in given) == list(range(21))
-  (last,) = [one for one in given if one.item.number == 20]
+  assert sorted(one.item.number for one in results) == list(range(21))
+  (last,) = [one for one in results if one.item.number == 20]
   assert last.exit == CLOUD

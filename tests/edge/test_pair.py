@@ -9,13 +9,14 @@ from collections import Counter
 
 import pytest
 
-from meanet_jax.commands import edge as command
+from meanet_jax.commands.app import main
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.edge.link.offload import RetryPolicy
-from meanet_jax.edge.output import Output, Result, to_line
+from meanet_jax.edge.output import Output, to_line
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.routing.hard_classes import is_hard
@@ -38,7 +39,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def records(evaluated_run):
-  return load_records(evaluated_run / "eval" / "records.npz", None).records
+  return load_records(evaluated_run / "eval" / "records.npz", None).records()
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
@@ -46,9 +47,10 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
   evaluated_run, source, exported, records, cloud_server, tmp_path, encoding
 ):
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
-  status = command.main(
+  status = main(
     [
-      *("--model", str(exported), "--dataset", "digits", "--deadline_ms", "60000"),
+      "edge",
+      *("--model", str(exported), "--dataset", "digits", "--deadline-ms", "60000"),
       *("--cloud", f"grpc://127.0.0.1:{cloud_server.grpc_port}", "--encoding", encoding),
       *("--output", str(output), "--summary", str(summary)),
     ]
@@ -99,8 +101,8 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
   made, paths = make_certificate(), {name: tmp_path / name for name in ("chain", "key", "token")}
   for name, data in (("chain", made.chain), ("key", made.key), ("token", b"t0ken")):
     paths[name].write_bytes(data)
-  flags = [f"--tls_certificate={paths['chain']}", f"--tls_key={paths['key']}"]
-  flags += [f"--token_file={paths['token']}"]
+  flags = [f"--tls-certificate={paths['chain']}", f"--tls-key={paths['key']}"]
+  flags += [f"--token-file={paths['token']}"]
   output, pause = tmp_path / "answers.jsonl", threading.Event()
   newest = [-1]  # image that the cloud answered
   during: list[str | None] = []  # by image, what was wrong when it was taken up
@@ -108,13 +110,13 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     server = stack.enter_context(cloud_server_process(evaluated_run, *flags))
     proxy = stack.enter_context(faulty_proxy(server.grpc_port))
     address = Address(f"127.0.0.1:{proxy.port}", True, made.chain, "t0ken")
-    patience = RetryPolicy(deadline=deadline, failures=5, rest=0.2)
+    retry_policy = RetryPolicy(deadline=deadline, failures=5, reset_timeout=0.2)
     offloader = offloader_to(
-      proxy.port, exported, patience=patience, window=WINDOW, address=address
+      proxy.port, exported, retry_policy=retry_policy, window=WINDOW, address=address
     )
 
     def start_again() -> None:
-      port = f"--grpc_port={server.grpc_port}"
+      port = f"--grpc-port={server.grpc_port}"
       stack.enter_context(cloud_server_process(evaluated_run, *flags, port))
 
     def recovery():
@@ -150,10 +152,10 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
 
     with Output(str(output)) as out:
 
-      def give(given: Result) -> None:
-        out.write(to_line(given, edge.manifest))
-        if given.exit == CLOUD:
-          newest[0] = max(newest[0], given.item.number)
+      def give(result: Result) -> None:
+        out.write(to_line(result, edge.manifest))
+        if result.exit == CLOUD:
+          newest[0] = max(newest[0], result.item.number)
 
       try:
         Stream(edge, give, offloader).run(items())

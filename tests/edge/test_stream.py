@@ -14,7 +14,7 @@ from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.policies import CLOUD
 from meanet_jax.tflite.export import Options, export
-from tests.edge.links import PATIENT, offloader_to, sending, stream, untimed
+from tests.edge.links import LONG_DEADLINE, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, oip_server
 
 
@@ -31,17 +31,17 @@ def alone(exported, images):
 
 def check_answers(found, images, alone, reasons: set[Fallback]):
   """Each image has the cloud's answer, or the edge's own and one of these reasons."""
-  for given, image, own in zip(found, images, alone, strict=True):
-    assert given.answer.complex == own.complex
-    if given.exit == CLOUD:
+  for result, image, own in zip(found, images, alone, strict=True):
+    assert result.answer.complex == own.complex
+    if result.exit == CLOUD:
       assert own.complex
-      assert given.prediction == class_of(image)
-      assert given.probability == 0.75
-      assert given.fallback is None
+      assert result.prediction == class_of(image)
+      assert result.probability == 0.75
+      assert result.fallback is None
     else:
-      assert untimed(given.answer) == untimed(own)
-      assert given.prediction == own.prediction
-      assert (given.fallback in reasons) == own.complex
+      assert untimed(result.answer) == untimed(own)
+      assert result.prediction == own.prediction
+      assert (result.fallback in reasons) == own.complex
 
 
 @pytest.mark.parametrize("mode", ["right", "typed"])
@@ -53,12 +53,12 @@ def test_complex_images_have_the_clouds_answer_and_the_others_the_edges(
   edge = sending(exported, 0.5, images)
   found = stream(edge, images, offloader_to(server.port, exported, window=window)).by_number()
   check_answers(found, images, alone, set())
-  sent = [given for given in found if given.reply is not None]
+  sent = [result for result in found if result.reply is not None]
   assert len(sent) == sum(own.complex for own in alone) == server.requests
-  for given in sent:
-    assert given.reply.bytes_up > images[0].size
-    assert given.reply.bytes_down > 0
-    assert given.reply.attempts == 1
+  for result in sent:
+    assert result.reply.bytes_up > images[0].size
+    assert result.reply.bytes_down > 0
+    assert result.reply.attempts == 1
 
 
 LIES = [
@@ -83,14 +83,16 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
 ):
   server.mode = mode
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
-  ran = stream(edge, images, offloader_to(server.port, exported, window=4, patience=patience))
+  retry_policy = RetryPolicy(deadline=60, failures=5, reset_timeout=3600)
+  ran = stream(
+    edge, images, offloader_to(server.port, exported, window=4, retry_policy=retry_policy)
+  )
   found = ran.by_number()
   check_answers(found, images, alone, {reason, Fallback.CIRCUIT_OPEN})
-  reasons = [given.fallback for given in found if given.answer.complex]
+  reasons = [result.fallback for result in found if result.answer.complex]
   # What is under way when the fifth fails is still collected.
   assert 5 <= reasons.count(reason) <= 5 + 4
-  attempts = patience.attempts if reason is Fallback.FULL else 1
+  attempts = retry_policy.attempts if reason is Fallback.FULL else 1
   assert server.requests == attempts * reasons.count(reason)
   assert ran.offloader.opened == 1
 
@@ -113,13 +115,13 @@ def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(
   edge._extension = watch
   found = stream(edge, images, offloader_to(server.port, exported)).by_number()
   assert len(calls) == sum(own.extension is not None for own in alone)
-  assert any(given.answer.complex and given.answer.extension for given in found)
+  assert any(result.answer.complex and result.answer.extension for result in found)
   calls.clear()
   server.mode = "right"
   stream(edge, images, offloader_to(server.port, exported))
-  spared = [own for own in alone if own.complex and own.extension is not None]
-  assert len(calls) == sum(own.extension is not None for own in alone) - len(spared)
-  assert spared
+  skipped = [own for own in alone if own.complex and own.extension is not None]
+  assert len(calls) == sum(own.extension is not None for own in alone) - len(skipped)
+  assert skipped
 
 
 @pytest.mark.parametrize("batch_size", [4, 7])
@@ -130,10 +132,10 @@ def test_an_export_of_batches(server, source, tmp_path, images, exported, alone,
   for mode in ("right", "invalid"):
     server.mode = mode
     found = stream(edge, images, offloader_to(server.port, exported)).by_number()
-    for given, image, own in zip(found, images, alone, strict=True):
+    for result, image, own in zip(found, images, alone, strict=True):
       expected = class_of(image) if mode == "right" and own.complex else own.prediction
-      assert given.prediction == expected
-      assert (given.exit == CLOUD) == (mode == "right" and own.complex)
+      assert result.prediction == expected
+      assert (result.exit == CLOUD) == (mode == "right" and own.complex)
 
 
 def test_images_are_classified_while_others_are_under_way(server, exported, images):
@@ -148,7 +150,7 @@ def test_images_are_classified_while_others_are_under_way(server, exported, imag
       server.open.set()
 
   found = stream(edge, images, offloader_to(server.port, exported, window=64), give=give)
-  assert all(given.fallback is None for given in found.by_number())
+  assert all(result.fallback is None for result in found.by_number())
   assert before[:30] != sorted(before)[:30]
 
 
@@ -171,15 +173,15 @@ def test_a_cloud_that_hangs_is_late_then_left_alone_and_asked_again_when_it_is_b
   server, exported, images, alone
 ):
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=0.2, failures=3, rest=0.05)
-  offloader = offloader_to(server.port, exported, window=4, patience=patience)
+  retry_policy = RetryPolicy(deadline=0.2, failures=3, reset_timeout=0.05)
+  offloader = offloader_to(server.port, exported, window=4, retry_policy=retry_policy)
   server.open.clear()
 
   def items():
     yield from (Item(number, image) for number, image in enumerate(images))
-    # It answers again, and the circuit has rested: the next complex image finds out.
+    # It answers again, and the circuit has been open long enough: the next complex image finds out.
     server.open.set()
-    offloader._patience = patience._replace(deadline=60.0)
+    offloader._retry_policy = retry_policy._replace(deadline=60.0)
     pause = threading.Event()
     while not offloader.ready():
       pause.wait(0.01)
@@ -194,7 +196,7 @@ def test_a_cloud_that_hangs_is_late_then_left_alone_and_asked_again_when_it_is_b
 
   found = stream(edge, items(), offloader).by_number()
   check_answers(found[: len(images)], images, alone, {Fallback.LATE, Fallback.CIRCUIT_OPEN})
-  assert Fallback.LATE in {given.fallback for given in found[: len(images)]}
+  assert Fallback.LATE in {result.fallback for result in found[: len(images)]}
   last = found[-len(images) :]
   check_answers(last, images, alone, set())
   assert offloader.opened >= 1
@@ -204,15 +206,15 @@ def test_nobody_is_there(exported, images, alone):
   with oip_server() as gone:
     port = gone.port
   edge = sending(exported, 0.5, images)
-  patience = RetryPolicy(deadline=60, failures=5, rest=3600)
-  ran = stream(edge, images, offloader_to(port, exported, window=2, patience=patience))
+  retry_policy = RetryPolicy(deadline=60, failures=5, reset_timeout=3600)
+  ran = stream(edge, images, offloader_to(port, exported, window=2, retry_policy=retry_policy))
   found = ran.by_number()
   check_answers(found, images, alone, {Fallback.UNREACHABLE, Fallback.CIRCUIT_OPEN})
-  tried = [given.reply for given in found if given.fallback is Fallback.UNREACHABLE]
-  assert [reply.attempts for reply in tried] == [PATIENT.attempts] * len(tried)
-  known = offloader_to(port, exported, patience=patience)
-  known.rest()
-  reasons = {given.fallback for given in stream(edge, images, known).given}
+  tried = [result.reply for result in found if result.fallback is Fallback.UNREACHABLE]
+  assert [reply.attempts for reply in tried] == [LONG_DEADLINE.attempts] * len(tried)
+  known = offloader_to(port, exported, retry_policy=retry_policy)
+  known.open_circuit()
+  reasons = {result.fallback for result in stream(edge, images, known).results}
   assert reasons == {None, Fallback.CIRCUIT_OPEN}
 
 
@@ -220,7 +222,7 @@ def test_the_classes_of_encoded_images_are_asked_for(server, exported, images):
   edge = sending(exported, 1.0, images)
   offloader = offloader_to(server.port, exported, encoding=Encoding("png"))
   found = stream(edge, images[:20], offloader).by_number()
-  assert all(given.exit == CLOUD for given in found)  # whatever it makes of the bytes
+  assert all(result.exit == CLOUD for result in found)  # whatever it makes of the bytes
 
 
 def test_a_defect_is_not_taken_for_a_slow_network(server, exported, images, monkeypatch):

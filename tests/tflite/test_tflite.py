@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.manifest import read_manifest
-from meanet_jax.evaluation.records import Temperatures
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures
 from meanet_jax.tflite.signatures import cloud_signature, edge_signatures
@@ -205,7 +205,7 @@ def test_batches_and_float_images_give_the_same(source, exported, batch_size, dt
 def test_the_same_checkpoint_exports_to_the_same_bytes(evaluated_run, exported, tmp_path):
   """As in a process whose hashes, and so orders of sets, differ."""
   flags = ("--workdir", evaluated_run, "--out", tmp_path, "--cloud")
-  assert run_command("-m", "meanet_jax.export", *flags).returncode == 0
+  assert run_command("-m", "meanet_jax", "export", *flags).returncode == 0
   files = sorted(path.name for path in exported.iterdir())
   assert sorted(path.name for path in tmp_path.iterdir()) == files
   for file in files:
@@ -217,7 +217,7 @@ def test_processes_export_to_the_same_bytes(evaluated_run, tmp_path):
   """Real ones, quantised too."""
   written = []
   for name, quantize in (("one", "none"), ("two", "none"), ("three", "int8"), ("four", "int8")):
-    command = ["-m", "meanet_jax.export", "--workdir", str(evaluated_run), "--cloud"]
+    command = ["-m", "meanet_jax", "export", "--workdir", str(evaluated_run), "--cloud"]
     out = tmp_path / name
     subprocess.run(
       [sys.executable, *command, "--out", str(out), "--quantize", quantize],

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import Temperatures, make_records
+from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, route
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.verify import (
   LOGIT_TOLERANCE,
@@ -106,8 +106,9 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
   rng = np.random.default_rng(0)
   classes, hard_classes, count = 6, np.array([1, 4, 5], np.int32), 4000
   temperatures = Temperatures(1.5, 0.7, 1.0)
-  hard = is_hard(hard_classes, classes)
-  split = ArraySplit(np.zeros((count, 1, 1, 1), np.uint8), rng.integers(classes, size=count))
+  known_classes = HardClasses(hard_classes, classes)
+  hard = known_classes.mask
+  labels = rng.integers(classes, size=count)
   scale = rng.choice([0.3, 1, 4], size=(count, 1))
 
   def logits(width: int) -> np.ndarray:
@@ -115,7 +116,7 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
   known = logits(classes), logits(3)
   outputs = Outputs(*known, logits(classes))
-  records = make_records(outputs, split, hard_classes, temperatures)
+  records = make_records(outputs, labels, known_classes, temperatures)
   middle = float(np.median(records.main.entropy)) if policy.criterion == "entropy" else 0.5
   # Many images at the threshold itself: the median of what it is compared with.
   thresholds = Thresholds(*map(np.float32, (middle, 0.4, 0.5)))
@@ -128,7 +129,12 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
     steps = [np.float32(LOGIT_TOLERANCE * np.ptp(logits)) for logits in known]
     main, extension = (x + s * d for x, s, d in zip(known, signs, steps, strict=True))
     moved = Outputs(main, extension, outputs.cloud)
-    after = route(policy, thresholds, make_records(moved, split, hard_classes, temperatures), hard)
+    after = route(
+      policy,
+      thresholds,
+      make_records(moved, labels, known_classes, temperatures),
+      hard,
+    )
     turned |= (before.exit != after.exit) | (before.prediction != after.prediction)
   assert turned.any()
   assert not (turned & ~near).any()
@@ -136,7 +142,7 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
 def test_records_of_the_evaluation_hold_the_same_scores(source, exported, evaluated_run):
   """Beside the logits: what the rules look at, as eval.py kept it."""
-  records = load_records(evaluated_run / "eval/records.npz", None).records
+  records = load_records(evaluated_run / "eval/records.npz", None).records()
   outputs = EdgeClassifier(exported).outputs(source.dataset.test.images)
   for name, of in (("main", records.main), ("extension", records.extension)):
     for score in ("max_prob", "entropy", "margin"):

@@ -36,7 +36,7 @@ _REFUSED = {
   grpc.StatusCode.UNIMPLEMENTED: "does not speak the Open Inference Protocol",
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
-# What gRPC says of servers that speak something else.
+# gRPC's messages about servers of another protocol.
 _NO_GRPC = ("http1.x server", "missing selected ALPN", "Expected SETTINGS frame")
 
 
@@ -97,14 +97,14 @@ def parse_address(url: str, ca_file: str | None = None, token_file: str | None =
     ) from error
   tls = parts.scheme == "grpcs"
   if ca_file is not None and not tls:
-    raise UserError(f"--ca_file with --cloud {url}; accepted: with grpcs://HOST:PORT")
+    raise UserError(f"--ca-file with --cloud {url}; accepted: with grpcs://HOST:PORT")
   token = None
   if token_file is not None:
     token = _read(token_file, "token_file").decode("utf-8", "replace").strip()
     if not (token.isascii() and token.isprintable() and token):
-      raise UserError(f"--token_file {token_file} holds no token; accepted: one line of ASCII")
+      raise UserError(f"--token-file {token_file} holds no token; accepted: one line of ASCII")
   if token and not tls and not _is_loopback(host):
-    raise UserError(f"--token_file with --cloud {url} would send it in the clear; accepted: grpcs")
+    raise UserError(f"--token-file with --cloud {url} would send it in the clear; accepted: grpcs")
   target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
   return Address(target, tls, None if ca_file is None else _read_roots(ca_file), token)
 
@@ -130,7 +130,7 @@ class Connection:
     return self._ask(self._stub.ModelInfer, request, timeout) or protocol.ModelInferResponse()
 
   def metadata(self, timeout: float) -> protocol.ModelMetadataResponse:
-    """What the server says of model `cloud`. Raises grpc.RpcError."""
+    """The server's metadata of model `cloud`. Raises grpc.RpcError."""
     request = protocol.ModelMetadataRequest(name=MODEL)
     asked = self._ask(self._stub.ModelMetadata, request, timeout)
     return asked or protocol.ModelMetadataResponse()
@@ -188,8 +188,8 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
       _check_certificate(address, timeout)
     else:
       _check_plain(address, timeout)
-    away = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-    return f"cannot {'be reached' if away else 'answer'} ({code.name.lower()}: {details})"
+    unreachable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return f"cannot {'be reached' if unreachable else 'answer'} ({code.name.lower()}: {details})"
   finally:
     connection.close()
   return None
@@ -197,12 +197,12 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
 
 def _advice(code: grpc.StatusCode) -> str:
   if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-    return "--token_file with the server's token"
+    return "--token-file with the server's token"
   return f"a server of the Open Inference Protocol v2 with model {MODEL}"
 
 
 def _check_certificate(address: Address, timeout: float) -> None:
-  """Tells a certificate that cannot be trusted, of which gRPC knows only that it failed.
+  """Finds out whether a certificate cannot be trusted; gRPC reports only a failed connection.
 
   Raises:
     UserError: naming what is wrong with it.
@@ -213,7 +213,7 @@ def _check_certificate(address: Address, timeout: float) -> None:
   except ssl.SSLCertVerificationError as error:
     raise UserError(
       f"{address}: its certificate is refused: {error.verify_message}; accepted: a valid one for "
-      "that host, signed by an authority of --ca_file"
+      "that host, signed by an authority of --ca-file"
     ) from error
   except ssl.SSLError as error:
     if error.reason == "WRONG_VERSION_NUMBER":
@@ -223,7 +223,7 @@ def _check_certificate(address: Address, timeout: float) -> None:
 
 
 def _check_plain(address: Address, timeout: float) -> None:
-  """Tells a server that speaks TLS, of which gRPC knows only that the connection broke.
+  """Finds out whether a server speaks TLS; gRPC reports only a broken connection.
 
   Raises:
     UserError: it does.
@@ -257,7 +257,7 @@ def _read_roots(path: str) -> bytes:
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
-      f"--ca_file {path} holds no certificate: {error}; accepted: a PEM file"
+      f"--ca-file {path} holds no certificate: {error}; accepted: a PEM file"
     ) from error
   return roots
 

@@ -60,9 +60,9 @@ def encode(encoding: Encoding, image: UInt8[np.ndarray, "h w c"]) -> bytes:
   if encoding.kind == "raw":
     return image.tobytes()
   file = io.BytesIO()
-  picture = pillow().fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+  encoded = pillow().fromarray(image[..., 0] if image.shape[-1] == 1 else image)
   if encoding.kind == "png":
-    picture.save(file, "PNG")
+    encoded.save(file, "PNG")
   else:
-    picture.save(file, "JPEG", quality=encoding.quality)
+    encoded.save(file, "JPEG", quality=encoding.quality)
   return file.getvalue()

@@ -1,6 +1,6 @@
-"""The Open Inference Protocol's messages: a request for one image, and what an answer says.
+"""The Open Inference Protocol's messages: a request for one image, and its answer.
 
-Answers are distrusted: whatever is not exactly an answer to the request is a `BadAnswerError`.
+Answers are validated: anything but a valid answer to the request raises `BadAnswerError`.
 """
 
 import math
@@ -61,13 +61,13 @@ def make_request(
 def read_answer(
   response: protocol.ModelInferResponse, number: int, num_classes: int, digest: str
 ) -> CloudAnswer:
-  """What a response to `make_request` says.
+  """The answer in a response to `make_request`.
 
   Args:
     response: from the network.
     number: of the request.
     num_classes: C.
-    digest: `classes_digest` of the class names; a server that does not tell its own is believed.
+    digest: `classes_digest` of the class names; not compared where a server sends none.
 
   Raises:
     BadAnswerError: an answer to something else, without the outputs or with ones of another shape
@@ -75,13 +75,13 @@ def read_answer(
   """
   if response.id not in ("", str(number)):
     raise BadAnswerError(Fallback.WRONG_SHAPE, f"it answers request {response.id!r}, not {number}")
-  told = (
+  found = (
     response.parameters[CLASSES_PARAMETER].string_param
     if CLASSES_PARAMETER in response.parameters
     else digest
   )
-  if told != digest:
-    raise BadAnswerError(Fallback.WRONG_CLASSES, f"its classes have SHA-256 {told[:12]}...")
+  if found != digest:
+    raise BadAnswerError(Fallback.WRONG_CLASSES, f"its classes have SHA-256 {found[:12]}...")
   prediction = int(_number(response, CLASS, _INTEGERS))
   probability = float(_number(response, PROBABILITY, _FLOATS))
   if not 0 <= prediction < num_classes:

@@ -25,14 +25,14 @@ from meanet_jax.edge.link.replies import CloudAnswer, Fallback, Reply
 
 class RetryPolicy(NamedTuple):
   """deadline: seconds from handing an image over to its answer, over all attempts. attempts: at
-  most. failures: images in a row after which the cloud is no longer asked. rest: seconds until one
-  image tries again.
+  most. failures: images in a row after which the circuit opens and the cloud is not asked.
+  reset_timeout: seconds until one image tries again.
   """
 
   deadline: float = 0.5
   attempts: int = 3
   failures: int = 5
-  rest: float = 1.0
+  reset_timeout: float = 1.0
 
 
 _FALLBACKS = {
@@ -45,9 +45,9 @@ _FALLBACKS = {
   grpc.StatusCode.UNKNOWN: Fallback.UNREACHABLE,
 }
 _RETRIED = (Fallback.UNREACHABLE, Fallback.FULL)
-# pybreaker rests by the wall clock, which a device may set back by hours. Negative, it never does,
-# and the rest is kept here.
-_NO_REST = -1e9
+# pybreaker's own timeout follows the wall clock, which a device may set back by hours. A negative
+# value turns it off; the time is kept here.
+_NO_RESET = -1e9
 
 
 class _FailedError(Exception):
@@ -69,7 +69,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
   """Sends images to one server; at most `window` are under way."""
 
   def __init__(
-    self, address: Address, expected: Expected, window: int, patience: RetryPolicy | None = None
+    self, address: Address, expected: Expected, window: int, retry_policy: RetryPolicy | None = None
   ):
     """Connects when the first image is sent.
 
@@ -77,14 +77,14 @@ class Offloader(pybreaker.CircuitBreakerListener):
       address: of the server.
       expected: what it has to agree with.
       window: images under way.
-      patience: with it.
+      retry_policy: of every image; the default one if None.
     """
     self._address, self._expected, self.window = address, expected, window
-    self._patience = patience or RetryPolicy()
+    self._retry_policy = retry_policy or RetryPolicy()
     self._connection = Connection(address)
     self._breaker = pybreaker.CircuitBreaker(
-      fail_max=self._patience.failures,
-      reset_timeout=_NO_REST,
+      fail_max=self._retry_policy.failures,
+      reset_timeout=_NO_RESET,
       throw_new_error_on_trip=False,
       listeners=[self],
     )
@@ -92,15 +92,13 @@ class Offloader(pybreaker.CircuitBreakerListener):
       retry=tenacity.retry_if_exception(
         lambda error: isinstance(error, _FailedError) and error.fallback in _RETRIED
       ),
-      stop=tenacity.stop_after_attempt(self._patience.attempts)
-      | tenacity.stop_before_delay(self._patience.deadline),
       wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
       reraise=True,
     )
     self._pool = ThreadPoolExecutor(window, thread_name_prefix="offload")
     self._finished: queue.SimpleQueue[tuple[Hashable, Reply | BaseException]] = queue.SimpleQueue()
     self._trying = False  # an image is finding out whether the cloud is back
-    self._rested_at = 0.0
+    self._reset_at = 0.0
     self.in_flight = 0
     self.opened = 0
     pixels = bytes(math.prod(expected.shape))
@@ -109,32 +107,34 @@ class Offloader(pybreaker.CircuitBreakerListener):
 
   def ready(self) -> bool:
     """Whether the next image may be sent, apart from the window. False while the circuit is open,
-    but for one image at a time once it has rested.
+    but for one image at a time after `reset_timeout`.
     """
     if self._breaker.current_state == pybreaker.STATE_CLOSED:
       return True
-    return not self._trying and not self._rests()
+    return not self._trying and not self._circuit_is_open()
 
-  def _rests(self) -> bool:
-    return (
-      self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._rested_at
-    )
+  def _circuit_is_open(self) -> bool:
+    return self._breaker.current_state == pybreaker.STATE_OPEN and time.monotonic() < self._reset_at
 
-  def rest(self) -> None:
-    """Opens the circuit, as after failures: the cloud is known to be away."""
+  def open_circuit(self) -> None:
+    """Opens the circuit, as after failures, for a cloud that cannot be reached."""
     self._breaker.open()
 
-  def submit(self, key: Hashable, number: int, image: np.ndarray) -> None:
-    """Sends an image, uint8 [h, w, c], in the background; `finished` tells what came of it.
+  def submit(
+    self, key: Hashable, number: int, image: np.ndarray, seconds: float | None = None
+  ) -> None:
+    """Sends an image, uint8 [h, w, c], in the background; `finished` returns what came of it.
 
     Args:
       key: returned with the reply.
       number: of the request.
       image: which must not change until then.
+      seconds: until its deadline; None for the retry policy's.
     """
     self._trying = self._breaker.current_state != pybreaker.STATE_CLOSED
     self.in_flight += 1
-    self._pool.submit(self._work, key, number, image)
+    seconds = self._retry_policy.deadline if seconds is None else seconds
+    self._pool.submit(self._work, key, number, image, seconds)
 
   def finished(self, wait: bool) -> tuple[Hashable, Reply] | None:
     """One image's key and what came of it; None if nothing is there.
@@ -162,37 +162,42 @@ class Offloader(pybreaker.CircuitBreakerListener):
     """Called by the breaker."""
     if new_state.name == pybreaker.STATE_OPEN:
       self.opened += old_state.name != pybreaker.STATE_OPEN  # stragglers fail too
-      self._rested_at = time.monotonic() + self._patience.rest
+      self._reset_at = time.monotonic() + self._retry_policy.reset_timeout
     elif new_state.name == pybreaker.STATE_HALF_OPEN:
       # What is left of the old connection may be a peer that no longer exists.
       self._connection = Connection(self._address)
 
-  def _work(self, key: Hashable, number: int, image: np.ndarray) -> None:
+  def _work(self, key: Hashable, number: int, image: np.ndarray, seconds: float) -> None:
     try:
-      self._finished.put((key, self._ask(number, image)))
+      self._finished.put((key, self._ask(number, image, seconds)))
     except BaseException as error:
       self._finished.put((key, error))
 
-  def _ask(self, number: int, image: np.ndarray) -> Reply:
+  def _ask(self, number: int, image: np.ndarray, seconds: float) -> Reply:
     begun = time.perf_counter()
+    deadline = begun + seconds
     expected, traffic = self._expected, _Traffic()
     data = encode(expected.encoding, image)
     request = make_request(number, data, expected.shape, expected.encoding)
     encoded = time.perf_counter()
     answer = fallback = None
     try:
-      if self._rests():  # since this image was handed over
+      if self._circuit_is_open():  # since this image was handed over
         raise pybreaker.CircuitBreakerError
       with self._breaker.calling():
-        deadline = begun + self._patience.deadline
-        answer = self._retrying(self._attempt, request, number, deadline, traffic)
+        retrying = self._retrying.copy(stop=self._stop(seconds))
+        answer = retrying(self._attempt, request, number, deadline, traffic)
     except _FailedError as error:
       fallback = error.fallback
     except pybreaker.CircuitBreakerError:
       fallback = Fallback.CIRCUIT_OPEN
-    seconds = time.perf_counter() - encoded
+    cloud_seconds = time.perf_counter() - encoded
     up, down = traffic.up, traffic.down
-    return Reply(answer, fallback, up, down, traffic.attempts, encoded - begun, seconds)
+    return Reply(answer, fallback, up, down, traffic.attempts, encoded - begun, cloud_seconds)
+
+  def _stop(self, seconds: float) -> Any:
+    attempts = tenacity.stop_after_attempt(self._retry_policy.attempts)
+    return attempts | tenacity.stop_before_delay(seconds)
 
   def _attempt(
     self, request: protocol.ModelInferRequest, number: int, deadline: float, traffic: _Traffic

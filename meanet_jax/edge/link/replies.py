@@ -18,6 +18,7 @@ class Fallback(enum.StrEnum):
   has too much to do. refused: it answered with another error. wrong_shape: it answered with
   something else than was asked for. wrong_classes: with a class that does not exist, or with a
   model of other classes. circuit_open: it was not asked, because it failed several times in a row.
+  withheld: it was not asked, because its answer could not be expected by the image's deadline.
   """
 
   LATE = "late"
@@ -27,6 +28,7 @@ class Fallback(enum.StrEnum):
   WRONG_SHAPE = "wrong_shape"
   WRONG_CLASSES = "wrong_classes"
   CIRCUIT_OPEN = "circuit_open"
+  WITHHELD = "withheld"
 
 
 class Reply(NamedTuple):
@@ -47,3 +49,4 @@ class Reply(NamedTuple):
 
 # Of a cloud that is not asked.
 NOT_ASKED = Reply(None, Fallback.CIRCUIT_OPEN, 0, 0, 0, 0.0, 0.0)
+WITHHELD = NOT_ASKED._replace(fallback=Fallback.WITHHELD)

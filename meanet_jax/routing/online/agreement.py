@@ -1,8 +1,8 @@
-"""Auditing the edge: a share of the images that it is sure of is sent as well, and compared.
+"""Agreement monitoring: a share of the images that the edge keeps is sent too, and compared.
 
 Without labels, agreement with the cloud is what can be known of the edge's answers. Which images
-are audited follows from a seed and their numbers alone, so they are a random sample that the
-stream cannot influence, and a run that is repeated audits the same ones.
+are monitored follows from a seed and their numbers alone, so they are a random sample that the
+stream cannot influence, and a run that is repeated monitors the same ones.
 
 The interval is Clopper and Pearson's (1934, Biometrika 26), exact for images of one distribution at
 one time that was fixed beforehand. Looked at again and again, it excludes the truth at some time or
@@ -21,9 +21,9 @@ from meanet_jax.errors import UserError
 _BISECTIONS = 60  # leave an interval of 2^-60, below a double's resolution near 1
 
 
-class Audit(NamedTuple):
+class AgreementMonitor(NamedTuple):
   """share: of confident images. floor: of agreement; an alarm is raised when the interval lies
-  below. window: newest audited images that count; at a share of 2% a hundred are 5,000 images or
+  below. window: newest monitored images that count; at a share of 2% a hundred are 5,000 images or
   more, after which an alarm has forgotten better days. confidence: of the interval.
   """
 
@@ -33,8 +33,8 @@ class Audit(NamedTuple):
   confidence: float = 0.95
 
 
-class Audited(NamedTuple):
-  """The state: whether the newest audited images' answers were the cloud's, oldest first."""
+class Agreements(NamedTuple):
+  """The state: whether the newest monitored images' answers were the cloud's, oldest first."""
 
   agreed: tuple[bool, ...] = ()
 
@@ -49,45 +49,45 @@ class Agreement(NamedTuple):
   alarm: bool
 
 
-def check_audit(audit: Audit) -> None:
+def check_monitor(monitor: AgreementMonitor) -> None:
   """Refuses numbers out of range.
 
   Raises:
     UserError: naming the field.
   """
-  for name, value in (("audit", audit.share), ("audit floor", audit.floor)):
+  for name, value in (("agreement share", monitor.share), ("agreement floor", monitor.floor)):
     if not 0 <= value <= 1:
       raise UserError(f"{name} is {value:g}; accepted: a share from 0 to 1")
-  if not 0 < audit.confidence < 1:
-    raise UserError(f"audit confidence is {audit.confidence:g}; accepted: between 0 and 1")
-  if audit.window < 1:
-    raise UserError(f"audit window is {audit.window}; accepted: at least 1 image")
+  if not 0 < monitor.confidence < 1:
+    raise UserError(f"agreement confidence is {monitor.confidence:g}; accepted: between 0 and 1")
+  if monitor.window < 1:
+    raise UserError(f"agreement window is {monitor.window}; accepted: at least 1 image")
 
 
-def is_audited(audit: Audit, seed: int, number: int) -> bool:
-  """Whether an image is audited, if the edge is confident about it.
+def is_monitored(monitor: AgreementMonitor, seed: int, number: int) -> bool:
+  """Whether an image is monitored, if the edge is confident about it.
 
   Args:
-    audit: the share.
+    monitor: the share.
     seed: of the run.
     number: of the image in its stream.
   """
   digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
-  return int.from_bytes(digest[:8], "big") < audit.share * 2**64
+  return int.from_bytes(digest[:8], "big") < monitor.share * 2**64
 
 
-def record(audit: Audit, state: Audited, agrees: bool) -> Audited:
-  """The state after an audited image that the cloud answered."""
-  return Audited((*state.agreed, bool(agrees))[-audit.window :])
+def record(monitor: AgreementMonitor, state: Agreements, agrees: bool) -> Agreements:
+  """The state after a monitored image that the cloud answered."""
+  return Agreements((*state.agreed, bool(agrees))[-monitor.window :])
 
 
-def agreement(audit: Audit, state: Audited) -> Agreement:
+def agreement(monitor: AgreementMonitor, state: Agreements) -> Agreement:
   """Rolling agreement with the cloud, and whether it is below the floor for certain."""
   count, agreed = len(state.agreed), sum(state.agreed)
   if not count:
     return Agreement(0, math.nan, math.nan, math.nan, False)
-  lower, upper = clopper_pearson(agreed, count, audit.confidence)
-  return Agreement(count, agreed / count, lower, upper, upper < audit.floor)
+  lower, upper = clopper_pearson(agreed, count, monitor.confidence)
+  return Agreement(count, agreed / count, lower, upper, upper < monitor.floor)
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float) -> tuple[float, float]:

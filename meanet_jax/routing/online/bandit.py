@@ -10,16 +10,16 @@ played next is the one of largest
     mean reward + exploration x sqrt(ln(rounds) / times observed)
 
 There the arms are the layers after which the network may be split, under a fixed threshold; a
-MEANet is split at one place, so here they are levels of the thresholds (`levels.py`), as in UCBEE
-(Pacheco et al. 2025, IEEE TNSM 22(1)). The cost of the layers computed on the edge, which SplitEE
-subtracts for every arm, is then the same for all and left out. Costs and confidences are compared
-as they are; whether confidence means accuracy is a question of calibration
+MEANet is split at one place, so here they are normalised thresholds (`normalised_threshold.py`), as
+in UCBEE (Pacheco et al. 2025, IEEE TNSM 22(1)). The cost of the layers computed on the edge, which
+SplitEE subtracts for every arm, is then the same for all and left out. Costs and confidences are
+compared as they are; whether confidence means accuracy is a question of calibration
 (`config.routing.calibrate`).
 
 Side observations, as in SplitEE-S, where playing an arm shows the rewards of all earlier exits: the
-arm played sends every image that an arm of a higher level sends, so it shows what that one would
-have got. It does so for every image or it would flatter: of an arm of a lower level it shows only
-the images that both keep, the confident ones, so nothing is taken from those.
+arm played sends every image that an arm of a higher threshold sends, so it shows what that one
+would have got. It does so for every image, as it must: of an arm of a lower threshold it shows
+only the images that both keep, the confident ones, whose rewards would be biased upwards.
 """
 
 from typing import Any, NamedTuple
@@ -32,15 +32,16 @@ Number = Any  # of Python or NumPy
 
 
 class Bandit(NamedTuple):
-  """levels: the arms, increasing. offload_cost: of one image, in units of confidence. exploration:
-  SplitEE's beta; sqrt(2) is UCB1 (Auer et al. 2002) for rewards within an interval of length 1.
+  """thresholds: the arms, normalised, increasing. offload_cost: of one image, in units of
+  confidence. exploration: SplitEE's beta; sqrt(2) is UCB1 (Auer et al. 2002) for rewards within an
+  interval of length 1.
   side_observations: whether the edge's confidence is known for every image, sent or not, which it
-  is with `offload_rule` `edge` and not with `main`, which skips the extension of what is sent.
+  is with `offload` `late` and not with `early`, which skips the extension of what is sent.
   discount: of the past per image; below 1 it forgets (discounted UCB, Garivier and Moulines 2011,
   "On upper-confidence bound policies for switching bandit problems").
   """
 
-  levels: tuple[float, ...]
+  thresholds: tuple[float, ...]
   offload_cost: float
   exploration: float = 1.0
   side_observations: bool = True
@@ -59,12 +60,12 @@ class Observed(NamedTuple):
 
 def start(bandit: Bandit) -> Observed:
   """The state before the first image."""
-  nothing = np.zeros(len(bandit.levels))
+  nothing = np.zeros(len(bandit.thresholds))
   return Observed(nothing, nothing)
 
 
 def choose_arm(bandit: Bandit, state: Observed) -> int:
-  """The arm to play: an index into `levels`. Arms never observed come first, the highest first."""
+  """The arm to play: an index into `thresholds`. Unobserved arms come first, the highest first."""
   unseen = np.flatnonzero(state.count == 0)
   if len(unseen):
     return int(unseen[-1])
@@ -76,7 +77,7 @@ def observe(
   bandit: Bandit,
   state: Observed,
   arm: int,
-  level: Number,
+  uncertainty: Number,
   edge_confidence: Number | None,
   cloud_confidence: Number | None,
 ) -> Observed:
@@ -88,18 +89,18 @@ def observe(
     bandit: the arms.
     state: before.
     arm: that was played.
-    level: the image's (`levels.image_level`).
+    uncertainty: the image's, normalised (`normalised_threshold.image_level`).
     edge_confidence: maximum probability of the edge's answer; may be None for an image that was
       sent, without side observations.
     cloud_confidence: of the cloud's; None for an image that was not sent.
   """
-  sends = np.full(len(bandit.levels), False)
+  sends = np.full(len(bandit.thresholds), False)
   if cloud_confidence is not None:
-    sends = level > np.asarray(bandit.levels)
-    sends[arm] = True  # as it was, whatever rounding makes of a level that is the image's
+    sends = uncertainty > np.asarray(bandit.thresholds)
+    sends[arm] = True  # it was sent, however rounding compares the two
   kept = np.nan if edge_confidence is None else edge_confidence
   sent = np.nan if cloud_confidence is None else cloud_confidence - bandit.offload_cost
-  arms = np.arange(len(bandit.levels))
+  arms = np.arange(len(bandit.thresholds))
   shown = arms >= arm if bandit.side_observations else arms == arm
   return Observed(
     bandit.discount * state.count + shown,

@@ -1,29 +1,29 @@
-"""Staying within a budget while images change: the threshold moves online, without labels.
+"""Staying within a budget while images change: the threshold adapts online, without labels.
 
 Quantile tracking (Angelopoulos, Candes, Tibshirani 2023, "Conformal PID control for time series
 prediction", arXiv 2307.16895, section 2; the fixed-step update is that of adaptive conformal
 inference, Gibbs and Candes 2021, arXiv 2106.00170, and of Robbins and Monro 1951). After each image
-the level of the thresholds (`levels.py`) rises by what the image cost too much and falls by what it
-cost too little:
+the normalised threshold (`normalised_threshold.py`) rises where the image cost more than the target
+and falls where it cost less:
 
-    level <- level + step x (cost - target) / largest
+    threshold <- threshold + step x (cost - target) / largest
 
 There the tracked quantile is of scores and the error is 0 or 1; here the error is any cost, so that
 the same rule keeps a share of images sent, a mean of bytes as they were really sent, or a mean of
-energy. The level is the integral of the error, so the long-run mean has no offset to forget.
+energy. The threshold is the integral of the error, so the long-run mean has no offset to forget.
 
-What holds for every sequence of images, whatever its distribution and however it changes: levels
-lie in [-step x target / largest, NOTHING_SENT + step x (1 - target / largest)], because above
-`NOTHING_SENT` nothing is sent and below 0 everything is. The sum of (cost - target) over any T
-consecutive images is at most the change of the level over (step / largest), and so the mean over
-them exceeds the target by at most
+What holds for every sequence of images, whatever its distribution and however it changes:
+thresholds lie in [-step x target / largest, NOTHING_SENT + step x (1 - target / largest)], because
+above `NOTHING_SENT` nothing is sent and below 0 everything is. The sum of (cost - target) over any
+T consecutive images is at most the change of the threshold over (step / largest), and so the mean
+over them exceeds the target by at most
 
     (NOTHING_SENT + step) x largest / (step x T)
 
 This asks that no image costs more than `largest`, and that one that is not sent costs no more than
 the target. If moreover one that is sent costs at least the target, the mean falls short by at most
-as much. Otherwise the level stops at its lowest: what was not spent is not saved for later, though
-what was overspent is never forgotten.
+as much. Otherwise the threshold stops at its lowest: what was not spent is not saved for later,
+though what was overspent is never forgotten.
 
 A large step holds the budget tightly and jumps over images that were worth sending;
 benchmarks/online_budget.md measures both. The default is the smallest step measured there that
@@ -44,7 +44,8 @@ class Budget(NamedTuple):
   """What an image may cost in the mean.
 
   target: cost per image, of all images, sent or not. largest: the most that one image costs. Both
-  in one unit: images sent (largest is 1), bytes, millijoules. step: levels per `largest` overspent.
+  in one unit: images sent (largest is 1), bytes, millijoules. step: threshold per `largest`
+  overspent.
   """
 
   target: float
@@ -53,11 +54,11 @@ class Budget(NamedTuple):
 
 
 class Spending(NamedTuple):
-  """The state. level: of the thresholds for the next image. num_images, total: so far, and what
+  """The state. threshold: normalised, for the next image. num_images, total: so far, and what
   they cost.
   """
 
-  level: float
+  threshold: float
   num_images: int = 0
   total: float = 0.0
 
@@ -68,7 +69,8 @@ def check_budget(name: str, budget: Budget, least: float = 0.0) -> None:
   Args:
     name: of the flag.
     budget: as given.
-    least: the most that an image costs which is not sent: what the edge computes, and audits.
+    least: the most that an image costs which is not sent: what the edge computes, and what
+      is sent to monitor agreement.
 
   Raises:
     UserError: a target that is not above `least`, or no finite number.
@@ -78,29 +80,29 @@ def check_budget(name: str, budget: Budget, least: float = 0.0) -> None:
     raise UserError(f"{name} is {budget.target:g}; accepted: a number above {least:g}{beside}")
 
 
-def start(budget: Budget, level: Number) -> Spending:
+def start(budget: Budget, threshold: Number) -> Spending:
   """The state before the first image.
 
   Args:
     budget: to be kept.
-    level: where thresholds begin; at most `NOTHING_SENT` counts, and not much below 0.
+    threshold: normalised, of the first image; at most `NOTHING_SENT` counts, and not much below 0.
   """
-  return Spending(_within(budget, min(float(level), NOTHING_SENT)))
+  return Spending(_within(budget, min(float(threshold), NOTHING_SENT)))
 
 
 def spend(budget: Budget, state: Spending, cost: Number) -> Spending:
   """The state after an image.
 
-  Call it for every image whose sending the level decided. While nothing can be sent - no cloud, an
-  open circuit breaker - leave the state as it is, or the level falls and a burst follows.
+  Call it for every image whose sending the threshold decided. While nothing can be sent - no cloud,
+  an open circuit breaker - leave the state as it is, or the threshold falls and a burst follows.
 
   Args:
     budget: to be kept.
     state: before the image.
     cost: of the image, in the budget's unit: what was really sent, answered or not.
   """
-  level = state.level + budget.step * (float(cost) - budget.target) / budget.largest
-  return Spending(_within(budget, level), state.num_images + 1, state.total + float(cost))
+  threshold = state.threshold + budget.step * (float(cost) - budget.target) / budget.largest
+  return Spending(_within(budget, threshold), state.num_images + 1, state.total + float(cost))
 
 
 def correct(budget: Budget, state: Spending, difference: float) -> Spending:
@@ -109,13 +111,13 @@ def correct(budget: Budget, state: Spending, difference: float) -> Spending:
   For costs that are known late, as bytes are that had to be sent twice: spend what is expected when
   the image is sent, so that the next images know of it, and correct it when the answer is there.
   """
-  level = state.level + budget.step * difference / budget.largest
-  return Spending(_within(budget, level), state.num_images, state.total + difference)
+  threshold = state.threshold + budget.step * difference / budget.largest
+  return Spending(_within(budget, threshold), state.num_images, state.total + difference)
 
 
 def strictest(*states: Spending) -> float:
-  """The level that keeps several budgets at once: the largest. The bound holds for each of them."""
-  return max(state.level for state in states)
+  """The threshold that keeps several budgets: the largest. The bound holds for each of them."""
+  return max(state.threshold for state in states)
 
 
 def guaranteed_excess(budget: Budget, num_images: int) -> float:
@@ -123,5 +125,5 @@ def guaranteed_excess(budget: Budget, num_images: int) -> float:
   return (NOTHING_SENT + budget.step) * budget.largest / (budget.step * num_images)
 
 
-def _within(budget: Budget, level: float) -> float:
-  return max(level, -budget.step * budget.target / budget.largest)
+def _within(budget: Budget, threshold: float) -> float:
+  return max(threshold, -budget.step * budget.target / budget.largest)

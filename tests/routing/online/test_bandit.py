@@ -10,26 +10,26 @@ from meanet_jax.routing.online.bandit import Bandit, Observed, choose_arm, obser
 LEVELS = tuple(np.linspace(0, 1, 6).tolist())
 
 
-def reward(bandit, arm, level, edge, cloud):
+def reward(bandit, arm, uncertainty, edge, cloud):
   """SplitEE's reward, image by image: confidence, minus the offload cost of what is sent."""
-  return cloud - bandit.offload_cost if level > bandit.levels[arm] else edge
+  return cloud - bandit.offload_cost if uncertainty > bandit.thresholds[arm] else edge
 
 
 def play(bandit, images):
-  """Arms played on images [(level, edge confidence, cloud confidence)], and the final state."""
+  """Arms played on images [(uncertainty, edge and cloud confidence)], and the final state."""
   state, arms = start(bandit), []
-  for level, edge, cloud in images:
+  for uncertainty, edge, cloud in images:
     arm = choose_arm(bandit, state)
-    sent = level > bandit.levels[arm]
-    state = observe(bandit, state, arm, level, edge, cloud if sent else None)
+    sent = uncertainty > bandit.thresholds[arm]
+    state = observe(bandit, state, arm, uncertainty, edge, cloud if sent else None)
     arms.append(arm)
   return arms, state
 
 
 def stream(rng, size, hard=0.3):
-  """The edge is right about its confidence 1 - level / 2; the cloud is confident about all."""
-  level = np.where(rng.uniform(size=size) < hard, rng.uniform(0.5, 1, size), 0.1)
-  return list(zip(level, 1 - level / 2, rng.uniform(0.9, 1, size), strict=True))
+  """The edge's confidence is 1 - uncertainty / 2; the cloud is confident about every image."""
+  uncertainty = np.where(rng.uniform(size=size) < hard, rng.uniform(0.5, 1, size), 0.1)
+  return list(zip(uncertainty, 1 - uncertainty / 2, rng.uniform(0.9, 1, size), strict=True))
 
 
 def test_the_index_by_hand():
@@ -90,7 +90,7 @@ def test_every_arm_is_played_once_first_and_the_one_that_sends_least_begins():
 
 @pytest.mark.parametrize(("cost", "best"), [(0.05, {1, 2}), (0.7, {5})])
 def test_the_best_arm_is_played_most_and_regret_grows_slowly(cost, best):
-  """Cheap: the cloud's 0.95 - 0.05 beats at most 0.75 above level 0.5, not 0.95 at 0.1."""
+  """Cheap: the cloud's 0.95 - 0.05 beats at most 0.75 above uncertainty 0.5, not 0.95 at 0.1."""
   bandit = Bandit(LEVELS, cost)
   images = stream(np.random.default_rng(0), 20_000)
   arms, _ = play(bandit, images)
@@ -121,7 +121,7 @@ def test_a_discount_follows_a_change():
   """Sending pays, until the cloud's confidence falls below what it costs."""
   rng = np.random.default_rng(0)
   before = stream(rng, 8000, hard=0.5)
-  after = [(level, edge, 0.5) for level, edge, _ in stream(rng, 4000, hard=0.5)]
+  after = [(uncertainty, edge, 0.5) for uncertainty, edge, _ in stream(rng, 4000, hard=0.5)]
   last = {}
   for discount in (1.0, 0.998):
     arms, _ = play(Bandit(LEVELS, 0.05, exploration=0.3, discount=discount), before + after)

@@ -21,16 +21,16 @@ from meanet_jax.routing.online.budget import (
 STEPS = [0.01, 0.05, 0.3, 1.0]
 
 
-def run(budget, level, images, kept_cost=0.0, sent_cost=None):
-  """Levels before each image and costs of images of the given levels, sent when they are larger."""
-  state, levels, costs = start(budget, level), [], []
+def run(budget, threshold, images, kept_cost=0.0, sent_cost=None):
+  """Thresholds before each image, and costs; an image above its threshold is sent."""
+  state, thresholds, costs = start(budget, threshold), [], []
   for number, image in enumerate(images):
     full = budget.largest if sent_cost is None else sent_cost[number]
-    cost = full if image > state.level else kept_cost
-    levels.append(state.level)
+    cost = full if image > state.threshold else kept_cost
+    thresholds.append(state.threshold)
     costs.append(cost)
     state = spend(budget, state, cost)
-  return np.array(levels), np.array(costs), state
+  return np.array(thresholds), np.array(costs), state
 
 
 def largest_window(values: np.ndarray) -> float:
@@ -49,42 +49,44 @@ def test_three_images_by_hand():
   assert state == Spending(pytest.approx(0.4 + 0.5 * 0.9 - 2 * 0.5 * 0.1), 3, 1.0)
 
 
-def test_bytes_move_the_level_by_their_share_of_the_largest():
+def test_bytes_move_the_threshold_by_their_share_of_the_largest():
   budget = Budget(target=100, largest=784, step=0.1)
-  assert spend(budget, start(budget, 0.5), 392).level == pytest.approx(0.5 + 0.1 * 292 / 784)
+  assert spend(budget, start(budget, 0.5), 392).threshold == pytest.approx(0.5 + 0.1 * 292 / 784)
 
 
 @pytest.mark.parametrize("step", STEPS)
 @settings(max_examples=60, deadline=None)
 @given(
-  level=st.floats(-1, 2),
+  threshold=st.floats(-1, 2),
   target=st.floats(0.01, 1),
   images=st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), min_size=1, max_size=80),
 )
-def test_any_sequence_keeps_the_share_within_the_bound_in_every_window(step, level, target, images):
+def test_any_sequence_keeps_the_share_within_the_bound_in_every_window(
+  step, threshold, target, images
+):
   budget = Budget(target, step=step)
-  levels, costs, state = run(budget, level, images)
+  thresholds, costs, state = run(budget, threshold, images)
   limit = guaranteed_excess(budget, 1)
   assert largest_window(costs - target) <= limit * (1 + 1e-9)
   assert largest_window(target - costs) <= limit * (1 + 1e-9)
-  assert levels.min() >= -step * target - 1e-12
-  assert levels.max() <= NOTHING_SENT + step * (1 - target) + 1e-12
+  assert thresholds.min() >= -step * target - 1e-12
+  assert thresholds.max() <= NOTHING_SENT + step * (1 - target) + 1e-12
   assert (state.num_images, state.total) == (len(images), pytest.approx(costs.sum()))
 
 
 def adversary(budget: Budget, length: int, rng: np.random.Generator) -> np.ndarray:
-  """An image just above or just below the level, whichever pushes the mean away the longest."""
+  """An image just above or just below the threshold, whichever pushes the mean away the longest."""
   state, images = start(budget, 0.0), []
   for number in range(length):
     over = (number // 200) % 2 == 0 or rng.uniform() < 0.1
-    images.append(min(max(state.level + (1e-6 if over else -1e-6), 0), 1))
-    state = spend(budget, state, float(images[-1] > state.level))
+    images.append(min(max(state.threshold + (1e-6 if over else -1e-6), 0), 1))
+    state = spend(budget, state, float(images[-1] > state.threshold))
   return np.array(images)
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("target", [0.02, 0.1, 0.5])
-def test_an_adversary_that_sees_the_level_cannot_break_the_bound(step, target):
+def test_an_adversary_that_sees_the_threshold_cannot_break_the_bound(step, target):
   budget = Budget(target, step=step)
   images = adversary(budget, 2000, np.random.default_rng(0))
   costs = run(budget, 0.0, images)[1]
@@ -117,10 +119,10 @@ def test_a_cost_that_is_known_late_by_hand():
   state = correct(budget, spend(budget, start(budget, 0.5), 200), 150.0)
   assert state == Spending(pytest.approx(0.5 + 0.2 * 250 / 400), 1, 350)
   assert state == spend(budget, start(budget, 0.5), 350)
-  # Cheaper than expected, down to the lowest level and no further.
+  # Cheaper than expected, down to the lowest threshold and no further.
   state = correct(budget, state, -350.0)
   assert state == Spending(pytest.approx(0.5 - 0.2 * 100 / 400), 1, 0)
-  assert correct(budget, state, -4000.0).level == -0.2 * 100 / 400
+  assert correct(budget, state, -4000.0).threshold == -0.2 * 100 / 400
 
 
 @settings(max_examples=100, deadline=None)
@@ -138,7 +140,7 @@ def test_costs_that_are_known_late_are_not_forgotten(seed, target, step, window,
   first = state = start(budget, 0.5)
   late, total = [], 0.0
   for image, actual in zip(rng.uniform(size=120), rng.uniform(0, 800, 120), strict=True):
-    if image <= state.level:
+    if image <= state.threshold:
       state = spend(budget, state, 0.0)
       continue
     state, total = spend(budget, state, short * actual), total + actual
@@ -148,9 +150,9 @@ def test_costs_that_are_known_late_are_not_forgotten(seed, target, step, window,
   for difference in late:
     state = correct(budget, state, difference)
   assert (state.num_images, state.total) == (120, pytest.approx(total))
-  assert state.level >= -step * target / 800 - 1e-12
+  assert state.threshold >= -step * target / 800 - 1e-12
   excess, rounding = total - 120 * target, 1e-6
-  assert excess <= (state.level - first.level) * 800 / step + rounding
+  assert excess <= (state.threshold - first.threshold) * 800 / step + rounding
   # The bound of costs known at once, and what can be on its way.
   assert excess <= guaranteed_excess(budget, 1) + window * 800 + rounding
 
@@ -179,19 +181,19 @@ def test_a_budget_that_does_not_bind_sends_everything_and_saves_nothing():
   state = start(budget, 0.5)
   for _ in range(5000):
     state = spend(budget, state, 800.0)
-  assert state.level == pytest.approx(-0.2 * 900 / 800)
+  assert state.threshold == pytest.approx(-0.2 * 900 / 800)
   assert state.total == 5000 * 800
 
 
 def test_the_share_of_a_changed_distribution_is_found():
-  """Uniform levels, then u^0.2, much more uncertain: the quantiles are 0.9 and 0.9^0.2."""
+  """Uniform thresholds, then u^0.2, much more uncertain: the quantiles are 0.9 and 0.9^0.2."""
   rng = np.random.default_rng(0)
   budget = Budget(0.1, step=0.02)
   images = rng.uniform(size=40_000)
   images[20_000:] **= 0.2
-  levels, costs, _ = run(budget, 0.9, images)
-  assert levels[5_000:20_000].mean() == pytest.approx(0.9, abs=0.005)
-  assert levels[25_000:].mean() == pytest.approx(0.9**0.2, abs=0.005)
+  thresholds, costs, _ = run(budget, 0.9, images)
+  assert thresholds[5_000:20_000].mean() == pytest.approx(0.9, abs=0.005)
+  assert thresholds[25_000:].mean() == pytest.approx(0.9**0.2, abs=0.005)
   blocks = costs.reshape(-1, 2000).mean(axis=1)
   assert np.abs(blocks - 0.1).max() < 0.005
 

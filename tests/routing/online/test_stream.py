@@ -52,7 +52,7 @@ def stream() -> Stream:
     for weight in (0 * size, size)
   )
   return Stream(
-    level=np.asarray(image_level("entropy", said, 10)),
+    uncertainty=np.asarray(image_level("entropy", said, 10)),
     edge_right=said.prediction == labels,
     cloud_right=asked.prediction == labels,
     edge_confidence=said.max_prob,
@@ -66,8 +66,8 @@ def stream() -> Stream:
 
 def test_the_stream_becomes_harder(stream):
   before, after = stream.halves
-  assert len(before.level) == len(after.level) == HALF
-  assert after.level.mean() > 1.1 * before.level.mean()
+  assert len(before.uncertainty) == len(after.uncertainty) == HALF
+  assert after.uncertainty.mean() > 1.1 * before.uncertainty.mean()
   assert after.edge_right.mean() < before.edge_right.mean()
 
 

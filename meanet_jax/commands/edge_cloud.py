@@ -1,0 +1,122 @@
+"""The cloud's side of `meanet edge`, from its flags: link, online adaptation, deadline."""
+
+import argparse
+import os
+import time
+from typing import Any
+
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.deadline import DeadlineGate, edge_seconds
+from meanet_jax.edge.link.encoding import check_channels, parse_encoding
+from meanet_jax.edge.manifest import Manifest
+from meanet_jax.edge.online import OnlineAdaptation
+from meanet_jax.edge.online_constraints import OnlineConstraints, PriceClock
+from meanet_jax.errors import UserError
+from meanet_jax.protocol import classes_digest
+from meanet_jax.routing.online.agreement import Agreement, AgreementMonitor
+from meanet_jax.routing.online.deadline import Deadline
+from meanet_jax.routing.online.price import check_start, from_prices, read_prices
+from meanet_jax.stdout import say_on_stderr
+
+# Flags that need a cloud.
+ADAPTATION = (
+  "target_offload",
+  "max_bytes_per_image",
+  "max_energy_mj",
+  "price_file",
+  "bandit",
+  "monitor_agreement",
+)
+AGREEMENT_FLOOR = AgreementMonitor._field_defaults["floor"]
+
+
+def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
+  """An `Offloader` whose server was checked. A server that cannot be reached may come back.
+
+  Raises:
+    UserError: no gRPC here; a server that refuses this device, or is another.
+  """
+  # Without gRPC's own log, an error is one line on stderr. gRPC reads this when it starts.
+  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+  try:
+    from meanet_jax.edge.link.connection import Expected, check, parse_address
+    from meanet_jax.edge.link.offload import Offloader, RetryPolicy
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f"--cloud needs {error.name}, which is not installed; "
+      "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
+    ) from error
+  address = parse_address(flags.cloud, flags.ca_file, flags.token_file)
+  encoding = parse_encoding(flags.encoding)
+  check_channels(encoding, manifest.image_shape[2])
+  expected = Expected(
+    manifest.image_shape,
+    len(manifest.class_names),
+    classes_digest(manifest.class_names),
+    encoding,
+  )
+  unreachable = check(address, expected, flags.check_seconds)
+  retry_policy = RetryPolicy(attempts=flags.attempts)
+  offloader = Offloader(address, expected, flags.window, retry_policy)
+  if unreachable is not None:
+    say_on_stderr(f"warning: {address} {unreachable}; the edge answers until it can")
+    offloader.open_circuit()
+  return offloader
+
+
+def deadline_gate(flags: argparse.Namespace, classifier: EdgeClassifier) -> DeadlineGate | None:
+  """The gate of `--deadline-ms`; None without it.
+
+  Raises:
+    UserError: a deadline that the edge alone cannot meet.
+  """
+  if flags.deadline_ms is None:
+    return None
+  return DeadlineGate(Deadline(flags.deadline_ms / 1e3), edge_seconds(classifier))
+
+
+def online_adaptation(
+  flags: argparse.Namespace, manifest: Manifest, message_bytes: int
+) -> OnlineAdaptation | None:
+  """What the flags ask of the stream's thresholds; None for nothing.
+
+  Args:
+    flags: of the command.
+    manifest: of the export.
+    message_bytes: that one raw image sends.
+
+  Raises:
+    UserError: constraints that cannot be kept, or a price file that is refused.
+  """
+  if all(getattr(flags, name) is None for name in ADAPTATION):
+    return None
+  floor = AGREEMENT_FLOOR if flags.agreement_floor is None else flags.agreement_floor
+  share = flags.monitor_agreement
+  constraints = OnlineConstraints(
+    target_offload=flags.target_offload,
+    max_bytes=flags.max_bytes_per_image,
+    max_energy_mj=flags.max_energy_mj,
+    bandit=flags.bandit,
+    agreement=None if share is None else AgreementMonitor(share, floor),
+    price=None if flags.price_file is None else _price_clock(flags.price_file),
+  )
+
+  def alarm(found: Agreement) -> None:
+    say_on_stderr(
+      f"warning: {found.num_images} monitored answers agree with the cloud in {found.share:.1%}, "
+      f"below {floor:.1%} for certain ({found.lower:.1%} to {found.upper:.1%})"
+    )
+
+  return OnlineAdaptation(manifest, constraints, message_bytes, alarm)
+
+
+def _price_clock(path: str) -> PriceClock:
+  """Prices by the wall clock where the file has dates, by the stream's own where it has seconds."""
+  prices, begun = read_prices(path), time.monotonic()
+
+  def now() -> float:
+    # A wall clock may be set back to before the first row.
+    return max(time.time(), prices.times[0]) if prices.dated else time.monotonic() - begun
+
+  check_start(prices, f"the price file {path}", time.time() if prices.dated else 0.0)
+  return PriceClock(from_prices(prices), now)

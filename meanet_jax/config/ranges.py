@@ -1,0 +1,29 @@
+"""Which numbers a field or a flag accepts."""
+
+from typing import Annotated, Any, NamedTuple
+
+SMALLEST = 1e-30  # what "above 0" is in a closed interval
+
+
+class Range(NamedTuple):
+  """The closed interval of accepted values of a number (or of a tuple's items)."""
+
+  low: float
+  high: float = float("inf")
+
+  def holds(self, value: Any) -> bool:
+    """Whether a number, or each of a tuple, lies in it. NaN does not."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(self.low <= number <= self.high for number in numbers)
+
+  def __str__(self) -> str:
+    if self.high < float("inf"):
+      return f"{self.low:g} to {self.high:g}"
+    return "above 0" if self.low == SMALLEST else f"at least {self.low:g}"
+
+
+Positive = Annotated[int, Range(1)]
+NonNegative = Annotated[int, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+NonNegativeFloat = Annotated[float, Range(0)]
+PositiveFloat = Annotated[float, Range(SMALLEST)]
