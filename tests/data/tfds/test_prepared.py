@@ -42,7 +42,7 @@ def test_a_missing_set_names_the_command_that_prepares_it(tmp_path):
   refused(tmp_path, words, name="cifar100")
   refused(tmp_path, "no configuration of imagenette; accepted: full-size-v2, ", name="imagenette/x")
   refused(tmp_path, "did you mean 'cifar100'?", name="cifar1000")
-  refused(tmp_path, r"accepted: digits, or NAME\[/CONFIG\]\[:VERSION\]", name="a/b/c")
+  refused(tmp_path, r"accepted: digits, folder, or NAME\[/CONFIG\]\[:VERSION\]", name="a/b/c")
 
 
 def test_another_version_is_refused(tmp_path):
