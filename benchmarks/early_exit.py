@@ -1,4 +1,4 @@
-"""Early exit in a batch against every edge block on every image; writes benchmarks/early_exit.md.
+"""Prediction with early exit against all of the edge on every image; writes early_exit.md.
 
 Command: python -m benchmarks.early_exit [--workdir runs/digits]
 """
@@ -17,22 +17,23 @@ from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.config.parsing import resolve
-from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
-from meanet_jax.evaluation.early_exit import EarlyExit
-from meanet_jax.evaluation.systems import policies
-from meanet_jax.models.meanet import Exits, MEANet
-from meanet_jax.models.variables import Variables, by_collection, init_variables
+from meanet_jax.evaluation.predictor import Networks, Predictor
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.systems import policies, route_selected
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.routing.policies import Policy, Thresholds, edge_answer, predicted_hard
-from meanet_jax.routing.scores import hard_probability, scores
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.scores import hard_probability
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent
@@ -46,16 +47,13 @@ _IMAGES = flags.DEFINE_integer("images", 1000, "Made-up images for ResNet-32.")
 
 
 class Case(NamedTuple):
-  """One line of the table: a network, n uint8 images [n, h, w, c] and an operating point."""
+  """One line of the table: networks, n uint8 images [n, h, w, c] and an operating point."""
 
   name: str
-  config: Config
-  model: MEANet
-  variables: Variables
+  networks: Networks
   images: np.ndarray
-  hard_classes: np.ndarray
-  policy: Policy
-  thresholds: Thresholds
+  point: OperatingPoint
+  batch_size: int
 
 
 def digits_case(workdir: str) -> Case:
@@ -65,13 +63,15 @@ def digits_case(workdir: str) -> Case:
   model, dataset = build(config), load(config.dataset)
   return Case(
     "`digits`, trained",
-    config,
-    model,
-    load_variables(config, model, dataset, run, print),
+    _edge(Networks(model, load_variables(config, model, dataset, run), config.dataset)),
     np.tile(dataset.test.images, (_PASSES.value, 1, 1, 1)),
-    read_hard_classes(run),
-    policies(config)["edge_only"],
-    Thresholds(np.inf, np.inf, config.routing.hard_threshold),
+    OperatingPoint(
+      policies(config)["edge_only"],
+      Thresholds(np.nan, np.nan, config.routing.hard_threshold),
+      Temperatures(),
+      HardClasses(read_hard_classes(run), config.dataset.num_classes),
+    ),
+    config.evaluation.batch_size,
   )
 
 
@@ -83,28 +83,35 @@ def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
   variables = init_variables(model, 0, shape, ("main", "adaptive", "extension"))
   rng = np.random.default_rng(0)
   images = rng.integers(256, size=(_IMAGES.value, *shape)).astype(np.uint8)
-  hard_classes = np.arange(config.num_hard)
+  hard_classes = HardClasses(np.arange(config.num_hard), config.dataset.num_classes)
   forward = jax.jit(make_forward(model, Exits.MAIN, config.dataset))
   logits = [
     np.asarray(forward(variables, batch).main)[:real]
     for batch, real in padded_batches(images, config.evaluation.batch_size)
   ]
-  hard = is_hard(hard_classes, config.dataset.num_classes)
-  mass = np.sort(hard_probability(np.concatenate(logits), hard))
+  mass = np.sort(hard_probability(np.concatenate(logits), hard_classes.mask))
   for share in shares:
     at = round((1 - share) * len(mass))
     # Midway, so that rounding moves no image across.
     limit = np.float32((mass[at - 1] + mass[at]) / 2)
     yield Case(
       f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
-      config,
-      model,
-      variables,
+      Networks(model, variables, config.dataset),
       images,
-      hard_classes,
-      Policy(hard_rule="probability", offload_rule="never"),
-      Thresholds(np.inf, np.inf, limit),
+      OperatingPoint(
+        Policy(hard_rule="probability", offload="never"),
+        Thresholds(np.nan, np.nan, limit),
+        Temperatures(),
+        hard_classes,
+      ),
+      config.evaluation.batch_size,
     )
+
+
+def _edge(networks: Networks) -> Networks:
+  """The networks without a cloud."""
+  variables = {block: v for block, v in networks.variables.items() if block != "cloud"}
+  return networks._replace(variables=variables)
 
 
 def fetched_late(
@@ -122,47 +129,35 @@ def fetched_late(
 
 def contenders(case: Case) -> dict[str, Callable[[], Any]]:
   """What is timed, each over all images: both forms of the edge, and its two parts alone."""
-  dataset, batch_size = case.config.dataset, case.config.evaluation.batch_size
-  variables = jax.device_put(
-    {block: value for block, value in case.variables.items() if block != "cloud"}
-  )
-  everything = jax.jit(make_forward(case.model, EDGE, dataset))
-  main = jax.jit(make_forward(case.model, Exits.MAIN, dataset))
+  model, dataset = case.networks.model, case.networks.dataset
+  batch_size, point = case.batch_size, case.point
+  variables = jax.device_put(case.networks.variables)
+  everything = jax.jit(make_forward(model, EDGE, dataset))
+  main = jax.jit(make_forward(model, Exits.MAIN, dataset))
 
   @jax.jit
   def extension(variables: Any, images: Any, features: Any) -> Any:
     images = normalise(images, dataset.mean, dataset.std)
-    return case.model.apply(by_collection(variables), images, features, method="extend")
+    return model.apply(by_collection(variables), images, features, method="extend")
 
   first = jax.device_put(next(padded_batches(case.images, batch_size))[0])
-  features = case.model.apply(
+  features = model.apply(
     by_collection(variables), normalise(first, dataset.mean, dataset.std), method="main_features"
   )
-  hard = is_hard(case.hard_classes, dataset.num_classes)
 
   def run_everything() -> np.ndarray:
     predictions = []
     for logits in fetched_late(case.images, batch_size, lambda x: everything(variables, x)):
-      main_scores = scores(logits.main)
-      mass = hard_probability(logits.main, hard)
-      judged = predicted_hard(case.policy, main_scores, mass, hard, case.thresholds.hard)
-      extension_scores = scores(logits.extension, case.hard_classes)
-      edge = edge_answer(case.policy, case.thresholds, main_scores, extension_scores, judged)
-      predictions.append(edge.prediction)
+      # Main's logits stand for the cloud's: the policies send nothing.
+      outputs, labels = logits._replace(cloud=logits.main), np.zeros(len(logits.main), np.int32)
+      records = make_records(outputs, labels, point.hard_classes)
+      predictions.append(route_selected(point, records).prediction)
     return np.concatenate(predictions)
 
-  early_exit = EarlyExit(
-    case.model,
-    case.variables,
-    case.policy,
-    case.thresholds,
-    case.hard_classes,
-    dataset,
-    batch_size,
-  )
+  predictor = Predictor(case.networks, point, batch_size)
   return {
     "everything": run_everything,
-    "early": lambda: early_exit.predict(case.images),
+    "early": lambda: predictor.predict(case.images),
     "main": lambda: list(fetched_late(case.images, batch_size, lambda x: main(variables, x))),
     "extension": lambda: list(
       fetched_late(case.images, batch_size, lambda _: extension(variables, first, features))
@@ -189,7 +184,7 @@ def measure(case: Case) -> str:
   each = [a / b for a, b in zip(seconds["everything"], seconds["early"], strict=True)]
   cells = [
     case.name,
-    f"{count} / {case.config.evaluation.batch_size}",
+    f"{count} / {case.batch_size}",
     f"{share:.3f}",
     f"{1e6 * middle['main'] / count:.1f}",
     f"{1e6 * middle['extension'] / count:.1f}",
@@ -198,7 +193,7 @@ def measure(case: Case) -> str:
     f"{reached:.2f} ({min(each):.2f} to {max(each):.2f})",
     f"{allowed:.2f}",
     f"**{reached / allowed:.2f}**",
-    f"{int(np.sum(answers.prediction != expected))}",
+    f"{int(np.sum(answers.classes != expected))}",
   ]
   return f"| {' | '.join(cells)} |"
 
@@ -210,7 +205,7 @@ def main() -> None:
   lines = [
     "# Early exit in a batch",
     "",
-    "`EarlyExit.predict` against main, adaptive and extension block on every image followed by the "
+    "`Predictor.predict` against main, adaptive and extension block on every image followed by the "
     f"same rules, without a cloud: medians of {_RUNS.value} interleaved runs over all "
     "images. Made by `python -m benchmarks.early_exit`.",
     "",

@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -27,16 +28,17 @@ from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.selection.select import Constraints
 from meanet_jax.training import stages
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.loop import StageImages, train_stage
 from meanet_jax.training.parallel import AXIS, replicate
-from meanet_jax.training.pipeline import read_hard_classes
+from meanet_jax.training.restore import read_hard_classes
+from meanet_jax.training.run_stage import train_stage
+from meanet_jax.training.stage_images import StageImages
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "configs/fashion_mnist.py"
@@ -84,20 +86,20 @@ def minutes(run: RunDirectory) -> float:
 
 
 def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
-  """The entries of summary.json, those with a threshold at every offload wish of `OFFLOADS`."""
+  """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
-  hard = is_hard(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   macs = block_macs(build(config), config)
   validation, test = (
-    load_records(run.eval_path / name, None).records
+    load_records(run.eval_path / name, None).records()
     for name in ("records_validation.npz", "records.npz")
   )
-  context = Context.of(config, macs, hard, test)
+  context = Context.of(config, macs, hard_classes, test)
   alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload)
-    for name, system in evaluate_systems(config, macs, hard, validation, test, constraints).items():
+    for name, system in evaluate_systems(context, validation, test, constraints).items():
       sends = _CLOUD.value and name in ("main_cloud", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
@@ -134,13 +136,14 @@ def static_config(config: Config, macs: float) -> Config:
 
 def static(config: Config, run: RunDirectory) -> dict[str, Any]:
   """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
-  hard = is_hard(read_hard_classes(run), config.dataset.num_classes)
+  hard = HardClasses(read_hard_classes(run), config.dataset.num_classes).mask
   dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
   beside = RunDirectory.create(f"{run.path}-static", config)
   model = build(config, AXIS)
   variables = jax.device_get(initial_variables(config, model, ("main",)))
   images = StageImages(dataset.train, dataset.validation)
-  learned = train_stage(stages.MAIN, config, model, variables, images, beside)
+  context = RunContext(config, model, dataset, beside)
+  learned = train_stage(stages.MAIN, context, variables, images)
   forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(learned), dataset.test).main
   assert logits is not None

@@ -210,7 +210,7 @@ def main() -> None:
     "",
     f"{_IMAGES.value:,} test images drawn with replacement as they are, then as many blurred and "
     f"with noise of {_NOISE.value:g} of 255 (benchmarks/online_stream.py); the scores are the "
-    "trained networks', and offloads are decided after the edge's answer (`offload_rule` `edge`), "
+    "trained networks', and offloads are decided after the edge's answer (`offload` `late`), "
     'so both exits\' thresholds move. "Then" is after the change. Made by '
     "`python -m benchmarks.online_budget`.",
     "",

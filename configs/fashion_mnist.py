@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
   config.dataset.num_classes = 10
   config.dataset.validation_fraction = 0.1
   config.hard_classes.count = 5
-  config.evaluation.max_offload = 0.1
+  config.evaluation.constraints.max_offload = 0.1
   config.evaluation.batch_size = 500
 
   main = config.model.main.structure

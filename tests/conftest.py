@@ -43,11 +43,12 @@ from rich.console import Console  # noqa: E402
 from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
-from meanet_jax.evaluation.pipeline import evaluate  # noqa: E402
+from meanet_jax.report.write import evaluate_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
-from meanet_jax.training.pipeline import train  # noqa: E402
+from meanet_jax.training.train import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
+from tests.printing import printing_to  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402
 from tests.shared import Artifacts  # noqa: E402
 
@@ -66,10 +67,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def printed() -> Iterator[Callable[[], str]]:
   """What a command would have printed so far, on a console 200 columns wide."""
   console = Console(file=io.StringIO(), width=200)
-  before, propagated = list(log.logger.handlers), log.logger.propagate
-  log.to_console(console)
-  yield console.file.getvalue
-  log.logger.handlers[:], log.logger.propagate = before, propagated
+  with printing_to(console):
+    yield console.file.getvalue
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
   def build(path: Path) -> None:
     shutil.copytree(finished_run.path, path, dirs_exist_ok=True)
     with jax.numpy_dtype_promotion("standard"):
-      evaluate(path)
+      evaluate_run(path)
 
   return artifacts.get("evaluated", build)
 

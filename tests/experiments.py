@@ -4,8 +4,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from meanet_jax.config.parsing import default_config
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import hard_probability, scores
 
 
 def tiny_config() -> ConfigDict:
@@ -32,22 +35,24 @@ def tiny_config() -> ConfigDict:
   return config
 
 
-def random_records(
+def random_logits(
   rng: np.random.Generator, size: int, num_classes: int, hard_classes: np.ndarray
-) -> Records:
-  """Records of random logits, sharp and flat ones among them, right more often than chance."""
+) -> tuple[np.ndarray, Outputs]:
+  """Labels and random logits, sharp and flat ones among them, right more often than chance."""
   label = rng.integers(num_classes, size=size).astype(np.int32)
-  is_hard = np.isin(np.arange(num_classes), hard_classes)
 
   def logits(classes: np.ndarray) -> np.ndarray:
     noise = rng.normal(size=(size, len(classes))) * rng.choice([0.1, 1, 5], size=(size, 1))
     return (noise + 2 * (classes == label[:, None])).astype(np.float32)
 
-  main = logits(np.arange(num_classes))
-  return Records(
-    label=label,
-    hard_probability=hard_probability(main, is_hard),
-    main=scores(main),
-    extension=scores(logits(hard_classes), hard_classes.astype(np.int32)),
-    cloud=scores(logits(np.arange(num_classes))),
-  )
+  every = np.arange(num_classes)
+  return label, Outputs(logits(every), logits(hard_classes), logits(every))
+
+
+def random_records(
+  rng: np.random.Generator, size: int, num_classes: int, hard_classes: np.ndarray
+) -> Records:
+  """Records of `random_logits`, with fused answers."""
+  label, logits = random_logits(rng, size, num_classes, hard_classes)
+  classes = HardClasses(hard_classes.astype(np.int32), num_classes)
+  return make_records(logits, label, classes, fusion=FusionWeights(0.6, 0.7))

@@ -9,13 +9,13 @@ warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=R
 warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
 
 for _module in (
-  "meanet_jax.evaluation.pipeline",
+  "meanet_jax.report.write",
   "meanet_jax.tflite.export",
   "meanet_jax.tflite.verify",
-  "meanet_jax.grid.pipeline",
+  "meanet_jax.grid.run",
   "meanet_jax.commands.edge",
   "meanet_jax.commands.process",
-  "meanet_jax.training.pipeline",
+  "meanet_jax.training.train",
 ):
   with contextlib.suppress(ImportError):  # extras that are not installed
     importlib.import_module(_module)

@@ -5,16 +5,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from meanet_jax.evaluation.evaluate import evaluate as evaluate_values
-from meanet_jax.routing.operating_point import OperatingPoint
 
 import meanet_jax as mea
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.evaluation.evaluate import evaluate as evaluate_values
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
@@ -56,7 +58,7 @@ def test_every_name_is_there_and_has_an_example():
 @pytest.mark.full
 def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  names: dict[str, object] = {}
+  names: dict[str, Any] = {}
   with jax.numpy_dtype_promotion("standard"):
     for block in blocks():
       exec(compile(block, "docs/api.md", "exec"), names)

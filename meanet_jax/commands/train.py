@@ -35,7 +35,7 @@ def add_flags(parser: Parser) -> None:
   grid = parser.add_argument_group("a grid (docs/grids.md)")
   grid.add_argument("--grid", metavar="AXES", help="FIELD=VALUE,VALUE;... with ; between axes")
   add_switch(grid, "--dry-run", "print a grid's points and what they will take, and end")
-  add_choice(grid, "--executor", ("here", "ray"), default="here", help="what runs a grid's groups")
+  add_choice(grid, "--executor", ("here", "ray"), help="what trains a grid's trials")
   add_cluster_flags(parser)
 
 
@@ -75,13 +75,11 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _train(config: Config, grid: GridConfig, given: argparse.Namespace, stop: Stop) -> None:
-  from meanet_jax.training.pipeline import train
+  from meanet_jax.training.train import train
 
   options = read_options(given)
   if grid.axes:
-    _grids().train_grid(
-      config, grid, given.workdir, options, stop, given.executor, given.tensorboard
-    )
+    _grids().train_grid(config, grid, given.workdir, options, stop, given.tensorboard)
   else:
     train(config, given.workdir, options, stop, given.tensorboard)
 
@@ -93,12 +91,14 @@ def _with_flags(grid: GridConfig, given: argparse.Namespace) -> GridConfig:
     grid = dataclasses.replace(grid, axes=split_axes(given.grid))
     if not grid.axes:
       raise UserError(f"flag --grid is {given.grid!r}; accepted: FIELD=VALUE,VALUE;...")
-  if given.executor != "here" and read_cluster(given) is not None:
+  if given.executor is not None:
+    grid = dataclasses.replace(grid, executor=given.executor)
+  if grid.axes and grid.executor != "here" and read_cluster(given) is not None:
     raise UserError(
-      f"flag --executor is {given.executor} with --distributed; accepted: one of them, for Ray "
+      f"flag --executor is {grid.executor} with --distributed; accepted: one of them, for Ray "
       "has processes of its own"
     )
-  if not grid.axes and (given.dry_run or given.executor != "here"):
+  if not grid.axes and (given.dry_run or given.executor is not None):
     name = "--dry-run" if given.dry_run else "--executor"
     raise UserError(f"flag {name} without a grid; accepted: with --grid, or a configuration's")
   return grid
@@ -106,6 +106,6 @@ def _with_flags(grid: GridConfig, given: argparse.Namespace) -> GridConfig:
 
 def _grids() -> Any:
   # Here, because an ordinary run needs nothing of what a grid's evaluation and figures import.
-  from meanet_jax.grid import pipeline
+  from meanet_jax.grid import run as grid_run
 
-  return pipeline
+  return grid_run

@@ -18,10 +18,11 @@ def validate(config: Config) -> None:
       f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
       f"for a dataset of {classes} classes"
     )
-  if config.evaluation.confidence is not None and not config.evaluation.calibration_fraction:
+  confidence = config.evaluation.constraints.confidence
+  if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
-      "evaluation.calibration_fraction is 0; accepted: above 0 with evaluation.confidence, "
-      "which needs validation images that chose nothing else"
+      "evaluation.calibration_fraction is 0; accepted: above 0 with "
+      "evaluation.constraints.confidence, which needs validation images that selected nothing else"
     )
   for name in STAGE_NAMES:
     _validate_stage(config, name)

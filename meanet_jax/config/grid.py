@@ -39,6 +39,9 @@ class GridConfig:
   batching: Literal["auto", "vmap", "unroll"] = "auto"
   """How a device trains several: `vmap`, `unroll` inside one program, or `auto`: unrolled on CPU,
   where `vmap` is slower than one after another, and `vmap` elsewhere."""
+  executor: Literal["here", "ray"] = "here"
+  """What trains the compilation groups: `here`, the command's own processes, or `ray`. The flag
+  `--executor` of `meanet train` replaces it."""
   best_by: Literal["main_only", "edge_only", "cloud_only", "main_cloud", "meanet"] = "meanet"
   """The system of summary.json whose accuracy on validation says which point is best."""
   ray: RayConfig = RayConfig()

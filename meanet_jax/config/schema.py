@@ -8,6 +8,7 @@ below the fields are what `meanet config NAME` prints (`documentation.py` reads 
 import dataclasses
 from typing import Annotated, Literal
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.networks import ModelConfig, NetworkConfig, StructureConfig  # noqa: F401
 from meanet_jax.config.ranges import (
   Fraction,
@@ -86,18 +87,25 @@ class HardClassesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`."""
 
-  hard_rule: Literal["argmax", "probability"] = "argmax"
-  """When the extension runs: where the predicted class is hard (`argmax`), or where the main
-  block's probability mass on hard classes is above `hard_threshold` (`probability`)."""
-  edge_rule: Literal["extension", "most_confident"] = "extension"
-  """What the edge says where the extension ran: its answer, or the more confident exit's."""
-  offload_rule: Literal["main", "edge"] = "main"
-  """Whose uncertainty sends an image to the cloud: the main exit's, before the extension runs, or
-  that of the edge's answer."""
+  hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain"] = "argmax"
+  """When the extension runs: where the predicted class is hard (`argmax`), where the main block's
+  probability mass on hard classes is above `hard_threshold` (`probability`), where main is
+  uncertain (`uncertain`), or where both the first and the last hold (`argmax_uncertain`)."""
+  edge_rule: Literal["extension", "most_confident", "fused"] = "extension"
+  """What the edge says where the extension ran: its answer, the more confident exit's, or that of
+  one distribution made of both (`fused`)."""
+  offload: Literal["early", "late"] = "early"
+  """When an image is sent to the cloud: for the main exit's uncertainty, before the extension runs
+  (`early`), or for that of the edge's answer (`late`)."""
+  cloud_rule: Literal["replace", "fused"] = "replace"
+  """Whether the cloud's answer replaces the edge's or is combined with it."""
   criterion: Criterion = "entropy"
   """Uncertainty: entropy, 1 - the largest probability, or 1 - the margin of the two largest."""
   hard_threshold: Fraction = 0.5
   """The main block's mass on hard classes above which `probability` says hard."""
+  run_share: Fraction = 0.2
+  """Largest share of all images for which `argmax_uncertain` and `uncertain` let the extension run;
+  the threshold that keeps it is fitted on validation."""
   calibrate: bool = False
   """Divide each exit's logits by the temperature fitted on validation before any rule looks at
   them; predictions stay, uncertainties and `most_confident` change."""
@@ -113,20 +121,11 @@ class EvaluationConfig:
   """Points of the threshold sweep."""
   calibration_fraction: Annotated[float, Range(0, 0.9)] = 0.0
   """Share of the validation images that select no hard class and fit no temperature. With
-  `confidence`, thresholds are selected on them alone, because a guarantee needs images that
-  selected nothing else; without it, on all validation images."""
-  max_offload: Fraction | None = 0.2
-  """Largest share of images sent to the cloud; unset constrains nothing."""
-  max_energy_mj: NonNegativeFloat | None = None
-  """Largest mean energy on the edge per image, in millijoules."""
-  max_latency_ms: NonNegativeFloat | None = None
-  """Largest mean latency per image, in milliseconds."""
-  min_accuracy: Fraction | None = None
-  """Smallest accuracy; the fewest offloads that keep it are selected."""
-  price: NonNegativeFloat | None = None
-  """Accuracy that one offloaded image has to be worth."""
-  confidence: Annotated[float, Range(0.5, 0.999999)] | None = None
-  """With which the constraints hold on new images."""
+  `constraints.confidence`, thresholds are selected on them alone, because a guarantee needs images
+  that selected nothing else; without it, on all validation images."""
+  constraints: Constraints = Constraints(max_offload=0.2)
+  """What operating points have to keep. eval's flags of these names replace all of them
+  (`--confidence` alone joins them)."""
 
 
 @dataclasses.dataclass(frozen=True)

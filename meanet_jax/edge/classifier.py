@@ -11,13 +11,13 @@ from meanet_jax.annotations import UInt8
 from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.errors import UserError
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
   MAIN,
   Comparison,
-  Policy,
   Thresholds,
   comparison,
   offloads_early,
@@ -25,12 +25,13 @@ from meanet_jax.routing.policies import (
   predicted_hard,
   takes_extension,
 )
-from meanet_jax.routing.scores import Scores
+from meanet_jax.routing.scores import Scores, scores
 
 # A signature: arrays by name to arrays by name.
 Run = Callable[..., dict[str, np.ndarray]]
-# A raw image [h, w, c] to its class, in original class numbers.
-Cloud = Callable[[np.ndarray], int]
+# A raw image [h, w, c] to its class, in original class numbers; with `cloud_rule` `fused` to the
+# cloud's logits [C].
+Cloud = Callable[[np.ndarray], Any]
 
 
 class EdgeClassifier:
@@ -44,8 +45,7 @@ class EdgeClassifier:
     self,
     directory: str | Path,
     *,
-    policy: Policy | None = None,
-    thresholds: Thresholds | None = None,
+    operating_point: OperatingPoint | None = None,
     cloud: Cloud | None = None,
     skip: bool = True,
     num_threads: int = 1,
@@ -53,31 +53,24 @@ class EdgeClassifier:
     """Reads and checks the files.
 
     Args:
-      directory: what `meanet export` wrote.
-      policy, thresholds: instead of those of edge.json.
+      directory: what `python -m meanet_jax.export` wrote.
+      operating_point: instead of that of edge.json; temperatures and hard classes are the export's.
       cloud: asked about complex images. With it, an image that goes to the cloud before its
         extension has run never runs it; without it the edge answers every image.
       skip: False calls the extension for every image, for measuring what skipping saves.
       num_threads: of the interpreter.
 
     Raises:
-      UserError: files that are missing, damaged, or do not belong together; thresholds that the
-        policy needs and has not.
+      UserError: files that are missing, damaged, or do not belong together; an operating point of
+        other temperatures or hard classes.
     """
     self.manifest = manifests.read_manifest(directory)
-    self._policy = self.manifest.policy if policy is None else policy
-    # float32, as the scores, so that what an answer says was compared is what was compared.
-    given = self.manifest.thresholds if thresholds is None else thresholds
-    self._thresholds = Thresholds(*map(np.float32, given))
-    missing = manifests.missing_thresholds(self._policy, self._thresholds)
-    if missing:
-      raise UserError(f"threshold {missing[0]} is not given; accepted: a number for {self._policy}")
+    self.operating_point = _given(operating_point, self.manifest.operating_point)
+    self._policy = self.operating_point.policy
     self._cloud, self._skip = cloud, skip
     self._batch_size = self.manifest.batch_size
     self._image_dtype = np.dtype(self.manifest.image_dtype)
-    self._is_hard = is_hard(
-      np.asarray(self.manifest.hard_classes, np.int32), len(self.manifest.class_names)
-    )
+    self._is_hard = self.operating_point.hard_classes.mask
     data = manifests.read_model(directory, manifests.EDGE, self.manifest)
     path = Path(directory) / manifests.EDGE
     try:
@@ -140,8 +133,8 @@ class EdgeClassifier:
     outputs = self._extension(
       image=self._padded(decision.image[None]), features=self._whole_batch(decision.features[None])
     )
-    (extension,) = _scores(outputs, range(1))
-    before = decision.answer
+    before, main_logits = decision.answer, decision.logits[0]
+    (extension,) = self._extension_scores(main_logits[None], outputs, range(1))
     at_extension = takes_extension(self._policy, before.main, extension, np.True_)
     seconds = before.seconds + time.perf_counter() - begun
     return _answer(
@@ -153,6 +146,24 @@ class EdgeClassifier:
       before.hard_probability,
       seconds,
     )
+
+  def cloud_prediction(self, decision: EdgeDecision, cloud: Any) -> int:
+    """The class of an image that was sent, by the policy's `cloud_rule`.
+
+    Args:
+      decision: the edge's.
+      cloud: the cloud's class; with `fused` its logits [C], without temperature.
+    """
+    if self._policy.cloud_rule == "replace":
+      return int(cloud)
+    point, (main, extension) = self.operating_point, decision.logits
+    cooled_main = main / np.float32(point.temperatures.main)
+    edge = (
+      log_softmax(cooled_main) if extension is None else self._fused(main[None], extension[None])[0]
+    )
+    assert point.fusion is not None
+    cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
+    return int(np.argmax(fuse_cloud(edge, cooled, point.fusion.cloud)))
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].
@@ -195,25 +206,25 @@ class EdgeClassifier:
     batch = self._padded(images)
     outputs = self._main(image=batch)
     rows = range(len(images))
-    mains, masses, features = (
-      _scores(outputs, rows),
-      outputs["hard_probability"],
-      outputs["features"],
-    )
-    # What the rule `edge` says of an image is not known before its extension has run.
-    known_early = self._policy.offload_rule != "edge"
+    mains, masses = _scores(outputs, rows), outputs["hard_probability"]
+    features, logits = outputs["features"], outputs["logits"]
+    # What the rule `late` says of an image is not known before its extension has run.
+    known_early = self._policy.offload != "late"
     limits, ran, skipped = [], [], []
     for row in rows:
       limits.append(self._limits(online))
-      hard = predicted_hard(self._policy, mains[row], masses[row], self._is_hard, limits[row].hard)
+      hard = predicted_hard(self._policy, limits[row], mains[row], masses[row], self._is_hard)
       early = offloads_early(self._policy, limits[row], mains[row])
       skipped.append(hard & early if skip_extension else np.False_)
       ran.append(hard & ~skipped[row])
       if online is not None and known_early:
         online.record_decision(row, bool(early), bool(ran[row]))
     extensions = mains  # the rules look at no value of an extension that did not run
+    extension_logits: Any = None
     if True in ran or not self._skip:
-      extensions = _scores(self._extension(image=batch, features=features), rows)
+      outputs = self._extension(image=batch, features=features)
+      extensions = self._extension_scores(logits, outputs, rows)
+      extension_logits = outputs["logits"]
     decisions = []
     for row in rows:
       main, extension = mains[row], extensions[row]
@@ -227,18 +238,41 @@ class EdgeClassifier:
       seen = extension if ran[row] else None
       seconds = time.perf_counter() - begun
       answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
-      decisions.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row]))
+      both = logits[row], extension_logits[row] if ran[row] else None
+      decisions.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row], both))
     return decisions
+
+  def _extension_scores(
+    self, main_logits: np.ndarray, outputs: dict[str, np.ndarray], rows: range
+  ) -> list[Scores]:
+    """Those behind an answer at the extension, image by image."""
+    if self._policy.edge_rule != "fused":
+      return _scores(outputs, rows)
+    count = len(main_logits)
+    fused = scores(self._fused(main_logits, outputs["logits"][:count]))
+    return _scores(fused._asdict(), rows)
+
+  def _fused(self, main: np.ndarray, extension: np.ndarray) -> np.ndarray:
+    """Log-probabilities [n, C] from the logits of both exits, without temperature."""
+    point = self.operating_point
+    assert point.fusion is not None
+    return fuse_extension(
+      main / np.float32(point.temperatures.main),
+      extension / np.float32(point.temperatures.extension),
+      point.hard_classes,
+      point.fusion.edge,
+    )
 
   def _limits(self, online: BatchThresholds | None) -> Thresholds:
     moved = None if online is None else online.thresholds()
-    return self._thresholds if moved is None else moved
+    return self.operating_point.thresholds if moved is None else moved
 
   def _settled(self, decision: EdgeDecision, begun: float) -> Answer:
     """The final answer where the cloud is a function, or is not there at all."""
     answer = decision.answer
     if answer.complex and self._cloud is not None:
-      answer = answer._replace(prediction=int(self._cloud(decision.image)), exit=CLOUD)
+      prediction = self.cloud_prediction(decision, self._cloud(decision.image))
+      answer = answer._replace(prediction=prediction, exit=CLOUD)
       answer = answer._replace(seconds=time.perf_counter() - begun)
     return answer
 
@@ -267,14 +301,26 @@ class EdgeClassifier:
           f"{path} takes images {found[1]} {found[0]}; "
           f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
         )
-    named = (self.manifest.class_names, self.manifest.hard_classes)
-    for name, runner, classes in zip(("main", "extension"), runners, named, strict=True):
+    hard_classes = self.manifest.operating_point.hard_classes
+    known = (hard_classes.num_classes, len(hard_classes))
+    for name, runner, classes in zip(("main", "extension"), runners, known, strict=True):
       width = int(runner.get_output_details()["logits"]["shape"][-1])
-      if width != len(classes):
+      if width != classes:
         raise UserError(
           f"{path} has {width} classes at exit {name}; "
-          f"accepted: {len(classes)}, as {manifests.MANIFEST} says"
+          f"accepted: {classes}, as {manifests.MANIFEST} says"
         )
+
+
+def _given(asked: OperatingPoint | None, exported: OperatingPoint) -> OperatingPoint:
+  """The operating point asked for, if the export's signatures are made for it."""
+  if asked is None:
+    return exported
+  for name in ("temperatures", "hard_classes"):
+    found, accepted = getattr(asked, name), getattr(exported, name)
+    if found != accepted:
+      raise UserError(f"the operating point has {name} {found}; expected the export's, {accepted}")
+  return asked
 
 
 def _answer(
@@ -287,9 +333,9 @@ def _answer(
   seconds: float,
 ) -> Answer:
   """The edge's own. extension: None where it did not run, so that main's answer is taken."""
-  exit, scores = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
+  exit, of_exit = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
   return Answer(
-    int(scores.prediction), exit, bool(complex), compared, scores, main, extension, mass, seconds
+    int(of_exit.prediction), exit, bool(complex), compared, of_exit, main, extension, mass, seconds
   )
 
 

@@ -16,7 +16,8 @@ class Answer(NamedTuple):
   it has the edge's answer all the same. compared: the uncertainty that this came from, and its
   threshold, float32; None for a policy that compares nothing. scores: of the exit at which the edge
   answers (or would have, for an image that went to the cloud), NumPy scalars. main, extension: of
-  both exits; None for an extension that did not run. hard_probability: main's probability mass on
+  both exits, the extension's of the fused distribution where the policy answers by it; None for an
+  extension that did not run. hard_probability: main's probability mass on
   hard classes. seconds: from taking the image (or its batch) up to its answer.
   """
 
@@ -37,12 +38,14 @@ class EdgeDecision(NamedTuple):
   answer: the edge's own; of the main exit alone where the extension was skipped. skipped: whether
   the extension, which the edge's own answer needs, has not run because the policy sends the image
   to the cloud before. image: uint8 [h, w, c]. features: the main block's, without a batch axis.
+  logits: main's [C] and the extension's [K], without temperature; None for one that did not run.
   """
 
   answer: Answer
   skipped: bool
   image: np.ndarray
   features: np.ndarray
+  logits: tuple[np.ndarray, np.ndarray | None]
 
 
 @runtime_checkable

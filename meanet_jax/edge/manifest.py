@@ -14,12 +14,11 @@ from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.energy import RADIOS
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import Preprocessing
-from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.operating_point import OperatingPoint
 
-FORMAT = 3
-# Format 2 has neither `preprocessing`, and its device resized whole image files, whatever the set,
-# nor `unmet_constraint`.
-EARLIER = 2
+FORMAT = 4
+# Format 3 has policy, thresholds, temperatures and hard classes as fields of their own.
+EARLIER = 3
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that meanet export wrote"
@@ -46,14 +45,12 @@ class File:
 class Manifest:
   """The contents of edge.json, field by field.
 
-  dataset: the configuration's. class_names: C names. hard_classes: K original class numbers,
-  increasing. policy, thresholds: the operating point; a threshold that the policy does not
-  look at is null in the file and NaN here. temperatures: what the signatures divide each exit's
-  logits by before they compute scores. unmet_constraint: why the thresholds break the constraints
-  that they were chosen under; None if they keep them, or there are none. image_shape: height,
-  width, channels. image_dtype: `uint8`, or `float32` for the same values 0 .. 255. preprocessing:
-  from an image file to those pixels, as evaluated; None in a file of format 2, which does not say:
-  image files are then resized whole. batch_size: images per call of a signature. quantize: `none`,
+  dataset: the configuration's. class_names: C names. operating_point: what the classifier decides
+  by; the signatures divide each exit's logits by its temperature before they compute scores.
+  unmet_constraint: why the thresholds break the constraints that they were selected under; None if
+  they keep them, or there are none. image_shape: height, width, channels. image_dtype: `uint8`, or
+  `float32` for the same values 0 .. 255. preprocessing: from an image file to those pixels, as
+  evaluated. batch_size: images per call of a signature. quantize: `none`,
   `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
   configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
   image, whether it is exported or not. files: by name. versions: of the packages that made them.
@@ -61,14 +58,11 @@ class Manifest:
 
   dataset: DatasetConfig
   class_names: tuple[str, ...]
-  hard_classes: tuple[int, ...]
-  policy: Policy
-  thresholds: Thresholds
-  temperatures: dict[str, float]
+  operating_point: OperatingPoint
   unmet_constraint: str | None
   image_shape: tuple[int, int, int]
   image_dtype: str
-  preprocessing: Preprocessing | None
+  preprocessing: Preprocessing
   batch_size: int
   quantize: str
   weights: str
@@ -80,12 +74,9 @@ class Manifest:
   def to_json(self) -> dict[str, Any]:
     """What edge.json holds."""
     fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-    for name in ("dataset", "policy", "cost", "preprocessing"):
+    for name in ("dataset", "cost", "preprocessing"):
       fields[name] = dataclasses.asdict(getattr(self, name))
-    fields["thresholds"] = {
-      name: None if np.isnan(value) else float(value)
-      for name, value in self.thresholds._asdict().items()
-    }
+    fields["operating_point"] = self.operating_point.to_json()
     fields["files"] = {name: dataclasses.asdict(file) for name, file in self.files.items()}
     return {"format": FORMAT} | fields
 
@@ -114,7 +105,7 @@ def read_manifest(directory: str | Path) -> Manifest:
     )
   try:
     return _parse(source)
-  except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+  except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
     what = f"no field {error}" if isinstance(error, KeyError) else str(error)
     raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
 
@@ -141,28 +132,23 @@ def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
 
 
 def _parse(source: Mapping[str, Any]) -> Manifest:
-  for name, kind in typing.get_type_hints(Policy).items():
-    _one_of(source["policy"].get(name), typing.get_args(kind), f"policy.{name}")
   _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
   height, width, channels = source["image_shape"]
-  preprocessing = unmet = None
-  if source["format"] != EARLIER:
-    preprocessing = _settings(Preprocessing, source["preprocessing"], "preprocessing")
-    unmet = source["unmet_constraint"]
-    if not isinstance(unmet, str | None):
-      raise ValueError(f"unmet_constraint is {unmet!r}")
+  unmet = source["unmet_constraint"]
+  if not isinstance(unmet, str | None):
+    raise ValueError(f"unmet_constraint is {unmet!r}")
+  earlier = source["format"] == EARLIER
   manifest = Manifest(
     # Earlier exports have no path: there were no own images.
     dataset=_settings(DatasetConfig, {"path": ""} | source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
-    hard_classes=tuple(map(int, source["hard_classes"])),
-    policy=Policy(**source["policy"]),
-    thresholds=Thresholds(**{n: _threshold(v, n) for n, v in source["thresholds"].items()}),
-    temperatures={name: float(value) for name, value in source["temperatures"].items()},
+    operating_point=OperatingPoint.from_json(
+      _from_format_3(source) if earlier else source["operating_point"]
+    ),
     unmet_constraint=unmet,
     image_shape=(int(height), int(width), int(channels)),
     image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
-    preprocessing=preprocessing,
+    preprocessing=_settings(Preprocessing, source["preprocessing"], "preprocessing"),
     batch_size=int(source["batch_size"]),
     quantize=source["quantize"],
     weights=source["weights"],
@@ -172,37 +158,27 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     | {name: _file(entry) for name, entry in source["files"].items()},
     versions=dict(source["versions"]),
   )
-  classes = len(manifest.class_names)
-  wrong = [c for c in manifest.hard_classes if not 0 <= c < classes]
-  if wrong or not manifest.hard_classes:
-    raise ValueError(f"hard_classes is {list(manifest.hard_classes)} with {classes} classes")
+  classes, known = len(manifest.class_names), manifest.operating_point.hard_classes.num_classes
+  if classes != known:
+    raise ValueError(f"class_names are {classes}, and the operating point is of {known} classes")
   if min(*manifest.image_shape, manifest.batch_size) < 1:
     raise ValueError(
       f"image_shape is {list(manifest.image_shape)} and batch_size {manifest.batch_size}"
     )
   for name in ("main", "extension"):
     manifest.files[EDGE].signatures[name]  # a KeyError names it
-  missing = missing_thresholds(manifest.policy, manifest.thresholds)
-  if missing:
-    raise ValueError(f"thresholds.{missing[0]} is null, and the policy compares with it")
   return manifest
 
 
-def missing_thresholds(policy: Policy, thresholds: Thresholds) -> list[str]:
-  """Names of the thresholds that a policy compares with and that are NaN."""
-  used = {
-    "main": policy.offload_rule in ("main", "edge"),
-    "extension": policy.offload_rule == "edge",
-    "hard": policy.hard_rule == "probability",
-  }
-  return [name for name, is_used in used.items() if is_used and np.isnan(getattr(thresholds, name))]
-
-
-def _threshold(value: Any, name: str) -> np.float32:
-  if value is not None and not isinstance(value, int | float):
-    raise ValueError(f"thresholds.{name} is {value!r}")
-  # float32, as in the records that it was chosen on.
-  return np.float32(np.nan if value is None else value)
+def _from_format_3(source: Mapping[str, Any]) -> dict[str, Any]:
+  """The operating point's fields, from those of an earlier manifest."""
+  policy = {"cloud_rule": "replace"} | source["policy"]
+  offload = policy.pop("offload_rule", None)
+  policy["offload"] = {"main": "early", "edge": "late"}.get(offload, offload)
+  fields = {name: source[name] for name in ("temperatures", "hard_classes")}
+  thresholds = {"run": None} | source["thresholds"]
+  of = {"num_classes": len(source["class_names"]), "fusion": None}
+  return fields | of | {"policy": policy, "thresholds": thresholds}
 
 
 def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:

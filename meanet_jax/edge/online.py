@@ -15,8 +15,9 @@ from meanet_jax.edge.results import Result
 from meanet_jax.errors import UserError
 from meanet_jax.routing.normalised_threshold import (
   NOTHING_SENT,
-  image_level,
-  level_of,
+  normalised_threshold,
+  normalised_uncertainty,
+  refuse_without_threshold,
   thresholds_at,
 )
 from meanet_jax.routing.online import agreement as monitoring
@@ -60,8 +61,8 @@ class OnlineAdaptation:
     Raises:
       UserError: constraints that cannot be kept, or not together.
     """
-    self._manifest, self._constraints, self._seed, self._alarm = manifest, constraints, seed, alarm
-    self._policy = manifest.policy
+    self._constraints, self._seed, self._alarm = constraints, seed, alarm
+    self._point = manifest.operating_point
     self._message_bytes = float(message_bytes)  # that the next image is expected to send
     self._budgets = make_budgets(manifest, constraints, message_bytes)
     self._spending: dict[str, budgets.Spending] = {}
@@ -73,14 +74,14 @@ class OnlineAdaptation:
     if self._budgets and constraints.bandit is not None:
       raise UserError("--bandit with a budget; accepted: one of them, both set the thresholds")
     if self._budgets:
-      threshold = level_of(self._policy, manifest.thresholds, len(manifest.class_names))
+      threshold = normalised_threshold(self._point)
       self._spending = {n: budgets.start(of.budget, threshold) for n, of in self._budgets.items()}
     if constraints.bandit is not None:
-      level_of(self._policy, manifest.thresholds, len(manifest.class_names))  # refuses the policy
+      refuse_without_threshold(self._point.policy)
       if not 0 <= constraints.bandit <= 1:
         raise UserError(f"--bandit is {constraints.bandit:g}; accepted: a cost from 0 to 1")
       thresholds = (*np.linspace(0, 1, ARMS - 1).tolist(), NOTHING_SENT)
-      side = self._policy.offload_rule == "edge"
+      side = self._point.policy.offload == "late"
       self._bandit = bandits.Bandit(thresholds, constraints.bandit, side_observations=side)
       self._observed = bandits.start(self._bandit)
     if constraints.agreement is not None:
@@ -99,14 +100,8 @@ class OnlineAdaptation:
       threshold = self._bandit.thresholds[self._arm]
     else:
       return None
-    manifest = self._manifest
-    return thresholds_at(
-      threshold,
-      self._policy.criterion,
-      len(manifest.class_names),
-      len(manifest.hard_classes),
-      float(manifest.thresholds.hard),
-    )
+    point = self._point
+    return thresholds_at(threshold, point.policy, point.hard_classes, point.thresholds)
 
   def monitors(self, number: int, complex: bool) -> bool:
     """Whether an image that the edge would keep is sent to monitor agreement."""
@@ -188,11 +183,12 @@ class OnlineAdaptation:
     assert answer.compared is not None  # a bandit is refused where the policy compares nothing
     if result.fallback is not None or result.monitored:  # neither is what the arm chose
       return
-    manifest = self._manifest
-    at_extension = answer.compared.exit == EXTENSION
-    decides = answer.extension if at_extension else answer.main
-    classes = manifest.hard_classes if at_extension else manifest.class_names
-    uncertainty = image_level(self._policy.criterion, decides, len(classes))
+    exit = answer.compared.exit
+    decides = answer.extension if exit == EXTENSION else answer.main
+    assert decides is not None
+    uncertainty = normalised_uncertainty(
+      self._point.policy, self._point.hard_classes, exit, decides
+    )
     cloud = reply.answer.probability if reply is not None and reply.answer is not None else None
     own = float(answer.scores.max_prob)
     self._observed = bandits.observe(

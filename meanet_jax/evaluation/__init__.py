@@ -1,1 +1,1 @@
-"""Evaluation: records of every exit, systems on the test split, pictures and report."""
+"""Evaluation: records of every exit, systems and operating points. It computes and returns."""

@@ -4,31 +4,39 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import Dataset, Split
-from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
+from meanet_jax.evaluation.fitting import Fitted, fit_policy
+from meanet_jax.evaluation.records import EXITS, make_records
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.evaluation.study import calibration, fit_temperatures
+from meanet_jax.evaluation.systems import policies
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.pipeline import load_variables
+from meanet_jax.training.restore import load_variables
 
 
 class Collected(NamedTuple):
-  """Records of both splits, and the calibration of every exit on the test split."""
+  """Records of both splits, and the calibration of every exit on the test split.
+
+  fitted: on validation; the records' logits were divided by its temperatures.
+  """
 
   validation: Records
   test: Records
+  fitted: Fitted
   calibration: dict[str, Any]
 
 
@@ -36,21 +44,21 @@ def collect(
   config: Config,
   run: RunDirectory,
   dataset: Dataset,
-  hard_classes: Int[np.ndarray, " k"],
+  hard_classes: HardClasses,
   reuse: bool,
 ) -> Collected:
-  """The records of a finished run; writes them to its eval/ directory, or reads them there.
+  """The records of a finished run; writes logits to its eval/ directory, or reads them there.
 
   Args:
     config: the run's.
     run: with all stages finished.
     dataset: the configuration's.
     hard_classes: the run's.
-    reuse: read the records that are there instead of running the networks.
+    reuse: read the logits that are there instead of running the networks.
 
   Raises:
-    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged or of
-      another run.
+    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged, of another
+      format or of another run.
   """
   model = build(config)
   variables = load_variables(config, model, dataset, run)
@@ -65,15 +73,59 @@ def collect(
   identity = {name: f"{name}-{made_from}" for name in splits}
   if reuse:
     logger.info("reading records; no network runs")
-    files = {name: load_records(path, identity[name]) for name, path in paths.items()}
+    logits = {name: load_records(path, identity[name]).logits for name, path in paths.items()}
   else:
     logits = _logits(config, model, variables, splits)
-    files = _records(config, logits, splits, hard_classes, identity)
     run.eval_path.mkdir(exist_ok=True)
     for name, path in paths.items():
-      save_records(path, files[name])
-  test = files["test"]
-  return Collected(files["validation"].records, test.records, test.calibration)
+      save_records(path, RecordsFile(logits[name], labels[name], hard_classes, identity[name]))
+  return _collected(config, logits, labels, hard_classes)
+
+
+def temperatures_of(
+  config: Config,
+  logits: Outputs,
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
+) -> Temperatures:
+  """Each exit's temperature, fitted on the validation images that select.
+
+  A temperature is selected too: images that carry a guarantee take no part in it.
+
+  Args:
+    config: the run's.
+    logits, labels: of the validation split.
+    hard_classes: the run's.
+  """
+  fits = _selecting(config, len(labels))
+  on_fits = jax.tree.map(lambda values: values[fits], logits)
+  return fit_temperatures(on_fits, labels[fits], hard_classes)
+
+
+def fitted_of(
+  config: Config,
+  logits: Outputs,
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
+  temperatures: Temperatures,
+) -> Fitted:
+  """What MEANet's policy needs beside thresholds, fitted on the validation images that select.
+
+  Args:
+    config: the run's.
+    logits, labels: of the validation split.
+    hard_classes: the run's.
+    temperatures: applied to the logits first.
+  """
+  fits = _selecting(config, len(labels))
+  on_fits = jax.tree.map(lambda values: values[fits], logits)
+  policy, share = policies(config)["meanet"], config.routing.run_share
+  return fit_policy(policy, on_fits, labels[fits], hard_classes, temperatures, share)
+
+
+def _selecting(config: Config, count: int) -> Bool[np.ndarray, " n"]:
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  return ~calibration_part(count, fraction, seed)
 
 
 def _logits(
@@ -94,25 +146,19 @@ def _logits(
   return logits
 
 
-def _records(
+def _collected(
   config: Config,
   logits: dict[str, Outputs],
-  splits: dict[str, Split],
-  hard_classes: Int[np.ndarray, " k"],
-  identity: dict[str, str],
-) -> dict[str, RecordsFile]:
-  labels = splits["validation"].labels
-  # A temperature is a choice too: images that carry a guarantee take no part in it.
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  fits = ~calibration_part(len(labels), fraction, seed)
-  on_validation = jax.tree.map(lambda values: values[fits], logits["validation"])
-  temperatures = fit_temperatures(on_validation, labels[fits], hard_classes)
+  labels: dict[str, Int[np.ndarray, " n"]],
+  hard_classes: HardClasses,
+) -> Collected:
+  on_validation = (config, logits["validation"], labels["validation"], hard_classes)
+  temperatures = temperatures_of(*on_validation)
   applied = temperatures if config.routing.calibrate else Temperatures()
-  return {
-    name: RecordsFile(
-      make_records(logits[name], split, hard_classes, applied),
-      identity[name],
-      calibration(logits[name], split.labels, hard_classes, temperatures),
-    )
-    for name, split in splits.items()
-  }
+  fitted = fitted_of(*on_validation, applied)
+  validation, test = (
+    make_records(logits[name], labels[name], hard_classes, applied, fitted.fusion)
+    for name in ("validation", "test")
+  )
+  calibrated = calibration(logits["test"], labels["test"], hard_classes, temperatures)
+  return Collected(validation, test, fitted, calibrated)

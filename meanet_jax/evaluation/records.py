@@ -1,52 +1,71 @@
-"""Records: what every exit says about every image of a split, collected once, swept afterwards."""
+"""Records: what every exit says about every image of a split, computed from its logits."""
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from meanet_jax.data.splits import Split
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import hard_probability, scores
+from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
+from meanet_jax.routing.scores import Scores, hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")
 
 
-class Temperatures(NamedTuple):
-  """What each exit's logits are divided by before any rule looks at them."""
-
-  main: float = 1.0
-  extension: float = 1.0
-  cloud: float = 1.0
+def cooled(logits: Any, temperature: float) -> Float[np.ndarray, "n c"]:
+  """Logits divided by a temperature, float32."""
+  return (np.asarray(logits) / np.float32(temperature)).astype(np.float32)
 
 
 def make_records(
   outputs: Outputs,
-  split: Split,
-  hard_classes: Int[np.ndarray, " k"],
+  labels: Int[np.ndarray, " n"],
+  hard_classes: HardClasses,
   temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
+  fusion: FusionWeights | None = None,
 ) -> Records:
   """The records of a split from the logits of all three exits.
 
   Args:
     outputs: finite NumPy logits [n, ...] of every exit.
-    split: the images' labels.
-    hard_classes: the original numbers of the extension's classes.
+    labels: of the images, original class numbers.
+    hard_classes: the extension's classes.
     temperatures: positive.
+    fusion: None for records without fused scores.
   """
   assert outputs.main is not None
   assert outputs.extension is not None
   assert outputs.cloud is not None
-  main, extension, cloud = (
-    (np.asarray(logits) / np.float32(temperature)).astype(np.float32)
-    for logits, temperature in zip(outputs, temperatures, strict=True)
-  )
-  return Records(
-    label=split.labels.astype(np.int32),
-    hard_probability=hard_probability(main, is_hard(hard_classes, main.shape[-1])),
+  main, extension, cloud = map(cooled, outputs, temperatures)
+  records = Records(
+    label=labels.astype(np.int32),
+    hard_probability=hard_probability(main, hard_classes.mask),
     main=scores(main),
-    extension=scores(extension, hard_classes),
+    extension=scores(extension, hard_classes.numbers),
     cloud=scores(cloud),
   )
+  if fusion is None:
+    return records
+  fused = fuse_extension(main, extension, hard_classes, fusion.edge)
+  with_main, with_fused = (
+    np.argmax(fuse_cloud(edge, cloud, fusion.cloud), axis=-1).astype(np.int32)
+    for edge in (log_softmax(main), fused)
+  )
+  return records._replace(
+    fused=scores(fused), cloud_with_main=with_main, cloud_with_fused=with_fused
+  )
+
+
+def records_at(point: OperatingPoint, outputs: Outputs, labels: Int[np.ndarray, " n"]) -> Records:
+  """The records that an operating point decides by; `outputs` and `labels` as in `make_records`."""
+  return make_records(outputs, labels, point.hard_classes, point.temperatures, point.fusion)
+
+
+def answering_scores(policy: Policy, records: Records, taken: Route) -> Scores:
+  """For each image the scores of the exit where it ended."""
+  exits = records.main, extension_scores(policy, records), records.cloud
+  fields = (np.stack(of_exits) for of_exits in zip(*exits, strict=True))
+  return Scores(*(of_exits[taken.exit, np.arange(len(taken.exit))] for of_exits in fields))

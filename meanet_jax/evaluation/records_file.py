@@ -1,10 +1,15 @@
-"""Records on disk, and the fingerprint that tells those of one run from those of another."""
+"""Logits of a split on disk, and the fingerprint that tells those of one run from another's.
+
+Scores, temperatures and decisions are computed from logits, so every policy can be evaluated from
+these files without a network. Logits are float32: rounded to float16, 88 of 1,001 thresholds of a
+sweep over 1,000 made-up images send other images (tests/evaluation/test_records_file.py).
+"""
 
 import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,47 +18,53 @@ from jaxtyping import Int
 from meanet_jax.config.parsing import to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import EXITS
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.models.meanet import Outputs
 from meanet_jax.models.variables import Variables
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
-from meanet_jax.routing.scores import Scores
+
+FORMAT = 2  # format 1, which has no such entry, held scores without logits
+_LOGITS = tuple(f"{exit}_logits" for exit in Outputs._fields)
+_ACCEPTED = "accepted: the file as eval.py wrote it"
 
 
 class RecordsFile(NamedTuple):
-  """The records of one split, as the run with a fingerprint made them.
+  """What every exit says about the n images of a split, as the run with a fingerprint made it.
 
-  calibration: of every exit on that split (`study.calibration`); it cannot be computed from records
-  because it needs logits without and with temperature.
+  logits: float32, by exit. labels: int32 [n], original class numbers. hard_classes: the
+  extension's.
   """
 
-  records: Records
+  logits: Outputs
+  labels: Int[np.ndarray, " n"]
+  hard_classes: HardClasses
   fingerprint: str
-  calibration: dict[str, Any]
+
+  def records(self, temperatures: Temperatures = Temperatures()) -> Records:  # noqa: B008
+    """The scores that policies decide by."""
+    return make_records(self.logits, self.labels, self.hard_classes, temperatures)
 
 
 def fingerprint(
   config: Config,
-  hard_classes: Int[np.ndarray, " k"],
+  hard_classes: HardClasses,
   variables: Variables,
   labels: dict[str, Int[np.ndarray, " n"]],
 ) -> str:
-  """A SHA-256 of all that the records of a run follow from, in hexadecimal digits.
+  """A SHA-256 of all that the logits of a run follow from, in hexadecimal digits.
 
   These are the variables of every block, whatever training led to them; the hard classes; the
-  networks and the data set as configured; the labels of every split in order, which stand for the
-  images too, so that those need not be read; and what temperatures are fitted on and used for.
-  Wishes, costs and routing rules are not among them: they are applied to records.
+  networks and the data set as configured; and the labels of every split in order, which stand for
+  the images too, so that those need not be read. Constraints, costs, temperatures and routing rules
+  are not among them: they are applied to logits.
   """
   digest = hashlib.sha256()
   fields = to_json(config)
-  decisive = {
-    "dataset": fields["dataset"],
-    "model": fields["model"],
-    "calibrate": fields["routing"]["calibrate"],
-    "calibration_fraction": fields["evaluation"]["calibration_fraction"],
-  }
+  decisive = {"dataset": fields["dataset"], "model": fields["model"]}
   digest.update(json.dumps(decisive, sort_keys=True).encode())
-  arrays, _ = jax.tree_util.tree_flatten_with_path((hard_classes, variables, labels))
+  arrays, _ = jax.tree_util.tree_flatten_with_path((hard_classes.numbers, variables, labels))
   for path, leaf in arrays:
     array = np.ascontiguousarray(leaf)
     # Its name and shape as well: equal bytes in other places are other variables.
@@ -63,15 +74,16 @@ def fingerprint(
 
 
 def save_records(path: Path, file: RecordsFile) -> None:
-  """Writes an npz file, whole or not at all, with entries named `EXIT_SCORE`."""
-  records = file.records
-  arrays = {"label": records.label, "hard_probability": records.hard_probability}
-  for name in EXITS:
-    exit_scores: Scores = getattr(records, name)
-    arrays |= {f"{name}_{field}": value for field, value in exit_scores._asdict().items()}
-  texts = {"fingerprint": file.fingerprint, "calibration": json.dumps(file.calibration)}
+  """Writes an npz file, completely or not at all."""
+  arrays = {
+    "format": np.int32(FORMAT),
+    "label": file.labels.astype(np.int32),
+    "hard_classes": file.hard_classes.numbers,
+    "fingerprint": np.array(file.fingerprint),
+    **dict(zip(_LOGITS, file.logits, strict=True)),
+  }
   partial = path.with_name(f".{path.stem}.partial.npz")
-  np.savez(partial, allow_pickle=False, **arrays, **{n: np.array(t) for n, t in texts.items()})
+  np.savez(partial, allow_pickle=False, **arrays)
   partial.replace(path)
 
 
@@ -83,17 +95,25 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
     fingerprint: of the run whose records are wanted; None takes those of any run.
 
   Raises:
-    UserError: no such file, one that is damaged or holds something else, or records of another run.
+    UserError: no such file, one that is damaged, of another format or holds something else, or
+      records of another run.
   """
-  accepted = "accepted: the file as eval.py wrote it"
   if not path.is_file():
-    raise UserError(f"records {path} do not exist; {accepted}, without --reuse_records")
+    raise UserError(f"records {path} do not exist; {_ACCEPTED}, without --reuse_records")
   try:
-    found = _read(path)
-  except Exception as error:  # damaged archives fail in zipfile, zlib, struct, json and NumPy
+    entries = _entries(path)
+  except Exception as error:  # damaged archives fail in zipfile, zlib, struct and NumPy
+    raise _damaged(path, str(error) or type(error).__name__) from error
+  version = entries.get("format", np.int32(1) if "main_entropy" in entries else None)
+  if version is not None and not np.array_equal(version, FORMAT):
     raise UserError(
-      f"{path} holds no whole records: {str(error) or type(error).__name__}; {accepted}"
-    ) from error
+      f"{path} holds records of format {version}; accepted: format {FORMAT}; evaluate the run "
+      "again, without --reuse_records"
+    )
+  try:
+    found = _checked(entries)
+  except (ValueError, UserError) as error:
+    raise _damaged(path, str(error)) from error
   if fingerprint is not None and found.fingerprint != fingerprint:
     raise UserError(
       f"{path} holds records of another run or split, {_short(found.fingerprint)}; accepted: "
@@ -102,30 +122,40 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
   return found
 
 
+def _damaged(path: Path, reason: str) -> UserError:
+  return UserError(f"{path} holds no complete records: {reason}; {_ACCEPTED}")
+
+
 def _short(fingerprint: str) -> str:
   return f"{fingerprint[:24]}..."
 
 
-def _read(path: Path) -> RecordsFile:
+def _entries(path: Path) -> dict[str, np.ndarray]:
   if not zipfile.is_zipfile(path):
     raise ValueError("it is no npz archive, or a truncated one")
   # Opened here: NumPy leaves a file open when it is a damaged archive.
   with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-    entries = dict(archive)
-  columns = [f"{exit}_{field}" for exit in EXITS for field in Scores._fields]
-  columns = ["label", "hard_probability", *columns]
-  missing = [name for name in (*columns, "fingerprint", "calibration") if name not in entries]
-  if missing:
-    raise ValueError(f"entry {missing[0]} is missing")
-  for name in columns:
-    array = entries[name]
-    kind = np.int32 if name == "label" or name.endswith("_prediction") else np.float32
-    if array.dtype != kind or array.shape != (entries["label"].size,):
-      raise ValueError(f"entry {name} is {array.dtype} {array.shape}")
-  exits = {
-    exit: Scores(**{field: entries[f"{exit}_{field}"] for field in Scores._fields})
-    for exit in EXITS
+    return dict(archive)
+
+
+def _checked(entries: dict[str, np.ndarray]) -> RecordsFile:
+  """The file's contents, if it has every entry in its type and shape."""
+  for name in ("format", "label", "hard_classes", "fingerprint", *_LOGITS):
+    if name not in entries:
+      raise ValueError(f"entry {name} is missing")
+  main = entries["main_logits"]
+  count, classes = entries["label"].size, main.shape[-1] if main.ndim else 0
+  expected = {
+    "label": (np.int32, (count,)),
+    "hard_classes": (np.int32, (entries["hard_classes"].size,)),
+    "main_logits": (np.float32, (count, classes)),
+    "extension_logits": (np.float32, (count, entries["hard_classes"].size)),
+    "cloud_logits": (np.float32, (count, classes)),
   }
-  records = Records(entries["label"], entries["hard_probability"], **exits)
-  calibration = json.loads(str(entries["calibration"]))
-  return RecordsFile(records, str(entries["fingerprint"]), calibration)
+  for name, (kind, shape) in expected.items():
+    array = entries[name]
+    if array.dtype != kind or array.shape != shape:
+      raise ValueError(f"entry {name} is {array.dtype} {array.shape}")
+  logits = Outputs(*(entries[name] for name in _LOGITS))
+  hard_classes = HardClasses(entries["hard_classes"], classes)
+  return RecordsFile(logits, entries["label"], hard_classes, str(entries["fingerprint"]))

@@ -8,10 +8,10 @@ import scipy.optimize
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from meanet_jax.config.schema import Config
-from meanet_jax.evaluation.records import EXITS, Temperatures
+from meanet_jax.evaluation.records import EXITS, cooled
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
@@ -19,6 +19,7 @@ from meanet_jax.routing.policies import (
   Policy,
   Records,
   Route,
+  Thresholds,
   predicted_hard,
 )
 from meanet_jax.routing.scores import scores
@@ -27,19 +28,19 @@ from meanet_jax.selection.calibration import (
   failure_auroc,
   fit_temperature,
 )
-from meanet_jax.selection.exact import kept_on_edge
+from meanet_jax.selection.exact import compared_uncertainty, kept_on_edge
 
 CRITERIA = ("entropy", "max_prob", "margin")
 
 
 def fit_temperatures(
-  outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: Int[np.ndarray, " k"]
+  outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: HardClasses
 ) -> Temperatures:
   """Each exit's temperature from validation logits; the extension's on images of hard classes.
 
   An exit with no image to fit on keeps temperature 1.
   """
-  to_hard = label_map(hard_classes, outputs.main.shape[-1])[labels]
+  to_hard = hard_classes.label_map[labels]
   known = to_hard >= 0
   return Temperatures(
     main=fit_temperature(outputs.main, labels),
@@ -51,21 +52,21 @@ def fit_temperatures(
 def calibration(
   outputs: Outputs,
   labels: Int[np.ndarray, " n"],
-  hard_classes: Int[np.ndarray, " k"],
+  hard_classes: HardClasses,
   temperatures: Temperatures,
 ) -> dict[str, Any]:
   """Per exit: its temperature, and its expected calibration error without and with it.
 
   The extension is judged on images of hard classes, which are all that it knows.
   """
-  known = label_map(hard_classes, outputs.main.shape[-1])[labels] >= 0
+  known = hard_classes.label_map[labels] >= 0
   result = {}
   for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True):
     of = known if name == "extension" else np.ones_like(known)
-    classes = hard_classes if name == "extension" else None
+    classes = hard_classes.numbers if name == "extension" else None
     errors = []
     for divisor in (1.0, temperature):
-      answer = scores((logits[of] / np.float32(divisor)).astype(np.float32), classes)
+      answer = scores(cooled(logits[of], divisor), classes)
       right = answer.prediction == labels[of]
       # Without an image there is no error, not one of 0.
       errors.append(expected_calibration_error(answer.max_prob, right) if of.any() else None)
@@ -79,23 +80,24 @@ def calibration(
 
 
 def failure_prediction(
-  policy: Policy, config: Config, records: Records, is_hard: Bool[np.ndarray, " c"]
+  policy: Policy, fixed: Thresholds, records: Records, is_hard: Bool[np.ndarray, " c"]
 ) -> dict[str, float | None]:
   """Per criterion: how well the uncertainty that a policy compares foretells a wrong edge answer.
 
   The area under the ROC curve; None when the edge is never (or always) wrong.
   """
+  # A gate stays where it is: its threshold is in the unit of the policy's own criterion.
+  stays, _ = kept_on_edge(policy, records, is_hard, fixed)
   result = {}
   for criterion in CRITERIA:
-    asked = dataclasses.replace(policy, criterion=criterion)
-    stays, unsure = kept_on_edge(asked, records, is_hard, config.routing.hard_threshold)
+    unsure = compared_uncertainty(dataclasses.replace(policy, criterion=criterion), records, stays)
     result[criterion] = failure_auroc(unsure, stays.prediction != records.label)
   return result
 
 
 def study(
   policy: Policy,
-  config: Config,
+  fixed: Thresholds,
   validation: Records,
   test: Records,
   is_hard: Bool[np.ndarray, " c"],
@@ -113,16 +115,14 @@ def study(
 
   Args:
     policy: MEANet's.
-    config: the experiment.
+    fixed: the `hard` and `run` thresholds.
     validation, test: records of the splits.
     is_hard: [c].
-    taken: where the test images end at MEANet's chosen operating point.
+    taken: where the test images end at MEANet's operating point.
   """
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label
-  judged = predicted_hard(
-    policy, test.main, test.hard_probability, is_hard, config.routing.hard_threshold
-  )
+  judged = predicted_hard(policy, fixed, test.main, test.hard_probability, is_hard)
   right = taken.prediction == test.label
   kinds = {
     "easy_taken_for_hard": ~truly_hard & taken_hard,
@@ -151,7 +151,7 @@ def study(
       "right": _distribution(test.main.entropy[~wrong]),
       "wrong": _distribution(test.main.entropy[wrong]),
     },
-    "failure_auroc": failure_prediction(policy, config, test, is_hard),
+    "failure_auroc": failure_prediction(policy, fixed, test, is_hard),
     "closed_form_threshold": closed_form_threshold(
       validation.main.entropy, validation.main.prediction == validation.label
     ),

@@ -1,4 +1,4 @@
-"""A grid's directory: who may use it, its tables and its picture."""
+"""A grid's directory: who may use it, its tables and its figure."""
 
 import contextlib
 from collections.abc import Sequence
@@ -19,8 +19,7 @@ from meanet_jax.grid.report import (
   outcomes_json,
   read_outcomes,
 )
-from meanet_jax.grid.train import point_path
-from meanet_jax.grid.trials import is_done
+from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
@@ -30,7 +29,7 @@ from meanet_jax.runs.lock import held
 
 
 class GridDirectory:
-  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
+  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each trial."""
 
   def __init__(self, path: str | Path):
     """Touches nothing.
@@ -49,7 +48,7 @@ class GridDirectory:
   ) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
 
-    As of a run, fields of stages that have no checkpoint in any point yet may differ.
+    As of a run, fields of stages that have no checkpoint in any trial yet may differ.
 
     Args:
       config, grid, groups: of the grid.
@@ -95,14 +94,14 @@ class GridDirectory:
       ) from error
 
   def _begun_stages(self, groups: Sequence[CompilationGroup]) -> set[str]:
-    """The stages that have a checkpoint in any point; all of them once a point is done."""
+    """The stages that have a checkpoint in any trial; all of them once a trial is done."""
     paths = [point_path(self.path, point) for group in groups for point in group.points]
     if any(map(is_done, paths)):
       return set(STAGE_NAMES)
     return set().union(*map(begun_stages, paths))
 
   def data_dir(self) -> str | None:
-    """As `RunDirectory.data_dir`, of the point that was begun last."""
+    """As `RunDirectory.data_dir`, of the trial that was begun last."""
     runs = [RunDirectory(path) for path in (self.path / "points").glob("*")]
     begun = [run for run in runs if run.environment_path.exists()]
     newest = max(begun, key=lambda run: run.environment_path.stat().st_mtime, default=None)
@@ -116,12 +115,12 @@ class GridDirectory:
   def write(
     self, groups: Sequence[CompilationGroup], grid: GridConfig, test: dict[str, Any] | None
   ) -> None:
-    """Writes the tables and the picture of what there is so far.
+    """Writes the tables and the figure of what there is so far.
 
     Args:
       groups: of the grid.
-      grid: by which system the best is chosen.
-      test: the best point's systems on the test split, where they are known.
+      grid: by which system the best is selected.
+      test: the best trial's systems on the test split, where they are known.
     """
     outcomes = read_outcomes(self.path, groups)
     settings = average_seeds(outcomes, grid.best_by)

@@ -55,7 +55,7 @@ def expand(axes: Sequence[str], config: Config, max_points: int) -> list[Point]:
   """The points of a grid, each checked.
 
   Args:
-    axes: as told of above.
+    axes: as described above.
     config: what the points differ from.
     max_points: how many there may be.
 

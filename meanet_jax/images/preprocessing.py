@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from meanet_jax.annotations import UInt8
-from meanet_jax.config.schema import Range
+from meanet_jax.config.ranges import Range
 from meanet_jax.images.decoding import pillow
 
 Shape = tuple[int, ...]  # height, width, channels

@@ -33,7 +33,7 @@ OFFLOADS = np.linspace(0, 1, 101)
 
 
 def compare(workdirs: list[str], output: str | Path) -> None:
-  """Writes comparison.json, a picture with bands and comparison.html to `output`.
+  """Writes comparison.json, a figure with bands and comparison.html to `output`.
 
   Args:
     workdirs: evaluated runs of one data set, at least two.
@@ -94,9 +94,9 @@ def _compare(
       "unmet": unmet,
     },
   )
-  picture = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
-  wishes = [_wish(summary["wish"]) for summary in summaries]
-  page = _page(spreads, dict(zip(workdirs, wishes)), unmet, picture)
+  figure = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
+  constraints = [_constraints(summary) for summary in summaries]
+  page = _page(spreads, dict(zip(workdirs, constraints)), unmet, figure)
   write_text(out / "comparison.html", page)
   log.table(
     f"{len(runs)} runs: mean ± standard deviation",
@@ -109,8 +109,8 @@ def _compare(
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
     logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
-  if len(set(wishes)) > 1:
-    logger.info(f"thresholds were chosen under different wishes: {'; '.join(wishes)}")
+  if len(set(constraints)) > 1:
+    logger.info(f"thresholds were selected under different constraints: {'; '.join(constraints)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
     logger.warning(boxes)
   logger.info(f"comparison is in {out}")
@@ -154,34 +154,35 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
   return np.interp(OFFLOADS, offload[order], accuracy[order])
 
 
-def _wish(constraints: dict[str, float | None]) -> str:
-  return ", ".join(f"{name} {value:g}" for name, value in constraints.items() if value is not None)
+def _constraints(summary: dict[str, Any]) -> str:
+  fields = summary.get("constraints", summary["wish"])  # as earlier versions named them
+  return ", ".join(f"{name} {value:g}" for name, value in fields.items() if value is not None)
 
 
-def _page(spreads: dict[str, Any], wishes: dict[str, str], unmet: list[str], picture: Path) -> str:
+def _page(
+  spreads: dict[str, Any], constraints: dict[str, str], unmet: list[str], figure: Path
+) -> str:
   head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
   body = "".join(
     f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
     for name, values in spreads.items()
   )
-  runs = "".join(
-    f"<li>{html.escape(f'{run}: {constraints}')}" for run, constraints in wishes.items()
-  )
+  runs = "".join(f"<li>{html.escape(f'{run}: {text}')}" for run, text in constraints.items())
   warnings = "".join(f"<p><b>Constraint not met: {html.escape(line)}</b>" for line in unmet)
-  image = base64.b64encode(picture.read_bytes()).decode()
+  image = base64.b64encode(figure.read_bytes()).decode()
   return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Comparison of {len(wishes)} runs</title>
+<title>Comparison of {len(constraints)} runs</title>
 <style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui; margin: 1rem; }}
 div {{ overflow-x: auto; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
 img {{ max-width: 100%; background: white; }}</style>
-<h1>Comparison of {len(wishes)} runs</h1>
-<p>Mean ± standard deviation over runs, on the test split, at the operating points chosen on
+<h1>Comparison of {len(constraints)} runs</h1>
+<p>Mean ± standard deviation over runs, on the test split, at the operating points selected on
 validation.</p>
 {warnings}
 <div><table><tr><th>system{head}{body}</table></div>
 <img src="data:image/png;base64,{image}" alt="accuracy against offload: mean and spread">
-<p>Runs, and the wishes under which their thresholds were chosen:</p>
+<p>Runs, and the constraints under which their thresholds were selected:</p>
 <ul>{runs}</ul>
 </html>
 """

@@ -6,10 +6,9 @@ import io
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int, UInt8
 
-from meanet_jax.evaluation.systems import Curve
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Records, Route, Thresholds, route
+from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
 
 KINDS = {"easy": MAIN, "hard": EXTENSION, "complex": CLOUD}  # by the exit at which an image ends
 LARGEST_SIDE = 128  # pixels; larger images are shrunk, so that the report stays small
@@ -31,12 +30,6 @@ class Examples:
   predictions: Int[np.ndarray, " s"]
 
 
-def route_chosen(system: Curve, records: Records, is_hard: Bool[np.ndarray, " c"]) -> Route:
-  """Where each image ends at a system's chosen operating point."""
-  chosen = Thresholds(*(values[system.chosen] for values in system.thresholds))
-  return route(system.policy, chosen, records, is_hard)
-
-
 def pick(taken: Route, labels: Int[np.ndarray, " n"], per_kind: int) -> list[Examples]:
   """Up to `per_kind` right and wrong images of every kind.
 
@@ -56,8 +49,8 @@ def pick(taken: Route, labels: Int[np.ndarray, " n"], per_kind: int) -> list[Exa
 
 def data_uri(image: UInt8[np.ndarray, "h w c"]) -> str:
   """An image as a PNG in a URI; of more channels than a PNG holds, the first in grey."""
-  picture = PIL.Image.fromarray(image if image.shape[-1] in (2, 3, 4) else image[..., 0])
-  picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+  shown = PIL.Image.fromarray(image if image.shape[-1] in (2, 3, 4) else image[..., 0])
+  shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
   file = io.BytesIO()
-  picture.save(file, "png", optimize=True)
+  shown.save(file, "png", optimize=True)
   return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

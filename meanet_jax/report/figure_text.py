@@ -1,6 +1,6 @@
 """Texts of figures are literal, not mathtext, and in a font that has their characters if one does.
 
-Names of classes and values of fields are anything that a user likes: `Ba$$in`, `猫`, a whole path.
+Names of classes and values of fields are anything that a user likes: `Ba$$in`, `猫`, a long path.
 """
 
 import functools
@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 FAMILY = "DejaVu Sans"  # comes with Matplotlib
 LONGEST_LABEL = 40
-_TOLD = 10  # characters that a warning names
+_NAMED = 10  # characters that a warning names
 
 
 class LiteralFigure(Figure):
@@ -54,10 +54,10 @@ def undrawable_warning(values: Iterable[Any]) -> str | None:
   missing = sorted(_fallbacks(_foreign(map(label, values))).missing)
   if not missing:
     return None
-  told = " ".join(f"{c} (U+{ord(c):04X})" for c in missing[:_TOLD])
-  more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+  named = " ".join(f"{c} (U+{ord(c):04X})" for c in missing[:_NAMED])
+  more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
   return (
-    f"no font on this machine has {told}{more}; figures show boxes instead. A font that "
+    f"no font on this machine has {named}{more}; figures show boxes instead. A font that "
     "has them, such as Noto Sans CJK for Chinese, Japanese and Korean, is used once it is installed"
   )
 

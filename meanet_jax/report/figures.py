@@ -1,4 +1,4 @@
-"""The pictures of an evaluation."""
+"""The figures of an evaluation."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from meanet_jax.report.figure_text import LiteralFigure, label
 
 # More class names than these would be no text but a grey band.
 MOST_NAMES = 20
-LONGEST_NAME = 24  # beside the matrix; longer ones would leave no room for it
+LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
   "meanet": "#D55E00",
@@ -38,11 +38,11 @@ def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context)
     for system, line in systems.items():
       values = figures(context, line.policy, line.counts)
       scale = 100 if name == "accuracy_vs_offload" else 1
-      _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.chosen)
+      _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.selected)
     axes.set_xlabel(axis_label)
     axes.set_ylabel(f"accuracy on {context.num_images} test images [%]")
     axes.set_title(
-      f"{label(context.config.dataset.name)}: dots are the operating points chosen on validation"
+      f"{label(context.config.dataset.name)}: dots are the operating points selected on validation"
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")  # not the best place, which a slow machine warns of looking for
@@ -104,14 +104,14 @@ def draw_entropies(
   """entropies.png: the main exit's entropy over its right and over its wrong answers."""
   figure, axes = _figure()
   bins = np.linspace(0, max(float(entropy.max()), 1e-6), 41)
-  for name, chosen, colour in (
+  for name, of_kind, colour in (
     ("right", right, COLOURS["edge_only"]),
     ("wrong", ~right, COLOURS["meanet"]),
   ):
-    if chosen.any():
-      weights = np.full(int(chosen.sum()), 100 / chosen.sum())
-      kind = f"{name} ({int(chosen.sum())} images)"
-      axes.hist(entropy[chosen], bins, weights=weights, alpha=0.6, color=colour, label=kind)
+    if of_kind.any():
+      weights = np.full(int(of_kind.sum()), 100 / of_kind.sum())
+      kind = f"{name} ({int(of_kind.sum())} images)"
+      axes.hist(entropy[of_kind], bins, weights=weights, alpha=0.6, color=colour, label=kind)
   axes.set_xlabel("entropy of the main exit [nats]")
   axes.set_ylabel("share of the answers of that kind [%]")
   axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
@@ -149,16 +149,16 @@ def _figure() -> tuple[Figure, Axes]:
   return figure, figure.add_subplot()
 
 
-def _draw_curve(axes: Axes, name: str, x: Any, y: Any, chosen: int) -> None:
+def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
   if len(x) > 1:
     axes.plot(x, y, color=COLOURS[name], linewidth=1.5, label=name)
-    axes.plot(x[chosen], y[chosen], "o", color=COLOURS[name])
+    axes.plot(x[selected], y[selected], "o", color=COLOURS[name])
   else:
     axes.plot(x, y, "s", color=COLOURS[name], label=name)
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-  """Writes a picture whole, or not at all."""
+  """Writes a figure completely, or not at all."""
   partial = path.with_name(f".{path.stem}.partial.png")
   figure.savefig(partial, dpi=120)
   partial.replace(path)

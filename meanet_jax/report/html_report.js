@@ -63,7 +63,7 @@
         });
       }
       result.push({
-        ...common, mode: "markers", showlegend: !curve, text: curve ? "<br>chosen" : "",
+        ...common, mode: "markers", showlegend: !curve, text: curve ? "<br>selected" : "",
         marker: {color, size: curve ? 11 : 10, symbol: curve ? "circle" : "square"},
         x: [system[column] * scale], y: [system.accuracy * 100],
       });
@@ -160,7 +160,7 @@
     }
     const place = `operating point ${at + 1} of ${curve.chosen.length}`;
     document.getElementById("place").textContent =
-      curve.chosen[at] ? `${place}: the one chosen on validation` : place;
+      curve.chosen[at] ? `${place}: the one selected on validation` : place;
     slider.setAttribute("aria-valuetext", place);
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(moveMarkers);

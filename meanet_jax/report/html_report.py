@@ -1,8 +1,8 @@
-"""report.html: one self-contained page that a person explores a run with.
+"""report.html: one self-contained HTML report that a person explores a run with.
 
 `html_report.html`, `html_report.css` and `html_report.js` are its parts; plotly.js comes from the
-plotly package. A content security policy in the page keeps it from loading anything, whatever those
-parts do.
+plotly package. A content security policy in it keeps it from loading anything, whatever those parts
+do.
 """
 
 import csv
@@ -51,13 +51,13 @@ KIND_TITLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """What the page tells of; every part is also in a file of the run.
+class ReportContents:
+  """What the report shows; every part is also in a file of the run.
 
   summary, hard_classes, config, environment: contents of the JSON files of these names.
-  operating_points: text of operating_points.csv, so that the page has its very numbers.
+  operating_points: text of operating_points.csv, so that the report has its very numbers.
   confusion: of the main block on the test split, true classes in rows.
-  taken: where MEANet sends the images of `test` at its chosen operating point.
+  taken: where MEANet sends the images of `test` at its operating point.
   """
 
   summary: dict[str, Any]
@@ -71,37 +71,37 @@ class Evaluation:
   environment: dict[str, Any]
 
 
-def report_page(evaluation: Evaluation) -> str:
+def report_page(contents: ReportContents) -> str:
   """The text of report.html."""
-  summary = evaluation.summary
-  examples = pick(evaluation.taken, evaluation.test.labels, EXAMPLES_PER_KIND)
+  summary = contents.summary
+  examples = pick(contents.taken, contents.test.labels, EXAMPLES_PER_KIND)
   return string.Template(_part("html_report.html")).substitute(
     title=html.escape(f"MEANet on {summary['dataset']}"),
     style=_part("html_report.css"),
     lead=html.escape(
       f"{summary['num_examples']} {summary['split']} images of {summary['num_classes']} classes. "
-      f"Thresholds were chosen on {_chosen_on(summary['wish']['confidence'])}; numbers are of "
-      f"the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
+      f"Thresholds were selected on {_selected_on(summary['constraints']['confidence'])}; numbers "
+      f"are of the {summary['split']} split, unless they say otherwise.{_skipped(summary)}"
     ),
     systems=_table(("system", *(title for _, title in COLUMNS)), rows(summary)),
     unmet=_unmet(summary),
     fields="".join(map(_field, FIELDS)),
-    hard_classes=_hard_classes(evaluation),
-    examples="".join(_examples(kind, examples, evaluation) for kind in KIND_TITLES),
-    environment=_table(("of the training run", ""), _flat(evaluation.environment)),
-    config=_table(("field", "value"), _flat(evaluation.config)),
-    data=_embedded(_data(evaluation)),
+    hard_classes=_hard_classes(contents),
+    examples="".join(_examples(kind, examples, contents) for kind in KIND_TITLES),
+    environment=_table(("of the training run", ""), _flat(contents.environment)),
+    config=_table(("field", "value"), _flat(contents.config)),
+    data=_embedded(_data(contents)),
     plotly=get_plotlyjs(),
     script=_part("html_report.js"),
   )
 
 
-def _chosen_on(confidence: float | None) -> str:
+def _selected_on(confidence: float | None) -> str:
   if confidence is None:
     return "the validation split"
   return (
-    "validation images that chose nothing else, so that a wish that a system keeps holds for it on "
-    f"new images with probability {confidence:g} (Learn then Test)"
+    "validation images that selected nothing else, so that constraints that a system keeps hold "
+    f"for it on new images with probability {confidence:g} (Learn then Test)"
   )
 
 
@@ -115,7 +115,7 @@ def _unmet(summary: dict[str, Any]) -> str:
   return f'<div class="warning"><p>Constraints not met:</p>{"".join(lines)}</div>' if lines else ""
 
 
-def _data(evaluation: Evaluation) -> dict[str, Any]:
+def _data(contents: ReportContents) -> dict[str, Any]:
   systems = {
     name: {
       "accuracy": entry["accuracy"],
@@ -123,24 +123,24 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
       "energy_mj": entry["energy_mj"],
       "unused": [f"threshold_{exit}" for exit, t in entry["thresholds"].items() if t is None],
     }
-    for name, entry in evaluation.summary["systems"].items()
+    for name, entry in contents.summary["systems"].items()
   }
   # As a list of its non-zero cells: most of a thousand classes are never confused.
   cells = [
-    [int(row), int(column), int(evaluation.confusion[row, column])]
-    for row, column in np.argwhere(evaluation.confusion)
+    [int(row), int(column), int(contents.confusion[row, column])]
+    for row, column in np.argwhere(contents.confusion)
   ]
   return {
     "systems": systems,
-    "curves": _curves(evaluation.operating_points),
-    "classes": list(evaluation.class_names),
-    "hard": evaluation.hard_classes["classes"],
+    "curves": _curves(contents.operating_points),
+    "classes": list(contents.class_names),
+    "hard": contents.hard_classes["classes"],
     "cells": cells,
   }
 
 
 def _curves(operating_points: str) -> dict[str, dict[str, list[float | None]]]:
-  """Per swept system, the columns that the page shows, by name; the page opens with the first."""
+  """Per swept system, the columns that the report shows, by name; it opens with the first."""
   curves: dict[str, dict[str, list[float | None]]] = {}
   columns = ("chosen", *(column for column, *_ in FIELDS))
   for row in csv.DictReader(io.StringIO(operating_points)):
@@ -166,13 +166,13 @@ def _field(field: tuple[str, str, str, str]) -> str:
   )
 
 
-def _hard_classes(evaluation: Evaluation) -> str:
-  precision, recall = evaluation.hard_classes["precision"], _recall(evaluation.confusion)
+def _hard_classes(contents: ReportContents) -> str:
+  precision, recall = contents.hard_classes["precision"], _recall(contents.confusion)
   return _table(
     ("hard class", "precision [%]", "recall [%]"),
     (
-      (evaluation.class_names[c], _percent(precision[c]), _percent(recall[c]))
-      for c in evaluation.hard_classes["classes"]
+      (contents.class_names[c], _percent(precision[c]), _percent(recall[c]))
+      for c in contents.hard_classes["classes"]
     ),
   )
 
@@ -181,7 +181,7 @@ def _recall(confusion: Int[np.ndarray, "c c"]) -> list[float | None]:
   return [float(row[c] / row.sum()) if row.any() else None for c, row in enumerate(confusion)]
 
 
-def _examples(kind: str, examples: list[Examples], evaluation: Evaluation) -> str:
+def _examples(kind: str, examples: list[Examples], contents: ReportContents) -> str:
   parts = [f"<h3>{KIND_TITLES[kind]}</h3>"]
   for group in examples:
     if group.kind != kind:
@@ -189,7 +189,7 @@ def _examples(kind: str, examples: list[Examples], evaluation: Evaluation) -> st
     word = "right" if group.right else "wrong"
     parts.append(f'<h4 class="{word}">{word}: {group.total or "none"}</h4>')
     figures = (
-      _figure(evaluation, int(number), int(label), int(prediction))
+      _figure(contents, int(number), int(label), int(prediction))
       for number, label, prediction in zip(group.shown, group.labels, group.predictions)
     )
     if group.total:
@@ -197,9 +197,9 @@ def _examples(kind: str, examples: list[Examples], evaluation: Evaluation) -> st
   return "".join(parts)
 
 
-def _figure(evaluation: Evaluation, number: int, label: int, prediction: int) -> str:
-  true, said = (html.escape(evaluation.class_names[c]) for c in (label, prediction))
-  source = data_uri(evaluation.test.images_at([number])[0])
+def _figure(contents: ReportContents, number: int, label: int, prediction: int) -> str:
+  true, said = (html.escape(contents.class_names[c]) for c in (label, prediction))
+  source = data_uri(contents.test.images_at([number])[0])
   return (
     f'<figure><img src="{source}" alt="image {number}: {true}">'
     f"<figcaption><span>true <b>{true}</b></span>"

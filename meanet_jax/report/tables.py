@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.evaluation.systems import Context, Curve
 from meanet_jax.routing.policies import Records
 from meanet_jax.selection.exact import exact_curve, pareto_front
 
@@ -39,55 +39,42 @@ def show_systems(summary: dict[str, Any]) -> None:
   log.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
 
 
-def operating_points_csv(systems: dict[str, Curve], context: Context) -> str:
-  """Every operating point of every swept system, a line each."""
+def operating_points_csv(points: dict[str, np.ndarray]) -> str:
+  """A table of columns (`Evaluation.points`) as CSV: a line for each operating point."""
   text = io.StringIO()
-  writer = None
-  for name, curve in systems.items():
-    if len(curve.counts.correct) == 1:
-      continue
-    values = figures(context, curve.policy, curve.counts)
-    shares = {f"fraction_{exit}": share for exit, share in values.pop("fraction").items()}
-    thresholds = {f"threshold_{exit}": t for exit, t in curve.thresholds._asdict().items()}
-    table = thresholds | values | shares
-    for point in range(len(curve.counts.correct)):
-      row = {column: _at(array, point) for column, array in table.items()}
-      row = {"system": name, "chosen": int(point == curve.chosen)} | row
-      if writer is None:
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        writer.writeheader()
-      writer.writerow(row)
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(points)
+  # Truth values as 0 and 1, and numbers with all their digits.
+  columns = (
+    (values.astype(int) if values.dtype == bool else values).tolist() for values in points.values()
+  )
+  writer.writerows(zip(*columns, strict=True))
   return text.getvalue()
 
 
 def exact_points_csv(systems: dict[str, Curve], context: Context, records: Records) -> str:
   """The exact operating points of every swept system on the test split, a line each.
 
-  With `offload_rule` `main` all of them; with `edge` the Pareto front over both thresholds.
+  With `offload` `early` all of them; with `late` the Pareto front over both thresholds.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   columns = ("system", "threshold_main", "threshold_extension", "correct", "cloud")
   writer.writerow([*columns, "accuracy", "fraction_cloud"])
-  hard_threshold = context.config.routing.hard_threshold
+  hard_classes, fixed = context.hard_classes, context.fixed
   for name, curve in systems.items():
-    if len(curve.counts.correct) == 1:
+    if not curve.is_swept:
       continue
-    if curve.policy.offload_rule == "edge":
-      front = pareto_front(curve.policy, records, context.is_hard, hard_threshold)
+    if curve.policy.offload == "late":
+      front = pareto_front(curve.policy, records, hard_classes.mask, fixed)
       points = (front.main, front.extension, front.correct, front.cloud)
     else:
-      exact = exact_curve(curve.policy, records, context.is_hard, hard_threshold)
-      points = (exact.threshold, exact.threshold, exact.counts.correct, exact.counts.cloud)
+      exact = exact_curve(curve.policy, records, hard_classes, fixed)
+      points = (exact.main, exact.extension, exact.counts.correct, exact.counts.cloud)
     for main, extension, correct, cloud in zip(*(p.tolist() for p in points), strict=True):
       shares = (correct / context.num_images, cloud / context.num_images)
       writer.writerow([name, main, extension, correct, cloud, *shares])
   return text.getvalue()
-
-
-def _at(values: Any, point: int) -> float:
-  values = np.asarray(values)
-  return float(values[point] if values.ndim else values)
 
 
 def _text(column: str, value: float | None) -> str:

@@ -1,12 +1,67 @@
 """Hard classes: which they are, and the maps between original and hard-class numbers."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from meanet_jax.annotations import Bool, Float, Int
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HardClasses:
+  """The classes that the extension knows, among `num_classes`.
+
+  numbers: int32 [k], original class numbers in increasing order, so that the extension's class i is
+  `numbers[i]`. num_classes: C. Equal ones have equal hashes, so they can be static under `jit`.
+
+  Raises:
+    UserError: no class, one outside 0 .. C - 1, or classes that do not increase.
+  """
+
+  numbers: Int[np.ndarray, " k"]
+  num_classes: int
+
+  def __post_init__(self):
+    given = self.numbers
+    found = f"hard_classes is {given.tolist()} with {self.num_classes} classes"
+    if not len(given):
+      raise UserError(f"{found}; expected at least 1 class number")
+    if given.min() < 0 or given.max() >= self.num_classes:
+      raise UserError(f"{found}; expected numbers from 0 to {self.num_classes - 1}")
+    if (given[1:] <= given[:-1]).any():
+      raise UserError(f"{found}; expected increasing numbers")
+    object.__setattr__(self, "numbers", _read_only(given.astype(np.int32)))
+
+  def __eq__(self, other: object) -> bool:
+    if not isinstance(other, HardClasses):
+      return NotImplemented
+    return self.num_classes == other.num_classes and np.array_equal(self.numbers, other.numbers)
+
+  def __hash__(self) -> int:
+    return hash((self.num_classes, self.numbers.tobytes()))
+
+  def __len__(self) -> int:
+    return len(self.numbers)
+
+  @functools.cached_property
+  def mask(self) -> Bool[np.ndarray, " c"]:
+    """True at the numbers of hard classes."""
+    return _read_only(self.label_map >= 0)
+
+  @functools.cached_property
+  def label_map(self) -> Int[np.ndarray, " c"]:
+    """From original class number to 0 .. K - 1, and -1 for easy classes; `numbers` maps back."""
+    to_hard = np.full(self.num_classes, -1, np.int32)
+    to_hard[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
+    return _read_only(to_hard)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+  array.setflags(write=False)
+  return array
 
 
 def confusion_matrix(
@@ -99,15 +154,10 @@ def random_classes(
 
 
 def label_map(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Int[np.ndarray, " c"]:
-  """From original class number to 0 .. K - 1, and -1 for easy classes.
-
-  `hard_classes` itself is the map back.
-  """
-  to_hard = np.full(num_classes, -1, np.int32)
-  to_hard[hard_classes] = np.arange(len(hard_classes), dtype=np.int32)
-  return to_hard
+  """`HardClasses.label_map`, for callers that still pass numbers."""
+  return HardClasses(hard_classes, num_classes).label_map
 
 
 def is_hard(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Bool[np.ndarray, " c"]:
-  """True at the numbers of hard classes."""
-  return label_map(hard_classes, num_classes) >= 0
+  """`HardClasses.mask`, for callers that still pass numbers."""
+  return HardClasses(hard_classes, num_classes).mask

@@ -1,10 +1,10 @@
-"""One number for the thresholds of both exits: their level.
+"""One number for the thresholds of both exits: the normalised threshold.
 
-The level is a share of each exit's largest uncertainty, as in the sweep's grid: main's and the
-extension's thresholds move together, each over its own range. So what moves thresholds online goes
-over the operating points that evaluation reports, and needs nothing that edge.json does not hold.
-An image has a level of its own, that of the exit which decides about it; it is sent when its level
-is larger.
+It is a share of each exit's largest uncertainty, as in the sweep's grid: main's and the extension's
+thresholds move together, each over its own range. So what moves thresholds online goes over the
+operating points that evaluation reports, and needs nothing that edge.json does not hold. An image
+has a normalised uncertainty, that of the exit which decides about it; it is sent when that is
+larger.
 """
 
 from typing import Any
@@ -12,53 +12,76 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.annotations import Shaped
-from meanet_jax.config.schema import Criterion
 from meanet_jax.errors import UserError
-from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Thresholds
 from meanet_jax.routing.scores import Scores, largest_uncertainty, uncertainty
 
-# Above every image's level, despite rounding to float32. Below 0 every image is sent.
+# Above every image's uncertainty, despite rounding to float32. Below 0 every image is sent.
 NOTHING_SENT = 1 + 1e-5
 
 
 def thresholds_at(
-  level: Any, criterion: Criterion, num_classes: int, num_hard: int, hard: float
+  normalised: Any, policy: Policy, hard_classes: HardClasses, fixed: Thresholds
 ) -> Thresholds:
-  """The thresholds at a level: float32 scalars, or arrays [t] for an array of levels.
+  """The thresholds at a normalised threshold: float32 scalars, or arrays [t] for an array.
 
   Args:
-    level: from 0 (nearly everything is sent) to `NOTHING_SENT`.
-    criterion, num_classes, num_hard: give each exit's largest uncertainty.
-    hard: the `hard` threshold, which does not move.
+    normalised: from 0 (nearly everything is sent) to `NOTHING_SENT`.
+    policy, hard_classes: give each exit's largest uncertainty.
+    fixed: the thresholds that do not move: `hard` and `run`.
   """
+  main, extension = (uncertainty_scale(policy, hard_classes, exit) for exit in (MAIN, EXTENSION))
+
+  def everywhere(value: Any) -> Any:
+    return np.full(np.shape(normalised), value, np.float32)[()]
+
   return Thresholds(
-    main=np.float32(level * largest_uncertainty(criterion, num_classes)),
-    extension=np.float32(level * largest_uncertainty(criterion, num_hard)),
-    hard=np.full(np.shape(level), hard, np.float32)[()],
+    main=np.float32(normalised * main),
+    extension=np.float32(normalised * extension),
+    hard=everywhere(fixed.hard),
+    run=everywhere(fixed.run),
   )
 
 
-def level_of(policy: Policy, thresholds: Thresholds, num_classes: int) -> float:
-  """The level at which main's threshold is the given one.
+def normalised_threshold(point: OperatingPoint) -> float:
+  """The normalised threshold at which main's threshold is that of an operating point.
 
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  if policy.offload_rule not in ("main", "edge"):
-    raise UserError(
-      f"offload_rule is {policy.offload_rule!r}; accepted: 'main' or 'edge', with thresholds"
-    )
-  return float(thresholds.main) / largest_uncertainty(policy.criterion, num_classes)
+  refuse_without_threshold(point.policy)
+  return float(point.thresholds.main) / uncertainty_scale(point.policy, point.hard_classes, MAIN)
 
 
-def image_level(
-  criterion: Criterion, exit_scores: Scores, num_classes: int
+def normalised_uncertainty(
+  policy: Policy, hard_classes: HardClasses, exit: int, exit_scores: Scores
 ) -> Shaped[Any, "*n"] | float:
-  """The level of images from the scores of the exit that decides about them.
+  """The normalised uncertainty of images from the scores of the exit that decides about them.
 
   Args:
-    criterion: what uncertainty means.
-    exit_scores: main's with `offload_rule` `main`; with `edge` those of the exit taken.
-    num_classes: that this exit knows.
+    policy, hard_classes: of the operating point.
+    exit: `MAIN` or `EXTENSION`, whose scores they are. With `offload` `early` that is main; with
+      `late` the exit that answers.
+    exit_scores: with `edge_rule` `fused` at `EXTENSION` those of the fused distribution.
   """
-  return uncertainty(criterion, exit_scores) / largest_uncertainty(criterion, num_classes)
+  return uncertainty(policy.criterion, exit_scores) / uncertainty_scale(policy, hard_classes, exit)
+
+
+def refuse_without_threshold(policy: Policy) -> None:
+  """Refuses a policy that sends images by no threshold.
+
+  Raises:
+    UserError: naming its rule.
+  """
+  if policy.offload not in ("early", "late"):
+    raise UserError(f"offload is {policy.offload!r}; accepted: 'early' or 'late', with thresholds")
+
+
+def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> float:
+  """The largest uncertainty of an exit; a fused distribution is over all classes."""
+  few = exit == EXTENSION and policy.edge_rule != "fused"
+  return largest_uncertainty(
+    policy.criterion, len(hard_classes) if few else hard_classes.num_classes
+  )

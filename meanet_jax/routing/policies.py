@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-from meanet_jax.annotations import Bool, Float, Int, Shaped
+import numpy as np
+
+from meanet_jax.annotations import Bool, Float, Int
 from meanet_jax.config.schema import Criterion
 from meanet_jax.routing.scores import Scores, uncertainty
 
@@ -16,44 +18,79 @@ MAIN, EXTENSION, CLOUD = 0, 1, 2  # exit numbers, as in `Route.exit`
 class Policy:
   """The rules of a system, without its thresholds.
 
-  hard_rule: how main's answer says that an image is hard. `argmax`: its predicted class is hard.
-    `probability`: its probability mass on hard classes exceeds the `hard` threshold. `never`: no
-    image is, so the extension never runs.
-  edge_rule: for a hard image, `extension` takes the extension's answer, `most_confident` that of
-    whichever of main and extension has the larger maximum probability (main wins a tie).
-  offload_rule: `main` compares main's uncertainty with its threshold before the extension runs;
-    `edge` that of the exit taken with that exit's threshold; `never` and `always` compare nothing.
+  hard_rule: for which images the extension runs. `argmax`: those for which main predicts a hard
+    class. `probability`: those whose probability mass on hard classes, by main, exceeds the `hard`
+    threshold. `argmax_uncertain`: those of `argmax` of which main's uncertainty exceeds the `run`
+    threshold. `uncertain`: those whose uncertainty does, whatever main predicts. `never`: none.
+  edge_rule: where it ran, `extension` takes the extension's answer, `most_confident` that of
+    whichever of main and extension has the larger maximum probability (main wins a tie), `fused`
+    that of one distribution over all classes from both (`fusion.fuse_extension`).
+  offload: `early` compares main's uncertainty with its threshold before the extension runs; `late`
+    that of what the edge answers with the threshold of the exit it comes from; `never` and `always`
+    compare nothing.
   criterion: what uncertainty means.
+  cloud_rule: `replace` takes the cloud's answer, `fused` that of cloud and edge together
+    (`fusion.fuse_cloud`).
   """
 
-  hard_rule: Literal["argmax", "probability", "never"] = "argmax"
-  edge_rule: Literal["extension", "most_confident"] = "extension"
-  offload_rule: Literal["main", "edge", "never", "always"] = "main"
+  hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain", "never"] = "argmax"
+  edge_rule: Literal["extension", "most_confident", "fused"] = "extension"
+  offload: Literal["early", "late", "never", "always"] = "early"
   criterion: Criterion = "entropy"
+  cloud_rule: Literal["replace", "fused"] = "replace"
+
+  @property
+  def fuses(self) -> bool:
+    """Whether an answer comes from the distributions of several exits."""
+    return "fused" in (self.edge_rule, self.cloud_rule)
 
 
 PRESETS = {
   "paper": Policy(),
   "paper_imagenet": Policy(edge_rule="most_confident"),
-  "abstract": Policy(hard_rule="probability", offload_rule="edge"),
+  "abstract": Policy(hard_rule="probability", offload="late"),
+  "late": Policy(offload="late", criterion="max_prob"),
+  "gated": Policy("argmax_uncertain", "fused", "late", "max_prob"),
 }
 
 
 class Thresholds(NamedTuple):
-  """Scalars (or, in a sweep, arrays): an image is offloaded when its uncertainty is larger.
+  """Scalars (or, in a sweep, arrays): what exceeds them is sent, or runs its extension.
 
-  main, extension: per exit, in the criterion's unit. hard: probability mass, for `probability`.
+  main, extension: uncertainty per exit, in the criterion's unit, above which an image is sent. With
+  `edge_rule` `fused` the extension's is that of the fused distribution. hard: probability mass, for
+  `probability`. run: main's uncertainty, for `argmax_uncertain` and `uncertain`.
   """
 
   main: Any
   extension: Any
   hard: Any
+  run: Any = np.float32(np.nan)
+
+
+def fixed_thresholds(hard: Any = np.nan, run: Any = np.nan) -> Thresholds:
+  """Those that say for which images the extension runs; none that an image is sent by."""
+  return Thresholds(*map(np.float32, (np.nan, np.nan, hard, run)))
+
+
+def compared_thresholds(policy: Policy) -> frozenset[str]:
+  """The names of the thresholds that a policy compares something with."""
+  used = {
+    "main": policy.offload in ("early", "late"),
+    "extension": policy.offload == "late",
+    "hard": policy.hard_rule == "probability",
+    "run": policy.hard_rule in ("argmax_uncertain", "uncertain"),
+  }
+  return frozenset(name for name, is_used in used.items() if is_used)
 
 
 class Records(NamedTuple):
   """What every exit says about n images, whether or not it would have run.
 
-  label: int32 [n], original class numbers. hard_probability: float32 [n], by main.
+  label: int32 [n], original class numbers. hard_probability: float32 [n], by main. fused: of the
+  distribution of main and extension. cloud_with_main, cloud_with_fused: int32 [n], the answer of
+  the cloud together with main, and together with main and extension. These three are None where
+  only policies are looked at that fuse nothing.
   """
 
   label: Int[Array, " n"]
@@ -61,6 +98,9 @@ class Records(NamedTuple):
   main: Scores
   extension: Scores
   cloud: Scores
+  fused: Scores | None = None
+  cloud_with_main: Int[Array, " n"] | None = None
+  cloud_with_fused: Int[Array, " n"] | None = None
 
 
 class Route(NamedTuple):
@@ -102,33 +142,60 @@ class Comparison(NamedTuple):
 
 def predicted_hard(
   policy: Policy,
+  thresholds: Thresholds,
   main: Scores,
   hard_probability: Float[Array, "*n"],
   is_hard: Bool[Array, " c"],
-  threshold: Shaped[Array, ""] | float,
 ) -> Bool[Array, "*n"]:
   """Whether main's answer says that an image needs the extension."""
   if policy.hard_rule == "never":
     return _everywhere(False, main)
   if policy.hard_rule == "argmax":
     return is_hard[main.prediction]
-  return hard_probability > threshold
+  if policy.hard_rule == "probability":
+    return hard_probability > thresholds.hard
+  uncertain = uncertainty(policy.criterion, main) > thresholds.run
+  return uncertain if policy.hard_rule == "uncertain" else is_hard[main.prediction] & uncertain
+
+
+def extension_scores(policy: Policy, records: Records) -> Scores:
+  """The scores behind an answer at the extension: its own, or the fused distribution's."""
+  if policy.edge_rule != "fused":
+    return records.extension
+  assert records.fused is not None, "records without fused scores"
+  return records.fused
 
 
 def takes_extension(
   policy: Policy, main: Scores, extension: Scores, ran_extension: Bool[Array, "*n"]
 ) -> Bool[Array, "*n"]:
   """Whether the extension's answer is the edge's; never where the extension did not run."""
-  if policy.edge_rule == "extension":
-    return ran_extension
-  return ran_extension & (extension.max_prob > main.max_prob)
+  if policy.edge_rule == "most_confident":
+    return ran_extension & (extension.max_prob > main.max_prob)
+  return ran_extension
+
+
+def cloud_prediction(
+  policy: Policy, records: Records, ran_extension: Bool[Array, " n"]
+) -> Int[Array, " n"]:
+  """The answer for images that are sent: int32 [n].
+
+  Args:
+    policy, records: as in `route`.
+    ran_extension: which images ran their extension before they were sent.
+  """
+  if policy.cloud_rule == "replace":
+    return records.cloud.prediction
+  assert records.cloud_with_main is not None, "records without fused answers"
+  xp = records.label.__array_namespace__()
+  return xp.where(ran_extension, records.cloud_with_fused, records.cloud_with_main)
 
 
 def offloads_early(policy: Policy, thresholds: Thresholds, main: Scores) -> Bool[Array, "*n"]:
   """Whether the image goes to the cloud before its extension runs, which saves running it."""
-  if policy.offload_rule == "main":
+  if policy.offload == "early":
     return uncertainty(policy.criterion, main) > thresholds.main
-  return _everywhere(policy.offload_rule == "always", main)
+  return _everywhere(policy.offload == "always", main)
 
 
 def offloads_late(
@@ -139,7 +206,7 @@ def offloads_late(
   at_extension: Bool[Array, "*n"],
 ) -> Bool[Array, "*n"]:
   """Whether the image goes to the cloud, once it is known at which exit the edge answers it."""
-  if policy.offload_rule != "edge":
+  if policy.offload != "late":
     return offloads_early(policy, thresholds, main)
   after_main = uncertainty(policy.criterion, main) > thresholds.main
   after_extension = uncertainty(policy.criterion, extension) > thresholds.extension
@@ -153,12 +220,13 @@ def comparison(
 
   Args:
     policy, thresholds: the operating point.
-    main, extension: of one image; the extension's are not read where it did not answer.
+    main, extension: of one image (see `edge_answer`); the extension's are not read where it did not
+      answer.
     at_extension: whether the extension's answer is the edge's.
   """
-  if policy.offload_rule not in ("main", "edge"):
+  if policy.offload not in ("early", "late"):
     return None
-  if policy.offload_rule == "edge" and at_extension:
+  if policy.offload == "late" and at_extension:
     return Comparison(EXTENSION, uncertainty(policy.criterion, extension), thresholds.extension)
   return Comparison(MAIN, uncertainty(policy.criterion, main), thresholds.main)
 
@@ -176,7 +244,8 @@ def edge_answer(
     policy: static under `jit`.
     thresholds: scalars.
     main: n images (or one, as scalars).
-    extension: n images; any values where `ran_extension` is False, none of them is used.
+    extension: n images, with `edge_rule` `fused` those of the fused distribution; any values where
+      `ran_extension` is False, none of them is used.
     ran_extension: which images the extension saw.
   """
   xp = main.prediction.__array_namespace__()
@@ -201,12 +270,13 @@ def route(
   """
   main = records.main
   xp = main.prediction.__array_namespace__()
-  hard = predicted_hard(policy, main, records.hard_probability, is_hard, thresholds.hard)
+  hard = predicted_hard(policy, thresholds, main, records.hard_probability, is_hard)
   ran_extension = hard & ~offloads_early(policy, thresholds, main)
-  edge = edge_answer(policy, thresholds, main, records.extension, ran_extension)
+  edge = edge_answer(policy, thresholds, main, extension_scores(policy, records), ran_extension)
+  from_cloud = cloud_prediction(policy, records, ran_extension)
   return Route(
     exit=xp.where(edge.complex, xp.int32(CLOUD), edge.exit),
-    prediction=xp.where(edge.complex, records.cloud.prediction, edge.prediction),
+    prediction=xp.where(edge.complex, from_cloud, edge.prediction),
     ran_extension=ran_extension,
   )
 

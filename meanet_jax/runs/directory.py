@@ -139,9 +139,18 @@ class RunDirectory:
     Raises:
       UserError: the run was begun on other data.
     """
-    if not self.data_path.exists():
+    begun = self.check_data(data)
+    if begun != data:
       write_json(self.data_path, data)
-      return
+
+  def check_data(self, data: dict[str, Any]) -> dict[str, Any] | None:
+    """Compares data with what was written down, if anything was, and returns that.
+
+    Raises:
+      UserError: the run was begun on other data.
+    """
+    if not self.data_path.exists():
+      return None
     begun = read_json(self.data_path)
     changed = ", ".join(name for name in begun | data if begun.get(name) != data.get(name))
     if changed:
@@ -149,6 +158,7 @@ class RunDirectory:
         f"workdir {self.path} holds a run on {begun['name']}, and {data['name']} differs from what "
         f"was read then in {changed} (see {self.data_path.name}); accepted: the same data"
       )
+    return begun
 
   @property
   def config_path(self) -> Path:

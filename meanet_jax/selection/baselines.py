@@ -10,22 +10,30 @@ from typing import Any
 from jaxtyping import Bool, Float
 
 from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.policies import CLOUD, Policy, Records, Route, Thresholds, route
+from meanet_jax.routing.policies import (
+  CLOUD,
+  Policy,
+  Records,
+  Route,
+  Thresholds,
+  cloud_prediction,
+  route,
+)
 
 Array = Any  # a NumPy or JAX array
 
-MAIN_ONLY = Policy(hard_rule="never", offload_rule="never")
-CLOUD_ONLY = Policy(hard_rule="never", offload_rule="always")
+MAIN_ONLY = Policy(hard_rule="never", offload="never")
+CLOUD_ONLY = Policy(hard_rule="never", offload="always")
 
 
 def edge_only(meanet: Policy) -> Policy:
   """A MEANet's edge, which sends nothing."""
-  return dataclasses.replace(meanet, offload_rule="never")
+  return dataclasses.replace(meanet, offload="never")
 
 
 def main_cloud(meanet: Policy) -> Policy:
   """The two-exit system: a MEANet without its extension, under the same criterion."""
-  return Policy(hard_rule="never", offload_rule="main", criterion=meanet.criterion)
+  return Policy(hard_rule="never", offload="early", criterion=meanet.criterion)
 
 
 def policy_baselines(meanet: Policy) -> dict[str, Policy]:
@@ -42,8 +50,8 @@ def policy_baselines(meanet: Policy) -> dict[str, Policy]:
 class Random:
   """A MEANet that sends images at random, at a given rate.
 
-  meanet: whose edge answers what is not sent, and whose `offload_rule` says whether an image that
-  is sent has run its extension before (`edge`) or not (`main`). rate: the share that is sent.
+  meanet: whose edge answers what is not sent, and whose `offload` says whether an image that
+  is sent has run its extension before (`late`) or not (`early`). rate: the share that is sent.
   """
 
   meanet: Policy
@@ -54,13 +62,13 @@ class Random:
     draws: Float[Array, " n"],
     records: Records,
     is_hard: Bool[Array, " c"],
-    hard_threshold: float,
+    fixed: Thresholds,
   ) -> Route:
     """Sends the images whose draw, uniform on [0, 1), is below the rate."""
-    return _send(draws < self.rate, self.meanet, records, is_hard, hard_threshold)
+    return _send(draws < self.rate, self.meanet, records, is_hard, fixed)
 
   def expected_counts(
-    self, records: Records, is_hard: Bool[Array, " c"], hard_threshold: float
+    self, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds
   ) -> Counts:
     """The mean of `count` over all draws, as floats.
 
@@ -69,7 +77,7 @@ class Random:
     """
     xp = records.label.__array_namespace__()
     none, every = (
-      count(_send(sent, self.meanet, records, is_hard, hard_threshold), records, is_hard)
+      count(_send(sent, self.meanet, records, is_hard, fixed), records, is_hard)
       for sent in (xp.zeros_like(records.label, dtype=bool), xp.ones_like(records.label, bool))
     )
     return Counts(*((1 - self.rate) * n + self.rate * e for n, e in zip(none, every, strict=True)))
@@ -85,21 +93,17 @@ class Oracle:
 
   meanet: Policy
 
-  def route(self, records: Records, is_hard: Bool[Array, " c"], hard_threshold: float) -> Route:
+  def route(self, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds) -> Route:
     """Every image's end, from its label."""
-    edge = _stay(self.meanet, records, is_hard, hard_threshold)
-    sent = (edge.prediction != records.label) & (records.cloud.prediction == records.label)
-    after_edge = dataclasses.replace(self.meanet, offload_rule="edge")
-    return _send(sent, after_edge, records, is_hard, hard_threshold)
+    edge = _stay(self.meanet, records, is_hard, fixed)
+    after_edge = dataclasses.replace(self.meanet, offload="late")
+    answered = cloud_prediction(after_edge, records, edge.ran_extension)
+    sent = (edge.prediction != records.label) & (answered == records.label)
+    return _send(sent, after_edge, records, is_hard, fixed)
 
 
-def _stay(
-  meanet: Policy, records: Records, is_hard: Bool[Array, " c"], hard_threshold: float
-) -> Route:
-  xp = records.label.__array_namespace__()
-  unused = xp.float32(0)
-  thresholds = Thresholds(unused, unused, xp.float32(hard_threshold))
-  return route(edge_only(meanet), thresholds, records, is_hard)
+def _stay(meanet: Policy, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds) -> Route:
+  return route(edge_only(meanet), fixed, records, is_hard)
 
 
 def _send(
@@ -107,14 +111,15 @@ def _send(
   meanet: Policy,
   records: Records,
   is_hard: Bool[Array, " c"],
-  hard_threshold: float,
+  fixed: Thresholds,
 ) -> Route:
   """The route of every image, with those in `sent` ended in the cloud."""
   xp = records.label.__array_namespace__()
-  edge = _stay(meanet, records, is_hard, hard_threshold)
-  saves_extension = meanet.offload_rule == "main"
+  edge = _stay(meanet, records, is_hard, fixed)
+  saves_extension = meanet.offload == "early"
+  ran_extension = edge.ran_extension & ~sent if saves_extension else edge.ran_extension
   return Route(
     exit=xp.where(sent, xp.int32(CLOUD), edge.exit),
-    prediction=xp.where(sent, records.cloud.prediction, edge.prediction),
-    ran_extension=edge.ran_extension & ~sent if saves_extension else edge.ran_extension,
+    prediction=xp.where(sent, cloud_prediction(meanet, records, ran_extension), edge.prediction),
+    ran_extension=ran_extension,
   )

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from meanet_jax.errors import UserError
 from meanet_jax.routing.counts import Counts
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.normalised_threshold import refuse_without_threshold, uncertainty_scale
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
@@ -19,6 +21,8 @@ from meanet_jax.routing.policies import (
   Records,
   Route,
   Thresholds,
+  cloud_prediction,
+  extension_scores,
   route,
 )
 from meanet_jax.routing.scores import uncertainty
@@ -29,11 +33,12 @@ Mask = Bool[np.ndarray, " n"]
 class ExactCurve(NamedTuple):
   """Operating points of a one-threshold policy, from everything offloaded to nothing.
 
-  threshold: float32 [m], increasing; main's and the extension's alike. m is at most n + 1.
+  main, extension: float32 [m], the thresholds of each exit, neither decreasing. m is at most n + 1.
   counts: int [m].
   """
 
-  threshold: Float[np.ndarray, " m"]
+  main: Float[np.ndarray, " m"]
+  extension: Float[np.ndarray, " m"]
   counts: Counts
 
 
@@ -50,32 +55,38 @@ class Front(NamedTuple):
 
 
 def exact_curve(
-  policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], hard_threshold: float = 0.5
+  policy: Policy, records: Records, hard_classes: HardClasses, fixed: Thresholds
 ) -> ExactCurve:
-  """Every distinct operating point of a policy whose exits share one threshold.
+  """Every distinct operating point of a policy whose exits share one normalised threshold.
+
+  It is what the sweep over `normalised_threshold.thresholds_at` comes to with ever more thresholds.
 
   Args:
-    policy: with `offload_rule` `main`, or `edge` (both exits then use the same threshold).
+    policy: with `offload` `early` or `late`.
     records: n images, NumPy arrays.
-    is_hard: [c].
-    hard_threshold: the `hard` threshold.
+    hard_classes: the extension's.
+    fixed: the `hard` and `run` thresholds.
 
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  edge, unsure = kept_on_edge(policy, records, is_hard, hard_threshold)
-  order = np.argsort(-unsure, kind="stable")
-  ordered = unsure[order]
+  is_hard = hard_classes.mask
+  edge, unsure = kept_on_edge(policy, records, is_hard, fixed)
+  at_extension = (edge.exit == EXTENSION) & (policy.offload == "late")
+  scales = [uncertainty_scale(policy, hard_classes, exit) for exit in (MAIN, EXTENSION)]
+  # In float64, where no two different float32 numbers become equal.
+  ranked = unsure.astype(np.float64) / np.where(at_extension, scales[1], scales[0])
+  order = np.argsort(-ranked, kind="stable")
+  ordered = ranked[order]
   # Points between equal uncertainties do not exist: no threshold separates them.
-  exists = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
-  threshold = np.append(ordered, np.nextafter(ordered[-1], np.float32(-np.inf)))
+  exists = np.concatenate([[True], ordered[1:] != ordered[:-1]])
   # With k offloads the k-th most uncertain image (from 0) is the first that stays.
-  offloaded = np.flatnonzero(exists[: len(ordered)])
-  points = np.append(offloaded, len(ordered))
+  points = np.append(np.flatnonzero(exists), len(ordered))
   correct_edge = edge.prediction == records.label
-  correct_cloud = records.cloud.prediction == records.label
+  saved = edge.ran_extension if policy.offload == "early" else np.zeros(len(order), bool)
+  ran_if_sent = edge.ran_extension & ~saved
+  correct_cloud = cloud_prediction(policy, records, ran_if_sent) == records.label
   truly_hard = is_hard[records.label]
-  saved = edge.ran_extension if policy.offload_rule == "main" else np.zeros_like(truly_hard)
 
   def after(stays: Mask, leaves: Mask) -> Int[np.ndarray, " m"]:
     """Sums of `stays` over images at the edge and of `leaves` over those offloaded."""
@@ -89,14 +100,18 @@ def exact_curve(
     main=after(edge.exit == MAIN, none),
     extension=after(edge.exit == EXTENSION, none),
     cloud=after(none, every),
-    ran_extension=after(edge.ran_extension, edge.ran_extension & ~saved),
+    ran_extension=after(edge.ran_extension, ran_if_sent),
   )
   # From everything offloaded (smallest threshold) to nothing.
-  return ExactCurve(threshold[points][::-1], Counts(*(values[::-1] for values in counts)))
+  return ExactCurve(
+    _largest_kept(unsure, ~at_extension, order)[points][::-1],
+    _largest_kept(unsure, at_extension, order)[points][::-1],
+    Counts(*(values[::-1] for values in counts)),
+  )
 
 
 def pareto_front(
-  policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], hard_threshold: float = 0.5
+  policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], fixed: Thresholds
 ) -> Front:
   """The exact Pareto front of accuracy against offloads, over all pairs of thresholds.
 
@@ -104,20 +119,19 @@ def pareto_front(
   own, and the best pair for every number of offloads is their (max, +) convolution.
 
   Args:
-    policy: with `offload_rule` `edge`.
+    policy: with `offload` `late`.
     records: n images, NumPy arrays; the work is the product of the two exits' shares.
     is_hard: [c].
-    hard_threshold: the `hard` threshold.
+    fixed: the `hard` and `run` thresholds.
 
   Raises:
     UserError: another offload rule.
   """
-  if policy.offload_rule != "edge":
-    raise UserError(f"offload_rule is {policy.offload_rule!r}; accepted: 'edge'")
-  edge, unsure = kept_on_edge(policy, records, is_hard, hard_threshold)
-  gain = (records.cloud.prediction == records.label).astype(np.int32) - (
-    edge.prediction == records.label
-  )
+  if policy.offload != "late":
+    raise UserError(f"offload is {policy.offload!r}; accepted: 'late'")
+  edge, unsure = kept_on_edge(policy, records, is_hard, fixed)
+  answered = cloud_prediction(policy, records, edge.ran_extension)
+  gain = (answered == records.label).astype(np.int32) - (edge.prediction == records.label)
   sides = [
     _sequence(unsure[edge.exit == exit], gain[edge.exit == exit]) for exit in (MAIN, EXTENSION)
   ]
@@ -144,25 +158,40 @@ def pareto_front(
 
 
 def kept_on_edge(
-  policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], hard_threshold: float
+  policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], fixed: Thresholds
 ) -> tuple[Route, Float[np.ndarray, " n"]]:
   """Every image's route if it stays, and the uncertainty that could send it to the cloud.
 
   Raises:
     UserError: a policy that compares no uncertainty.
   """
-  if policy.offload_rule not in ("main", "edge"):
-    raise UserError(
-      f"offload_rule is {policy.offload_rule!r}; accepted: 'main' or 'edge', with thresholds"
-    )
-  never = Thresholds(np.float32(np.inf), np.float32(np.inf), np.float32(hard_threshold))
+  refuse_without_threshold(policy)
+  never = fixed._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
   stays = route(policy, never, records, is_hard)
   assert not np.any(stays.exit == CLOUD)
+  return stays, compared_uncertainty(policy, records, stays)
+
+
+def compared_uncertainty(policy: Policy, records: Records, stays: Route) -> Float[np.ndarray, " n"]:
+  """The uncertainty that could send each image to the cloud, given its route if it stays."""
   unsure = uncertainty(policy.criterion, records.main)
-  if policy.offload_rule == "edge":
-    at_extension = uncertainty(policy.criterion, records.extension)
+  if policy.offload == "late":
+    at_extension = uncertainty(policy.criterion, extension_scores(policy, records))
     unsure = np.where(stays.exit == EXTENSION, at_extension, unsure)
-  return stays, unsure
+  return unsure
+
+
+def _largest_kept(
+  unsure: Float[np.ndarray, " n"], exit: Mask, order: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n_plus_1"]:
+  """An exit's threshold by the number of images sent: the largest uncertainty that stays there.
+
+  Below every uncertainty of the exit where none of its images stays.
+  """
+  least = np.min(unsure[exit], initial=np.inf)
+  below = np.nextafter(np.float32(least), np.float32(-np.inf)) if exit.any() else np.float32(0)
+  kept = np.where(exit, unsure, below)[order]
+  return np.append(np.maximum.accumulate(kept[::-1])[::-1], below).astype(np.float32)
 
 
 def _sequence(unsure: Float[np.ndarray, " n"], gain: Int[np.ndarray, " n"]):

@@ -1,4 +1,4 @@
-"""Choosing an operating point on validation under a stated wish."""
+"""The selection of an operating point on validation under stated constraints."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.selection.risk_control import (
   binomial_p_value,
@@ -13,23 +14,6 @@ from meanet_jax.selection.risk_control import (
   fixed_sequence,
   images_needed,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Constraints:
-  """What an operating point has to keep; None asks for nothing.
-
-  max_offload: share of images sent to the cloud. max_energy_mj, max_latency_ms: means per image.
-  min_accuracy: share of right answers. price: accuracy that one offloaded image has to be worth.
-  confidence: with which every limit holds on new images; None takes validation at its word.
-  """
-
-  max_offload: float | None = None
-  max_energy_mj: float | None = None
-  max_latency_ms: float | None = None
-  min_accuracy: float | None = None
-  price: float | None = None
-  confidence: float | None = None
 
 
 class Points(NamedTuple):
@@ -47,16 +31,16 @@ class Points(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """point: the chosen one, or the nearest if none keeps the wish; unmet then says why."""
+  """point: the selected one, or the nearest if none keeps the limits; unmet then says why."""
 
   point: int
   unmet: str | None
 
 
 def select(points: Points, num_images: int, constraints: Constraints) -> Selection:
-  """The operating point for a wish.
+  """The operating point under constraints.
 
-  Among the points that keep every limit: with a price, the one of largest accuracy - price x
+  Among the points that keep every limit: with a penalty, the one of largest accuracy - penalty x
   offloads; else with `min_accuracy` the one that offloads least; else the one that offloads most.
   That one spends the whole budget, as budgeted evaluations do (MSDNet, Huang et al. 2018): which
   share a threshold offloads is known from few images, which of two is more accurate is not.
@@ -64,18 +48,21 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
   Args:
     points: on validation images; with a confidence, on such that chose nothing else.
     num_images: of those.
-    wish: at least one limit or a price; with a confidence, at least one limit.
+    constraints: at least one limit or a penalty; with a confidence, at least one limit.
 
   Raises:
-    UserError: an empty wish, a confidence in no limit, or too few images for the confidence.
+    UserError: no constraint, a confidence in no limit, or too few images for the confidence.
   """
   limits = _limits(points, constraints)
-  if not limits and constraints.price is None:
-    raise UserError("no wish was given; accepted: a limit on offload, energy, latency or accuracy")
+  if not limits and constraints.offload_penalty is None:
+    raise UserError(
+      "no constraint was given; expected an offload penalty, or a limit on offload, energy, "
+      "latency or accuracy"
+    )
   if not limits and constraints.confidence is not None:
     raise UserError(
-      f"confidence {constraints.confidence:g} was asked with a price alone, which promises nothing"
-      "; accepted: with a limit on offload, energy, latency or accuracy"
+      f"confidence {constraints.confidence:g} was asked with an offload penalty alone, which "
+      "bounds nothing; expected a limit on offload, energy, latency or accuracy"
     )
   delta = (
     None if constraints.confidence is None else (1 - constraints.confidence) / max(len(limits), 1)
@@ -89,8 +76,8 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
     at = ", ".join(f"{limit.name} {limit.value[nearest]:.4g}" for limit in limits)
     sure = "" if delta is None else f" with confidence {constraints.confidence:g}"
     return Selection(nearest, f"no threshold keeps {names}{sure}; the nearest has {at}")
-  if constraints.price is not None:
-    score = points.accuracy - constraints.price * points.offload
+  if constraints.offload_penalty is not None:
+    score = points.accuracy - constraints.offload_penalty * points.offload
   else:
     score = -points.offload if constraints.min_accuracy is not None else points.offload
   best = np.where(kept, score, -np.inf)

@@ -3,11 +3,12 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from meanet_jax.config.schema import Criterion
 from meanet_jax.routing.counts import Counts, count
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.policies import Policy, Records, Thresholds, route
 
@@ -24,7 +25,7 @@ def sweep(
 
   Args:
     policy: the rules.
-    thresholds: arrays [t], one operating point per entry.
+    thresholds: arrays [t], one operating point per entry; scalars hold for all.
     records: n images.
     is_hard: [c].
     chunk: operating points evaluated at once; bounds memory to chunk x n elements. On CPU few are
@@ -32,13 +33,13 @@ def sweep(
   """
   return jax.lax.map(
     lambda point: count(route(policy, Thresholds(*point), records, is_hard), records, is_hard),
-    tuple(thresholds),
+    tuple(jnp.broadcast_to(values, thresholds.main.shape) for values in thresholds),
     batch_size=chunk,
   )
 
 
 def threshold_grid(
-  criterion: Criterion, num_classes: int, num_hard: int, points: int, hard: float
+  policy: Policy, hard_classes: HardClasses, fixed: Thresholds, points: int
 ) -> Thresholds:
   """Evenly spaced thresholds from 0 to the uncertainty of a uniform answer, at each exit.
 
@@ -46,9 +47,9 @@ def threshold_grid(
   orders the operating points. The last point offloads nothing, despite rounding.
 
   Args:
-    criterion, num_classes, num_hard: give each exit's largest uncertainty.
+    policy, hard_classes: give each exit's largest uncertainty.
+    fixed: the `hard` and `run` thresholds of every point.
     points: entries of every array.
-    hard: the `hard` threshold of every point.
   """
   share: Float[np.ndarray, " t"] = np.linspace(0, NOTHING_SENT, points)
-  return thresholds_at(share, criterion, num_classes, num_hard, hard)
+  return thresholds_at(share, policy, hard_classes, fixed)

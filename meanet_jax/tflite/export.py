@@ -18,7 +18,6 @@ from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
-from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.runs.files import write_bytes, write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.tflite.convert import convert
@@ -105,10 +104,7 @@ def make_manifest(
   return Manifest(
     dataset=source.config.dataset,
     class_names=source.class_names,
-    hard_classes=tuple(source.hard_classes.tolist()),
-    policy=source.policy,
-    thresholds=source.thresholds,
-    temperatures=source.temperatures._asdict(),
+    operating_point=source.operating_point,
     unmet_constraint=source.unmet,
     image_shape=(height, width, channels),
     image_dtype=options.image_dtype,
@@ -142,5 +138,5 @@ def _calibration_images(source: Source, options: Options) -> tuple[np.ndarray, n
     train = source.dataset.train
     first = range(min(CALIBRATION_IMAGES, len(train)))
     images, labels = train.images_at(first), train.labels[: len(first)]
-    hard = is_hard(source.hard_classes, source.config.dataset.num_classes)[labels]
+    hard = source.operating_point.hard_classes.mask[labels]
   return images.astype(options.image_dtype), hard

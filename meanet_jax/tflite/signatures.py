@@ -10,7 +10,6 @@ from jaxtyping import Array
 
 from meanet_jax.data.augment import normalise
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.scores import hard_probability, scores
 from meanet_jax.tflite.source import Source
 
@@ -34,20 +33,21 @@ def edge_signatures(source: Source, batch_size: int, image_dtype: str) -> list[S
   """
   variables = _constants(source, ("main", "adaptive", "extension"))
   model, dataset = source.model, source.config.dataset
-  hard = is_hard(source.hard_classes, dataset.num_classes)
+  point = source.operating_point
+  hard_classes, temperatures = point.hard_classes, point.temperatures
 
   def main(image: Array) -> Outputs:
     image = normalise(image, dataset.mean, dataset.std)
     logits, features = model.apply(variables, image, method="main_exit")
-    mass = hard_probability(logits / np.float32(source.temperatures.main), hard)
-    taken = _scores(logits, source.temperatures.main)
+    mass = hard_probability(logits / np.float32(temperatures.main), hard_classes.mask)
+    taken = _scores(logits, temperatures.main)
     return taken | {"hard_probability": mass, "features": features}
 
   def extension(image: Array, features: Array) -> Outputs:
     image = normalise(image, dataset.mean, dataset.std)
     logits = model.apply(variables, image, features, method="extend")
-    taken = _scores(logits, source.temperatures.extension)
-    original = jnp.asarray(source.hard_classes)
+    taken = _scores(logits, temperatures.extension)
+    original = jnp.asarray(hard_classes.numbers)
     # The index is an argmax over as many logits as there are hard classes.
     named = original.at[taken["prediction"]].get(
       mode="promise_in_bounds", wrap_negative_indices=False
@@ -70,7 +70,7 @@ def cloud_signature(source: Source, batch_size: int, image_dtype: str) -> Signat
   def cloud(image: Array) -> Outputs:
     image = normalise(image, dataset.mean, dataset.std)
     logits = model.apply(variables, image, method="classify_on_cloud")
-    return _scores(logits, source.temperatures.cloud)
+    return _scores(logits, source.operating_point.temperatures.cloud)
 
   return Signature("cloud", cloud, {"image": _image(source, batch_size, image_dtype)})
 

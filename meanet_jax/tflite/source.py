@@ -1,26 +1,29 @@
 """What is exported: a finished, evaluated run, or a configuration's untrained networks."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import Temperatures
 from meanet_jax.evaluation.systems import policies, unmet_constraint
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import fixed_thresholds
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
-from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
+from meanet_jax.training.restore import load_variables, read_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,25 +31,21 @@ class Source:
   """Networks at an operating point.
 
   model: computes in float32, whatever the configuration trains in. variables: of every block, on
-  the host. hard_classes: int32 [k]. thresholds: float32 scalars. unmet: why these break the
-  constraints that they were chosen under, None if they do not. dataset: None for untrained
-  networks, which have none.
+  the host. unmet: why the thresholds break the constraints that they were selected under, None if
+  they do not. dataset: None for untrained networks, which have none.
   """
 
   config: Config
   model: MEANet
   variables: Variables
-  hard_classes: Int[np.ndarray, " k"]
   class_names: tuple[str, ...]
-  policy: Policy
-  thresholds: Thresholds
-  temperatures: Temperatures
+  operating_point: OperatingPoint
   unmet: str | None
   dataset: Dataset | None
 
 
 def from_run(workdir: str | Path, options: ReadOptions | None = None) -> Source:
-  """A run's networks at the operating point that its evaluation chose.
+  """A run's networks at the operating point that its evaluation selected.
 
   Args:
     workdir: the run.
@@ -58,44 +57,45 @@ def from_run(workdir: str | Path, options: ReadOptions | None = None) -> Source:
       says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
-  refuse_if_held(run.path)  # by eval.py, which may be about to choose other thresholds
+  refuse_if_held(run.path)  # by eval.py, which may be about to select other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   require_finished(config, dataset, run)
   summary_path = run.eval_path / "summary.json"
   if not summary_path.is_file():
     raise UserError(
-      f"workdir {workdir} has not been evaluated, so no thresholds are chosen; "
+      f"workdir {workdir} has not been evaluated, so no thresholds are selected; "
       f"accepted: a run after python eval.py --workdir {workdir}"
     )
-  summary = read_json(summary_path)
-  hard_classes = read_hard_classes(run)
-  if summary["hard_classes"] != hard_classes.tolist():
+  entry = read_json(summary_path)["systems"]["meanet"]
+  point = _operating_point(summary_path, entry, f"python eval.py --workdir {workdir}")
+  if not np.array_equal(point.hard_classes.numbers, read_hard_classes(run)):
     raise UserError(
       f"{summary_path} is of other hard classes than the run's; "
       f"accepted: a run after python eval.py --workdir {workdir}"
-    )
-  entry = summary["systems"]["meanet"]
-  temperatures = Temperatures()
-  if config.routing.calibrate:
-    temperatures = Temperatures(
-      **{exit: summary["calibration"][exit]["temperature"] for exit in Temperatures._fields}
     )
   model = build(config)
   return Source(
     config=config,
     model=model,
     variables=load_variables(config, model, dataset, run),
-    hard_classes=hard_classes,
     class_names=dataset.class_names,
-    policy=policies(config)["meanet"],
-    thresholds=Thresholds(
-      **{name: np.float32(np.nan if t is None else t) for name, t in entry["thresholds"].items()}
-    ),
-    temperatures=temperatures,
+    operating_point=point,
     unmet=unmet_constraint(entry),
     dataset=dataset,
   )
+
+
+def _operating_point(path: Path, entry: Mapping[str, Any], command: str) -> OperatingPoint:
+  if "operating_point" not in entry:
+    raise UserError(
+      f"{path} is of an earlier version, which wrote no operating point; accepted: a run after "
+      f"{command}, which reads records again with --reuse-records"
+    )
+  try:
+    return OperatingPoint.from_json(entry["operating_point"])
+  except UserError as error:
+    raise UserError(f"{path} is damaged: {error}; accepted: a run after {command}") from error
 
 
 def untrained(config: Config, cloud: bool) -> Source:
@@ -115,20 +115,25 @@ def untrained(config: Config, cloud: bool) -> Source:
 def without_dataset(config: Config, variables: Variables) -> Source:
   """A configuration's networks with given weights.
 
-  There is no evaluation to choose thresholds, so the policy never offloads. Classes are named by
+  There is no evaluation to select thresholds, so the policy never offloads. Classes are named by
   their numbers, and the first K are the hard ones.
   """
   config = _in_float32(config)
-  nan = np.float32(np.nan)
+  meanet = dataclasses.replace(policies(config)["meanet"], offload="never")
+  hard_classes = HardClasses(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
   return Source(
     config=config,
     model=build(config),
     variables=variables,
-    hard_classes=np.arange(config.num_hard, dtype=np.int32),
     class_names=tuple(map(str, range(config.dataset.num_classes))),
-    policy=dataclasses.replace(policies(config)["meanet"], offload_rule="never"),
-    thresholds=Thresholds(nan, nan, np.float32(config.routing.hard_threshold)),
-    temperatures=Temperatures(),
+    operating_point=OperatingPoint(
+      policy=meanet,
+      # No image has selected a gate, so the extension runs for all that may need it.
+      thresholds=fixed_thresholds(hard=config.routing.hard_threshold, run=0.0),
+      temperatures=Temperatures(),
+      hard_classes=hard_classes,
+      fusion=FusionWeights() if meanet.fuses else None,
+    ),
     unmet=None,
     dataset=None,
   )

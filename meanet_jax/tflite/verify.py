@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -14,11 +14,18 @@ from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import EXITS, Temperatures, make_records
+from meanet_jax.evaluation.records import EXITS, cooled, make_records
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.hard_classes import is_hard
-from meanet_jax.routing.policies import CLOUD, Policy, Records, Thresholds, route
+from meanet_jax.routing.fusion import fuse_extension
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import (
+  CLOUD,
+  Records,
+  cloud_prediction,
+  extension_scores,
+  route,
+)
 from meanet_jax.routing.scores import Scores, uncertainty
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
@@ -71,7 +78,7 @@ def verify(source: Source, directory: str | Path) -> None:
   if source.dataset is None:
     raise UserError("untrained networks have no test split; accepted: a run to verify")
   manifest = manifests.read_manifest(directory)
-  if manifest.preprocessing not in (None, source.dataset.preprocessing):
+  if manifest.preprocessing != source.dataset.preprocessing:
     raise VerificationError(
       f"{manifests.MANIFEST} records {manifest.preprocessing}; "
       f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
@@ -113,12 +120,15 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   dataset = source.config.dataset
   forward = ForwardPass(source.model, Exits.ALL, dataset, source.config.evaluation.batch_size)
   outputs = forward(replicate(source.variables), split)
-  records = make_records(outputs, split, source.hard_classes, source.temperatures)
-  hard = is_hard(source.hard_classes, dataset.num_classes)
-  expected = route(source.policy, source.thresholds, records, hard)
+  point = source.operating_point
+  known = point.hard_classes
+  records = make_records(outputs, split.labels, known, point.temperatures, point.fusion)
+  expected = route(point.policy, point.thresholds, records, known.mask)
+  from_cloud = cloud_prediction(point.policy, records, expected.ran_extension)
 
-  def cloud(_: np.ndarray) -> int:
-    return -1  # which image it is, is known below
+  def cloud(_: np.ndarray) -> Any:
+    # Which image it is, is known below.
+    return np.zeros(known.num_classes) if point.policy.cloud_rule == "fused" else -1
 
   images = split.images_at(range(len(split)))
   early = EdgeClassifier(directory, cloud=cloud)
@@ -134,11 +144,9 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   }
   return Verification(
     exits=np.stack([expected.exit, exits]),
-    predictions=np.stack(
-      [expected.prediction, np.where(exits == CLOUD, records.cloud.prediction, edge)]
-    ),
+    predictions=np.stack([expected.prediction, np.where(exits == CLOUD, from_cloud, edge)]),
     labels=records.label,
-    near=near_a_threshold(source.policy, source.thresholds, records, outputs, source.temperatures),
+    near=near_a_threshold(point, records, outputs),
     logits=differences,
     early=seconds,
     always=all_seconds,
@@ -146,19 +154,19 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
 
 
 def near_a_threshold(
-  policy: Policy,
-  thresholds: Thresholds,
-  records: Records,
-  outputs: Outputs,
-  temperatures: Temperatures,
+  point: OperatingPoint, records: Records, outputs: Outputs
 ) -> Bool[np.ndarray, " n"]:
   """Images with a comparison that logit differences of `LOGIT_TOLERANCE` could turn around.
 
   When every logit moves by at most d, two logits' difference moves by at most 2 d, a probability or
   a sum of probabilities by d / 2, a margin by d, and an entropy over c classes by 2 d ln c (its
-  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). Of the comparisons of a
-  policy, those that it does not make are left out.
+  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). A fused distribution is a
+  softmax over easy classes and main's mass on hard ones, whose logits move by at most main's d, and
+  within that mass a softmax of weighted logits, which move by at most the weighted d: each of these
+  quantities moves by no more than with logits that move by 1.25 of the first and the second. Of the
+  comparisons of a policy, those that it does not make are left out.
   """
+  policy, thresholds, temperatures = point.policy, point.thresholds, point.temperatures
   moved = {
     name: LOGIT_TOLERANCE * float(np.ptp(logits)) / temperature + 1e-6  # and scores' own rounding
     for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True)
@@ -166,24 +174,34 @@ def near_a_threshold(
 
   def tied(logits: np.ndarray, name: str) -> np.ndarray:
     top = np.sort(logits, axis=-1)[:, -2:]
-    gap = (top[:, -1] - top[:, 0]) / getattr(temperatures, name)
+    gap = (top[:, -1] - top[:, 0]) / getattr(temperatures, name, 1.0)
     return (gap <= 2 * moved[name]) & (logits.shape[-1] > 1)
 
-  def unsure(scores: Scores, logits: np.ndarray, name: str) -> np.ndarray:
+  def unsure(scores: Scores, logits: np.ndarray, name: str, limit: Any) -> np.ndarray:
     slope = 2 * math.log(max(logits.shape[-1], 2)) if policy.criterion == "entropy" else 1.0
-    distance = np.abs(uncertainty(policy.criterion, scores) - getattr(thresholds, name))
+    distance = np.abs(uncertainty(policy.criterion, scores) - limit)
     return distance <= slope * moved[name]
 
-  near = tied(outputs.main, "main") | tied(outputs.extension, "extension")
+  side, side_logits = "extension", outputs.extension
+  if policy.edge_rule == "fused":
+    assert point.fusion is not None
+    weight, side = point.fusion.edge, "fused"
+    both = (1 - weight) * moved["main"] + weight * moved["extension"]
+    moved["fused"] = 1.25 * moved["main"] + both
+    logits = map(cooled, outputs[:2], temperatures[:2])
+    side_logits = fuse_extension(*logits, point.hard_classes, weight)
+  near = tied(outputs.main, "main") | tied(side_logits, side)
+  if policy.hard_rule in ("argmax_uncertain", "uncertain"):
+    near |= unsure(records.main, outputs.main, "main", thresholds.run)
   if policy.hard_rule == "probability":
     near |= np.abs(records.hard_probability - thresholds.hard) <= moved["main"]
   if policy.edge_rule == "most_confident":
     gap = np.abs(records.extension.max_prob - records.main.max_prob)
     near |= gap <= moved["main"] + moved["extension"]
-  if policy.offload_rule in ("main", "edge"):
-    near |= unsure(records.main, outputs.main, "main")
-  if policy.offload_rule == "edge":
-    near |= unsure(records.extension, outputs.extension, "extension")
+  if policy.offload in ("early", "late"):
+    near |= unsure(records.main, outputs.main, "main", thresholds.main)
+  if policy.offload == "late":
+    near |= unsure(extension_scores(policy, records), side_logits, side, thresholds.extension)
   return near
 
 

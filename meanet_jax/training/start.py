@@ -1,7 +1,7 @@
 """What is settled before a run's first stage, by all of its processes."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import quarantine_failed
@@ -25,6 +24,8 @@ from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.stopping import Stop
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import (
   all_succeed,
   broadcast_from_process_0,
@@ -34,17 +35,17 @@ from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 
 
+@contextlib.contextmanager
 def start(
   config: Config,
   workdir: str | Path,
   options: ReadOptions | None,
+  stop: Stop,
   tensorboard: bool,
-  until_the_end: contextlib.ExitStack,
-) -> tuple[Config, MEANet, Dataset, RunDirectory]:
-  """The configuration, completed from own images, the model, built with the mapped axis, the data
-  and the run's directory, made when missing.
+) -> Iterator[RunContext]:
+  """A context in which this run's directory, made when missing, is in use by nobody else.
 
-  The arguments are those of `pipeline.train`, and what the end of the run closes.
+  The arguments are those of `train`. The model is built with the mapped axis.
 
   Raises:
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
@@ -64,10 +65,12 @@ def start(
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
-  broadcast_from_process_0(lambda: _begin(run, config, model, dataset, until_the_end))
-  for line in lines:
-    logger.info(line)
-  return config, model, dataset, run
+  context = RunContext(config, model, dataset, run, stop, tensorboard)
+  with contextlib.ExitStack() as until_the_end:
+    broadcast_from_process_0(lambda: _begin(context, until_the_end))
+    for line in lines:
+      logger.info(line)
+    yield context
 
 
 def _check_batch_sizes(config: Config) -> None:
@@ -167,17 +170,12 @@ def _free(workdir: str | Path) -> RunDirectory:
   return run
 
 
-def _begin(
-  run: RunDirectory,
-  config: Config,
-  model: MEANet,
-  dataset: Dataset,
-  until_the_end: contextlib.ExitStack,
-) -> None:
-  """Makes the run's directory, or checks that it is this run's."""
+def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
+  """Makes the run's directory, or checks that it is this run's; holds it until the end."""
+  run, config, dataset = context.run, context.config, context.dataset
   changed = run.changed(config)
   if changed or not run.config_path.exists():
-    check_pretrained(config, model)  # now, and not after the stages before
+    check_pretrained(config, context.model)  # now, and not after the stages before
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())

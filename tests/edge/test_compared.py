@@ -12,8 +12,16 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.edge.output import to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.text import describe
-from meanet_jax.routing.policies import EXTENSION, MAIN, Comparison, Policy, Thresholds
+from meanet_jax.routing.policies import (
+  EXTENSION,
+  MAIN,
+  Comparison,
+  Policy,
+  Thresholds,
+  fixed_thresholds,
+)
 from meanet_jax.routing.scores import Scores
+from tests.edge.links import at_thresholds
 
 LIMIT = np.float32(0.488)
 
@@ -47,7 +55,8 @@ def test_lines_show_what_main_was_compared_by_though_the_extension_answers(expor
   assert "  entropy 0.250 nats at main, threshold 0.488  not complex  " in text
   assert "0.489" not in text
   for criterion, name in (("max_prob", "1 - probability"), ("margin", "1 - margin")):
-    other = dataclasses.replace(manifest, policy=Policy(criterion=criterion))
+    point = dataclasses.replace(manifest.operating_point, policy=Policy(criterion=criterion))
+    other = dataclasses.replace(manifest, operating_point=point)
     assert f"  {name} 0.250 at main, threshold 0.488  not complex  " in describe(one, other)
 
 
@@ -69,35 +78,37 @@ def test_nothing_compared_is_nothing_shown(exported):
   assert "threshold" not in describe(answered(None), manifest)
 
 
-@pytest.mark.parametrize("offload_rule", ["main", "edge", "never", "always"])
+@pytest.mark.parametrize("offload", ["early", "late", "never", "always"])
 @pytest.mark.parametrize("criterion", ["entropy", "margin"])
-def test_the_number_and_its_threshold_decide(exported, source, offload_rule, criterion):
+def test_the_number_and_its_threshold_decide(exported, source, offload, criterion):
   images = source.dataset.test.images[:40]
-  policy = Policy(offload_rule=offload_rule, criterion=criterion)
+  policy = Policy(offload=offload, criterion=criterion)
 
   def measured(part: Scores) -> np.float32:
     return part.entropy if criterion == "entropy" else 1 - part.margin
 
-  free = EdgeClassifier(exported, policy=Policy(offload_rule="never")).classify(images)
+  never = at_thresholds(exported, Policy(offload="never"), fixed_thresholds())
+  free = EdgeClassifier(exported, operating_point=never).classify(images)
   middle = np.float32(np.median([measured(answer.main) for answer in free]))
   thresholds = Thresholds(middle, np.float32(0.9 * middle), np.float32(0.5))
-  answers = EdgeClassifier(exported, policy=policy, thresholds=thresholds).classify(images)
+  point = at_thresholds(exported, policy, thresholds)
+  answers = EdgeClassifier(exported, operating_point=point).classify(images)
   exits = set()
   for answer in answers:
-    if offload_rule in ("never", "always"):
+    if offload in ("never", "always"):
       assert answer.compared is None
       continue
     assert answer.compared is not None
     exit, value, limit = answer.compared
     exits.add(exit)
-    assert exit == (answer.exit if offload_rule == "edge" else MAIN)
+    assert exit == (answer.exit if offload == "late" else MAIN)
     part = answer.extension if exit == EXTENSION else answer.main
     assert part is not None
     assert (value, limit) == (measured(part), thresholds[exit])
     assert answer.complex == (value > limit)
-  if offload_rule in ("main", "edge"):
+  if offload in ("early", "late"):
     assert {answer.complex for answer in answers} == {False, True}
-    assert exits == ({MAIN} if offload_rule == "main" else {MAIN, EXTENSION})
+    assert exits == ({MAIN} if offload == "early" else {MAIN, EXTENSION})
 
 
 def test_a_threshold_that_moves_is_the_images_own(exported, source):
@@ -109,7 +120,7 @@ def test_a_threshold_that_moves_is_the_images_own(exported, source):
 
     def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None: ...
 
-  edge = EdgeClassifier(exported, policy=Policy())
+  edge = EdgeClassifier(exported)
   for image, limit in zip(source.dataset.test.images[:2], (-1, 2), strict=True):
     (one,) = edge.decide(image[None], online=BatchThresholds())
     assert one.answer.compared is not None

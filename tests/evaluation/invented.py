@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.report.html_report import FIELDS, Evaluation
+from meanet_jax.report.html_report import FIELDS, ReportContents
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.routing.policies import MAIN, Route
 from tests.experiments import random_records
@@ -13,7 +13,7 @@ from tests.experiments import random_records
 NAMES = ("</script><script>boom()</script>", "<b>&amp;", '"quoted"', "naïve ☃", "$title", "%{x}")
 
 
-def invented(rng: np.random.Generator) -> Evaluation:
+def invented(rng: np.random.Generator) -> ReportContents:
   """Colour images larger than shown, names like attacks, no wrong image, an absent figure."""
   hard = np.array([1, 3], np.int32)
   records = random_records(rng, 40, 6, hard)
@@ -31,15 +31,15 @@ def invented(rng: np.random.Generator) -> Evaluation:
     "fraction": dict.fromkeys(("main", "extension", "cloud"), 0.25),
     "thresholds": {"main": 0.25, "extension": None, "hard": None},
   }
-  return Evaluation(
+  return ReportContents(
     summary={
       "dataset": "<i>invented",
       "split": "test",
       "num_examples": 40,
       "skipped_images": {"train": 3, "test": 0},
       "num_classes": 6,
-      "wish": {"confidence": 0.95},
-      "systems": {"main_cloud": entry, "meanet": entry | {"wish_unmet": "<u>out of reach"}},
+      "constraints": {"confidence": 0.95},
+      "systems": {"main_cloud": entry, "meanet": entry | {"unmet": "<u>out of reach"}},
     },
     operating_points="\n".join(points) + "\n",
     class_names=NAMES,

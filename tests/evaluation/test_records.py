@@ -1,23 +1,20 @@
 import numpy as np
 
-from meanet_jax.data.splits import ArraySplit
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.hard_classes import HardClasses
 
 HARD = np.array([1, 3], np.int32)
+LABELS = np.array([0, 1, 2, 3, 3], np.int32)
 
 
 def outputs(rng: np.random.Generator) -> Outputs:
   return Outputs(*(rng.normal(size=(5, c)).astype(np.float32) for c in (4, 2, 4)))
 
 
-def split() -> ArraySplit:
-  return ArraySplit(np.zeros((5, 2, 2, 1), np.uint8), np.array([0, 1, 2, 3, 3], np.int32))
-
-
 def test_the_extension_answers_in_original_class_numbers():
   logits = outputs(np.random.default_rng(0))
-  records = make_records(logits, split(), HARD)
+  records = make_records(logits, LABELS, HardClasses(HARD, 4))
   np.testing.assert_array_equal(records.main.prediction, logits.main.argmax(-1))
   np.testing.assert_array_equal(records.extension.prediction, HARD[logits.extension.argmax(-1)])
   exp = np.exp(logits.main)

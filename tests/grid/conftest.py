@@ -5,13 +5,15 @@ from pathlib import Path
 
 import jax
 import pytest
+from rich.console import Console
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
-from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand
+from meanet_jax.grid.run import train_grid
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
+from tests.printing import printing_to
 from tests.shared import Artifacts
 
 # Mild enough numbers: where training amplifies rounding (an edge stage with 0.2 did, to 1e-4), two
@@ -53,7 +55,7 @@ def artifact(artifacts: Artifacts, tiny: Config) -> Path:
 
   def build(path: Path) -> None:
     said = io.StringIO()
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), printing_to(Console(file=said, width=200)):
       train_grid(tiny, GRID, path / "grid")
     (path / "said.txt").write_text(said.getvalue())
 

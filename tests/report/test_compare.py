@@ -6,19 +6,19 @@ import statistics
 
 import pytest
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.report.compare import compare
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.files import read_json, write_json
-from meanet_jax.selection.select import Constraints
 
 
 @pytest.fixture
 def two_runs(finished_run, tmp_path) -> list[str]:
-  """The same run, evaluated under two wishes."""
+  """The same run, evaluated under two constraints."""
   for name, share in (("a", 0.1), ("b", 0.4)):
     shutil.copytree(finished_run.path, tmp_path / name)
-    evaluate(tmp_path / name, Constraints(max_offload=share))
+    evaluate_run(tmp_path / name, Constraints(max_offload=share))
   return [str(tmp_path / name) for name in ("a", "b")]
 
 
@@ -56,7 +56,7 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, printed):
   for workdir, share in zip(two_runs, (0.1, 0.4), strict=True):
     assert f"<li>{workdir}: max_offload {share}" in page
   said = printed()
-  assert "under different wishes: max_offload 0.1; max_offload 0.4" in said
+  assert "under different constraints: max_offload 0.1; max_offload 0.4" in said
 
   with pytest.raises(UserError, match="is given twice; accepted: different runs"):
     compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out")
@@ -72,7 +72,7 @@ def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, prin
     shutil.copytree(evaluated_run, tmp_path / name)
   path = tmp_path / "b" / "eval" / "summary.json"
   summary = read_json(path)
-  summary["systems"]["meanet"]["wish_unmet"] = "no threshold keeps <min-accuracy> 0.999"
+  summary["systems"]["meanet"]["unmet"] = "no threshold keeps <min-accuracy> 0.999"
   write_json(path, summary)
   runs = [str(tmp_path / name) for name in ("a", "b")]
   compare(runs, tmp_path / "out")

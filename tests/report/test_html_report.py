@@ -8,11 +8,10 @@ from tests.evaluation.invented import invented
 
 
 def test_names_cannot_break_the_page():
-  evaluation = invented(np.random.default_rng(0))
-  page = report_page(evaluation)
+  page = report_page(invented(np.random.default_rng(0)))
   assert "<script>boom" not in page
   assert page.count("</script>") == 3
-  assert "on validation images that chose nothing else" in page
+  assert "on validation images that selected nothing else" in page
   assert "with probability 0.95 (Learn then Test)" in page
   assert "Images that cannot be decoded were left out: 3 of train." in page
   assert "<i>invented" not in page

@@ -59,7 +59,7 @@ def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
     (chosen,) = [place for place, row in enumerate(points) if row["chosen"] == "1"]
     choose_system(browser, system)
     assert_shows(shown(browser), points[chosen])
-    assert "chosen on validation" in browser.execute_script(
+    assert "selected on validation" in browser.execute_script(
       "return document.getElementById('place').innerText"
     )
     last = len(points) - 1
@@ -98,7 +98,7 @@ def test_the_slider_moves_by_key(evaluated_run, browser):
 def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(evaluated_run, browser):
   emulate(browser)
   visit(browser, evaluated_run / "eval" / "report.html")
-  records = load_records(evaluated_run / "eval" / "records.npz", None).records
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records()
   confusion = confusion_matrix(records.label, records.main.prediction, 10)
   plot = browser.find_element("css selector", "#confusion .nsewdrag")
   side = plot.rect["width"]

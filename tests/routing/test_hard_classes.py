@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,11 +7,10 @@ from hypothesis import strategies as st
 
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import (
+  HardClasses,
   Tie,
   class_precision,
   confusion_matrix,
-  is_hard,
-  label_map,
   random_classes,
   select_hard_classes,
 )
@@ -78,8 +79,43 @@ def test_a_count_of_none_or_all_is_refused(count):
 @given(st.integers(2, 30), st.data())
 def test_label_map_and_hard_classes_are_inverse(num_classes, data):
   chosen = data.draw(st.sets(st.integers(0, num_classes - 1), min_size=1, max_size=num_classes - 1))
-  hard = np.array(sorted(chosen))
-  to_hard = label_map(hard, num_classes)
-  assert to_hard[hard].tolist() == list(range(len(hard)))
-  assert {c for c in range(num_classes) if to_hard[c] == -1} == set(range(num_classes)) - chosen
-  assert set(np.flatnonzero(is_hard(hard, num_classes))) == chosen
+  hard = HardClasses(np.array(sorted(chosen)), num_classes)
+  assert hard.label_map[hard.numbers].tolist() == list(range(len(hard)))
+  easy = {c for c in range(num_classes) if hard.label_map[c] == -1}
+  assert easy == set(range(num_classes)) - chosen
+  assert set(np.flatnonzero(hard.mask)) == chosen
+  assert (hard.numbers.dtype, hard.label_map.dtype, hard.mask.dtype) == (np.int32, np.int32, bool)
+
+
+def test_equal_hard_classes_are_one_static_argument():
+  one, same = HardClasses(np.array([1, 3]), 5), HardClasses(np.array([1, 3], np.int64), 5)
+  assert one == same
+  assert len({one, same}) == 1
+  others = (HardClasses(np.array([1, 3]), 6), HardClasses(np.array([1, 4]), 5), "[1, 3]")
+  assert all(one != other for other in others)
+
+
+def test_hard_classes_cannot_be_changed_in_place():
+  given = np.array([1, 3], np.int32)
+  hard = HardClasses(given, 5)
+  given[0] = 0
+  assert hard.numbers.tolist() == [1, 3]
+  for array in (hard.numbers, hard.mask, hard.label_map):
+    with pytest.raises(ValueError, match="read-only"):
+      array[0] = 0
+
+
+@pytest.mark.parametrize(
+  ("numbers", "expected"),
+  [
+    ([], "at least 1 class number"),
+    ([-1, 2], "numbers from 0 to 4"),
+    ([1, 5], "numbers from 0 to 4"),
+    ([3, 1], "increasing numbers"),
+    ([1, 1], "increasing numbers"),
+  ],
+)
+def test_wrong_hard_classes_are_refused(numbers, expected):
+  found = re.escape(f"hard_classes is {numbers} with 5 classes; expected {expected}")
+  with pytest.raises(UserError, match=f"^{found}$"):
+    HardClasses(np.array(numbers, int), 5)

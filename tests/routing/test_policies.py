@@ -1,5 +1,8 @@
 import itertools
+import typing
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,15 +21,8 @@ from meanet_jax.routing.policies import (
 from meanet_jax.routing.scores import scores
 from tests.experiments import random_records
 
-POLICIES = [
-  Policy(*rules)
-  for rules in itertools.product(
-    ("argmax", "probability", "never"),
-    ("extension", "most_confident"),
-    ("main", "edge", "never", "always"),
-    ("entropy", "max_prob", "margin"),
-  )
-]
+RULES = typing.get_type_hints(Policy)
+POLICIES = [Policy(*rules) for rules in itertools.product(*map(typing.get_args, RULES.values()))]
 
 
 def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int]):
@@ -39,30 +35,41 @@ def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int])
       "margin": 1 - exit_scores.margin[i],
     }[policy.criterion]
 
-  cloud = (CLOUD, r.cloud.prediction[i])
-  if policy.offload_rule == "always":
-    return (*cloud, False)
-  if policy.offload_rule == "main" and unsure(r.main) > t.main:
-    return (*cloud, False)
-  if policy.hard_rule == "argmax":
-    image_is_hard = int(r.main.prediction[i]) in hard
-  elif policy.hard_rule == "probability":
-    image_is_hard = r.hard_probability[i] > t.hard
-  else:
-    image_is_hard = False
+  assert r.fused is not None
+  assert r.cloud_with_main is not None
+  assert r.cloud_with_fused is not None
+
+  def cloud(ran: bool):
+    if policy.cloud_rule == "replace":
+      return CLOUD, r.cloud.prediction[i], ran
+    return CLOUD, (r.cloud_with_fused if ran else r.cloud_with_main)[i], ran
+
+  if policy.offload == "always":
+    return cloud(False)
+  if policy.offload == "early" and unsure(r.main) > t.main:
+    return cloud(False)
+  in_hard_class, uncertain = int(r.main.prediction[i]) in hard, bool(unsure(r.main) > t.run)
+  runs = {
+    "argmax": in_hard_class,
+    "probability": bool(r.hard_probability[i] > t.hard),
+    "argmax_uncertain": in_hard_class and uncertain,
+    "uncertain": uncertain,
+    "never": False,
+  }[policy.hard_rule]
   exit, prediction, unsure_there, limit = MAIN, r.main.prediction[i], unsure(r.main), t.main
-  if image_is_hard and (
-    policy.edge_rule == "extension" or r.extension.max_prob[i] > r.main.max_prob[i]
-  ):
+  if runs and policy.edge_rule == "fused":
+    exit, prediction = EXTENSION, r.fused.prediction[i]
+    unsure_there, limit = unsure(r.fused), t.extension
+  elif runs and (policy.edge_rule == "extension" or r.extension.max_prob[i] > r.main.max_prob[i]):
     exit, prediction = EXTENSION, r.extension.prediction[i]
     unsure_there, limit = unsure(r.extension), t.extension
-  if policy.offload_rule == "edge" and unsure_there > limit:
-    return (*cloud, image_is_hard)
-  return exit, prediction, image_is_hard
+  if policy.offload == "late" and unsure_there > limit:
+    return cloud(runs)
+  return exit, prediction, runs
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_every_policy_equals_the_rules_image_by_image(policy: Policy, data: st.DataObject):
   classes = data.draw(st.integers(2, 8))
@@ -70,7 +77,7 @@ def test_every_policy_equals_the_rules_image_by_image(policy: Policy, data: st.D
   rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
   hard = np.sort(rng.choice(classes, count, replace=False))
   records = random_records(rng, 30, classes, hard)
-  thresholds = Thresholds(*(np.float32(data.draw(st.floats(0, 1))) for _ in range(3)))
+  thresholds = Thresholds(*(np.float32(data.draw(st.floats(0, 1))) for _ in range(4)))
   result = route(policy, thresholds, records, np.isin(np.arange(classes), hard))
   for i in range(30):
     expected = one_image(policy, thresholds, records, i, set(hard.tolist()))
@@ -90,13 +97,46 @@ def test_a_misrouted_easy_image_is_not_correct_through_its_raw_index():
     cloud=main,
   )
   is_hard = np.isin(np.arange(10), hard_classes)
-  result = route(Policy(offload_rule="never"), Thresholds(0.0, 0.0, 0.5), records, is_hard)
+  result = route(Policy(offload="never"), Thresholds(0.0, 0.0, 0.5), records, is_hard)
   assert result.exit.tolist() == [EXTENSION]
   assert result.prediction.tolist() == [8]
   assert result.prediction[0] != records.label[0]
 
 
 def test_presets_are_the_papers():
-  assert PRESETS["paper"] == Policy("argmax", "extension", "main", "entropy")
-  assert PRESETS["paper_imagenet"] == Policy("argmax", "most_confident", "main", "entropy")
-  assert PRESETS["abstract"] == Policy("probability", "extension", "edge", "entropy")
+  assert PRESETS["paper"] == Policy("argmax", "extension", "early", "entropy")
+  assert PRESETS["paper_imagenet"] == Policy("argmax", "most_confident", "early", "entropy")
+  assert PRESETS["abstract"] == Policy("probability", "extension", "late", "entropy")
+
+
+def test_the_presets_beyond_the_paper():
+  assert PRESETS["late"] == Policy("argmax", "extension", "late", "max_prob", "replace")
+  assert PRESETS["gated"] == Policy("argmax_uncertain", "fused", "late", "max_prob", "replace")
+
+
+@pytest.mark.parametrize(
+  "policy", [*PRESETS.values(), Policy("uncertain", "fused", cloud_rule="fused")], ids=str
+)
+def test_numpy_and_jax_under_vmap_decide_alike(policy: Policy):
+  hard = np.array([1, 2, 5])
+  records = random_records(np.random.default_rng(2), 300, 7, hard)
+  is_hard = np.isin(np.arange(7), hard)
+  grid = Thresholds(*np.random.default_rng(3).uniform(size=(4, 20)).astype(np.float32))
+  on_device = jax.tree.map(jnp.asarray, records)
+  found = jax.vmap(lambda at: route(policy, at, on_device, jnp.asarray(is_hard)))(
+    jax.tree.map(jnp.asarray, grid)
+  )
+  for point in range(20):
+    expected = route(policy, Thresholds(*(t[point] for t in grid)), records, is_hard)
+    for ours, theirs in zip(found, expected, strict=True):
+      np.testing.assert_array_equal(np.asarray(ours[point]), theirs)
+
+
+def test_records_without_fused_scores_serve_no_policy_that_fuses():
+  records = random_records(np.random.default_rng(2), 9, 4, np.array([1, 2]))
+  plain = records._replace(fused=None, cloud_with_main=None, cloud_with_fused=None)
+  at, is_hard = Thresholds(*np.zeros(4, np.float32)), np.array([False, True, True, False])
+  route(PRESETS["paper"], at, plain, is_hard)
+  for policy in (PRESETS["gated"], Policy(cloud_rule="fused")):
+    with pytest.raises(AssertionError, match="records without fused"):
+      route(policy, at, plain, is_hard)

@@ -96,7 +96,7 @@ def test_a_path_whose_checkpoints_could_not_be_read_is_refused(path, words):
 
 def test_training_refuses_such_a_path_before_it_reads_data(tiny, tmp_path, monkeypatch):
   from meanet_jax.training import start
-  from meanet_jax.training.pipeline import train
+  from meanet_jax.training.train import train
 
   monkeypatch.setattr(start, "load", lambda *_: pytest.fail("data were read"))
   with pytest.raises(UserError, match="contains a backslash"):

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, PRESETS, Policy, Thresholds, route
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  PRESETS,
+  Policy,
+  Thresholds,
+  fixed_thresholds,
+  route,
+)
 from meanet_jax.selection.baselines import (
   CLOUD_ONLY,
   MAIN_ONLY,
@@ -23,20 +32,27 @@ from tests.experiments import random_records
 HARD = np.array([1, 2, 5])
 IS_HARD = np.isin(np.arange(7), HARD)
 RECORDS = random_records(np.random.default_rng(4), 211, 7, HARD)
-AT = Thresholds(np.float32(0.4), np.float32(0.3), np.float32(0.5))
+AT = Thresholds(*map(np.float32, (0.4, 0.3, 0.5, 0.25)))
+FIXED = fixed_thresholds(AT.hard, AT.run)
 MEANETS = [
   *PRESETS.values(),
-  Policy(edge_rule="most_confident", offload_rule="edge", criterion="margin"),
+  Policy(edge_rule="most_confident", offload="late", criterion="margin"),
 ]
 
 
 def edge_of(meanet: Policy, image: int) -> tuple[int, int, bool]:
   """Exit, answer and whether the extension ran, when the image stays; one image, plain Python."""
   main, extension = RECORDS.main, RECORDS.extension
-  if meanet.hard_rule == "argmax":
-    hard = int(main.prediction[image]) in HARD
-  else:
+  if meanet.hard_rule == "probability":
     hard = RECORDS.hard_probability[image] > AT.hard
+  else:
+    hard = int(main.prediction[image]) in HARD
+  if meanet.hard_rule == "argmax_uncertain":
+    hard = hard and 1 - main.max_prob[image] > AT.run
+  if meanet.edge_rule == "fused":
+    assert RECORDS.fused is not None
+    answer = RECORDS.fused if hard else main
+    return EXTENSION if hard else MAIN, int(answer.prediction[image]), bool(hard)
   surer = extension.max_prob[image] > main.max_prob[image]
   if hard and (meanet.edge_rule == "extension" or surer):
     return EXTENSION, int(extension.prediction[image]), True
@@ -55,6 +71,7 @@ def test_baselines_that_are_policies(meanet):
   for i in images:
     unsure = {
       "entropy": RECORDS.main.entropy[i],
+      "max_prob": 1 - RECORDS.main.max_prob[i],
       "margin": 1 - RECORDS.main.margin[i],
     }[meanet.criterion]
     sent = (CLOUD, RECORDS.cloud.prediction[i], False)
@@ -79,7 +96,7 @@ def test_baselines_are_frozen_values():
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
 def test_random_sends_the_images_of_small_draws(meanet):
   draws = np.random.default_rng(0).random(len(RECORDS.label), np.float32)
-  taken = Random(meanet, 0.3).route(draws, RECORDS, IS_HARD, 0.5)
+  taken = Random(meanet, 0.3).route(draws, RECORDS, IS_HARD, FIXED)
   for i, draw in enumerate(draws):
     exit, prediction, ran = edge_of(meanet, i)
     if draw < 0.3:
@@ -87,26 +104,26 @@ def test_random_sends_the_images_of_small_draws(meanet):
       exit, prediction, ran = (
         CLOUD,
         RECORDS.cloud.prediction[i],
-        ran and meanet.offload_rule == "edge",
+        ran and meanet.offload == "late",
       )
     assert (taken.exit[i], taken.prediction[i], taken.ran_extension[i]) == (exit, prediction, ran)
   on_device = jax.tree.map(jnp.asarray, RECORDS)
-  same = Random(meanet, 0.3).route(jnp.asarray(draws), on_device, jnp.asarray(IS_HARD), 0.5)
+  same = Random(meanet, 0.3).route(jnp.asarray(draws), on_device, jnp.asarray(IS_HARD), FIXED)
   for ours, theirs in zip(same, taken, strict=True):
     np.testing.assert_array_equal(np.asarray(ours), theirs)
 
 
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
 def test_draws_average_to_the_expected_counts(meanet):
-  rng, rate, times = np.random.default_rng(0), 0.35, 3000
+  rng, rate, times = np.random.default_rng(0), 0.35, 600
   random = Random(meanet, rate)
   drawn = np.array(
     [
-      count(random.route(rng.random(len(RECORDS.label)), RECORDS, IS_HARD, 0.5), RECORDS, IS_HARD)
+      count(random.route(rng.random(len(RECORDS.label)), RECORDS, IS_HARD, FIXED), RECORDS, IS_HARD)
       for _ in range(times)
     ]
   )
-  expected = np.array(random.expected_counts(RECORDS, IS_HARD, 0.5))
+  expected = np.array(random.expected_counts(RECORDS, IS_HARD, FIXED))
   error = drawn.std(axis=0, ddof=1) / np.sqrt(times)
   assert np.all(np.abs(drawn.mean(axis=0) - expected) <= 4 * error + 1e-9)
   assert expected[Counts._fields.index("cloud")] == pytest.approx(rate * len(RECORDS.label))
@@ -116,7 +133,7 @@ def test_draws_average_to_the_expected_counts(meanet):
 
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
 def test_the_oracle_sends_what_only_the_cloud_gets_right(meanet):
-  taken = Oracle(meanet).route(RECORDS, IS_HARD, 0.5)
+  taken = Oracle(meanet).route(RECORDS, IS_HARD, FIXED)
   sent = 0
   for i, label in enumerate(RECORDS.label):
     exit, prediction, ran = edge_of(meanet, i)

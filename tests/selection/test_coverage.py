@@ -76,7 +76,7 @@ def test_a_large_fresh_population_has_the_accuracies_that_coverage_is_judged_by(
 
 
 def choices_that_hold(labels, apart: bool) -> tuple[int, int]:
-  """How many of 1,000 choices keep the wish or promise nothing, and how many promise."""
+  """How many of 1,000 choices keep the limit or promise nothing, and how many promise."""
   rng = np.random.default_rng(0)
   constraints = Constraints(min_accuracy=0.85, confidence=CONFIDENCE)
   held = promised = 0
@@ -97,7 +97,7 @@ LEAST = 900 - 28
 
 
 @pytest.mark.parametrize("labels", [draw_labels, draw_every_class_alike])
-def test_an_accuracy_wish_holds_when_calibration_images_selected_nothing(labels):
+def test_an_accuracy_limit_holds_when_calibration_images_selected_nothing(labels):
   held, promised = choices_that_hold(labels, apart=True)
   assert promised > 900  # the guarantee is not empty
   assert held >= LEAST

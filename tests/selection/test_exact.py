@@ -6,15 +6,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meanet_jax.errors import UserError
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Policy, Thresholds, route
-from meanet_jax.routing.scores import uncertainty
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.normalised_threshold import normalised_uncertainty, thresholds_at
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  Policy,
+  extension_scores,
+  fixed_thresholds,
+  route,
+)
 from meanet_jax.selection.exact import exact_curve, pareto_front
 from tests.experiments import random_records
 
 HARD = np.array([0, 2, 3])
 IS_HARD = np.isin(np.arange(5), HARD)
+KNOWN = HardClasses(HARD, 5)
+FIXED = fixed_thresholds(hard=0.5, run=0.3)
 RULES = [
-  *itertools.product(("argmax", "probability"), ("extension", "most_confident"), ("main", "edge"))
+  *itertools.product(("argmax", "probability"), ("extension", "most_confident"), ("early", "late")),
+  ("argmax", "fused", "late"),
+  ("argmax_uncertain", "fused", "late"),
+  ("uncertain", "extension", "early"),
 ]
 
 
@@ -26,11 +40,14 @@ def records_with_ties(seed: int, size: int):
       entropy=np.round(exit_scores.entropy, 1), margin=np.round(exit_scores.margin, 1)
     )
 
-  return records._replace(main=rounded(records.main), extension=rounded(records.extension))
+  return records._replace(
+    main=rounded(records.main), extension=rounded(records.extension), fused=rounded(records.fused)
+  )
 
 
 def at(policy, records, main, extension):
-  taken = route(policy, Thresholds(np.float32(main), np.float32(extension), 0.5), records, IS_HARD)
+  thresholds = FIXED._replace(main=np.float32(main), extension=np.float32(extension))
+  taken = route(policy, thresholds, records, IS_HARD)
   correct = taken.prediction == records.label
   return (
     int(correct.sum()),
@@ -44,37 +61,48 @@ def at(policy, records, main, extension):
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("criterion", ["entropy", "max_prob", "margin"])
+@pytest.mark.parametrize("cloud_rule", ["replace", "fused"])
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 40))
-def test_every_distinct_operating_point_and_no_other(rules, criterion, seed, size):
-  policy = Policy(*rules, criterion)
+def test_every_distinct_operating_point_and_no_other(rules, criterion, cloud_rule, seed, size):
+  policy = Policy(*rules, criterion, cloud_rule)
   records = records_with_ties(seed, size)
-  curve = exact_curve(policy, records, IS_HARD)
+  curve = exact_curve(policy, records, KNOWN, FIXED)
   found = []
-  for point, threshold in enumerate(curve.threshold):
-    expected = at(policy, records, threshold, threshold)
+  for point, thresholds in enumerate(zip(curve.main, curve.extension, strict=True)):
+    expected = at(policy, records, *thresholds)
     assert tuple(int(values[point]) for values in curve.counts) == expected
     found.append(expected)
-  # A threshold between any two uncertainties, and beyond both ends.
-  values = [uncertainty(criterion, s) for s in (records.main, records.extension)]
-  edges = np.unique(np.concatenate(values)).astype(np.float64)
-  between = np.concatenate([[-1], (edges[1:] + edges[:-1]) / 2, [99], edges])
-  assert {at(policy, records, t, t) for t in between} == set(found)
-  assert np.all(np.diff(curve.threshold) > 0)
+  # A normalised threshold between any two uncertainties, and beyond both ends.
+  side = extension_scores(policy, records)
+  values = [
+    np.asarray(normalised_uncertainty(policy, KNOWN, exit, of), np.float64)
+    for exit, of in ((MAIN, records.main), (EXTENSION, side))
+  ]
+  edges = np.unique(np.concatenate(values))
+  between = np.concatenate([[-1], (edges[1:] + edges[:-1]) / 2, [99]])
+  apart = np.append(np.diff(edges) > 1e-6, [True, True])[np.r_[-1, : len(between) - 1]]
+  grid = [thresholds_at(t, policy, KNOWN, FIXED) for t in between[apart]]
+  assert {at(policy, records, t.main, t.extension) for t in grid} <= set(found)
+  if apart.all():
+    assert {at(policy, records, t.main, t.extension) for t in grid} == set(found)
+  for column in (curve.main, curve.extension):
+    assert np.all(np.diff(column) >= 0)
+  assert np.all(np.diff(curve.counts.cloud) < 0)
   assert curve.counts.cloud[0] == size
   assert curve.counts.cloud[-1] == 0
 
 
-@pytest.mark.parametrize("edge_rule", ["extension", "most_confident"])
+@pytest.mark.parametrize("edge_rule", ["extension", "most_confident", "fused"])
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 25))
 def test_the_front_is_the_best_of_all_pairs(edge_rule, seed, size):
-  policy = Policy("argmax", edge_rule, "edge", "entropy")
+  policy = Policy("argmax", edge_rule, "late", "entropy")
   records = records_with_ties(seed, size)
-  front = pareto_front(policy, records, IS_HARD)
+  front = pareto_front(policy, records, IS_HARD, FIXED)
   grids = [
     np.append(np.unique(s.entropy), -1).astype(np.float32)
-    for s in (records.main, records.extension)
+    for s in (records.main, extension_scores(policy, records))
   ]
   points = [at(policy, records, *pair) for pair in itertools.product(*grids)]
   best = {}
@@ -93,7 +121,7 @@ def test_the_front_is_the_best_of_all_pairs(edge_rule, seed, size):
 
 def test_policies_without_thresholds_are_refused():
   records = records_with_ties(0, 5)
-  with pytest.raises(UserError, match="offload_rule is 'never'; accepted: 'main' or 'edge'"):
-    exact_curve(Policy(offload_rule="never"), records, IS_HARD)
-  with pytest.raises(UserError, match="offload_rule is 'main'; accepted: 'edge'"):
-    pareto_front(Policy(offload_rule="main"), records, IS_HARD)
+  with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
+    exact_curve(Policy(offload="never"), records, KNOWN, FIXED)
+  with pytest.raises(UserError, match="offload is 'early'; accepted: 'late'"):
+    pareto_front(Policy(offload="early"), records, IS_HARD, FIXED)

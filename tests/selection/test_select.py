@@ -23,16 +23,16 @@ POINTS = Points(ACCURACY, OFFLOAD, 1 + 9 * OFFLOAD, 2 + 20 * OFFLOAD, 10.0, 22.0
     (Constraints(min_accuracy=0.95), 4),  # the fewest offloads that suffice
     (Constraints(min_accuracy=0.95, max_offload=0.5), 4),
     (Constraints(max_energy_mj=3.7, max_offload=0.25), 4),
-    (Constraints(price=0.05), 2),  # 0.97 - 0.015 is the best
-    (Constraints(price=1.0), 6),
-    (Constraints(price=0.05, max_offload=0.25), 4),
+    (Constraints(offload_penalty=0.05), 2),  # 0.97 - 0.015 is the best
+    (Constraints(offload_penalty=1.0), 6),
+    (Constraints(offload_penalty=0.05, max_offload=0.25), 4),
   ],
 )
 def test_known_answers(constraints, index):
   assert select(POINTS, 1000, constraints) == (index, None)
 
 
-def test_an_unreachable_wish_says_so_and_gives_the_nearest_point():
+def test_constraints_that_cannot_be_kept_say_so_and_give_the_nearest_point():
   index, unmet = select(POINTS, 1000, Constraints(min_accuracy=0.99))
   assert index == 1
   assert unmet == "no threshold keeps min-accuracy 0.99; the nearest has min-accuracy 0.985"
@@ -42,8 +42,8 @@ def test_an_unreachable_wish_says_so_and_gives_the_nearest_point():
   assert "max-offload 0.25 and min-accuracy 0.96" in unmet
 
 
-def test_an_empty_wish_is_refused():
-  with pytest.raises(UserError, match="no wish was given"):
+def test_no_constraint_is_refused():
+  with pytest.raises(UserError, match="no constraint was given"):
     select(POINTS, 1000, Constraints())
 
 
@@ -65,9 +65,12 @@ def test_too_few_images_are_counted_for_means_too():
 
 
 def test_a_price_promises_nothing():
-  with pytest.raises(UserError, match=r"confidence 0\.9 was asked with a price alone"):
-    select(POINTS, 1000, Constraints(price=0.1, confidence=0.9))
-  assert select(POINTS, 1000, Constraints(price=0.1, max_offload=0.5, confidence=0.9)).unmet is None
+  with pytest.raises(UserError, match=r"confidence 0\.9 was asked with an offload penalty alone"):
+    select(POINTS, 1000, Constraints(offload_penalty=0.1, confidence=0.9))
+  assert (
+    select(POINTS, 1000, Constraints(offload_penalty=0.1, max_offload=0.5, confidence=0.9)).unmet
+    is None
+  )
 
 
 def test_a_limit_that_nothing_can_exceed_holds_everywhere():
@@ -129,7 +132,7 @@ def measured(unsure, edge, cloud) -> Points:
   ids=str,
 )
 def test_the_stated_coverage_over_1000_resampled_splits(constraints):
-  """The wish holds on the population with the stated probability, whichever split was drawn."""
+  """The constraints hold on the population with the stated probability, for any split."""
   rng = np.random.default_rng(0)
   truth = measured(*population(rng, 400_000))
   constraints = dataclasses.replace(constraints, confidence=0.9)

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from meanet_jax.routing.counts import Counts
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, PRESETS, Thresholds, route
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.policies import (
+  CLOUD,
+  EXTENSION,
+  MAIN,
+  PRESETS,
+  Policy,
+  Thresholds,
+  fixed_thresholds,
+  route,
+)
 from meanet_jax.routing.scores import scores, uncertainty
 from meanet_jax.selection.sweep import sweep, threshold_grid
 from tests.experiments import random_records
@@ -18,7 +28,7 @@ IS_HARD = np.isin(np.arange(6), HARD)
 def test_every_point_equals_routing_at_that_threshold(preset, chunk):
   policy = PRESETS[preset]
   records = random_records(np.random.default_rng(3), 101, 6, HARD)
-  grid = threshold_grid(policy.criterion, 6, 3, 41, 0.5)
+  grid = threshold_grid(policy, HardClasses(HARD, 6), fixed_thresholds(0.5, 0.3), 41)
   counts = sweep(
     policy,
     jax.tree.map(jnp.asarray, grid),
@@ -42,7 +52,8 @@ def test_every_point_equals_routing_at_that_threshold(preset, chunk):
 
 @pytest.mark.parametrize("criterion", ["entropy", "max_prob", "margin"])
 def test_the_last_point_of_a_grid_offloads_nothing(criterion):
-  grid = threshold_grid(criterion, 100, 50, 11, 0.5)
+  hard = HardClasses(np.arange(50), 100)
+  grid = threshold_grid(Policy(criterion=criterion), hard, fixed_thresholds(), 11)
   assert grid.main[0] == 0
   assert grid.extension[0] == 0
   assert np.all(np.diff(grid.main) > 0)

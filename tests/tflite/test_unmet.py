@@ -10,7 +10,7 @@ import pytest
 from meanet_jax.commands.app import main
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.files import read_json
 from meanet_jax.selection.select import Constraints
 from meanet_jax.tflite.export import Options, export, make_manifest
@@ -24,7 +24,7 @@ def unmet_run(evaluated_run, tmp_path) -> Path:
   """A run evaluated under a constraint that nothing meets."""
   workdir = tmp_path / "run"
   shutil.copytree(evaluated_run, workdir)
-  evaluate(workdir, Constraints(min_accuracy=0.9999), reuse_records=True)
+  evaluate_run(workdir, Constraints(min_accuracy=0.9999), reuse_records=True)
   return workdir
 
 

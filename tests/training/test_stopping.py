@@ -15,7 +15,7 @@ import pytest
 
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.forked_commands import run_command, start_command
 
 CONFIG = "from tests.experiments import tiny_config as get_config\n"

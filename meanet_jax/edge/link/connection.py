@@ -37,7 +37,7 @@ _REFUSED = {
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
 # gRPC's messages about servers of another protocol.
-_NO_GRPC = ("http1.x server", "missing selected ALPN")
+_NO_GRPC = ("http1.x server", "missing selected ALPN", "Expected SETTINGS frame")
 
 
 class Address(NamedTuple):

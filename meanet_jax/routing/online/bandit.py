@@ -36,7 +36,7 @@ class Bandit(NamedTuple):
   confidence. exploration: SplitEE's beta; sqrt(2) is UCB1 (Auer et al. 2002) for rewards within an
   interval of length 1.
   side_observations: whether the edge's confidence is known for every image, sent or not, which it
-  is with `offload_rule` `edge` and not with `main`, which skips the extension of what is sent.
+  is with `offload` `late` and not with `early`, which skips the extension of what is sent.
   discount: of the past per image; below 1 it forgets (discounted UCB, Garivier and Moulines 2011,
   "On upper-confidence bound policies for switching bandit problems").
   """
@@ -89,7 +89,7 @@ def observe(
     bandit: the arms.
     state: before.
     arm: that was played.
-    uncertainty: the image's, normalised (`normalised_threshold.image_level`).
+    uncertainty: the image's, normalised (`normalised_threshold.normalised_uncertainty`).
     edge_confidence: maximum probability of the edge's answer; may be None for an image that was
       sent, without side observations.
     cloud_confidence: of the cloud's; None for an image that was not sent.

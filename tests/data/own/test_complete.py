@@ -1,6 +1,5 @@
 """What is left to the data: the number of classes and the shape of the images."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.own.complete import complete_config, suggested_size
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.pipeline import evaluate
 from meanet_jax.models.zoo import build
-from meanet_jax.training.pipeline import train
+from meanet_jax.report.write import evaluate_run
+from meanet_jax.stopping import never
 from meanet_jax.training.start import start
+from meanet_jax.training.train import train
 from tests.data.own.folders import write, write_folder
 from tests.data.sets import picture
 from tests.experiments import tiny_config
@@ -115,11 +115,9 @@ def test_networks_are_not_built_of_nothing(tmp_path):
 def test_a_run_records_what_was_found(tmp_path):
   config = own(write_folder(tmp_path / "set"), validation_fraction=0.3, test_fraction=0.3)
   for _ in range(2):  # made, and gone on with
-    with contextlib.ExitStack() as stack:
-      completed, model, dataset, run = start(
-        config, tmp_path / "run", ReadOptions(workers=0), False, stack
-      )
-    assert (model.main.num_classes, dataset.class_names) == (2, ("cat", "dog"))
+    with start(config, tmp_path / "run", ReadOptions(workers=0), never, False) as context:
+      completed, run = context.config, context.run
+    assert (context.model.main.num_classes, context.dataset.class_names) == (2, ("cat", "dog"))
     assert run.config() == completed
     assert completed.dataset.image_shape == (32, 32, 3)
     assert completed.dataset.path == run.data_dir() == str(tmp_path / "set")
@@ -132,5 +130,5 @@ def test_a_run_goes_on_and_is_evaluated_where_its_images_are_now(tmp_path, print
     train(config, tmp_path / "run", ReadOptions(workers=0))
   assert printed().count("already finished") == 4
   (tmp_path / "set").rename(tmp_path / "moved")
-  evaluate(tmp_path / "run", options=ReadOptions(str(tmp_path / "moved"), 0))
+  evaluate_run(tmp_path / "run", options=ReadOptions(str(tmp_path / "moved"), 0))
   assert (tmp_path / "run" / "eval" / "summary.json").is_file()

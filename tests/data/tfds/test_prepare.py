@@ -69,7 +69,7 @@ TRAIN = """
 import sys
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.experiments import tiny_config
 fields = tiny_config()
 name, data_dir, workdir, size, classes, hard, batch, test_split = sys.argv[1:]

@@ -10,20 +10,22 @@ import shutil
 import numpy as np
 import pytest
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.pipeline import evaluate
+from meanet_jax.evaluation.evaluate import evaluate
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import policies
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.report.tables import show_systems
-from meanet_jax.routing.policies import Thresholds, route
+from meanet_jax.report.write import evaluate_run
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
-from meanet_jax.selection.select import Constraints
 from tests.forked_commands import run_command
 
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
@@ -33,7 +35,7 @@ SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "rand
 def evaluated(finished_run, tmp_path_factory) -> RunDirectory:
   workdir = tmp_path_factory.mktemp("evaluated") / "run"
   shutil.copytree(finished_run.path, workdir)
-  evaluate(workdir)
+  evaluate_run(workdir)
   return RunDirectory.existing(workdir)
 
 
@@ -58,13 +60,13 @@ def test_all_files_are_there_and_no_half_written_one(evaluated):
 def test_records_cover_both_splits_in_order(evaluated, tiny):
   dataset = load(tiny.dataset)
   for file, split in (("records", dataset.test), ("records_validation", dataset.validation)):
-    records = load_records(evaluated.eval_path / f"{file}.npz", None).records
+    records = load_records(evaluated.eval_path / f"{file}.npz", None).records()
     np.testing.assert_array_equal(records.label, split.labels)
 
 
 def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   summary = read_json(evaluated.eval_path / "summary.json")
-  records = load_records(evaluated.eval_path / "records.npz", None).records
+  records = load_records(evaluated.eval_path / "records.npz", None).records()
   n = summary["num_examples"]
   assert (summary["dataset"], summary["split"], n) == ("digits", "test", 719)
   assert list(summary["systems"]) == SYSTEMS
@@ -72,8 +74,10 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   macs = block_macs(build(tiny), tiny)
   for name, policy in policies(tiny).items():
     entry = summary["systems"][name]
-    limits = [math.nan if t is None else t for t in entry["thresholds"].values()]
-    taken = route(policy, Thresholds(*map(np.float32, limits)), records, hard)
+    point = OperatingPoint.from_json(entry["operating_point"])
+    assert point.policy == policy
+    assert point.to_json()["thresholds"] == entry["thresholds"]
+    taken = route(policy, point.thresholds, records, hard)
     correct = [int(p) == int(y) for p, y in zip(taken.prediction, records.label, strict=True)]
     of_hard = [c for c, y in zip(correct, records.label, strict=True) if hard[y]]
     of_easy = [c for c, y in zip(correct, records.label, strict=True) if not hard[y]]
@@ -92,17 +96,17 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   assert summary["systems"]["cloud_only"]["fraction"]["cloud"] == 1
 
 
-def test_the_threshold_was_chosen_on_validation(evaluated, tiny):
-  records = load_records(evaluated.eval_path / "records_validation.npz", None).records
+def test_the_threshold_was_selected_on_validation(evaluated, tiny):
+  records = load_records(evaluated.eval_path / "records_validation.npz", None).records()
   entry = read_json(evaluated.eval_path / "summary.json")["systems"]["meanet"]
   offloaded = np.mean(records.main.entropy > np.float32(entry["thresholds"]["main"]))
-  assert offloaded <= tiny.evaluation.max_offload
+  assert offloaded <= tiny.evaluation.constraints.max_offload
   step = math.log(10) / (tiny.evaluation.num_thresholds - 1)
   lower = np.mean(records.main.entropy > entry["thresholds"]["main"] - 1.01 * step)
-  assert lower > tiny.evaluation.max_offload or lower == offloaded
+  assert lower > tiny.evaluation.constraints.max_offload or lower == offloaded
 
 
-def test_operating_points_hold_the_chosen_point_of_the_summary(evaluated, tiny):
+def test_operating_points_hold_the_selected_point_of_the_summary(evaluated, tiny):
   with (evaluated.eval_path / "operating_points.csv").open() as file:
     rows = list(csv.DictReader(file))
   summary = read_json(evaluated.eval_path / "summary.json")
@@ -145,6 +149,30 @@ def test_exact_points_hold_every_point_of_the_sweep(evaluated):
   }
 
 
+def test_what_is_returned_is_what_is_written_and_nothing_is_written_before(
+  finished_run, evaluated, tmp_path
+):
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  run = RunDirectory.existing(tmp_path / "run")
+  before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+  found = evaluate(run)
+  written = {path for path in run.path.rglob("*") if path.is_file()} - set(before)
+  assert {path.name for path in written} == {"records.npz", "records_validation.npz"}
+  assert before == {path: path.stat().st_mtime_ns for path in before}
+  summary = read_json(evaluated.eval_path / "summary.json")
+  assert json.loads(json.dumps(found.summary())) == summary
+  assert found.systems["meanet"] == summary["systems"]["meanet"]
+  assert found.operating_point.to_json() == summary["systems"]["meanet"]["operating_point"]
+  points = found.points()
+  (chosen,) = np.flatnonzero(points["chosen"] & (points["system"] == "meanet"))
+  assert points["accuracy"][chosen] == found.systems["meanet"]["accuracy"]
+  assert points["fraction_cloud"][chosen] == found.systems["meanet"]["fraction"]["cloud"]
+  with (evaluated.eval_path / "operating_points.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert list(rows[0]) == list(points)
+  assert [float(row["energy_mj"]) for row in rows] == points["energy_mj"].tolist()
+
+
 def test_the_terminal_table(evaluated, printed):
   summary = json.loads((evaluated.eval_path / "summary.json").read_text())
   show_systems(summary)
@@ -165,12 +193,12 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
   easy = np.flatnonzero(~np.isin(dataset.test.labels, hard))
   test = ArraySplit(dataset.test.images[easy], dataset.test.labels[easy])
   monkeypatch.setattr(
-    "meanet_jax.evaluation.pipeline.load", lambda *_: dataclasses.replace(dataset, test=test)
+    "meanet_jax.evaluation.evaluate.load", lambda *_: dataclasses.replace(dataset, test=test)
   )
   with pytest.raises(UserError, match=r"holds a run on digits, .* was read then in splits"):
-    evaluate(run.path, Constraints(max_offload=0.0))
+    evaluate_run(run.path, Constraints(max_offload=0.0))
   run.data_path.unlink()  # a run that has always had this test split
-  evaluate(run.path, Constraints(max_offload=0.0))
+  evaluate_run(run.path, Constraints(max_offload=0.0))
   summary = read_json(run.eval_path / "summary.json")
   assert summary["num_examples"] == len(easy)
   for entry in summary["systems"].values():
@@ -195,7 +223,7 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path):
   shutil.copytree(finished_run.path, tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / "checkpoints" / "cloud")
   with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that train"):
-    evaluate(tmp_path / "run")
+    evaluate_run(tmp_path / "run")
   assert not (tmp_path / "run" / "eval").exists()
 
 
@@ -213,15 +241,17 @@ def test_a_run_with_a_corrupt_or_an_earlier_last_checkpoint_is_refused(
   content[len(content) // 2] ^= 1
   largest.write_bytes(bytes(content))
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
-    evaluate(run)
+    evaluate_run(run)
   assert f"checkpoint {last} failed verification (default/" in printed()
   shutil.rmtree(last)  # as if the run had been ended before it
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
-    evaluate(run)
+    evaluate_run(run)
   assert not (run / "eval").exists()
 
 
-def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_run, tmp_path):
+def test_flags_state_the_constraints_and_confidence_joins_the_configured_ones(
+  finished_run, tmp_path
+):
   """eval.py as a user runs it, on a run of its own."""
   shutil.copytree(finished_run.path, tmp_path / "run")
   for flags, expected in (
@@ -229,5 +259,5 @@ def test_flags_state_the_wish_and_confidence_joins_the_configured_one(finished_r
     (["--min-accuracy=0.5", "--max-energy-mj=9"], {"min_accuracy": 0.5, "max_energy_mj": 9.0}),
   ):
     assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == 0
-    constraints = read_json(tmp_path / "run" / "eval" / "summary.json")["wish"]
+    constraints = read_json(tmp_path / "run" / "eval" / "summary.json")["constraints"]
     assert {name: value for name, value in constraints.items() if value is not None} == expected

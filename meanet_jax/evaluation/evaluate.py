@@ -1,0 +1,224 @@
+"""From a finished run to its evaluation, as one value; nothing but records is written."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.study import study
+from meanet_jax.evaluation.systems import (
+  Context,
+  Curve,
+  evaluate_systems,
+  figures,
+  route_selected,
+  summary_entry,
+)
+from meanet_jax.log import logger
+from meanet_jax.models.costs import block_macs, training_activation_bytes
+from meanet_jax.models.zoo import build
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import Records, Route
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.training.parallel import check_batch_size
+from meanet_jax.training.restore import read_hard_classes, require_finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What a run's networks do on the test split, with thresholds selected on validation.
+
+  dataset: the run's. constraints: under which thresholds were selected. context: of the test split;
+  it has the configuration, the cost of every block and the hard classes. curves: every system's
+  operating points. validation, test: records of the splits. calibration: of every exit on the test
+  split. study: the figures of `evaluation/study.py`.
+  """
+
+  dataset: Dataset
+  constraints: Constraints
+  context: Context
+  curves: dict[str, Curve]
+  validation: Records
+  test: Records
+  calibration: dict[str, Any]
+  study: dict[str, Any]
+
+  @property
+  def config(self) -> Config:
+    """The run's configuration."""
+    return self.context.config
+
+  @property
+  def hard_classes(self) -> HardClasses:
+    """The run's hard classes."""
+    return self.context.hard_classes
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """By class number."""
+    return self.dataset.class_names
+
+  @functools.cached_property
+  def systems(self) -> dict[str, dict[str, Any]]:
+    """The systems of summary.json: figures of each at its selected operating point."""
+    return {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+
+  @property
+  def operating_point(self) -> OperatingPoint:
+    """MEANet's, as selected on validation."""
+    point = self.curves["meanet"].operating_point
+    assert point is not None
+    return point
+
+  def route(self) -> Route:
+    """Where MEANet's operating point sends the test images."""
+    return route_selected(self.operating_point, self.test)
+
+  def points(self) -> dict[str, np.ndarray]:
+    """Every operating point of every swept system, as the columns of operating_points.csv.
+
+    system: its name. chosen: whether it is the one selected on validation. threshold_EXIT: in the
+    criterion's unit. The others are the figures of summary.json, fractions as fraction_EXIT. Each
+    column is an array [t] over the points of all systems, one system after another.
+    """
+    tables = [_columns(self.context, *named) for named in self.curves.items() if named[1].is_swept]
+    return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
+
+  def summary(self) -> dict[str, Any]:
+    """The contents of summary.json."""
+    constraints = self.constraints.to_json()
+    return {
+      "dataset": self.dataset.name,
+      "split": "test",
+      "num_examples": self.context.num_images,
+      "skipped_images": self.dataset.skipped,
+      "num_classes": self.hard_classes.num_classes,
+      "hard_classes": self.hard_classes.numbers.tolist(),
+      "class_names": list(self.class_names),
+      "constraints": constraints,
+      "wish": _under_earlier_names(constraints),
+      "systems": self.systems,
+      "calibration": self.calibration,
+      "study": self.study,
+    }
+
+
+def evaluate(
+  run: RunDirectory,
+  constraints: Constraints | None = None,
+  reuse_records: bool = False,
+  options: ReadOptions | None = None,
+) -> Evaluation:
+  """Collects records, selects thresholds on validation and computes figures on test.
+
+  By one process, on its own devices, whatever others there are. The records of both splits are
+  kept in the run's eval/ directory; no other file is written.
+
+  Args:
+    run: with all stages finished.
+    constraints: replace the configuration's.
+    reuse_records: read the records of an earlier evaluation instead of running the networks.
+    options: where and how data are read.
+
+  Raises:
+    UserError: a run with unfinished stages or on other data, constraints that cannot be tested, or
+      records that cannot be reused.
+  """
+  config = run.config()
+  check_evaluation(config)
+  dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+  run.check_data(dataset.describe())
+  require_finished(config, dataset, run)
+  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  constraints = config.evaluation.constraints if constraints is None else constraints
+  selects = threshold_images(config, constraints, len(dataset.validation))
+  collected = collect(config, run, dataset, hard_classes, reuse_records)
+  validation, test = collected.validation, collected.test
+
+  logger.info(
+    f"sweeping {config.evaluation.num_thresholds} thresholds, to select on "
+    f"{selects.sum()} of {len(selects)} validation images"
+  )
+  model = build(config)
+  context = Context.of(config, block_macs(model, config), hard_classes, test, collected.fitted)
+  selecting = jax.tree.map(lambda values: values[selects], validation)
+  curves = evaluate_systems(context, selecting, test, constraints)
+  meanet = curves["meanet"]
+  assert meanet.operating_point is not None
+  taken = route_selected(meanet.operating_point, test)
+  return Evaluation(
+    dataset=dataset,
+    constraints=constraints,
+    context=context,
+    curves=curves,
+    validation=validation,
+    test=test,
+    calibration=collected.calibration,
+    study=study(meanet.policy, context.fixed, validation, test, hard_classes.mask, taken)
+    | {"training_activation_bytes": training_activation_bytes(model, config)},
+  )
+
+
+def check_evaluation(config: Config) -> None:
+  """Refuses a batch that this process's devices cannot share evenly.
+
+  Raises:
+    UserError: of `evaluation.batch_size`.
+  """
+  devices = jax.local_device_count()
+  check_batch_size(config.evaluation.batch_size, "evaluation.batch_size", devices=devices)
+
+
+def threshold_images(
+  config: Config, constraints: Constraints, num_images: int
+) -> Bool[np.ndarray, " n"]:
+  """The validation images on which thresholds are selected.
+
+  All of them or, under a confidence, those that selected nothing else.
+
+  Args:
+    config: the run's.
+    constraints: under which thresholds are selected.
+    num_images: n, of the validation split.
+
+  Raises:
+    UserError: a confidence, and a run that kept no such images.
+  """
+  if constraints.confidence is None:
+    return np.ones(num_images, bool)
+  fraction = config.evaluation.calibration_fraction
+  if not fraction:
+    raise UserError(
+      f"confidence {constraints.confidence:g} needs validation images that selected nothing else, "
+      "and evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
+    )
+  return calibration_part(num_images, fraction, config.dataset.split_seed)
+
+
+def _columns(context: Context, name: str, curve: Curve) -> dict[str, np.ndarray]:
+  values = figures(context, curve.policy, curve.counts)
+  shares = {f"fraction_{exit}": share for exit, share in values.pop("fraction").items()}
+  thresholds = {f"threshold_{exit}": t for exit, t in curve.thresholds._asdict().items()}
+  count = len(curve.counts.correct)
+  numbers = {
+    column: np.broadcast_to(value, count).astype(float)
+    for column, value in (thresholds | values | shares).items()
+  }
+  return {"system": np.full(count, name), "chosen": np.arange(count) == curve.selected} | numbers
+
+
+def _under_earlier_names(constraints: dict[str, float | None]) -> dict[str, float | None]:
+  earlier = {"offload_penalty": "price"}
+  return {earlier.get(name, name): value for name, value in constraints.items()}

@@ -1,0 +1,153 @@
+"""An operating point: all that decides about an image beside the networks, as one value.
+
+Here alone a threshold that a policy does not compare with goes from NaN to null in JSON and back.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meanet_jax.errors import UserError
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.policies import Policy, Thresholds, compared_thresholds
+
+_JSON_FIELDS = ("policy", "thresholds", "temperatures", "hard_classes", "num_classes", "fusion")
+
+
+class Temperatures(NamedTuple):
+  """What each exit's logits are divided by before any rule looks at them."""
+
+  main: float = 1.0
+  extension: float = 1.0
+  cloud: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+  """A policy with the numbers that it decides by.
+
+  policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; NaN
+  where the policy compares with none. temperatures: of each exit. hard_classes: the extension's.
+  fusion: None where the policy fuses nothing.
+
+  Raises:
+    UserError: a threshold that the policy compares with is NaN, or the policy fuses and the weights
+      are missing or outside 0 .. 1.
+  """
+
+  policy: Policy
+  thresholds: Thresholds
+  temperatures: Temperatures
+  hard_classes: HardClasses
+  fusion: FusionWeights | None = None
+
+  def __post_init__(self):
+    object.__setattr__(self, "thresholds", Thresholds(*map(np.float32, self.thresholds)))
+    for name in compared_thresholds(self.policy):
+      if np.isnan(getattr(self.thresholds, name)):
+        raise UserError(
+          f"thresholds.{name} is missing; expected a number, which {self.policy} compares with"
+        )
+    if self.policy.fuses and self.fusion is None:
+      raise UserError(f"fusion is missing; expected weights, which {self.policy} fuses by")
+    for name, weight in (self.fusion or FusionWeights())._asdict().items():
+      if not 0 <= weight <= 1:
+        raise UserError(f"fusion.{name} is {weight}; expected a weight from 0 to 1")
+
+  def to_json(self) -> dict[str, Any]:
+    """What summary.json and edge.json hold; a threshold without a use is null."""
+    compared = compared_thresholds(self.policy)
+    return {
+      "policy": dataclasses.asdict(self.policy),
+      "thresholds": {
+        name: float(value) if name in compared else None
+        for name, value in self.thresholds._asdict().items()
+      },
+      "temperatures": dict(self.temperatures._asdict()),
+      "hard_classes": self.hard_classes.numbers.tolist(),
+      "num_classes": self.hard_classes.num_classes,
+      "fusion": None if self.fusion is None else dict(self.fusion._asdict()),
+    }
+
+  @classmethod
+  def from_json(cls, source: Any) -> "OperatingPoint":
+    """Reads what `to_json` wrote.
+
+    Raises:
+      UserError: a field that is missing, unknown or wrong, named.
+    """
+    fields = _fields(source, "operating_point", _JSON_FIELDS)
+    return cls(
+      policy=_policy(fields["policy"]),
+      thresholds=_thresholds(fields["thresholds"]),
+      temperatures=_temperatures(fields["temperatures"]),
+      hard_classes=_hard_classes(fields["hard_classes"], fields["num_classes"]),
+      fusion=_fusion(fields["fusion"]),
+    )
+
+
+def _fields(source: Any, name: str, expected: Iterable[str]) -> Mapping[str, Any]:
+  """A JSON object with exactly the expected fields."""
+  if not isinstance(source, Mapping):
+    raise UserError(f"{name} is {source!r}; expected an object")
+  expected = list(expected)
+  for field in expected:
+    if field not in source:
+      raise UserError(f"{name}.{field} is missing; expected {', '.join(expected)}")
+  for field in source:
+    if field not in expected:
+      raise UserError(f"{name}.{field} is unknown; expected {', '.join(expected)}")
+  return source
+
+
+def _policy(source: Any) -> Policy:
+  hints = typing.get_type_hints(Policy)
+  fields = _fields(source, "policy", hints)
+  for name, hint in hints.items():
+    accepted = typing.get_args(hint)
+    if fields[name] not in accepted:
+      raise UserError(f"policy.{name} is {fields[name]!r}; expected one of {', '.join(accepted)}")
+  return Policy(**fields)
+
+
+def _thresholds(source: Any) -> Thresholds:
+  fields = _fields(source, "thresholds", Thresholds._fields)
+  for name, value in fields.items():
+    if value is not None and not _is_number(value):
+      raise UserError(f"thresholds.{name} is {value!r}; expected a number or null")
+  return Thresholds(**{n: np.float32(np.nan if v is None else v) for n, v in fields.items()})
+
+
+def _temperatures(source: Any) -> Temperatures:
+  fields = _fields(source, "temperatures", Temperatures._fields)
+  for name, value in fields.items():
+    if not _is_number(value) or not 0 < value < math.inf:
+      raise UserError(f"temperatures.{name} is {value!r}; expected a number above 0")
+  return Temperatures(**{name: float(value) for name, value in fields.items()})
+
+
+def _hard_classes(numbers: Any, num_classes: Any) -> HardClasses:
+  if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+    raise UserError(f"num_classes is {num_classes!r}; expected a whole number above 0")
+  if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+    raise UserError(f"hard_classes is {numbers!r}; expected a list of class numbers")
+  return HardClasses(np.asarray(numbers, np.int64), num_classes)
+
+
+def _fusion(source: Any) -> FusionWeights | None:
+  if source is None:
+    return None
+  fields = _fields(source, "fusion", FusionWeights._fields)
+  for name, value in fields.items():
+    if not _is_number(value):
+      raise UserError(f"fusion.{name} is {value!r}; expected a weight from 0 to 1")
+  return FusionWeights(**{name: float(value) for name, value in fields.items()})
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)

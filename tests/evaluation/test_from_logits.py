@@ -1,0 +1,126 @@
+"""An operating point from logits alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.policies import CLOUD, Policy, route
+from tests.experiments import random_logits
+
+HARD = np.array([0, 2, 3, 5, 8])
+KNOWN = HardClasses(HARD, 10)
+COSTS = Costs(BlockMacs(1000, 5000, 100_000), 192)
+LABELS, OUTPUTS = random_logits(np.random.default_rng(0), 400, 10, HARD)
+LOGITS = {"main": OUTPUTS.main, "cloud": OUTPUTS.cloud, "extension": (OUTPUTS.extension, HARD)}
+PAIR = {"main": OUTPUTS.main, "cloud": OUTPUTS.cloud}
+OFFLOADS = Constraints(max_offload=0.2)
+
+
+def test_the_figures_are_those_of_the_point_on_images_that_it_did_not_see():
+  found = select(LOGITS, LABELS, COSTS, OFFLOADS, options=SelectOptions(test_fraction=0.25, seed=3))
+  assert found.unmet is None
+  point = found.operating_point
+  assert (point.policy, point.hard_classes) == (Policy(), KNOWN)
+  order = np.random.default_rng(3).permutation(400)
+  records = make_records(OUTPUTS, LABELS, KNOWN)
+  taken = route(point.policy, point.thresholds, records, KNOWN.mask)
+  right = taken.prediction == LABELS
+  for figures, part in ((found.validation, order[100:]), (found.test, order[:100])):
+    assert figures["num_examples"] == len(part)
+    assert figures["accuracy"] == pytest.approx(right[part].mean())
+    assert figures["fraction"]["cloud"] == pytest.approx((taken.exit[part] == CLOUD).mean())
+    assert figures["bytes_up"] == pytest.approx(192 * (taken.exit[part] == CLOUD).mean())
+    ran = taken.ran_extension[part].mean()
+    assert figures["macs_edge"] == pytest.approx(1000 + 5000 * ran)
+  assert 0.17 < found.validation["fraction"]["cloud"] <= 0.2
+
+
+def test_a_test_part_of_its_own_selects_nothing():
+  options = SelectOptions(policy=Policy(offload="late", criterion="margin"))
+  plain = select(LOGITS, LABELS, COSTS, OFFLOADS, (LOGITS, LABELS), options)
+  assert plain.test == plain.validation
+  labels = np.zeros(400, int)
+  other = select(LOGITS, LABELS, COSTS, OFFLOADS, (LOGITS, labels), options)
+  assert other.operating_point.to_json() == plain.operating_point.to_json()
+  assert other.validation == plain.validation
+  assert other.test["accuracy"] != plain.test["accuracy"]
+
+
+def test_without_an_extension_it_is_the_system_of_two_exits():
+  options = SelectOptions(test_fraction=0.0)
+  found = select(PAIR, LABELS.tolist(), COSTS, Constraints(min_accuracy=0.5), options=options)
+  assert found.operating_point.policy == Policy(hard_rule="never")
+  assert found.validation["fraction"]["extension"] == 0
+  assert found.validation["macs_edge"] == 1000
+  assert found.test is None
+  # The same as beside an extension that the policy never runs.
+  never = dataclasses.replace(options, policy=Policy(hard_rule="never"))
+  beside = select(LOGITS, LABELS, COSTS, Constraints(min_accuracy=0.5), options=never)
+  assert beside.operating_point.thresholds.main == found.operating_point.thresholds.main
+
+
+def test_constraints_that_nothing_keeps_are_reported_and_a_confidence_is_kept():
+  found = select(LOGITS, LABELS, COSTS, Constraints(max_energy_mj=1e-9))
+  assert found.unmet.startswith("no threshold keeps max-energy-mj 1e-09; the nearest has")
+  sure = select(LOGITS, LABELS, COSTS, Constraints(max_offload=0.2, confidence=0.95))
+  plain = select(LOGITS, LABELS, COSTS, OFFLOADS)
+  assert sure.validation["fraction"]["cloud"] < plain.validation["fraction"]["cloud"]
+
+
+def changed(values: np.ndarray, value: float) -> np.ndarray:
+  copy = values.copy()
+  copy.flat[7] = value
+  return copy
+
+
+@pytest.mark.parametrize(
+  ("logits", "labels", "message"),
+  [
+    ({"main": OUTPUTS.main}, LABELS, "logits of exit cloud are missing; accepted: an array"),
+    (PAIR | {"edge": OUTPUTS.main}, LABELS, "have exit 'edge'; accepted: main, extension, cloud"),
+    (PAIR | {"cloud": OUTPUTS.cloud[1:]}, LABELS, r"cloud are \(399, 10\); accepted: \(400, 10\)"),
+    (PAIR | {"main": OUTPUTS.main[0]}, LABELS, r"main are float32 \(10,\); accepted: floats \[n"),
+    (PAIR | {"main": OUTPUTS.main.astype(int)}, LABELS, r"main are int64 \(400, 10\); accepted: f"),
+    (PAIR | {"main": changed(OUTPUTS.main, np.nan)}, LABELS, "main has NaN or infinite logits"),
+    (PAIR | {"cloud": changed(OUTPUTS.cloud, np.inf)}, LABELS, "cloud has NaN or infinite logits"),
+    ({exit: values[:0] for exit, values in PAIR.items()}, LABELS[:0], "are of no image; accepted"),
+    (PAIR | {"extension": OUTPUTS.extension}, LABELS, r"is no pair; accepted: \(logits \[n, k\]"),
+    (PAIR | {"extension": (OUTPUTS.extension, HARD[1:])}, LABELS, r"accepted: \(400, 4\), a row"),
+    (PAIR | {"extension": (OUTPUTS.extension, HARD + 3)}, LABELS, "expected numbers from 0 to 9"),
+    (PAIR | {"extension": (OUTPUTS.extension, HARD * 1.0)}, LABELS, r"accepted: integers \[k\]"),
+    (PAIR, LABELS[1:], r"labels are int32 \(399,\); accepted: integers \(400,\)"),
+    (PAIR, LABELS.astype(float), r"labels are float64 \(400,\); accepted: integers"),
+    (PAIR, changed(LABELS, 10), "labels have 10; accepted: 0 to 9"),
+    (PAIR, changed(LABELS, -1), "labels have -1; accepted: 0 to 9"),
+    ({exit: values[:1] for exit, values in PAIR.items()}, LABELS[:1], None),
+  ],
+)
+def test_wrong_inputs_are_refused_in_one_line(logits, labels, message):
+  if message is None:  # a single image selects, and nothing is left to test on
+    assert select(logits, labels, COSTS, OFFLOADS).test is None
+    return
+  with pytest.raises(UserError, match=message) as caught:
+    select(logits, labels, COSTS, OFFLOADS)
+  assert "\n" not in str(caught.value)
+
+
+def test_wrong_settings_are_refused():
+  for options, message in (
+    (SelectOptions(policy=Policy()), "hard_rule is 'argmax', and exit extension has no logits"),
+    (SelectOptions(test_fraction=1.0), "test_fraction is 1; accepted: 0 to below 1"),
+    (SelectOptions(test_fraction=0.9999), "leaves none of 400 images to select on"),
+    (SelectOptions(num_thresholds=1), "num_thresholds is 1; accepted: at least 2"),
+  ):
+    with pytest.raises(UserError, match=message):
+      select(PAIR, LABELS, COSTS, OFFLOADS, options=options)
+  with pytest.raises(UserError, match="image_bytes is 0; accepted: at least 1"):
+    select(PAIR, LABELS, dataclasses.replace(COSTS, image_bytes=0), OFFLOADS)
+  with pytest.raises(UserError, match="the test part has other classes"):
+    select(PAIR, LABELS, COSTS, OFFLOADS, (LOGITS, LABELS))

@@ -1,0 +1,122 @@
+import itertools
+import json
+import re
+import typing
+
+import numpy as np
+import pytest
+
+from meanet_jax.errors import UserError
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, compared_thresholds
+
+HARD = HardClasses(np.array([1, 3]), 5)
+RULES = typing.get_type_hints(Policy)
+POLICIES = [
+  Policy(**dict(zip(RULES, rules, strict=True)))
+  for rules in itertools.product(*map(typing.get_args, RULES.values()))
+]
+
+
+def point(policy: Policy) -> OperatingPoint:
+  """Its thresholds are numbers that float32 rounds, where the policy compares with them."""
+  compared = compared_thresholds(policy)
+  values = {name: 0.1 if name in compared else np.nan for name in Thresholds._fields}
+  fusion = FusionWeights(0.6, 0.75) if policy.fuses else None
+  return OperatingPoint(policy, Thresholds(**values), Temperatures(1.5, 0.7, 2.0), HARD, fusion)
+
+
+def test_json_gives_the_same_operating_point():
+  for policy in POLICIES:
+    written = point(policy)
+    text = json.dumps(written.to_json(), allow_nan=False)
+    read = OperatingPoint.from_json(json.loads(text))
+    assert read.to_json() == written.to_json()
+    assert (read.policy, read.temperatures) == (written.policy, written.temperatures)
+    assert (read.hard_classes, read.fusion) == (written.hard_classes, written.fusion)
+    for found, expected in zip(read.thresholds, written.thresholds, strict=True):
+      assert found.dtype == np.float32
+      np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)
+def test_a_threshold_without_a_use_is_null(policy: Policy):
+  every = Thresholds(*(0.25 for _ in Thresholds._fields))
+  made = OperatingPoint(policy, every, Temperatures(), HARD, FusionWeights())
+  written = made.to_json()["thresholds"]
+  compared = compared_thresholds(policy)
+  assert written == {name: 0.25 if name in compared else None for name in Thresholds._fields}
+
+
+@pytest.mark.parametrize("policy", [Policy(edge_rule="fused"), Policy(cloud_rule="fused")])
+def test_a_policy_that_fuses_needs_weights(policy: Policy):
+  with pytest.raises(UserError, match=r"^fusion is missing; expected weights, which Policy"):
+    OperatingPoint.from_json(point(policy).to_json() | {"fusion": None})
+
+
+def test_a_threshold_that_is_compared_with_and_missing_is_refused():
+  for policy in POLICIES:
+    for name in compared_thresholds(policy):
+      source = point(policy).to_json()
+      source["thresholds"][name] = None
+      with pytest.raises(UserError, match=f"^thresholds.{name} is missing; expected a number"):
+        OperatingPoint.from_json(source)
+
+
+WRONG = {
+  "object": ((), [], "operating_point is []; expected an object"),
+  "policy": (("policy",), "paper", "policy is 'paper'; expected an object"),
+  "rule": (
+    ("policy", "offload"),
+    "edge",
+    "policy.offload is 'edge'; expected one of early, late, never, always",
+  ),
+  "rule of another type": (("policy", "criterion"), None, "policy.criterion is None; expected one"),
+  "unhashable rule": (("policy", "criterion"), [], "policy.criterion is []; expected one of"),
+  "unknown rule": (("policy", "rule"), "x", "policy.rule is unknown; expected hard_rule, "),
+  "threshold": (
+    ("thresholds", "main"),
+    "0.5",
+    "thresholds.main is '0.5'; expected a number or null",
+  ),
+  "logical threshold": (("thresholds", "main"), True, "thresholds.main is True; expected a number"),
+  "temperature": (
+    ("temperatures", "cloud"),
+    0,
+    "temperatures.cloud is 0; expected a number above 0",
+  ),
+  "endless temperature": (("temperatures", "main"), float("inf"), "temperatures.main is inf; expe"),
+  "hard classes": (
+    ("hard_classes",),
+    [3, 1],
+    "hard_classes is [3, 1] with 5 classes; expected increasing numbers",
+  ),
+  "hard class": (("hard_classes",), [1.5], "hard_classes is [1.5]; expected a list of class"),
+  "weight": (("fusion",), {"edge": "0.5", "cloud": 1}, "fusion.edge is '0.5'; expected a weight"),
+  "large weight": (("fusion",), {"edge": 0.5, "cloud": 1.5}, "fusion.cloud is 1.5; expected a wei"),
+  "lone weight": (("fusion",), {"edge": 0.5}, "fusion.cloud is missing; expected edge, cloud"),
+  "classes": (("num_classes",), 0, "num_classes is 0; expected a whole number above 0"),
+  "class too many": (("num_classes",), 3, "hard_classes is [1, 3] with 3 classes; expected"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_field_is_named(path, value, message):
+  source = point(Policy()).to_json()
+  holder = source
+  for key in path[:-1]:
+    holder = holder[key]
+  if path:
+    holder[path[-1]] = value
+  with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+    OperatingPoint.from_json(source if path else value)
+
+
+@pytest.mark.parametrize("name", ["policy", "thresholds", "temperatures", "num_classes"])
+def test_a_missing_field_is_named(name: str):
+  source = point(Policy()).to_json()
+  del source[name]
+  with pytest.raises(UserError, match=f"^operating_point.{name} is missing; expected policy, "):
+    OperatingPoint.from_json(source)
