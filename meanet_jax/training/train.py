@@ -61,7 +61,7 @@ def train(
     @functools.cache  # read only when a stage needs them: a finished run is repeated in seconds
     def variables() -> Variables:
       return broadcast_from_process_0(
-        lambda: load_variables(config, context.model, context.dataset, context.run)
+        lambda: load_variables(context.config, context.model, context.dataset, context.run)
       )
 
     to_hard = None

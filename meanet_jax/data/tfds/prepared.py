@@ -82,12 +82,14 @@ def parse_name(text: str) -> SetName:
   """
   match = re.fullmatch(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?", text)
   if match is None:
-    raise UserError(f"dataset.name is {text!r}; accepted: digits, or NAME[/CONFIG][:VERSION]")
+    raise UserError(
+      f"dataset.name is {text!r}; accepted: digits, folder, or NAME[/CONFIG][:VERSION]"
+    )
   return SetName(*match.groups())
 
 
 def default_data_dir() -> str:
-  """Where TFDS keeps prepared sets unless told otherwise.
+  """Where TFDS keeps prepared sets by default.
 
   Raises:
     UserError: `TFDS_DATA_DIR` is an address, or no home directory is known.
@@ -153,12 +155,12 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
   found = _versions(name, root)
   if name.version is None:  # a set that the installed TFDS knows nothing of: the newest there is
     if not found:
-      known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+      known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
       close = difflib.get_close_matches(name.name, known, n=1)
       hint = f"did you mean {close[0]!r}? " if close else ""
       raise UserError(
-        f"dataset.name is {str(name)!r}; {hint}accepted: digits, a set of tensorflow-datasets "
-        f"{tfds.__version__}, or one prepared in {root}"
+        f"dataset.name is {str(name)!r}; {hint}accepted: digits, folder, a set of "
+        f"tensorflow-datasets {tfds.__version__}, or one prepared in {root}"
       )
     name = name._replace(version=found[-1])
   if name.version not in found:
