@@ -20,12 +20,12 @@ SIZES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingImages:
-  """count: images that a stage learns from. stored: that lie on the devices, of all classes.
+  """count: images that a stage learns from. resident: that lie on the devices, of all classes.
   streamed: whether they are read as they are needed instead.
   """
 
   count: int
-  stored: int
+  resident: int
   streamed: bool
 
   def hard(self, hard_classes: int, classes: int) -> "TrainingImages":
@@ -46,7 +46,7 @@ def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
   whole = not {"[", "+"} & set(config.train_split)
   if count is None and not (config.name in SIZES and whole):
     raise UserError(
-      f"flag --num_train is missing, and {config.name} {config.train_split} is not a whole split "
+      f"flag --num-train is missing, and {config.name} {config.train_split} is not a whole split "
       f"of {', '.join(SIZES)}; accepted: the number of its images"
     )
   train, test = SIZES[config.name] if count is None else (count, 0)

@@ -21,7 +21,7 @@ FORMAT = 4
 EARLIER = 3
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
-_ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
+_ACCEPTED = "accepted: a directory that meanet export wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_manifest(directory: str | Path) -> Manifest:
   if not isinstance(source, dict) or found not in (FORMAT, EARLIER):
     raise UserError(
       f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
-      f"python -m meanet_jax.export writes it, or {EARLIER}"
+      f"meanet export writes it, or {EARLIER}"
     )
   try:
     return _parse(source)
@@ -139,7 +139,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     raise ValueError(f"unmet_constraint is {unmet!r}")
   earlier = source["format"] == EARLIER
   manifest = Manifest(
-    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
+    # Earlier exports have no path: there were no own images.
+    dataset=_settings(DatasetConfig, {"path": ""} | source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
     operating_point=OperatingPoint.from_json(
       _from_format_3(source) if earlier else source["operating_point"]

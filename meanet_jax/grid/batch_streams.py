@@ -1,22 +1,22 @@
-"""What members learn from: each source, the images of a seed and a choice of classes, read once."""
+"""What trials learn from: each source, the images of a seed and a choice of classes, read once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.config.schema import StageConfig
-from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
+from meanet_jax.data.batches import Batch, Batches, Order
 from meanet_jax.data.device_resident import ResidentImages
-from meanet_jax.data.splits import ArraySplit, Split
-from meanet_jax.data.streaming import Room, StreamedSplit, stream
+from meanet_jax.data.hard_images import hard_images
+from meanet_jax.data.splits import Split
+from meanet_jax.data.streaming import BufferAllocator, stream
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Images in an order: members with equal sources learn from the same batches.
+  """Images in an order: trials with equal sources learn from the same batches.
 
   seed: of the order, and of the steps' keys. begin: the first step. steps: of the stage.
   classes: whose images these are, in increasing number; None for those of all classes.
@@ -29,12 +29,16 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class _ArrayFeed:
-  """Numbers into the images of a whole split, which stay on the devices for all sources at once."""
+class _ArrayStream:
+  """Numbers of images in a split that stays on the devices for all sources at once."""
 
   order: Order
   chosen: Int[np.ndarray, " n"]
   labels: Int[np.ndarray, " n"]
+
+  @property
+  def batch_bytes(self) -> int:
+    return 0  # no images travel
 
   def __call__(self, step: int) -> Batch:
     index, position = self.order(step)
@@ -47,44 +51,40 @@ class _ArrayFeed:
 
 @dataclasses.dataclass(frozen=True)
 class BatchStreams:
-  """The batches of several sources, side by side; can be pickled for worker processes."""
+  """The batches of several sources, side by side; can be pickled for worker processes.
+
+  workers: processes that decode images; None where the images stay on the devices.
+  """
 
   sources: tuple[Source, ...]
-  streams: tuple[Callable[[int], Batch], ...]
-  workers: int
+  streams: tuple[_ArrayStream | Batches, ...]
+  workers: int | None
 
-  def __call__(self, round: int, room: Room = np.empty) -> Batch:
-    """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
+  def __call__(self, taken: int, allocate: BufferAllocator = np.empty) -> Batch:
+    """Arrays [sources, b, ...]: each source's batch after so many steps from its first."""
     made = [
-      feed(min(source.begin + round, source.steps - 1))
-      for source, feed in zip(self.sources, self.streams, strict=True)
+      batch_of(min(source.begin + taken, source.steps - 1))
+      for source, batch_of in zip(self.sources, self.streams, strict=True)
     ]
     together = {name: [batch[name] for batch in made] for name in made[0]}
     return {
-      name: np.stack(arrays, out=room((len(arrays), *arrays[0].shape), arrays[0].dtype))
+      name: np.stack(arrays, out=allocate((len(arrays), *arrays[0].shape), arrays[0].dtype))
       for name, arrays in together.items()
     }
 
-  def stream(self, rounds: int) -> Iterator[Batch]:
-    """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
-    if self.workers < 0:
-      return map(self, range(rounds))
-    size = sum(feed.batch_bytes for feed in self.streams if isinstance(feed, StreamedBatches))
-    return stream(self, rounds, self.workers, batch_bytes=size)
-
-
-def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[Any, Any]:
-  """Numbers of a split's images that a label map knows, and their labels under it."""
-  if to_hard is None:
-    return np.arange(len(split)), split.labels
-  labels = to_hard[split.labels]
-  chosen = np.flatnonzero(labels >= 0)
-  return chosen, labels[chosen]
+  def stream(self, steps: int) -> Generator[Batch, None, None]:
+    """The batches of so many steps, made ahead where images are decoded."""
+    if self.workers is None:
+      yield from map(self, range(steps))
+    else:
+      size = sum(batches.batch_bytes for batches in self.streams)
+      yield from stream(self, steps, self.workers, batch_bytes=size)
 
 
 def make_store(train: Split) -> Batch:
   """What the devices keep for all sources: the images of a split in memory, or nothing."""
-  return {"image": ResidentImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+  images = train.resident_images
+  return {} if images is None else {"image": ResidentImages.of(images)}
 
 
 def make_batch_streams(
@@ -99,19 +99,22 @@ def make_batch_streams(
   Args:
     sources: different ones.
     stage, settings: the stage's.
-    train: the data set's whole training split.
+    train: the data set's training split.
     label_maps: of each source, None for all images under their own labels.
   """
-  streams: list[Callable[[int], Batch]] = []
+  streams: list[_ArrayStream | Batches] = []
+  resident = train.resident_images is not None
   left = settings
   for source, to_hard in zip(sources, label_maps, strict=True):
-    chosen, labels = hard_images(train, to_hard)
+    chosen, labels = np.arange(len(train)), train.labels
+    if to_hard is not None:
+      chosen, labels = hard_images(train, to_hard, "train")
     order = Order(len(chosen), source.seed, stage, settings.batch_size)
-    if isinstance(train, ArraySplit):
-      streams.append(_ArrayFeed(order, chosen, labels))
+    if resident:
+      streams.append(_ArrayStream(order, chosen, labels))
     else:
-      batches = training_batches(train.select(chosen, labels), order, settings.augment)
+      batches = train.select(chosen, labels).training_batches(order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
       streams.append(batches)
-  workers = train.workers if isinstance(train, StreamedSplit) else -1
+  workers = None if resident else train.workers
   return BatchStreams(tuple(sources), tuple(streams), workers), left

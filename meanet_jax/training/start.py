@@ -1,7 +1,7 @@
 """What is settled before a run's first stage, by all of its processes."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,22 @@ import jax
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import STAGE_NAMES, Config
 from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.data.shared_memory import check_room, needed_bytes
+from meanet_jax.data.shared_memory import check_shared_memory, needed_bytes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import quarantine_damaged
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.checkpoints import quarantine_failed
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.stopping import Stop
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import (
   all_succeed,
   broadcast_from_process_0,
@@ -34,36 +35,42 @@ from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 
 
+@contextlib.contextmanager
 def start(
   config: Config,
   workdir: str | Path,
   options: ReadOptions | None,
+  stop: Stop,
   tensorboard: bool,
-  until_the_end: contextlib.ExitStack,
-) -> tuple[MEANet, Dataset, RunDirectory]:
-  """The model, built with the mapped axis, the data and the run's directory, made when missing.
+) -> Iterator[RunContext]:
+  """A context in which this run's directory, made when missing, is in use by nobody else.
 
-  The arguments are those of `pipeline.train`, and what the end of the run closes.
+  The arguments are those of `train`. The model is built with the mapped axis.
 
   Raises:
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(run.path, workdir)
+  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
+  # In turn, because the first to look at own images or a streamed set makes its index.
+  incomplete = config
+  config = process_0_then_others(lambda: complete_config(incomplete, options))
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
     broadcast_from_process_0(check_installed)
   model = build(config, AXIS)
-  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
-  # In turn, because the first to read a streamed set makes its index.
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
-  broadcast_from_process_0(lambda: _begin(run, config, model, dataset, until_the_end))
-  for line in lines:
-    logger.info(line)
-  return model, dataset, run
+  context = RunContext(config, model, dataset, run, stop, tensorboard)
+  with contextlib.ExitStack() as until_the_end:
+    broadcast_from_process_0(lambda: _begin(context, until_the_end))
+    for line in lines:
+      logger.info(line)
+    yield context
 
 
 def _check_batch_sizes(config: Config) -> None:
@@ -84,19 +91,17 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   """
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
-  check_shared_memory(config, dataset)
+  check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 
 
-def check_shared_memory(config: Config, dataset: Dataset) -> None:
-  """Refuses worker processes for whose batches there is no room, in whichever stage.
+def check_workers(config: Config, dataset: Dataset) -> None:
+  """Refuses worker processes for whose batches shared memory is too small, in whichever stage.
 
   Raises:
-    UserError: as `check_room`.
+    UserError: as `check_shared_memory`.
   """
   train, validation = dataset.train, dataset.validation
-  if not isinstance(train, StreamedSplit):
-    return
   processes = jax.process_count()
 
   def needed(batch_size: int, images: int) -> int:
@@ -107,23 +112,23 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   evaluation = needed(config.evaluation.batch_size, len(validation))
   settings = [config.stage(name) for name in STAGE_NAMES]
   most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
-  check_room(most + evaluation, train.workers)
+  check_shared_memory(most + evaluation, train.workers)
 
 
-def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:
   """Refuses what this process was given, where it is not what process 0 was.
 
   Args:
     what: in a word.
     differ: names what differs.
-    told, own: what process 0 has, and this one.
+    first, own: what process 0 has, and this one.
 
   Raises:
     UserError: in every process.
   """
 
   def check() -> None:
-    changed = differ(told, own)
+    changed = differ(first, own)
     if changed:
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
@@ -133,8 +138,30 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
   all_succeed(check)
 
 
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
+def check_same_workdir(path: Path, workdir: str | Path) -> None:
+  """Refuses a workdir that is not process 0's.
+
+  Args:
+    path: of the directory in process 0.
+    workdir: that this process was given.
+
+  Raises:
+    UserError: in every process.
+  """
+
+  def check() -> None:
+    own = run_path(workdir)
+    if own != path:
+      raise UserError(
+        f"process {jax.process_index()} has --workdir {own} and process 0 has {path}; accepted: "
+        "the same in every process"
+      )
+
+  all_succeed(check)
+
+
+def _changed(first: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if first[name] != own[name]]
 
 
 def _free(workdir: str | Path) -> RunDirectory:
@@ -143,21 +170,16 @@ def _free(workdir: str | Path) -> RunDirectory:
   return run
 
 
-def _begin(
-  run: RunDirectory,
-  config: Config,
-  model: MEANet,
-  dataset: Dataset,
-  until_the_end: contextlib.ExitStack,
-) -> None:
-  """Makes the run's directory, or checks that it is this run's."""
+def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
+  """Makes the run's directory, or checks that it is this run's; holds it until the end."""
+  run, config, dataset = context.run, context.config, context.dataset
   changed = run.changed(config)
   if changed or not run.config_path.exists():
-    check_pretrained(config, model)  # now, and not after the stages before
+    check_pretrained(config, context.model)  # now, and not after the stages before
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      quarantine_damaged(run.checkpoints_path(name))
+      quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

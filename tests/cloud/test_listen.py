@@ -12,15 +12,14 @@ from meanet_jax.cloud.listen import (
   read_tls,
   read_token,
 )
+from meanet_jax.cloud.metrics import serve_metrics
 from meanet_jax.errors import UserError
 from tests.cloud.certificates import write_certificate
-from tests.test_commands import command, one_line_error
+from tests.commands.test_app import command, one_line_error
 
 
 def serve(*flags: str, env: dict[str, str] | None = None):
-  return command(
-    "-m", "meanet_jax.commands.cloud", "--http_port=0", "--grpc_port=0", *flags, env=env
-  )
+  return command("-m", "meanet_jax", "cloud", "--grpc_port=0", "--metrics_port=0", *flags, env=env)
 
 
 def test_what_the_command_says(tmp_path: Path, finished_run):
@@ -45,40 +44,41 @@ def test_what_the_command_says(tmp_path: Path, finished_run):
     assert f"--grpc_port {port} of 127.0.0.1" in one_line_error(serve(run, f"--grpc_port={port}"))
 
 
-@pytest.mark.parametrize("flag", ["http_port", "grpc_port"])
+@pytest.mark.parametrize("flag", ["grpc_port", "health_port"])
 def test_a_port_in_use(flag):
   with socket.create_server(("127.0.0.1", 0)) as taken:
     port = taken.getsockname()[1]
-    ports = {"http_port": 0, "grpc_port": 0} | {flag: port}
+    ports = {"grpc_port": 0} | {flag: port}
     with pytest.raises(UserError, match=f"--{flag} {port} of 127.0.0.1 cannot be had"):
       Address("127.0.0.1", **ports)
+
+
+def test_a_port_of_metrics_in_use():
+  with socket.create_server(("127.0.0.1", 0)) as taken:
+    port = taken.getsockname()[1]
+    with pytest.raises(UserError, match=f"--metrics_port {port} of 127.0.0.1 cannot be had"):
+      serve_metrics(port)
 
 
 def test_addresses():
   with pytest.raises(UserError, match="both 8123"):
     Address("127.0.0.1", 8123, 8123)
   with pytest.raises(UserError, match="--host 'no such host' is unknown"):
-    Address("no such host", 0, 0)
+    Address("no such host", 0)
   with pytest.raises(UserError, match="cannot be had"):
-    Address("192.0.2.1", 0, 0)  # of nobody's machine (RFC 5737)
+    Address("192.0.2.1", 0)  # of nobody's machine (RFC 5737)
   for host, loopback in (("localhost", True), ("127.0.0.9", True), ("0.0.0.0", False)):
-    address = Address(host, 0, 0)
-    assert address.is_loopback is loopback
-    assert address.http_port > 0
-    address.http_socket.close()
+    assert Address(host, 0).is_loopback is loopback
 
 
 def test_beyond_loopback_both_are_demanded(tmp_path: Path):
   tls = read_tls(*map(str, write_certificate(tmp_path)))
-  address = Address("0.0.0.0", 0, 0)
-  try:
-    demand_protection(address, tls, "secret")
-    with pytest.raises(UserError, match="--tls_certificate and --tls_key are missing"):
-      demand_protection(address, None, "secret")
-    with pytest.raises(UserError, match="--token_file or MEANET_CLOUD_TOKEN are missing"):
-      demand_protection(address, tls, None)
-  finally:
-    address.http_socket.close()
+  address = Address("0.0.0.0", 0)
+  demand_protection(address, tls, "secret")
+  with pytest.raises(UserError, match="--tls_certificate and --tls_key are missing"):
+    demand_protection(address, None, "secret")
+  with pytest.raises(UserError, match="--token_file or MEANET_CLOUD_TOKEN are missing"):
+    demand_protection(address, tls, None)
 
 
 def test_certificates(tmp_path: Path):

@@ -92,8 +92,8 @@ def test_the_command_needs_pillow_as_well(exported, source, tmp_path):
   digit = tmp_path / "digit.png"
   Image.fromarray(source.dataset.test.images[0, ..., 0]).save(digit)
   code = f"""
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(exported)!r}, {str(digit)!r}]))
+from meanet_jax.commands.app import main
+sys.exit(main(["edge", "--model", {str(exported)!r}, {str(digit)!r}]))
 """
   (answer,) = EdgeClassifier(exported).classify(source.dataset.test.images[:1])
   (line,) = output(code, (*LITERT, "PIL")).splitlines()

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from meanet_jax.config.parsing import resolve
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
@@ -25,7 +25,7 @@ from meanet_jax.training.parallel import (
 )
 from meanet_jax.training.stages import EDGE
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 from tests.experiments import tiny_config
 
 
@@ -36,11 +36,13 @@ def main(path: str, batch_norm: str, steps: str) -> None:
   model = build(config, AXIS)
   train = load(config.dataset).train
   train = train.select(np.arange(len(train)), train.labels % 5)
-  batches = training_batches(train, Order(len(train), 0, "edge", 64), config.stages.edge.augment)
+  batches = train.training_batches(Order(len(train), 0, "edge", 64), config.stages.edge.augment)
   tx = make_optimizer(config.stages.edge, 10)
   variables = init_variables(model, 0, config.dataset.image_shape, BLOCKS)
   state = replicate(create_state(EDGE, variables, tx))
-  step = make_train_step(model, EDGE, config.stages.edge, config.dataset, tx, ACROSS_DEVICES)
+  step = make_train_step(
+    model, EDGE, Recipe(config.stages.edge, tx), config.dataset, ACROSS_DEVICES
+  )
   traces = 0
 
   def counted(*args):
@@ -49,7 +51,7 @@ def main(path: str, batch_norm: str, steps: str) -> None:
     return step(*args)
 
   mapped = map_train_step(counted)
-  store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
+  store, key = replicate(batches.resident()), replicate(stage_key(0, "edge"))
   for batch in ahead(batches.stream(0, int(steps))):
     before = jax.tree.leaves(state)
     state, _ = mapped(state, store, batch, key)
