@@ -3,6 +3,7 @@
 Command: python -m benchmarks.edge_latency [--workdir runs/digits] [--workdir runs/another]
 """
 
+import dataclasses
 import os
 import runpy
 import statistics
@@ -20,10 +21,10 @@ from benchmarks.digits_run import DIGITS, run_directory
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   Policy,
-  Thresholds,
+  fixed_thresholds,
   offloads_early,
   offloads_late,
   predicted_hard,
@@ -52,8 +53,7 @@ class Case(NamedTuple):
   name: str
   source: Source
   images: np.ndarray
-  policy: Policy
-  thresholds: Thresholds
+  point: OperatingPoint
 
 
 def run_case(workdir: str) -> Case:
@@ -61,7 +61,7 @@ def run_case(workdir: str) -> Case:
   source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
   assert source.dataset is not None
   name = f"`{source.config.dataset.name}`, trained"
-  return Case(name, source, source.dataset.test.images, source.policy, source.thresholds)
+  return Case(name, source, source.dataset.test.images, source.operating_point)
 
 
 def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]:
@@ -79,8 +79,11 @@ def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]
       f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
       source,
       images,
-      Policy(hard_rule="probability", offload="never"),
-      Thresholds(np.float32(np.nan), np.float32(np.nan), limit),
+      dataclasses.replace(
+        source.operating_point,
+        policy=Policy(hard_rule="probability", offload="never"),
+        thresholds=fixed_thresholds(hard=limit),
+      ),
     )
 
 
@@ -94,8 +97,8 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
     first = main(image)
     return first, extension(image, first["features"])
 
-  hard = is_hard(case.source.hard_classes, case.source.config.dataset.num_classes)
-  policy, thresholds = case.policy, case.thresholds
+  policy, thresholds = case.point.policy, case.point.thresholds
+  hard = case.point.hard_classes.mask
 
   def scalars(outputs: Any) -> Scores:
     return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields))
@@ -122,7 +125,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
 def contenders(case: Case, directory: Path) -> dict[str, Callable[[], Any]]:
   """What is timed, each over all images, one by one: both forms of the edge, its parts, JAX."""
   # Complex images leave for a cloud that costs nothing here: what is timed is the edge.
-  options = {"policy": case.policy, "thresholds": case.thresholds, "cloud": lambda _: 0}
+  options = {"operating_point": case.point, "cloud": lambda _: 0}
   early = EdgeClassifier(directory, **options)
   always = EdgeClassifier(directory, skip=False, **options)
   images = [case.images[row : row + 1] for row in range(len(case.images))]

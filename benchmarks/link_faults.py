@@ -3,6 +3,7 @@
 Command: python -m benchmarks.link_faults [--workdir runs/digits]
 """
 
+import dataclasses
 import os
 import statistics
 import tempfile
@@ -99,8 +100,10 @@ def main() -> None:
     images = source.dataset.test.images
     entropy = [answer.main.entropy for answer in EdgeClassifier(model).classify(images)]
     limit = np.float32(np.quantile(entropy, 1 - SHARE))
-    nan = np.float32(np.nan)
-    edge = EdgeClassifier(model, policy=Policy(), thresholds=Thresholds(limit, nan, nan))
+    point = dataclasses.replace(
+      source.operating_point, policy=Policy(), thresholds=Thresholds(limit, np.nan, np.nan)
+    )
+    edge = EdgeClassifier(model, operating_point=point)
     alone, dead = dead_cloud(edge, images, model)
     back = [recovery(edge, images, model) for _ in range(5)]
   write_text(Path(__file__).with_suffix(".md"), page(alone, dead, back))

@@ -11,12 +11,11 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs, image_cost
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.link.encoding import Encoding, encode
-from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.normalised_threshold import image_level
-from meanet_jax.routing.policies import EXTENSION
+from meanet_jax.routing.normalised_threshold import normalised_uncertainty
+from meanet_jax.routing.policies import EXTENSION, MAIN, extension_scores
 from meanet_jax.selection.exact import kept_on_edge
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
@@ -89,21 +88,22 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   split = ArraySplit(images, test.labels[drawn])
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), split)
-  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
-  records = make_records(logits, split.labels, hard_classes, source.temperatures)
-  policy = dataclasses.replace(source.policy, offload="late")
-  hard = hard_classes.mask
-  edge, _ = kept_on_edge(policy, records, hard, config.routing.hard_threshold)
-  at_extension = edge.exit == EXTENSION
-  exits = (records.main, config.dataset.num_classes), (records.extension, config.num_hard)
-  main, extension = (image_level(policy.criterion, *exit) for exit in exits)
+  point = source.operating_point
+  records = records_at(point, logits, split.labels)
+  policy, hard_classes = dataclasses.replace(point.policy, offload="late"), point.hard_classes
+  edge, _ = kept_on_edge(policy, records, hard_classes.mask, point.thresholds)
+  at_extension, side = edge.exit == EXTENSION, extension_scores(policy, records)
+  main, extension = (
+    normalised_uncertainty(policy, hard_classes, exit, of)
+    for exit, of in ((MAIN, records.main), (EXTENSION, side))
+  )
   size = np.array([len(encode(Encoding("png"), image)) for image in split.images])
   macs = block_macs(source.model, config)
   return Stream(
     uncertainty=np.where(at_extension, extension, main),
     edge_right=edge.prediction == split.labels,
     cloud_right=records.cloud.prediction == split.labels,
-    edge_confidence=np.where(at_extension, records.extension.max_prob, records.main.max_prob),
+    edge_confidence=np.where(at_extension, side.max_prob, records.main.max_prob),
     cloud_confidence=records.cloud.max_prob,
     bytes=size,
     kept_mj=millijoules(config, macs, edge.ran_extension, 0 * size),

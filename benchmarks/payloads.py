@@ -21,10 +21,9 @@ from meanet_jax.data.augment import normalise
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.edge.link.encoding import encode, parse_encoding
-from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import CLOUD, route
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
@@ -81,12 +80,11 @@ def read_run(source: Source) -> Run:
   config, test = source.config, source.dataset.test
   forward = ForwardPass(source.model, Exits.ALL, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(source.variables), test)
-  hard_classes = HardClasses(source.hard_classes, config.dataset.num_classes)
-  records = make_records(logits, test.labels, hard_classes, source.temperatures)
-  hard = hard_classes.mask
-  taken = route(source.policy, source.thresholds, records, hard)
-  never = source.thresholds._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
-  edge = route(source.policy, never, records, hard).prediction
+  point = source.operating_point
+  records, hard = records_at(point, logits, test.labels), point.hard_classes.mask
+  taken = route(point.policy, point.thresholds, records, hard)
+  never = point.thresholds._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
+  edge = route(point.policy, never, records, hard).prediction
   return Run(source, test.images_at(range(len(test))), test.labels, taken.exit == CLOUD, edge)
 
 

@@ -17,7 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.routing.counts import Counts
-from meanet_jax.routing.policies import PRESETS, Policy, Records, Thresholds, route
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.policies import (
+  PRESETS,
+  Policy,
+  Records,
+  Thresholds,
+  fixed_thresholds,
+  route,
+)
 from meanet_jax.routing.scores import hard_probability, scores
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
@@ -25,7 +33,8 @@ from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
 
 IMAGES, CLASSES, HARD, REPEATS = 50_000, 100, 50, 5
-IS_HARD = np.arange(CLASSES) < HARD
+KNOWN = HardClasses(np.arange(HARD), CLASSES)
+IS_HARD, FIXED = KNOWN.mask, fixed_thresholds(hard=0.5)
 
 
 def records() -> Records:
@@ -66,9 +75,9 @@ def vmapped(policy: Policy, thresholds: Thresholds, over: Records) -> Callable[[
 
 def two_thresholds(side: int) -> Thresholds:
   """A side x side grid of main's and the extension's thresholds."""
-  grid = threshold_grid("entropy", CLASSES, HARD, side, 0.5)
+  grid = threshold_grid(Policy(), KNOWN, FIXED, side)
   main, extension = np.meshgrid(grid.main, grid.extension, indexing="ij")
-  return Thresholds(main.ravel(), extension.ravel(), np.full(side * side, 0.5, np.float32))
+  return FIXED._replace(main=main.ravel(), extension=extension.ravel())
 
 
 def two_dimensional() -> None:
@@ -93,9 +102,9 @@ def numpy_loop(policy: Policy, thresholds: Thresholds, over: Records) -> None:
 def main() -> None:
   """Measures and writes the table."""
   made, paper = records(), PRESETS["paper"]
-  grid = threshold_grid("entropy", CLASSES, HARD, 10_001, 0.5)
+  grid = threshold_grid(Policy(), KNOWN, FIXED, 10_001)
   one = median(vmapped(paper, grid, made))
-  exact = median(functools.partial(exact_curve, paper, made, IS_HARD))
+  exact = median(functools.partial(exact_curve, paper, made, KNOWN, FIXED))
   few = Thresholds(*(t[::100] for t in grid))
   loop = median(lambda: numpy_loop(paper, few, made)) * len(grid.main) / len(few.main)
   command = [sys.executable, "-c", "from benchmarks.sweep import *; two_dimensional()"]

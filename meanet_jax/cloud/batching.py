@@ -58,9 +58,12 @@ class Batcher:
   While the model is idle a batch starts when it is full or its first request has waited `max_wait`;
   while the model is busy one full batch may queue behind it, and one that is not full goes on
   filling. A request that was cancelled is left out. All methods belong to one event loop.
+
+  A batch between two compiled sizes is padded to the larger, or its last images stay for the next:
+  whichever answers more images per second.
   """
 
-  def __init__(self, run: Run, limits: Limits, metrics: Metrics):
+  def __init__(self, run: Run, seconds: Mapping[int, float], limits: Limits, metrics: Metrics):
     """Starts nothing yet.
 
     Args:
@@ -69,7 +72,7 @@ class Batcher:
       limits: `max_batch`, `max_wait` and `max_queue` of it.
       metrics: gets every batch.
     """
-    self._run, self._limits, self._metrics = run, limits, metrics
+    self._run, self._seconds, self._limits, self._metrics = run, seconds, limits, metrics
     self._queue: collections.deque[_Request] = collections.deque()
     self._waiting = 0  # images
     self._in_flight = 0  # batches
@@ -114,7 +117,7 @@ class Batcher:
 
   def _take(self) -> _Batch:
     """The next requests with their images that are in the batch."""
-    batch, left = [], self._limits.max_batch
+    batch, left = [], self._size(self._waiting)
     while self._queue and left:
       request = self._queue[0]
       rest = request.images[request.taken :]
@@ -130,6 +133,16 @@ class Batcher:
       if request.taken == len(request.images):
         self._queue.popleft()
     return batch
+
+  def _size(self, waiting: int) -> int:
+    """How many of the waiting images the next batch takes."""
+    waiting = min(waiting, self._limits.max_batch)
+    larger = min(size for size in self._seconds if size >= waiting)
+    smaller = max((size for size in self._seconds if size < waiting), default=0)
+    if not smaller or larger == waiting:
+      return waiting
+    splits = smaller / self._seconds[smaller] > waiting / self._seconds[larger]
+    return smaller if splits else waiting
 
   def _execute(self, parts: list[UInt8[np.ndarray, "_ h w c"]]) -> tuple[Outputs, float, float]:
     """In the model's thread: the outputs, when it began, and how long it took."""

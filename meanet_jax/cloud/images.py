@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from tritonclient.grpc import service_pb2 as protocol
 
-from meanet_jax.images.decoding import MODES, orientation, turned
+from meanet_jax.images import decoding
+from meanet_jax.images.decoding import MODES
 from meanet_jax.protocol import CLASS, ENCODED, IMAGE, LOGITS, PROBABILITY
 
 OUTPUTS = (CLASS, PROBABILITY, LOGITS)
@@ -76,22 +77,18 @@ def decode(data: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
   try:
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as file:
       found, mode = file.size, file.mode
-      # Before anything is decoded, which a PNG's orientation may lie behind.
-      if found in ((width, height), (height, width)) and mode == MODES.get(channels):
-        file.load()
-        pixels = np.asarray(file, np.uint8).reshape(found[1], found[0], channels)
-        upright = turned(pixels, orientation(file))
-        if upright.shape == shape:
-          return upright
-        found = (upright.shape[1], upright.shape[0])
-      raise RequestError(
-        f"an encoded image is {found[0]}x{found[1]} {mode}; "
-        f"accepted: {width}x{height} {MODES.get(channels, 'none')}"
-      )
-  except RequestError:
-    raise
+    # Before anything is decoded, which a PNG's orientation may lie behind.
+    if found in ((width, height), (height, width)) and mode == MODES.get(channels):
+      upright = decoding.decode(data, channels).pixels
+      if upright.shape == shape:
+        return upright
+      found = (upright.shape[1], upright.shape[0])
   except Exception as error:  # on damaged files decoders raise whatever their own code runs into
     raise RequestError("an encoded image cannot be decoded; accepted: PNG or JPEG") from error
+  raise RequestError(
+    f"an encoded image is {found[0]}x{found[1]} {mode}; "
+    f"accepted: {width}x{height} {MODES.get(channels, 'none')}"
+  )
 
 
 def requested_outputs(names: Sequence[str]) -> tuple[str, ...]:

@@ -130,7 +130,8 @@ def run(given: argparse.Namespace) -> None:
     grace=given.grace_seconds,
   )
   metrics = Metrics(model.sizes)
-  service = CloudService(served, Batcher(model, limits, metrics), limits, metrics)
+  batcher = Batcher(model, model.seconds, limits, metrics)
+  service = CloudService(served, batcher, limits, metrics)
   # What is there stays; a full collection that looked at it would keep every request waiting.
   gc.collect()
   gc.freeze()

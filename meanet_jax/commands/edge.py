@@ -42,7 +42,6 @@ from meanet_jax.edge.summary import Summary
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
-from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
@@ -227,12 +226,7 @@ def _open_images(given: argparse.Namespace, manifest: Manifest) -> Images:
   if given.dataset is not None:
     return from_dataset(given.dataset, given.data_dir, manifest)
   paths = given.images or matching(given.pattern)
-  if manifest.preprocessing is None:
-    say_on_stderr(
-      f"warning: the edge.json of {given.model} is of an earlier version and does not say how its "
-      "evaluation cropped images; files are resized whole; export again to have the crop"
-    )
-  return from_files(paths, manifest.image_shape, manifest.preprocessing or WHOLE)
+  return from_files(paths, manifest.image_shape, manifest.preprocessing)
 
 
 def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -172,11 +172,13 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
 
 def _from_format_3(source: Mapping[str, Any]) -> dict[str, Any]:
   """The operating point's fields, from those of an earlier manifest."""
-  policy = dict(source["policy"])
+  policy = {"cloud_rule": "replace"} | source["policy"]
   offload = policy.pop("offload_rule", None)
   policy["offload"] = {"main": "early", "edge": "late"}.get(offload, offload)
-  fields = {name: source[name] for name in ("thresholds", "temperatures", "hard_classes")}
-  return fields | {"policy": policy, "num_classes": len(source["class_names"])}
+  fields = {name: source[name] for name in ("temperatures", "hard_classes")}
+  thresholds = {"run": None} | source["thresholds"]
+  of = {"num_classes": len(source["class_names"]), "fusion": None}
+  return fields | of | {"policy": policy, "thresholds": thresholds}
 
 
 def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:

@@ -78,7 +78,7 @@ def verify(source: Source, directory: str | Path) -> None:
   if source.dataset is None:
     raise UserError("untrained networks have no test split; accepted: a run to verify")
   manifest = manifests.read_manifest(directory)
-  if manifest.preprocessing not in (None, source.dataset.preprocessing):
+  if manifest.preprocessing != source.dataset.preprocessing:
     raise VerificationError(
       f"{manifests.MANIFEST} records {manifest.preprocessing}; "
       f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
@@ -160,10 +160,11 @@ def near_a_threshold(
 
   When every logit moves by at most d, two logits' difference moves by at most 2 d, a probability or
   a sum of probabilities by d / 2, a margin by d, and an entropy over c classes by 2 d ln c (its
-  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). A fused distribution is
-  main's mass on hard classes, whose logarithm moves by at most 2 d, times a softmax of weighted
-  logits, of which log-probabilities move by at most twice the weighted d. Of the comparisons of a
-  policy, those that it does not make are left out.
+  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). A fused distribution is a
+  softmax over easy classes and main's mass on hard ones, whose logits move by at most main's d, and
+  within that mass a softmax of weighted logits, which move by at most the weighted d: each of these
+  quantities moves by no more than with logits that move by 1.25 of the first and the second. Of the
+  comparisons of a policy, those that it does not make are left out.
   """
   policy, thresholds, temperatures = point.policy, point.thresholds, point.temperatures
   moved = {
@@ -186,7 +187,7 @@ def near_a_threshold(
     assert point.fusion is not None
     weight, side = point.fusion.edge, "fused"
     both = (1 - weight) * moved["main"] + weight * moved["extension"]
-    moved["fused"] = 2 * moved["main"] + 2 * both
+    moved["fused"] = 1.25 * moved["main"] + both
     logits = map(cooled, outputs[:2], temperatures[:2])
     side_logits = fuse_extension(*logits, point.hard_classes, weight)
   near = tied(outputs.main, "main") | tied(side_logits, side)

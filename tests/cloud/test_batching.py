@@ -36,14 +36,18 @@ def numbered(*values: int) -> np.ndarray:
   return np.array(values, np.uint8)[:, None, None, None]
 
 
-def run(test, model: Held, max_batch: int = 4, max_wait: float = 0.0, max_queue: int = 100):
+CONSTANT = {1: 1.0, 2: 1.0, 4: 1.0}  # seconds by size: whatever waits is run together
+LINEAR = {1: 1.0, 2: 2.0, 4: 4.0}
+
+
+def run(test, model: Held, max_wait: float = 0.0, max_queue: int = 100, seconds: dict = CONSTANT):
   """What `test(batcher)` returns, and the metrics' registry."""
   registry = prometheus_client.CollectorRegistry()
-  limits = Limits(max_batch, max_wait, max_queue, max_images=100, max_bytes=1000, grace=0.0)
+  limits = Limits(max(seconds), max_wait, max_queue, max_images=100, max_bytes=1000, grace=0.0)
 
   async def main():
     async with asyncio.timeout(60):
-      return await test(Batcher(model, limits, Metrics([1, 2, 4], registry)))
+      return await test(Batcher(model, seconds, limits, Metrics([1, 2, 4], registry)))
 
   return asyncio.run(main()), registry
 
@@ -89,6 +93,17 @@ def test_one_full_batch_queues_behind_the_one_that_runs_and_a_part_of_one_goes_o
   answers, _ = run(test, model)
   assert answers == [[4, 5], [6]]
   assert model.batches == [1, 4, 3]
+
+
+def test_no_image_is_padded_where_that_takes_longer_than_two_batches():
+  async def test(batcher: Batcher):
+    return (await batcher.submit(numbered(1, 2, 3)))["pixel"].tolist()
+
+  for seconds, batches in ((CONSTANT, [3]), (LINEAR, [2, 1])):
+    model = Held(released=True)
+    answer, _ = run(test, model, seconds=seconds)
+    assert answer == [1, 2, 3]
+    assert model.batches == batches
 
 
 def test_an_idle_model_waits_no_longer_than_max_wait_and_not_at_all_for_a_full_batch():

@@ -87,7 +87,9 @@ def serve(tiny):
       made = Limits(**{"max_batch": 4, "max_wait": 0.0} | default | limits)
       metrics = Metrics([1, 2, 4], registry)
       cloud = CloudRun(tiny, tuple("0123456789"), {})
-      service = CloudService(cloud, Batcher(model, made, metrics), made, metrics)
+      service = CloudService(
+        cloud, Batcher(model, {1: 1.0, 2: 1.0, 4: 1.0}, made, metrics), made, metrics
+      )
       server = make_server(made)
       guard = Guard(Token("s3cret"), metrics)
       server.add_generic_rpc_handlers((guard, service.handler(), service.health_handler()))

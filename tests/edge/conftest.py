@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.routing.policies import Policy
 from tests.edge.links import sending
 from tests.edge.oip_server import oip_server
 
@@ -23,8 +22,7 @@ def model(exported, images, tmp_path_factory) -> Path:
   directory = tmp_path_factory.mktemp("half")
   fields = json.loads((exported / "edge.json").read_text())
   half = sending(exported, 0.5, images)
-  limits = {"main": float(half._thresholds.main), "extension": None, "hard": None}
-  fields |= {"policy": Policy().__dict__, "thresholds": limits}
+  fields["operating_point"] = half.operating_point.to_json()
   (directory / "edge.json").write_text(json.dumps(fields))
   (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
   return directory

@@ -1,5 +1,6 @@
 """Streams against a server on this machine, as the command runs them."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,12 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address, Expected
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import Offloader, RetryPolicy
+from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
 
 # Long enough for a busy machine: where a test wants a late answer it says so.
@@ -78,10 +82,16 @@ def sending(exported: Path, share: float, images: np.ndarray, **options: Any) ->
   """An edge whose threshold sends that share of these images, before their extension runs."""
   entropy = [answer.main.entropy for answer in EdgeClassifier(exported).classify(images)]
   limit = np.float32(np.quantile(entropy, 1 - share)) if share < 1 else np.float32(-1)
-  nan = np.float32(np.nan)
-  return EdgeClassifier(
-    exported, policy=Policy(), thresholds=Thresholds(limit, nan, nan), **options
-  )
+  point = at_thresholds(exported, Policy(), Thresholds(limit, np.nan, np.nan))
+  return EdgeClassifier(exported, operating_point=point, **options)
+
+
+def at_thresholds(
+  exported: Path, policy: Policy, thresholds: Thresholds, fusion: FusionWeights | None = None
+) -> OperatingPoint:
+  """An operating point for an export's temperatures and hard classes."""
+  own = read_manifest(exported).operating_point
+  return dataclasses.replace(own, policy=policy, thresholds=thresholds, fusion=fusion)
 
 
 def untimed(answer: Answer) -> Answer:

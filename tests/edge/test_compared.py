@@ -12,8 +12,16 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.edge.output import to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.text import describe
-from meanet_jax.routing.policies import EXTENSION, MAIN, Comparison, Policy, Thresholds
+from meanet_jax.routing.policies import (
+  EXTENSION,
+  MAIN,
+  Comparison,
+  Policy,
+  Thresholds,
+  fixed_thresholds,
+)
 from meanet_jax.routing.scores import Scores
+from tests.edge.links import at_thresholds
 
 LIMIT = np.float32(0.488)
 
@@ -47,7 +55,8 @@ def test_lines_show_what_main_was_compared_by_though_the_extension_answers(expor
   assert "  entropy 0.250 nats at main, threshold 0.488  not complex  " in text
   assert "0.489" not in text
   for criterion, name in (("max_prob", "1 - probability"), ("margin", "1 - margin")):
-    other = dataclasses.replace(manifest, policy=Policy(criterion=criterion))
+    point = dataclasses.replace(manifest.operating_point, policy=Policy(criterion=criterion))
+    other = dataclasses.replace(manifest, operating_point=point)
     assert f"  {name} 0.250 at main, threshold 0.488  not complex  " in describe(one, other)
 
 
@@ -78,10 +87,12 @@ def test_the_number_and_its_threshold_decide(exported, source, offload, criterio
   def measured(part: Scores) -> np.float32:
     return part.entropy if criterion == "entropy" else 1 - part.margin
 
-  free = EdgeClassifier(exported, policy=Policy(offload="never")).classify(images)
+  never = at_thresholds(exported, Policy(offload="never"), fixed_thresholds())
+  free = EdgeClassifier(exported, operating_point=never).classify(images)
   middle = np.float32(np.median([measured(answer.main) for answer in free]))
   thresholds = Thresholds(middle, np.float32(0.9 * middle), np.float32(0.5))
-  answers = EdgeClassifier(exported, policy=policy, thresholds=thresholds).classify(images)
+  point = at_thresholds(exported, policy, thresholds)
+  answers = EdgeClassifier(exported, operating_point=point).classify(images)
   exits = set()
   for answer in answers:
     if offload in ("never", "always"):
@@ -109,7 +120,7 @@ def test_a_threshold_that_moves_is_the_images_own(exported, source):
 
     def record_decision(self, row: int, complex: bool, ran_extension: bool) -> None: ...
 
-  edge = EdgeClassifier(exported, policy=Policy())
+  edge = EdgeClassifier(exported)
   for image, limit in zip(source.dataset.test.images[:2], (-1, 2), strict=True):
     (one,) = edge.decide(image[None], online=BatchThresholds())
     assert one.answer.compared is not None

@@ -13,27 +13,44 @@ import pytest
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import (
   CLOUD,
+  PRESETS,
   Policy,
   Records,
   Thresholds,
+  cloud_prediction,
   edge_answer,
+  extension_scores,
   predicted_hard,
   route,
 )
-from meanet_jax.routing.scores import Scores
+from meanet_jax.routing.scores import Scores, scores
 from meanet_jax.tflite.export import Options, export
+from tests.edge.links import at_thresholds
 from tests.forked_commands import run_command
 
 POLICIES = [
-  Policy(hard, edge, offload, criterion)
-  for hard in ("argmax", "probability", "never")
-  for edge in ("extension", "most_confident")
-  for offload in ("early", "late", "never", "always")
-  for criterion in ("entropy", "max_prob", "margin")
+  *(
+    Policy(hard, edge, offload, criterion)
+    for hard in ("argmax", "probability", "never")
+    for edge in ("extension", "most_confident")
+    for offload in ("early", "late", "never", "always")
+    for criterion in ("entropy", "max_prob", "margin")
+  ),
+  *(
+    Policy(hard, "fused", offload, "max_prob", cloud)
+    for hard in ("argmax_uncertain", "uncertain", "probability")
+    for offload in ("early", "late", "never", "always")
+    for cloud in ("replace", "fused")
+  ),
+  PRESETS["late"],
+  Policy("argmax_uncertain", "extension", "late", "entropy", "fused"),
 ]
+FUSION = FusionWeights(0.6, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +60,10 @@ def images(source) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def records(exported, images) -> Records:
-  """What the exported file says of every image, with a made-up cloud."""
+  """What the exported file says of every image, with a made-up cloud.
+
+  It answers the number of the image, and for fusion gives the logits of `cloud_logits`.
+  """
   outputs = EdgeClassifier(exported).outputs(images)
   main, extension = (
     Scores(**{name: outputs[exit][name] for name in Scores._fields})
@@ -51,7 +71,18 @@ def records(exported, images) -> Records:
   )
   cloud = main._replace(prediction=np.arange(len(images), dtype=np.int32))
   label = np.zeros(len(images), np.int32)
-  return Records(label, outputs["main"]["hard_probability"], main, extension, cloud)
+  logits = outputs["main"]["logits"], outputs["extension"]["logits"]
+  fused = fuse_extension(*logits, read_manifest(exported).operating_point.hard_classes, FUSION.edge)
+  answers = [
+    np.argmax(fuse_cloud(edge, cloud_logits(len(images)), FUSION.cloud), axis=-1).astype(np.int32)
+    for edge in (log_softmax(logits[0]), fused)
+  ]
+  mass = outputs["main"]["hard_probability"]
+  return Records(label, mass, main, extension, cloud, scores(fused), *answers)
+
+
+def cloud_logits(count: int) -> np.ndarray:
+  return np.random.default_rng(0).normal(size=(count, 10)).astype(np.float32)
 
 
 def middle_thresholds(policy: Policy, records: Records) -> Thresholds:
@@ -60,9 +91,8 @@ def middle_thresholds(policy: Policy, records: Records) -> Thresholds:
   else:
     name = policy.criterion
     values = 1 - getattr(records.main, name), 1 - getattr(records.extension, name)
-  return Thresholds(
-    *(np.median(value).astype(np.float32) for value in (*values, records.hard_probability))
-  )
+  limits = (*values, records.hard_probability, values[0])
+  return Thresholds(*(np.median(value).astype(np.float32) for value in limits))
 
 
 def watched(classifier: EdgeClassifier) -> list[np.ndarray]:
@@ -82,21 +112,25 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
   source, exported, images, records, policy
 ):
   thresholds = middle_thresholds(policy, records)
-  hard = is_hard(source.hard_classes, 10)
-  asked = []
+  point = at_thresholds(exported, policy, thresholds, FUSION)
+  hard = point.hard_classes.mask
+  asked, logits = [], cloud_logits(len(images))
   # The made-up cloud knows an image by its pixels.
   place = {image.tobytes(): number for number, image in enumerate(images)}
-  classifier = EdgeClassifier(
-    exported,
-    policy=policy,
-    thresholds=thresholds,
-    cloud=lambda image: asked.append(image) or place[image.tobytes()],
-  )
+
+  def cloud(image: np.ndarray):
+    asked.append(image)
+    number = place[image.tobytes()]
+    return logits[number] if policy.cloud_rule == "fused" else number
+
+  classifier = EdgeClassifier(exported, operating_point=point, cloud=cloud)
   calls = watched(classifier)
   answers = classifier.classify(images)
   expected = route(policy, thresholds, records, hard)
   assert [answer.exit for answer in answers] == expected.exit.tolist()
-  same_pixels = [place[image.tobytes()] for image in images]
+  same_pixels = np.array([place[image.tobytes()] for image in images])
+  if policy.cloud_rule == "fused":
+    same_pixels = cloud_prediction(policy, records, expected.ran_extension)[same_pixels]
   predictions = np.where(expected.exit == CLOUD, same_pixels, expected.prediction)
   assert [answer.prediction for answer in answers] == predictions.tolist()
   assert [answer.extension is not None for answer in answers] == expected.ran_extension.tolist()
@@ -107,23 +141,22 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
   assert all(answer.seconds > 0 for answer in answers)
 
   # Without a cloud every image has the edge's answer, and the complex ones are still told.
-  alone = EdgeClassifier(exported, policy=policy, thresholds=thresholds)
-  judged = predicted_hard(policy, records.main, records.hard_probability, hard, thresholds.hard)
-  edge = edge_answer(policy, thresholds, records.main, records.extension, judged)
+  alone = EdgeClassifier(exported, operating_point=point)
+  judged = predicted_hard(policy, thresholds, records.main, records.hard_probability, hard)
+  side = extension_scores(policy, records)
+  edge = edge_answer(policy, thresholds, records.main, side, judged)
   for row, answer in enumerate(alone.classify(images)):
     assert answer.exit == edge.exit[row]
     assert answer.prediction == edge.prediction[row]
     assert answer.complex == edge.complex[row]
-    taken = records.extension if answer.exit else records.main
+    taken = side if answer.exit else records.main
     assert answer.scores == Scores(*(column[row] for column in taken))
     assert answer.hard_probability == records.hard_probability[row]
 
 
 def test_the_files_own_operating_point_is_the_evaluations(source, exported):
   manifest = read_manifest(exported)
-  assert manifest.policy == source.policy
-  assert manifest.hard_classes == tuple(source.hard_classes.tolist())
-  np.testing.assert_array_equal(manifest.thresholds, source.thresholds)
+  assert manifest.operating_point.to_json() == source.operating_point.to_json()
   assert manifest.class_names == tuple("0123456789")
   assert manifest.dataset == source.config.dataset
   assert manifest.cost == source.config.cost
@@ -185,7 +218,8 @@ def changed(exported: Path, directory: Path, **fields) -> Path:
 
 
 def test_files_that_do_not_belong_together(exported, source, tmp_path):
-  other = dataclasses.replace(source, temperatures=source.temperatures._replace(main=2.0))
+  point = dataclasses.replace(source.operating_point, temperatures=Temperatures(main=2.0))
+  other = dataclasses.replace(source, operating_point=point)
   export(other, tmp_path / "other", Options())
   mixed = changed(exported, tmp_path / "mixed")
   shutil.copy(tmp_path / "other" / "edge.tflite", mixed / "edge.tflite")
@@ -225,23 +259,18 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"format": 1}, "has format 1; accepted: 3, as this version's python -m .* it, or 2$"),
+    ({"format": 2}, "has format 2; accepted: 4, as this version's python -m .* it, or 3$"),
     ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
     ({"unmet_constraint": 3}, "unmet_constraint is 3"),
-    ({"policy": {"hard_rule": "guess"}}, "policy.hard_rule is 'guess', not one of argmax"),
-    ({"policy": {"rule": "argmax"}}, "policy.hard_rule is None, not one of argmax"),
-    ({"thresholds": {"main": None, "extension": None, "hard": None}}, "thresholds.main is null"),
+    ({"operating_point": {}}, "damaged: operating_point.policy is missing; expected policy, "),
     (
-      {"thresholds": {"main": "high", "extension": None, "hard": None}},
-      "thresholds.main is 'high'",
+      {"operating_point": None},
+      "damaged: operating_point is None; expected an object; accepted",
     ),
-    ({"thresholds": {"main": 1.0}}, "missing 2 required positional arguments"),
-    ({"hard_classes": [3, 10]}, r"hard_classes is \[3, 10\] with 10 classes"),
-    ({"hard_classes": []}, r"hard_classes is \[\] with 10 classes"),
+    ({"class_names": ["a", "b"]}, "class_names are 2, and the operating point is of 10 classes"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8', not one of uint8, float32"),
     ({"image_shape": [8, 8]}, "not enough values to unpack"),
     ({"image_shape": [-8, 8, 1]}, r"image_shape is \[-8, 8, 1\]"),
-    ({"hard_classes": [1, 2]}, "has 5 classes at exit extension; accepted: 2, as edge.json says"),
     (
       {"image_shape": [9, 8, 1]},
       r"takes images uint8 \[1, 8, 8, 1\]; accepted: uint8 \[1, 9, 8, 1",
@@ -276,11 +305,53 @@ def test_no_manifest_at_all(exported, tmp_path):
       EdgeClassifier(tmp_path)
 
 
-def test_a_policy_without_the_threshold_it_needs(exported):
-  with pytest.raises(UserError, match="threshold hard is not given; accepted: a number"):
-    EdgeClassifier(exported, policy=Policy(hard_rule="probability"))
-  nan = Thresholds(math.nan, math.nan, math.nan)
-  EdgeClassifier(exported, policy=Policy(offload="never"), thresholds=nan)
+def test_an_operating_point_of_another_export(exported):
+  own = read_manifest(exported).operating_point
+  for name, value, words in (
+    ("temperatures", Temperatures(main=2.0), "has temperatures Temperatures"),
+    ("hard_classes", HardClasses(np.array([1, 2]), 10), "has hard_classes HardClasses"),
+  ):
+    with pytest.raises(UserError, match=f"the operating point {words}.*; expected the export's, "):
+      EdgeClassifier(exported, operating_point=dataclasses.replace(own, **{name: value}))
+
+
+def test_hard_classes_that_are_not_the_networks(exported, tmp_path):
+  point = json.loads((exported / "edge.json").read_text())["operating_point"]
+  for classes, words in (
+    ([1, 2], "has 5 classes at exit extension; accepted: 2, as edge.json says"),
+    ([3, 10], r"damaged: hard_classes is \[3, 10\] with 10 classes; expected numbers from 0 to 9"),
+    ([], r"damaged: hard_classes is \[\] with 10 classes; expected at least 1 class number"),
+  ):
+    other = changed(
+      exported,
+      tmp_path / f"of{len(classes)}{max(classes, default=0)}",
+      operating_point=point | {"hard_classes": classes},
+    )
+    with pytest.raises(UserError, match=words):
+      EdgeClassifier(other)
+
+
+def test_a_file_of_format_3_is_read(exported, tmp_path):
+  """As the version before wrote it: the operating point's parts under names of their own."""
+  fields = json.loads((exported / "edge.json").read_text())
+  point = fields.pop("operating_point")
+  policy = {name: point["policy"][name] for name in ("hard_rule", "edge_rule", "criterion")}
+  for offload, earlier in (("early", "main"), ("late", "edge"), ("never", "never")):
+    thresholds = {"main": 0.5, "extension": 0.25, "hard": None}
+    old = {"format": 3, "policy": policy | {"offload_rule": earlier}, "thresholds": thresholds}
+    old |= {name: point[name] for name in ("temperatures", "hard_classes")}
+    directory = changed(exported, tmp_path / offload)
+    (directory / "edge.json").write_text(json.dumps(fields | old))
+    found = EdgeClassifier(directory).operating_point
+    expected = Policy(**policy, offload=offload)
+    assert found.policy == expected
+    assert found.to_json()["thresholds"] == {
+      "main": None if offload == "never" else 0.5,
+      "extension": 0.25 if offload == "late" else None,
+      "hard": None,
+      "run": None,
+    }
+    assert found.hard_classes == read_manifest(exported).operating_point.hard_classes
 
 
 def test_the_command_refuses_in_one_line(exported, tmp_path):

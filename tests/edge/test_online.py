@@ -30,13 +30,18 @@ def images(source) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def edge(exported) -> EdgeClassifier:
-  return EdgeClassifier(exported, policy=Policy())
+  return EdgeClassifier(exported)
 
 
 @pytest.fixture(scope="module")
 def manifest(exported) -> Manifest:
   limits = Thresholds(np.float32(0.5), np.float32(np.nan), np.float32(np.nan))
-  return dataclasses.replace(read_manifest(exported), policy=Policy(), thresholds=limits)
+  return at(read_manifest(exported), Policy(), limits)
+
+
+def at(manifest: Manifest, policy: Policy, limits: Thresholds) -> Manifest:
+  point = dataclasses.replace(manifest.operating_point, policy=policy, thresholds=limits)
+  return dataclasses.replace(manifest, operating_point=point)
 
 
 def no_alarm(found) -> None:
@@ -63,8 +68,8 @@ def test_a_share_is_kept_by_an_export_of_large_batches(server, source, manifest,
   export(source, tmp_path, Options(batch_size=64))
   for policy in (Policy(), Policy(offload="late")):
     limits = Thresholds(np.float32(0.5), np.float32(0.5), np.float32(np.nan))
-    edge = EdgeClassifier(tmp_path, policy=policy, thresholds=limits)
-    moved = dataclasses.replace(manifest, policy=policy, thresholds=limits)
+    moved = at(manifest, policy, limits)
+    edge = EdgeClassifier(tmp_path, operating_point=moved.operating_point)
     adaptation = OnlineAdaptation(moved, OnlineConstraints(target_offload=0.1), 124, no_alarm)
     ran = stream(edge, cycled(images, COUNT), offloader_to(server.port, tmp_path), adaptation)
     sent = np.asarray([result.reply is not None for result in ran.by_number()])
@@ -223,7 +228,7 @@ def test_constraints_that_cannot_be_kept(manifest, constraints, message):
 
 
 def test_a_policy_without_thresholds_has_none_to_move(manifest):
-  never = dataclasses.replace(manifest, policy=Policy(offload="never"))
+  never = at(manifest, Policy(offload="never"), manifest.operating_point.thresholds)
   for constraints in (OnlineConstraints(target_offload=0.1), OnlineConstraints(bandit=0.1)):
     with pytest.raises(UserError, match="offload is 'never'; accepted: 'early' or 'late'"):
       OnlineAdaptation(never, constraints, 124, no_alarm)

@@ -19,7 +19,6 @@ from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import CLOUD, route
 from tests.edge.certificates import make_certificate
 from tests.edge.faulty_proxy import faulty_proxy
@@ -57,7 +56,8 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
   )
   assert status == 0
   lines = sorted(map(json.loads, output.read_text().splitlines()), key=lambda line: line["id"])
-  expected = route(source.policy, source.thresholds, records, is_hard(source.hard_classes, 10))
+  point = source.operating_point
+  expected = route(point.policy, point.thresholds, records, point.hard_classes.mask)
   names = ("main", "extension", "cloud")
   assert [line["exit"] for line in lines] == [names[exit] for exit in expected.exit]
   assert [line["class"] for line in lines] == expected.prediction.tolist()

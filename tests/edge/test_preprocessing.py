@@ -74,18 +74,6 @@ def test_an_export_that_records_something_else_is_not_verified(source, exported,
     verify(source, directory)
 
 
-def test_a_file_of_format_2_is_read_and_its_default_said(exported, tmp_path, capsys):
-  model = changed(exported, tmp_path / "old", format=2, preprocessing=None)
-  assert read_manifest(model).preprocessing is None
-  pixels = picture(5, (40, 24), "L")
-  Image.fromarray(pixels).save(tmp_path / "image.png")
-  found = answered(model, tmp_path / "image.png", tmp_path / "answers")
-  assert found == pytest.approx(probability(model, WHOLE(pixels[..., None], (8, 8, 1))), abs=1e-6)
-  (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith("warning: the edge.json of ")
-  assert "files are resized whole; export again" in line
-
-
 @pytest.mark.parametrize(
   ("recorded", "words"),
   [

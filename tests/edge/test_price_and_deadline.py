@@ -22,7 +22,7 @@ from meanet_jax.routing.online.deadline import Deadline
 from meanet_jax.routing.online.price import Pricing, guaranteed_excess
 from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
 from tests.edge.edge_command import lines_of, one_line, run
-from tests.edge.links import offloader_to, sending, stream, untimed
+from tests.edge.links import at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import class_of
 
 COUNT = 1200
@@ -178,19 +178,18 @@ def gated(edge, items, offloader, gate, adaptation=None) -> list:
   return sorted(results, key=lambda result: result.item.number)
 
 
-@pytest.mark.parametrize("policy", ["main", "edge"])
+@pytest.mark.parametrize("offload", ["early", "late"])
 def test_a_slow_cloud_is_asked_less_and_every_image_has_its_answer(
-  server, exported, images, policy
+  server, exported, images, offload
 ):
   """Round trips of 100 ms and more under a deadline of 50: late ones, then images withheld."""
   server.slow = 0.1
   edge = (
     sending(exported, 1.0, images)
-    if policy == "main"
+    if offload == "early"
     else EdgeClassifier(
       exported,
-      policy=Policy(offload_rule="edge"),
-      thresholds=Thresholds(np.float32(-1), np.float32(-1), np.float32(np.nan)),
+      operating_point=at_thresholds(exported, Policy(offload="late"), Thresholds(-1, -1, np.nan)),
     )
   )
   alone = edge.classify(images[:60])

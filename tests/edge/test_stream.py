@@ -127,8 +127,8 @@ def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(
 @pytest.mark.parametrize("batch_size", [4, 7])
 def test_an_export_of_batches(server, source, tmp_path, images, exported, alone, batch_size):
   export(source, tmp_path, Options(batch_size=batch_size))
-  limit = sending(exported, 0.5, images)._thresholds
-  edge = EdgeClassifier(tmp_path, thresholds=limit, policy=sending(exported, 0.5, images)._policy)
+  half = sending(exported, 0.5, images).operating_point
+  edge = EdgeClassifier(tmp_path, operating_point=half)
   for mode in ("right", "invalid"):
     server.mode = mode
     found = stream(edge, images, offloader_to(server.port, exported)).by_number()

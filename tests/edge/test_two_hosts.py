@@ -12,7 +12,6 @@ import pytest
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.routing.policies import route
 from tests.edge.certificates import make_certificate
 from tests.edge.two_hosts import CLOUD, Hosts, two_hosts, unavailable
@@ -73,7 +72,8 @@ def test_answers_are_evaluations_and_bytes_the_wires(
   wire = [hosts.sent_bytes(host) - was for host, was in zip(hosts, before, strict=True)]
   lines = sorted(map(json.loads, output.read_text().splitlines()), key=lambda line: line["id"])
   records = load_records(evaluated_run / "eval" / "records.npz", None).records()
-  expected = route(source.policy, source.thresholds, records, is_hard(source.hard_classes, 10))
+  point = source.operating_point
+  expected = route(point.policy, point.thresholds, records, point.hard_classes.mask)
   assert [line["class"] for line in lines] == expected.prediction.tolist()
   names = ("main", "extension", "cloud")
   assert [line["exit"] for line in lines] == [names[exit] for exit in expected.exit]

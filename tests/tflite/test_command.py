@@ -12,6 +12,8 @@ import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
+from meanet_jax.report.write import evaluate_run
+from meanet_jax.routing.policies import Policy
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run
@@ -48,8 +50,8 @@ def test_export_and_verify(evaluated_run, tmp_path):
   assert (manifest["batch_size"], manifest["image_dtype"]) == (4, "float32")
   assert manifest["versions"]["litert-converter"] == PINNED["litert-converter"]
   summary = read_json(evaluated_run / "eval/summary.json")
-  assert manifest["thresholds"] == summary["systems"]["meanet"]["thresholds"]
-  assert manifest["hard_classes"] == summary["hard_classes"]
+  assert manifest["operating_point"] == summary["systems"]["meanet"]["operating_point"]
+  assert manifest["operating_point"]["hard_classes"] == summary["hard_classes"]
 
 
 def test_a_configuration_alone(tmp_path):
@@ -83,17 +85,47 @@ def test_wrong_flags(evaluated_run, tmp_path):
   assert not (tmp_path / "out").exists()
 
 
-def test_calibrated_temperatures_go_into_the_signatures(evaluated_run, tmp_path):
-  run = copied(evaluated_run, tmp_path / "run")
+def with_routing(run: Path, **fields) -> None:
+  """Evaluates a run again, by its records, under other rules."""
   config = read_json(run / "config.json")
-  config["routing"]["calibrate"] = True
+  config["routing"] |= fields
   (run / "config.json").write_text(json.dumps(config))
+  evaluate_run(run, reuse_records=True)
+
+
+def test_the_operating_point_is_the_one_that_evaluation_wrote(evaluated_run, tmp_path):
+  """Also where the configuration was changed since: what was evaluated is exported."""
+  assert set(from_run(evaluated_run).operating_point.temperatures) == {1.0}
+  run = copied(evaluated_run, tmp_path / "run")
+  rules = {"hard_rule": "argmax_uncertain", "edge_rule": "fused", "offload": "late"}
+  with_routing(run, calibrate=True, criterion="max_prob", cloud_rule="fused", **rules)
   summary = read_json(run / "eval/summary.json")
-  source = from_run(run)
-  for name, temperature in source.temperatures._asdict().items():
+  point = from_run(run).operating_point
+  assert point.to_json() == summary["systems"]["meanet"]["operating_point"]
+  assert point.policy == Policy("argmax_uncertain", "fused", "late", "max_prob", "fused")
+  for name, temperature in point.temperatures._asdict().items():
     assert temperature == summary["calibration"][name]["temperature"]
     assert temperature != 1
-  assert set(from_run(evaluated_run).temperatures) == {1.0}
+  assert point.fusion is not None
+  config = read_json(run / "config.json")
+  config["routing"] |= {"edge_rule": "extension", "calibrate": False}
+  (run / "config.json").write_text(json.dumps(config))
+  assert from_run(run).operating_point.to_json() == point.to_json()
+
+
+def test_a_summary_without_or_with_a_damaged_operating_point(evaluated_run, tmp_path):
+  run = copied(evaluated_run, tmp_path / "run")
+  path = run / "eval/summary.json"
+  summary = read_json(path)
+  entry = summary["systems"]["meanet"]
+  entry["operating_point"]["thresholds"]["main"] = None
+  path.write_text(json.dumps(summary))
+  with pytest.raises(UserError, match=r"summary\.json is damaged: thresholds\.main is missing; .*"):
+    from_run(run)
+  del entry["operating_point"]
+  path.write_text(json.dumps(summary))
+  with pytest.raises(UserError, match=r"wrote no operating point; accepted: a run after .*eval"):
+    from_run(run)
 
 
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
@@ -125,16 +157,15 @@ def test_a_run_with_a_damaged_last_checkpoint(evaluated_run, tmp_path):
 def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
   run = copied(evaluated_run, tmp_path / "run")
   summary = read_json(run / "eval/summary.json")
-  other = summary | {"hard_classes": [c for c in range(10) if c not in summary["hard_classes"]]}
-  (run / "eval/summary.json").write_text(json.dumps(other))
+  point = summary["systems"]["meanet"]["operating_point"]
+  point["hard_classes"] = [c for c in range(10) if c not in summary["hard_classes"]]
+  (run / "eval/summary.json").write_text(json.dumps(summary))
   with pytest.raises(
     UserError, match=r"of other hard classes than the run's; accepted: .*meanet eval"
   ):
     from_run(run)
   (run / "eval/summary.json").unlink()
-  with pytest.raises(
-    UserError, match=r"not been evaluated, .*accepted: a run after meanet eval"
-  ):
+  with pytest.raises(UserError, match=r"not been evaluated, .*accepted: a run after meanet eval"):
     from_run(run)
   (run / "hard_classes.json").unlink()
   with pytest.raises(UserError, match="has not finished stage hard_classes"):

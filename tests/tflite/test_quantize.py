@@ -6,7 +6,6 @@ from ai_edge_litert.interpreter import Interpreter
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import EDGE
-from meanet_jax.routing.hard_classes import is_hard
 from meanet_jax.tflite import export as pipeline
 from meanet_jax.tflite.export import Options, convert_models, export
 from meanet_jax.tflite.flatbuffer import read_signatures
@@ -86,7 +85,7 @@ def test_int8_is_calibrated_on_training_images_of_the_classes_that_a_block_sees(
   count = len(seen["images"])
   assert count == min(pipeline.CALIBRATION_IMAGES, len(train))
   np.testing.assert_array_equal(seen["images"], train.images[:count])
-  hard = is_hard(source.hard_classes, 10)
+  hard = source.operating_point.hard_classes.mask
   assert seen["hard"].tolist() == [bool(hard[label]) for label in train.labels[:count]]
 
   samples = edge_samples(models["none"], seen["images"], seen["hard"])

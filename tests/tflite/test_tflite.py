@@ -140,13 +140,13 @@ def test_scores_of_a_trained_network_are_those_of_its_logits(source, exported):
   edge = (exported / "edge.tflite").read_bytes()
   cloud = runner((exported / "cloud.tflite").read_bytes(), "cloud")
   main, extension = runner(edge, "main"), runner(edge, "extension")
-  classes = list(range(10))
+  classes, hard_classes = list(range(10)), source.operating_point.hard_classes.numbers
   for image in source.dataset.test.images[:40, None]:
     of_main = main(image=image)
     of_extension = extension(image=image, features=of_main["features"])
     for outputs, known in (
       (of_main, classes),
-      (of_extension, source.hard_classes.tolist()),
+      (of_extension, hard_classes.tolist()),
       (cloud(image=image), classes),
     ):
       expected = plain_scores(outputs["logits"], known)
@@ -154,14 +154,15 @@ def test_scores_of_a_trained_network_are_those_of_its_logits(source, exported):
       for name in ("max_prob", "entropy", "margin"):
         np.testing.assert_allclose(outputs[name], expected[name], rtol=1e-4, atol=1e-6)
     exps = np.exp(of_main["logits"][0].astype(float))
-    mass = exps[source.hard_classes].sum() / exps.sum()
+    mass = exps[hard_classes].sum() / exps.sum()
     np.testing.assert_allclose(of_main["hard_probability"], [mass], rtol=1e-5)
   # The extension answers in original class numbers, none of which is its own index everywhere.
-  assert source.hard_classes.tolist() != list(range(len(source.hard_classes)))
+  assert hard_classes.tolist() != list(range(len(hard_classes)))
 
 
 def test_temperatures_divide_the_logits_that_scores_are_of(source):
-  warm = dataclasses.replace(source, temperatures=Temperatures(2.5, 0.5, 3.0))
+  point = dataclasses.replace(source.operating_point, temperatures=Temperatures(2.5, 0.5, 3.0))
+  warm = dataclasses.replace(source, operating_point=point)
   edge = convert(edge_signatures(warm, 1, "uint8"))
   cloud = convert([cloud_signature(warm, 1, "uint8")])
   operations = read_signatures(cloud)["cloud"].operations
@@ -175,7 +176,7 @@ def test_temperatures_divide_the_logits_that_scores_are_of(source):
   assert main["entropy"] > untouched["entropy"]
   exps = np.exp(main["logits"][0].astype(float) / 2.5)
   np.testing.assert_allclose(
-    main["hard_probability"], [exps[source.hard_classes].sum() / exps.sum()], rtol=1e-5
+    main["hard_probability"], [exps[point.hard_classes.numbers].sum() / exps.sum()], rtol=1e-5
   )
   for outputs, temperature in (
     (main, 2.5),

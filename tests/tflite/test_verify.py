@@ -11,8 +11,9 @@ from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.models.meanet import Outputs
+from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import Temperatures
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, route
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
@@ -27,11 +28,18 @@ from meanet_jax.tflite.verify import (
 from tests.exports import configured
 
 POLICIES = [
-  Policy(hard, edge, offload, criterion)
-  for hard in ("argmax", "probability")
-  for edge in ("extension", "most_confident")
-  for offload in ("main", "edge", "never")
-  for criterion in ("entropy", "max_prob", "margin")
+  *(
+    Policy(hard, edge, offload, criterion)
+    for hard in ("argmax", "probability")
+    for edge in ("extension", "most_confident")
+    for offload in ("early", "late", "never")
+    for criterion in ("entropy", "max_prob", "margin")
+  ),
+  *(
+    Policy("argmax_uncertain", "fused", "late", criterion)
+    for criterion in ("entropy", "max_prob", "margin")
+  ),
+  Policy("uncertain", "extension", "early", "max_prob"),
 ]
 
 
@@ -74,8 +82,9 @@ def test_other_weights_are_refused(source, exported):
 
 
 def test_another_threshold_is_refused(source, exported):
-  thresholds = source.thresholds._replace(main=source.thresholds.main * np.float32(0.9))
-  other = dataclasses.replace(source, thresholds=thresholds)
+  point = source.operating_point
+  moved = point.thresholds._replace(main=point.thresholds.main * np.float32(0.9))
+  other = dataclasses.replace(source, operating_point=dataclasses.replace(point, thresholds=moved))
   found = compare(other, exported, source.dataset.test)
   assert found.differs.any()
   with pytest.raises(VerificationError, match="decisions differ away from a threshold, first that"):
@@ -105,7 +114,7 @@ def test_untrained_networks_have_nothing_to_verify_on(tmp_path):
 def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
   rng = np.random.default_rng(0)
   classes, hard_classes, count = 6, np.array([1, 4, 5], np.int32), 4000
-  temperatures = Temperatures(1.5, 0.7, 1.0)
+  temperatures, fusion = Temperatures(1.5, 0.7, 1.0), FusionWeights(0.6, 0.5)
   known_classes = HardClasses(hard_classes, classes)
   hard = known_classes.mask
   labels = rng.integers(classes, size=count)
@@ -116,11 +125,13 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
   known = logits(classes), logits(3)
   outputs = Outputs(*known, logits(classes))
-  records = make_records(outputs, labels, known_classes, temperatures)
+  fitted = (known_classes, temperatures, fusion)
+  records = make_records(outputs, labels, *fitted)
   middle = float(np.median(records.main.entropy)) if policy.criterion == "entropy" else 0.5
   # Many images at the threshold itself: the median of what it is compared with.
-  thresholds = Thresholds(*map(np.float32, (middle, 0.4, 0.5)))
-  near = near_a_threshold(policy, thresholds, records, outputs, temperatures)
+  thresholds = Thresholds(*map(np.float32, (middle, 0.4, 0.5, 0.8 * middle)))
+  point = OperatingPoint(policy, thresholds, temperatures, known_classes, fusion)
+  near = near_a_threshold(point, records, outputs)
   assert near.mean() < 0.1
   before = route(policy, thresholds, records, hard)
   turned = np.zeros(count, bool)
@@ -129,12 +140,7 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
     steps = [np.float32(LOGIT_TOLERANCE * np.ptp(logits)) for logits in known]
     main, extension = (x + s * d for x, s, d in zip(known, signs, steps, strict=True))
     moved = Outputs(main, extension, outputs.cloud)
-    after = route(
-      policy,
-      thresholds,
-      make_records(moved, labels, known_classes, temperatures),
-      hard,
-    )
+    after = route(policy, thresholds, make_records(moved, labels, *fitted), hard)
     turned |= (before.exit != after.exit) | (before.prediction != after.prediction)
   assert turned.any()
   assert not (turned & ~near).any()

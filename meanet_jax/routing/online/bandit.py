@@ -89,7 +89,7 @@ def observe(
     bandit: the arms.
     state: before.
     arm: that was played.
-    uncertainty: the image's, normalised (`normalised_threshold.image_level`).
+    uncertainty: the image's, normalised (`normalised_threshold.normalised_uncertainty`).
     edge_confidence: maximum probability of the edge's answer; may be None for an image that was
       sent, without side observations.
     cloud_confidence: of the cloud's; None for an image that was not sent.

@@ -26,7 +26,6 @@ from benchmarks.online_stream import Stream, harder_half_way
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.cost.energy import BlockMacs, image_cost
 from meanet_jax.edge.link.encoding import Encoding, encode
-from meanet_jax.routing.normalised_threshold import image_level
 from meanet_jax.routing.online.budget import STEP, Budget, guaranteed_excess
 from meanet_jax.routing.scores import scores
 
@@ -52,7 +51,7 @@ def stream() -> Stream:
     for weight in (0 * size, size)
   )
   return Stream(
-    uncertainty=np.asarray(image_level("entropy", said, 10)),
+    uncertainty=np.asarray(said.entropy / np.float32(np.log(10))),
     edge_right=said.prediction == labels,
     cloud_right=asked.prediction == labels,
     edge_confidence=said.max_prob,
