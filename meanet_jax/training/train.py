@@ -70,7 +70,7 @@ def train(
         if stage.needs_hard_classes:
           to_hard = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, to_hard)
-  logger.info(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
+  logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
 
 
 def _gradient_stage(
