@@ -44,7 +44,7 @@ def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_
     assert line["probability"] == pytest.approx(probability, abs=1e-6)
     # By main alone, whether or not the extension ran and answered.
     assert np.float32(line["uncertainty"]) == own.main.entropy
-    assert np.float32(line["threshold"]) == read_manifest(model).thresholds.main
+    assert np.float32(line["threshold"]) == read_manifest(model).operating_point.thresholds.main
     assert line["complex"] == own.complex == (line["uncertainty"] > line["threshold"])
     assert (line["bytes_up"] > 64, line["bytes_down"] > 0) == (own.complex, own.complex)
     assert line["ms"]["total"] >= line["ms"]["edge"] > 0
