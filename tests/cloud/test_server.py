@@ -165,7 +165,6 @@ def test_what_takes_longer_than_the_grace_is_given_up(finished_run):
         grpc.StatusCode.UNKNOWN,
       )
     assert server.process.wait(60) == 0
-    assert not [line for line in server.output if "Traceback" in line]
 
 
 def test_an_image_of_the_test_split_survives_jpeg(channel, images):
