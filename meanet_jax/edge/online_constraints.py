@@ -86,9 +86,10 @@ def make_budgets(
     budget = Budget(target, largest)
     if price is not None:
       budget = priced(budget, price.pricing)
-    check_budget(f"--{name}", budget, unsent + share * (budget.largest - unsent))
+    flag = f"--{name.replace('_', '-')}"
+    check_budget(flag, budget, unsent + share * (budget.largest - unsent))
     if name == "target_offload" and target > 1:
-      raise UserError(f"--{name} is {target:g}; accepted: a share up to 1")
+      raise UserError(f"{flag} is {target:g}; accepted: a share up to 1")
     found[name] = BudgetOf(budget, units)
   if price is not None and ("max_energy_mj" in found or not found):
     raise UserError(

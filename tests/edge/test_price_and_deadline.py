@@ -34,14 +34,16 @@ def images(source) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def edge(exported) -> EdgeClassifier:
-  return EdgeClassifier(exported, policy=Policy())
+def edge(exported, manifest) -> EdgeClassifier:
+  return EdgeClassifier(exported, operating_point=manifest.operating_point)
 
 
 @pytest.fixture(scope="module")
 def manifest(exported) -> Manifest:
   limits = Thresholds(np.float32(0.5), np.float32(np.nan), np.float32(np.nan))
-  return dataclasses.replace(read_manifest(exported), policy=Policy(), thresholds=limits)
+  found = read_manifest(exported)
+  point = dataclasses.replace(found.operating_point, policy=Policy(), thresholds=limits)
+  return dataclasses.replace(found, operating_point=point)
 
 
 class Clock:
