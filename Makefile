@@ -69,7 +69,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 install = { $(PIP) $(shell grep -o '^uv==[^ ;]*' requirements.txt) && $(UV) -r $(1); } || $(PIP) -r $(1)
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is Python $(VERSION); accepted: 3.11 or newer (make PYTHON=python3.11)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv

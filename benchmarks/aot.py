@@ -37,12 +37,13 @@ from meanet_jax.planning.compile import (
 )
 from meanet_jax.planning.roofline import roofline
 from meanet_jax.planning.topology import open_slice
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step
+from meanet_jax.training.steps import Recipe, make_train_step
 
 KEPT = flags.DEFINE_string("kept", "runs/aot.json", "Where counts are kept between two runs.")
 CONFIGS = (
@@ -152,7 +153,9 @@ def lower_own_blocks(config: Config, batch: int, devices: Sequence[Any]) -> jax.
 
   def step(state: Any, store: Any, batch: Any, features: Any, key: Any) -> Any:
     given: Any = _Given(model, features)
-    inner = make_train_step(given, stages.EDGE, settings, config.dataset, tx, ACROSS_DEVICES)
+    inner = make_train_step(
+      given, stages.EDGE, Recipe(settings, tx), config.dataset, ACROSS_DEVICES
+    )
     return inner(state, fetch(store, batch, state.step), key)
 
   features = jax.eval_shape(

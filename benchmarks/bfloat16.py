@@ -16,11 +16,12 @@ from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import CLOUD
 from meanet_jax.training.state import TrainState, create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 STEPS, BATCH = 20, 16
 # Small enough that no network is thrown about by its first steps on made-up labels, which would
@@ -53,7 +54,7 @@ def losses(name: str, dtype: str, multiplier: float = 1.0) -> tuple[list[float],
   tx = make_optimizer(settings, 10)
   variables = init_variables(model, 0, config.dataset.image_shape, ("cloud",))
   state = create_state(CLOUD, variables, tx)
-  step = jax.jit(make_train_step(model, CLOUD, settings, config.dataset, tx))
+  step = jax.jit(make_train_step(model, CLOUD, Recipe(settings, tx), config.dataset))
   rng = np.random.default_rng(0)
   found = []
   for _ in range(STEPS):

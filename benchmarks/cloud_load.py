@@ -26,11 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from absl import flags
+from absl import app, flags
 from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax.cloud.model import CloudModel, read_run
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
@@ -39,16 +38,17 @@ from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.protocol import CLASS, IMAGE, MODEL, PROBABILITY
 from meanet_jax.runs.checkpoints import open_checkpoints
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
-from meanet_jax.training.loop import saved
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.state import create_state
+from meanet_jax.training.state import create_state, saved
 
 ROOT = Path(__file__).parent.parent
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
 _CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
-_OUTPUT = cli.define_path_flag("output", "benchmarks/cloud_load.md", "The page.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -133,7 +133,7 @@ def server(workdir: Path, max_batch: int) -> Iterator[Server]:
   """The cloud tier as a user starts it."""
   arguments = [f"--workdir={workdir}", f"--max_batch={max_batch}", "--http_port=0", "--grpc_port=0"]
   process = subprocess.Popen(
-    [sys.executable, "-m", "meanet_jax.commands.cloud", *arguments],
+    [sys.executable, "-m", "meanet_jax", "cloud", *arguments],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     text=True,
@@ -292,4 +292,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

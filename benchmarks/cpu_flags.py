@@ -15,7 +15,8 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks.cpu_gradient import GRADIENTS, STEPS, Steps
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
 REPEATS = flags.DEFINE_integer("rounds", 7, "Measurements of each kind, in turn.", lower_bound=5)

@@ -20,11 +20,12 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.models import layers
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
 SECONDS = 0.3  # at least, of steps that are timed together
@@ -56,7 +57,7 @@ class Steps:
       "label": jnp.asarray(rng.integers(classes, size=size), jnp.int32),
       "position": jnp.arange(size, dtype=jnp.int32),
     }
-    step = jax.jit(make_train_step(model, stage, settings, dataset, tx), donate_argnums=0)
+    step = jax.jit(make_train_step(model, stage, Recipe(settings, tx), dataset), donate_argnums=0)
     self.batch_size, self.state, self.batch = size, state, batch
     self.key = stage_key(0, stage.name)
     with mock.patch.object(layers, "conv_general_dilated", convolution):

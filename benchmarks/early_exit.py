@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
@@ -31,13 +30,15 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.scores import hard_probability
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
-from meanet_jax.training.pipeline import load_variables, read_hard_classes
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
+from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent
 EDGE = Exits.MAIN | Exits.EXTENSION
-_WORKDIR = cli.define_path_flag(
+_WORKDIR = flags.DEFINE_string(
   "workdir", DIGITS, "A run of configs/digits.py; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of everything, interleaved.", lower_bound=5)
@@ -234,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.parsing import resolve
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
@@ -31,15 +31,16 @@ from meanet_jax.routing.policies import (
   takes_extension,
 )
 from meanet_jax.routing.scores import Scores
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.signatures import edge_signatures
 from meanet_jax.tflite.source import Source, from_run, untrained
 from meanet_jax.tflite.versions import PINNED, check_versions
 
 ROOT = Path(__file__).parent.parent
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags(
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string(
   "workdir", [DIGITS], "A run, on its test split; runs/digits is made when it is missing."
 )
 _RUNS = flags.DEFINE_integer("runs", 15, "Timed passes of everything, in turn.", lower_bound=5)
@@ -57,7 +58,7 @@ class Case(NamedTuple):
 
 def run_case(workdir: str) -> Case:
   """A trained edge at the operating point of its evaluation, on its test split."""
-  source = from_run(run_directory(workdir), print, _read_options())
+  source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
   assert source.dataset is not None
   name = f"`{source.config.dataset.name}`, trained"
   return Case(name, source, source.dataset.test.images, source.operating_point)
@@ -225,4 +226,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

@@ -29,12 +29,16 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.loop import StageImages, train_stage
 from meanet_jax.training.parallel import AXIS, replicate
-from meanet_jax.training.pipeline import read_hard_classes
+from meanet_jax.training.restore import read_hard_classes
+from meanet_jax.training.run_stage import train_stage
+from meanet_jax.training.stage_images import StageImages
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "configs/fashion_mnist.py"
@@ -138,7 +142,8 @@ def static(config: Config, run: RunDirectory) -> dict[str, Any]:
   model = build(config, AXIS)
   variables = jax.device_get(initial_variables(config, model, ("main",)))
   images = StageImages(dataset.train, dataset.validation)
-  learned = train_stage(stages.MAIN, config, model, variables, images, beside)
+  context = RunContext(config, model, dataset, beside)
+  learned = train_stage(stages.MAIN, context, variables, images)
   forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
   logits = forward(replicate(learned), dataset.test).main
   assert logits is not None

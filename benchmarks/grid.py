@@ -24,10 +24,12 @@ from meanet_jax import log
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
-from meanet_jax.grid.pipeline import plan
+from meanet_jax.grid.context import GridContext
+from meanet_jax.grid.run import plan
 from meanet_jax.grid.train import train_points
-from meanet_jax.runs.directory import environment, read_json, write_json, write_text
-from meanet_jax.training.pipeline import train
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import read_json, write_json, write_text
+from meanet_jax.training.train import train
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "grid_benchmark"
@@ -94,7 +96,7 @@ def measure(kind: str, workdir: Path, result: Path) -> None:
   if kind == "grid":
     from meanet_jax.data.sources import load
 
-    train_points(group.points, workdir, load(small().dataset), grid())
+    train_points(group.points, load(small().dataset), GridContext(workdir, grid()))
   else:
     chosen = group.points if kind == "sequential" else [group.points[int(kind)]]
     for point in chosen:

@@ -17,7 +17,7 @@ from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.planning.hbm_traffic import hbm_traffic
 from meanet_jax.planning.topology import open_slice
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import MAIN

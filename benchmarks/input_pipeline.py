@@ -31,7 +31,8 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (
@@ -43,7 +44,7 @@ from meanet_jax.training.parallel import (
   replicate,
 )
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 from tests.data.sets import write_set
 
 REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
@@ -214,7 +215,7 @@ def _step(config: Config, stage: stages.Stage, augment: AugmentConfig) -> tuple[
   blocks = ("main", "adaptive", "extension")
   variables = init_variables(model, 0, config.dataset.image_shape, blocks)
   state = replicate(create_state(stage, variables, tx))
-  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+  step = make_train_step(model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES)
   return map_train_step(step), state, replicate(stage_key(0, stage.name))
 
 

@@ -28,7 +28,8 @@ from typing import NamedTuple
 from absl import app, flags, logging
 
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "kill_resume"

@@ -11,17 +11,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax.commands import flags as cli
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import installed
@@ -29,7 +29,7 @@ from tests.edge.links import offloader_to
 from tests.edge.oip_server import oip_server
 
 SHARE = 0.2  # of the images that the threshold sends
-_WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
 
@@ -145,4 +145,4 @@ def page(alone: list[float], dead: list[float], back: list[float]) -> str:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
 from benchmarks.link_transport import (
@@ -25,10 +25,10 @@ from benchmarks.link_transport import (
   process,
   transport_table,
 )
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import installed
@@ -37,9 +37,9 @@ from tests.edge.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailabl
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
-_WORKDIR = cli.define_path_flag("workdir", DIGITS, "A run on digits; the default one is made.")
+_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
 _SENT = flags.DEFINE_integer("sent", 60, "Images of each size, one after another.", lower_bound=5)
-_OUTPUT = cli.define_path_flag("output", "benchmarks/link_shaped.md", "The page.")
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/link_shaped.md", "The page.")
 TITLES = (
   "link",
   "window",
@@ -67,13 +67,13 @@ def pair(hosts: Hosts | None, workdir: Path, model: Path, window: int) -> dict[s
     for name, data in (("key", certificate.key), ("chain", certificate.chain), ("token", b"t0ken")):
       (secret / name).write_bytes(data)
     server = [
-      *(sys.executable, "-m", "meanet_jax.commands.cloud", f"--workdir={workdir}"),
+      *(sys.executable, "-m", "meanet_jax", "cloud", f"--workdir={workdir}"),
       *(f"--host={address}", f"--grpc_port={PORT}", "--http_port=0"),
       *(f"--tls_certificate={secret / 'chain'}", f"--tls_key={secret / 'key'}"),
       f"--token_file={secret / 'token'}",
     ]
     edge = [
-      *(sys.executable, "-m", "meanet_jax.edge.classifier", "--model", str(model)),
+      *(sys.executable, "-m", "meanet_jax", "edge", "--model", str(model)),
       *("--cloud", f"grpcs://{address}:{PORT}", "--ca_file", str(secret / "chain")),
       *("--token_file", str(secret / "token"), "--dataset", "digits", "--window", str(window)),
       *("--deadline_ms", "10000", "--output", str(secret / "answers.jsonl")),
@@ -201,4 +201,4 @@ def _congestion() -> str:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

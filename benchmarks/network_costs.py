@@ -18,11 +18,12 @@ from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import EDGE, Stage
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step
+from meanet_jax.training.steps import Recipe, make_train_step
 
 BATCH = 8
 SIZE = {"conv3": 32, "conv7_pool": 224, "conv3_stride2": 224}
@@ -80,7 +81,7 @@ def abstract_step(
     "position": numbers,
   }
   key = jax.eval_shape(lambda: jax.random.key(0))
-  return make_train_step(model, stage, settings, config.dataset, tx), (state, batch, key)
+  return make_train_step(model, stage, Recipe(settings, tx), config.dataset), (state, batch, key)
 
 
 def row(label: str, config: Config) -> str:

@@ -9,7 +9,7 @@ Command: python -m benchmarks.online_budget [--workdir runs/digits]
 from pathlib import Path
 
 import numpy as np
-from absl import flags
+from absl import app, flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ from benchmarks.online_follow import (
   window_means,
 )
 from benchmarks.online_stream import Stream, accuracy, make_stream
-from meanet_jax.commands import flags as cli
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.routing.online.agreement import (
   Agreement,
   AgreementMonitor,
@@ -41,7 +41,8 @@ from meanet_jax.routing.online.agreement import (
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import from_run
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -59,8 +60,8 @@ TITLES = (
   "settled after, 2 points",
   "2% of target",
 )
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _IMAGES = flags.DEFINE_integer("images", 20_000, "In each half of the stream.", lower_bound=10_000)
 _ORDERS = flags.DEFINE_integer("orders", 5, "Orders of the stream, for the bandit.", lower_bound=2)
 _NOISE = flags.DEFINE_float("noise", 20, "Of the second half: standard deviation, of 255.")
@@ -176,7 +177,7 @@ def main() -> None:
   """Simulates every run and writes the page."""
   shown, curves, sections = {}, {}, []
   for workdir in _WORKDIRS.value:
-    source = from_run(run_directory(workdir), print, _read_options())
+    source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
     name = source.config.dataset.name
     stream = make_stream(source, _IMAGES.value, _NOISE.value, _BLUR.value)
     budget_lines, shown[name] = budget_rows(stream)
@@ -241,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

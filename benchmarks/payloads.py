@@ -11,21 +11,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
+from absl import app, flags
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.digits_run import DIGITS, run_directory
-from meanet_jax.commands import flags as cli
 from meanet_jax.cost.energy import upload_ms, upload_power_mw
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
 from meanet_jax.routing.policies import CLOUD, route
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
@@ -42,8 +43,8 @@ TITLES = (
   "all images [%]",
   "the whole system [%]",
 )
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags("workdir", [DIGITS], "Evaluated runs; the default is made.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
 _HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 15, "Of the head on main's features.")
 
 
@@ -210,7 +211,7 @@ def main() -> None:
     "",
   ]
   for workdir in _WORKDIRS.value:
-    for line in section(from_run(run_directory(workdir), print, _read_options())):
+    for line in section(from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))):
       print(line, flush=True)
       lines.append(line)
   lines += [f"Versions: Python {here['python']}, {versions}.", ""]
@@ -218,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

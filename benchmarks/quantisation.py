@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from absl import flags
+from absl import app, flags
 
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.parsing import resolve
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import EDGE
-from meanet_jax.runs.directory import environment
+from meanet_jax.runs.environment import environment
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.quantize import Quantize
 from meanet_jax.tflite.source import Source, from_run, untrained
@@ -33,8 +33,8 @@ UNTRAINED = (
   "imagenet_resnet18_b",
   "imagenet_mobilenet_v2_b",
 )
-_read_options = cli.define_read_flags()
-_WORKDIRS = cli.define_path_flags("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
+_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
 _PASSES = flags.DEFINE_integer("passes", 9, "Timed passes over the images.", lower_bound=5)
 _IMAGES = flags.DEFINE_integer("images", 20, "Images that each pass times, one by one.")
 
@@ -100,7 +100,7 @@ def main() -> None:
   )
   print("|" + "---|" * 8)
   for workdir in _WORKDIRS.value:
-    source = from_run(workdir, lambda _: None, _read_options())
+    source = from_run(workdir, lambda _: None, ReadOptions(_DATA_DIR.value))
     for quantize in get_args(Quantize):
       print(row(f"`{source.config.dataset.name}`, trained", source, quantize), flush=True)
   for name in UNTRAINED:
@@ -115,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(lambda _: main())

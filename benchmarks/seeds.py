@@ -12,7 +12,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from meanet_jax.runs.directory import environment, read_json, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
 _CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")

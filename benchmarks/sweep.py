@@ -27,7 +27,8 @@ from meanet_jax.routing.policies import (
   route,
 )
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.runs.directory import environment, write_text
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
 

@@ -26,19 +26,23 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.data.batches import Order, training_batches
 from meanet_jax.data.sources import load
-from meanet_jax.data.splits import ArraySplit
+from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.directory import RunDirectory, environment, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training import stages
-from meanet_jax.training.loop import StageImages, train_stage
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, ahead, map_train_step, replicate
+from meanet_jax.training.run_stage import train_stage
+from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each kind.", lower_bound=5)
 
@@ -61,7 +65,7 @@ class Bare:
     batches = training_batches(case.split, order, settings.augment)
     tx = make_optimizer(settings, order.steps_per_epoch)
     variables = init_variables(model, config.seed, config.dataset.image_shape, BLOCKS)
-    step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES)
+    step = make_train_step(model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES)
     mapped: Any = map_train_step(step)  # of `jax.pmap`, whose result has `lower`
     self._state = replicate(create_state(stage, variables, tx))
     self._rest = (
@@ -183,7 +187,9 @@ def _loop_seconds(case: Case) -> float:
   few = case.split.select(np.arange(config.evaluation.batch_size), case.split.labels[:128])
   with tempfile.TemporaryDirectory() as directory:
     run = RunDirectory.create(directory, config)
-    train_stage(stages.MAIN, config, model, variables, StageImages(case.split, few), run)
+    images = StageImages(case.split, few)
+    context = RunContext(config, model, Dataset(case.name, (), case.split, few, few), run)
+    train_stage(stages.MAIN, context, variables, images)
     lines = MetricsFile(run.timing_path).read()
   ends = [1, *(line["step"] for line in lines)]  # the first step compiles, and is not timed
   timed = sum(

@@ -5,7 +5,7 @@ Hardware  one GPU or TPU host; batch sizes are global and split over its devices
 Recipe    SGD, momentum 0.9, weight decay 1e-4, batch 128, 180 epochs, learning rate 0.1, times 0.1
           at epochs 60, 120 and 160; pad 4, crop, flip (the authors' code). The same for the cloud,
           whose recipe is not published.
-Measured  cost alone: python -m meanet_jax.commands.summary --config configs/cifar100_resnet32_b.py
+Measured  cost alone: meanet summary --config configs/cifar100_resnet32_b.py
           Accuracy, time and energy of a training run: not measured; CIFAR-100 could not be
           obtained where this was written. A plain ResNet-32 of this shape reaches 70.16%
           elsewhere (chenyaofo/pytorch-cifar-models).

@@ -1,6 +1,6 @@
 """MEANet on Fashion-MNIST: 70,000 grey images of clothes, 28x28, ten classes.
 
-Prepare   python -m meanet_jax.data.tfds.prepare fashion_mnist --data_dir DIR
+Prepare   meanet prepare fashion_mnist --data_dir DIR
           (README.md, "Data sets": also from Debian's package, without a network)
 Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data_dir DIR
 Hardware  2 CPU cores: at most 26 minutes for all stages.

@@ -11,7 +11,7 @@ Command   python train.py --config configs/imagenet_mobilenet_v2_b.py --workdir 
 Hardware  a TPU slice or several GPUs; batch sizes are global and split over its devices.
 Recipe    edge: SGD, momentum 0.9, weight decay 1e-4, batch 128, 180 epochs, learning rate 0.01,
           times 0.1 at epochs 30, 60 and 110; random resized crop 224 and flip (the authors' code).
-Measured  cost alone, by python -m meanet_jax.commands.summary --config with this file.
+Measured  cost alone, by meanet summary --config with this file.
           Accuracy, time and energy of a training run: not measured; ImageNet could not be obtained
           where this was written. torchvision publishes 71.878% for MobileNetV2 alone.
 """

@@ -8,7 +8,7 @@ Command   python train.py --config configs/imagenet_resnet18_b.py --workdir runs
 Hardware  a TPU slice or several GPUs; batch sizes are global and split over its devices.
 Recipe    edge: SGD, momentum 0.9, weight decay 1e-4, batch 256, 110 epochs, learning rate 0.01,
           times 0.1 at epochs 30 and 60; random resized crop 224 and flip (the authors' code).
-Measured  cost alone: python -m meanet_jax.commands.summary --config configs/imagenet_resnet18_b.py
+Measured  cost alone: meanet summary --config configs/imagenet_resnet18_b.py
           Accuracy, time and energy of a training run: not measured; ImageNet could not be obtained
           where this was written. torchvision publishes 69.758% for ResNet-18 alone.
 """

@@ -1,6 +1,16 @@
 """The errors that end a command with one line on stderr instead of a traceback."""
 
+import difflib
 import signal
+from collections.abc import Iterable
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+  """`accepted` as text for a message, with the likely meaning first."""
+  options = list(accepted)
+  close = difflib.get_close_matches(name, options, n=1)
+  hint = f"did you mean {close[0]!r}? " if close else ""
+  return f"{hint}accepted: {', '.join(options)}"
 
 
 class UserError(Exception):
@@ -43,10 +53,6 @@ class TrainingDivergedError(UserError):
 
   status = 1
   everywhere = True
-
-
-class MeetingError(UserError):
-  """The processes of a run did not meet: one did not come, or is wrong. All that met raise it."""
 
 
 class ProcessLostError(UserError):

@@ -46,7 +46,7 @@ from meanet_jax.config.schema import Config  # noqa: E402
 from meanet_jax.report.write import evaluate_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
-from meanet_jax.training.pipeline import train  # noqa: E402
+from meanet_jax.training.train import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
 from tests.printing import printing_to  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402

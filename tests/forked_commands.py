@@ -109,6 +109,8 @@ def start_command(
 ) -> Running:
   """Starts `python ARGUMENTS`: a script and its arguments, or -m and a module, or -c and code.
 
+  `-m meanet_jax COMMAND` is any command.
+
   Args:
     arguments: what follows `python`.
     env: what is added to this process' environment.
@@ -166,7 +168,9 @@ def _execute(how: str, rest: tuple[str, ...], cwd: Path) -> None:
   if how == "-m":
     sys.argv = list(rest)
     sys.path.insert(0, str(cwd))
-    sys.modules.pop(rest[0], None)  # the server may have imported it
+    for name in (rest[0], f"{rest[0]}.__main__"):
+      if name != "meanet_jax":
+        sys.modules.pop(name, None)  # the server may have imported it
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
   elif how == "-c":
     sys.argv = ["-c", *rest[1:]]

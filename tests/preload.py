@@ -12,9 +12,10 @@ for _module in (
   "meanet_jax.report.write",
   "meanet_jax.tflite.export",
   "meanet_jax.tflite.verify",
-  "meanet_jax.grid.pipeline",
+  "meanet_jax.grid.run",
   "meanet_jax.commands.edge",
-  "meanet_jax.training.pipeline",
+  "meanet_jax.commands.process",
+  "meanet_jax.training.train",
 ):
   with contextlib.suppress(ImportError):  # extras that are not installed
     importlib.import_module(_module)

@@ -35,7 +35,7 @@ def cloud_server_process(
   """Starts it, behind the words of `prefix` if there are any; waits until it is ready; ends it."""
   ports = () if any(flag.startswith("--grpc_port") for flag in flags) else ("--grpc_port=0",)
   ports += () if any(flag.startswith("--http_port") for flag in flags) else ("--http_port=0",)
-  command = ("-m", "meanet_jax.commands.cloud", f"--workdir={workdir}", *ports, *flags)
+  command = ("-m", "meanet_jax", "cloud", f"--workdir={workdir}", *ports, *flags)
   process = (
     _behind(prefix, command, env) if prefix else start_command(*command, env=env, merged=True)
   )

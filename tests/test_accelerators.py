@@ -12,11 +12,12 @@ from meanet_jax.accelerators import tpu_may_be_here
 from tests.exports import ROOT
 
 LOOKS = """
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
 def main():
   import jax
   print(jax.devices()[0].platform, sorted(jax._src.xla_bridge._backend_errors))
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 
 

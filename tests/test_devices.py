@@ -40,7 +40,7 @@ def test_whatever_jax_raises_is_one_line(monkeypatch, raised, words):
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_a_command_ends_with_one_line(platform, tmp_path):
   done = subprocess.run(
-    [sys.executable, "-m", "meanet_jax.commands.summary", "--config=configs/digits.py"],
+    [sys.executable, "-m", "meanet_jax", "summary", "--config=configs/digits.py"],
     cwd=ROOT,
     env=os.environ | {"JAX_PLATFORMS": platform},
     capture_output=True,

@@ -1,14 +1,15 @@
 """Every path that a person gives: `~` is expanded, an address is used or refused in one line."""
 
+import importlib
 import os
 import re
 from pathlib import Path
 
 import pytest
-from absl.testing import flagsaver
 
-from meanet_jax.commands import edge as command
-from meanet_jax.commands import flags as cli
+from meanet_jax.commands import app
+from meanet_jax.commands.flags import Parser, add_path
+from meanet_jax.config.load import find
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.tfds.prepared import default_data_dir
 from meanet_jax.errors import UserError
@@ -19,22 +20,28 @@ from meanet_jax.runs.directory import RunDirectory
 from tests.experiments import tiny_config
 
 ROOT = Path(__file__).parent.parent
-one = cli.define_path_flag("tests_one", None, "")
-reaching = cli.define_path_flag("tests_reaching", None, "", ("gs",))
-several = cli.define_path_flags("tests_several", [], "")
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch, tmp_path):
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.chdir(tmp_path)
-  with flagsaver.flagsaver():
-    yield tmp_path
+  yield tmp_path
   assert not [name for name in os.listdir(tmp_path) if name.startswith("~") or name.endswith(":")]
 
 
 def parse(*arguments):
-  return cli._parsed(["train.py", *arguments], ())
+  parser = Parser("meanet tests", None)
+  add_path(parser, "--one")
+  add_path(parser, "--reaching", schemes=("gs",))
+  add_path(parser, "--several", action="append", default=[])
+  return parser.parse(arguments)
+
+
+def parser_of(command):
+  parser = Parser(command, None)
+  importlib.import_module(f"meanet_jax.commands.{app.COMMANDS[command].module}").add_flags(parser)
+  return parser
 
 
 @pytest.mark.parametrize(
@@ -80,58 +87,47 @@ def no_home(monkeypatch):
 
 
 def test_flags_that_are_paths(home):
-  parse(
-    "--tests_one=~/a", "--tests_reaching", "gs://b", "--tests_several=~", "--tests_several", "x"
-  )
-  assert (one.value, reaching.value) == (f"{home}/a", "gs://b")
-  assert several.value == [str(home), "x"]
-  parse("--tests_one=")
-  assert one.value == ""
-  for name in ("tests_one", "tests_several"):
+  given = parse("--one=~/a", "--reaching", "gs://b", "--several=~", "--several", "x")
+  assert (given.one, given.reaching) == (f"{home}/a", "gs://b")
+  assert given.several == [str(home), "x"]
+  assert parse("--one=").one == ""
+  for name in ("one", "several"):
     with pytest.raises(UserError, match=f"flag --{name} is 'gs://b', and gs:// cannot be used"):
       parse(f"--{name}=gs://b")
 
 
-def test_every_flag_that_is_a_path_is_defined_as_one():
+@pytest.mark.parametrize("command", app.COMMANDS)
+def test_every_flag_that_is_a_path_is_defined_as_one(command):
   """Found by what flags of files and directories are called, or say of themselves."""
   paths = re.compile(
     r"(?i)\b(workdir|dir|directory|file|path|output|out|archives|cache|certificate|key|kept)\b"
   )
-  defined = re.compile(r"flags\.DEFINE_(?:multi_)?string\(\s*\"(\w+)\",[^)]*?\"([^\"]*)\"")
+  not_paths = {"config", "h"}  # `find` expands it
+  for action in parser_of(command)._actions:
+    words = f"{action.dest.replace('_', ' ')} {action.metavar} {action.help}"
+    if action.nargs == 0 or action.dest in not_paths or not paths.search(words):
+      continue
+    with pytest.raises(UserError, match="cannot be used there"):
+      action.type("nosuch://b")
+
+
+def test_nothing_else_expands_paths():
   sources = [ROOT / "train.py", ROOT / "eval.py", *(ROOT / "meanet_jax").rglob("*.py")]
-  sources = [path for path in sources if path.name != "cli.py"]
-  found = [match for path in sources for match in defined.findall(path.read_text())]
-  assert {"host", "coordinator", "grid", "topology"} <= {name for name, _ in found}
-  wrong = [name for name, told in found if paths.search(f"{name.replace('_', ' ')} {told}")]
-  assert not wrong
   for module in sources:
     assert "expanduser(" not in module.read_text() or module.name == "paths.py"
 
 
 def test_the_configuration_file(home):
   (home / "c.py").write_text("def get_config():\n  return 3\n")
-  expected = ["--x", f"--config={home}/c.py", "--config", str(home / "c.py"), "--config.a=~/b", "~"]
-  given = ["--x", "--config=~/c.py", "--config", "~/c.py", "--config.a=~/b", "~"]
-  assert cli._with_config_path(given) == expected
+  assert find("~/c.py") == home / "c.py"
   with pytest.raises(UserError, match=r"flag --config is 'gs://c\.py', and gs:// cannot be used"):
-    cli._with_config_path(["--config", "gs://c.py"])
+    find("gs://c.py")
 
 
 def test_the_edge_command(home):
-  model = ["--model=~/m", "x.png"]
-  names = ("output", "summary", "ca_file", "token_file")
-  given = command._parse([*model, "--cloud=grpc://h:1", *(f"--{name}=~/{name}" for name in names)])
-  assert [getattr(given, name) for name in ("model", *names)] == [
-    f"{home}/{name}" for name in ("m", *names)
-  ]
-  given = command._parse(["--model=m", "--images=~/*.png"])
-  assert given.pattern == f"{home}/*.png"
-  given = command._parse(["--model=m", "--dataset=digits", "--data_dir=~/d"])
-  assert given.data_dir == f"{home}/d"
-  for name in ("model", "images", "data_dir", *names):
-    with pytest.raises(UserError, match=f"argument --{name}: the path is 'gs://b', and gs://"):
-      command._parse(["--model=m", f"--{name}=gs://b"])
-  assert command._parse(["--model=m", "~.png"]).images == ["~.png"]  # the shell's own business
+  parser = parser_of("edge")
+  assert parser.parse(["--model=m", "~.png"]).images == ["~.png"]  # the shell's own business
+  assert parser.parse(["--model=m", "--images=~/*.png"]).pattern == f"{home}/*.png"
 
 
 def test_runs_and_pretrained_weights(home):
@@ -157,5 +153,5 @@ def test_where_data_sets_lie(home, monkeypatch):
   monkeypatch.delenv("TFDS_DATA_DIR")
   monkeypatch.setattr(constants, "DATA_DIR", "~/tensorflow_datasets")
   no_home(monkeypatch)
-  with pytest.raises(UserError, match=r"^TFDS's default for --data_dir is '~/tensorflow_datasets'"):
+  with pytest.raises(UserError, match=r"^TFDS's default for --data-dir is '~/tensorflow_datasets'"):
     default_data_dir()

@@ -50,12 +50,13 @@ FULL = (
   "error: standard output cannot be written: No space left on device; accepted: one with room\n"
 )
 COMMAND = """
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
 from meanet_jax.errors import UserError
 def main():
   print("done")
   {end}
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 
 
@@ -79,13 +80,15 @@ def test_the_status_is_that_of_the_work(tmp_path, end, redirections, status, err
 
 REPORTS = """
 from pathlib import Path
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
+from meanet_jax import log
 from meanet_jax.runs.disk import full_disk_in_one_line
 def main():
   with full_disk_in_one_line(Path("run")):
     log.to_console()
     log.logger.info("stage main")
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 
 

@@ -15,9 +15,10 @@ from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.protocol import CLASS, LOGITS, PROBABILITY
 from meanet_jax.routing.scores import softmax
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.training.parallel import map_forward, replicate, shard
-from meanet_jax.training.pipeline import load_cloud
+from meanet_jax.training.restore import load_cloud
 from meanet_jax.training.steps import exit_logits, make_forward
 
 
@@ -37,8 +38,8 @@ def read_run(workdir: str | Path) -> CloudRun:
     workdir: the run.
 
   Raises:
-    UserError: no run, one whose cloud has not finished, one begun by a version that wrote down no
-      class names, or a data.json that train.py did not write.
+    UserError: no run, one of another format or whose cloud has not finished, or a data.json that
+      train.py did not write.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
@@ -47,11 +48,6 @@ def read_run(workdir: str | Path) -> CloudRun:
       f"workdir {workdir} has not begun training; accepted: a run that train.py finished"
     )
   data = read_json(run.data_path)
-  if isinstance(data, dict) and "class_names" not in data:
-    raise UserError(
-      f"{run.data_path} has no class names, an earlier version wrote it; "
-      f"accepted: a run after train.py or eval.py --workdir {workdir} of this one"
-    )
   match data:
     case {"class_names": list(names), "splits": {"train": {"num_examples": int(num_train)}}}:
       if len(names) != config.dataset.num_classes or not all(isinstance(n, str) for n in names):

@@ -1,79 +1,83 @@
 """The cloud tier: serves a run's cloud model over REST and gRPC.
 
-Command: python -m meanet_jax.commands.cloud --workdir runs/digits [--http_port N] [--grpc_port N]
+meanet cloud --workdir runs/digits [--http-port N] [--grpc-port N]
 
 What it speaks is in `runtime/protocol.py`, how it is run in docs/link.md. It needs the extra
 `cloud` (KServe's SDK).
 """
 
+import argparse
 import asyncio
 import gc
 import logging
-import math
 import os
 import warnings
 
-from absl import flags
-
 from meanet_jax import log
-from meanet_jax.commands import flags as cli
+from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path, require
+from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 
-_WORKDIR = cli.define_path_flag("workdir", None, "A run whose cloud stage train.py finished.")
-_HOST = flags.DEFINE_string(
-  "host", "127.0.0.1", "Address to listen on; beyond loopback TLS and a token are demanded."
-)
-_HTTP_PORT = flags.DEFINE_integer(
-  "http_port", 8080, "Of REST; 0 for any free one.", lower_bound=0, upper_bound=65535
-)
-_GRPC_PORT = flags.DEFINE_integer(
-  "grpc_port", 8081, "Of gRPC; 0 for any free one.", lower_bound=0, upper_bound=65535
-)
-_CERTIFICATE = cli.define_path_flag("tls_certificate", None, "PEM file of the certificate chain.")
-_KEY = cli.define_path_flag("tls_key", None, "PEM file of its private key.")
-_TOKEN_FILE = cli.define_path_flag(
-  "token_file", None, "File with the bearer token; or environment variable MEANET_CLOUD_TOKEN."
-)
-_MAX_BATCH = flags.DEFINE_integer(
-  "max_batch",
-  32,
-  "Images per run of the model; 1 batches nothing.",
-  lower_bound=1,
-  upper_bound=4096,
-)
-_MAX_WAIT = flags.DEFINE_float(
-  "max_wait_ms",
-  5.0,
-  "That a batch's first image waits for others.",
-  lower_bound=0,
-  upper_bound=60_000,
-)
-_MAX_QUEUE = flags.DEFINE_integer(
-  "max_queue", 1024, "Images that may wait; more are refused.", lower_bound=1
-)
-_MAX_IMAGES = flags.DEFINE_integer("max_images", 64, "Images per request.", lower_bound=1)
-_MAX_REQUEST = flags.DEFINE_float(
-  "max_request_mb", 16.0, "Of a request, in 10^6 bytes.", lower_bound=0.001, upper_bound=2000
-)
-_MAX_JSON = flags.DEFINE_float(
-  "max_json_mb", 4.0, "Of its JSON, over REST.", lower_bound=0.001, upper_bound=2000
-)
-_GRACE = flags.DEFINE_float(
-  "grace_seconds",
-  30.0,
-  "For accepted requests after a signal.",
-  lower_bound=0,
-  upper_bound=86_400,
-)
-# Not a number is beyond no bound.
-for _flag in (_MAX_WAIT, _MAX_REQUEST, _MAX_JSON, _GRACE):
-  flags.register_validator(_flag, lambda value: not math.isnan(value), "accepted: a number")
+
+def add_flags(parser: Parser) -> None:
+  """Adds the flags of this command."""
+  add_path(parser, "--workdir", metavar="DIR", help="a run whose cloud stage train.py finished")
+  parser.add_argument(
+    "--host",
+    default="127.0.0.1",
+    help="address to listen on; beyond loopback TLS and a token are demanded",
+  )
+  add_integer(
+    parser, "--http-port", Range(0, 65535), default=8080, help="of REST; 0 for any free one"
+  )
+  add_integer(
+    parser, "--grpc-port", Range(0, 65535), default=8081, help="of gRPC; 0 for any free one"
+  )
+  add_path(parser, "--tls-certificate", metavar="FILE", help="PEM file of the certificate chain")
+  add_path(parser, "--tls-key", metavar="FILE", help="PEM file of its private key")
+  add_path(
+    parser,
+    "--token-file",
+    metavar="FILE",
+    help="file with the bearer token; or environment variable MEANET_CLOUD_TOKEN",
+  )
+  add_integer(
+    parser,
+    "--max-batch",
+    Range(1, 4096),
+    default=32,
+    help="images per run of the model; 1 batches nothing",
+  )
+  add_number(
+    parser,
+    "--max-wait-ms",
+    Range(0, 60000),
+    default=5.0,
+    help="that a batch's first image waits for others",
+  )
+  add_integer(
+    parser, "--max-queue", Range(1), default=1024, help="images that may wait; more are refused"
+  )
+  add_integer(parser, "--max-images", Range(1), default=64, help="images per request")
+  add_number(
+    parser, "--max-request-mb", Range(0.001, 2000), default=16.0, help="of a request, in 10^6 bytes"
+  )
+  add_number(
+    parser, "--max-json-mb", Range(0.001, 2000), default=4.0, help="of its JSON, over REST"
+  )
+  add_number(
+    parser,
+    "--grace-seconds",
+    Range(0, 86400),
+    default=30.0,
+    help="for accepted requests after a signal",
+  )
 
 
-def main() -> None:
-  """Reads the flags, compiles, and serves until a signal."""
-  workdir = cli.require(_WORKDIR.value, "workdir", "the directory of a run")
+def run(given: argparse.Namespace) -> None:
+  """Compiles, and serves until a signal."""
+  workdir = require(given.workdir, "--workdir", "the directory of a run")
   # gRPC's own log would have a line for whatever a client sends. It is read when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
@@ -97,26 +101,26 @@ def main() -> None:
 
   log.to_console()
   limits = Limits(
-    max_batch=_MAX_BATCH.value,
-    max_wait=_MAX_WAIT.value / 1e3,
-    max_queue=_MAX_QUEUE.value,
-    max_images=_MAX_IMAGES.value,
-    max_bytes=int(_MAX_REQUEST.value * 1e6),
-    max_json=int(_MAX_JSON.value * 1e6),
-    grace=_GRACE.value,
+    max_batch=given.max_batch,
+    max_wait=given.max_wait_ms / 1e3,
+    max_queue=given.max_queue,
+    max_images=given.max_images,
+    max_bytes=int(given.max_request_mb * 1e6),
+    max_json=int(given.max_json_mb * 1e6),
+    grace=given.grace_seconds,
   )
   check_devices()
   raise_file_limit()
-  tls = read_tls(_CERTIFICATE.value, _KEY.value)
-  token = read_token(_TOKEN_FILE.value)
-  address = Address(_HOST.value, _HTTP_PORT.value, _GRPC_PORT.value)
+  tls = read_tls(given.tls_certificate, given.tls_key)
+  token = read_token(given.token_file)
+  address = Address(given.host, given.http_port, given.grpc_port)
   demand_protection(address, tls, token)
-  run = read_run(workdir)
+  served = read_run(workdir)
   logger.info(f"cloud of {workdir}: compiling")
-  model = CloudModel(run, limits.max_batch)
+  model = CloudModel(served, limits.max_batch)
   metrics = Metrics(model.sizes)
   batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
-  endpoint = CloudEndpoint(run, batcher, limits.max_images)
+  endpoint = CloudEndpoint(served, batcher, limits.max_images)
   warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
   for handler in logging.getLogger().handlers:
     handler.addFilter(ClientErrorFilter())
@@ -125,7 +129,3 @@ def main() -> None:
   gc.collect()
   gc.freeze()
   asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics))
-
-
-if __name__ == "__main__":
-  cli.run(main)

@@ -1,30 +1,32 @@
 """Flags of the constraints under which an operating point is selected."""
 
+import argparse
 import dataclasses
-from collections.abc import Callable
+from typing import get_args
 
-from absl import flags
-
-from meanet_jax.config.constraints import Constraints, constraint_fields
+from meanet_jax.commands.flags import Parser, add_number
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.documentation import documented
 from meanet_jax.config.schema import Config
 
 
-def define_constraint_flags(
-  registry: flags.FlagValues = flags.FLAGS,
-) -> Callable[[], dict[str, float]]:
-  """A flag for each field of `Constraints`; the result gives the values of those that are set."""
-  holders = {
-    name: flags.DEFINE_float(
-      name.replace("_", "-"),
-      None,
-      meaning,
-      lower_bound=range.low,
-      upper_bound=None if range.high == float("inf") else range.high,
-      flag_values=registry,
-    )
-    for name, meaning, range in constraint_fields()
-  }
-  return lambda: {name: flag.value for name, flag in holders.items() if flag.value is not None}
+def add_constraint_flags(parser: Parser) -> None:
+  """Adds a flag for each field of `Constraints`."""
+  group = parser.add_argument_group(
+    "constraints",
+    "under which thresholds are selected on validation, in place of the configuration's",
+  )
+  meanings = {field.path: field.meaning for field in documented(Constraints())}
+  for field in dataclasses.fields(Constraints):
+    number, _ = get_args(field.type)  # and None
+    _, bounds = get_args(number)
+    add_number(group, f"--{field.name.replace('_', '-')}", bounds, help=meanings[field.name])
+
+
+def given_constraints(given: argparse.Namespace) -> dict[str, float]:
+  """The values of those flags that were given, by field."""
+  values = {field.name: getattr(given, field.name) for field in dataclasses.fields(Constraints)}
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def constraints_of(config: Config, given: dict[str, float]) -> Constraints:

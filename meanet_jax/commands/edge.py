@@ -1,4 +1,7 @@
-"""`meanet edge`: images in, answers out, a cloud asked where there is one."""
+"""Classifies images with an exported edge, and sends complex ones to a cloud if there is one.
+
+meanet edge --model runs/digits/export [--cloud grpc://HOST:PORT] image.png ...
+"""
 
 import argparse
 import io
@@ -7,10 +10,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from meanet_jax.commands.edge_cloud import (
   ADAPTATION,
@@ -20,6 +23,15 @@ from meanet_jax.commands.edge_cloud import (
   online_adaptation,
 )
 from meanet_jax.commands.edge_dataset import from_dataset
+from meanet_jax.commands.flags import (
+  Flags,
+  Parser,
+  add_integer,
+  add_number,
+  add_path,
+  require,
+)
+from meanet_jax.config.ranges import Range
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_files, matching
 from meanet_jax.edge.manifest import Manifest, read_manifest
@@ -30,125 +42,114 @@ from meanet_jax.edge.summary import Summary
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
-from meanet_jax.paths import expanded_path
-from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
+from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
 
-_RANGES = {
-  "threads": (1, 128),  # LiteRT dies of ten thousand
-  "window": (1, 10_000),
-  "attempts": (1, 1000),
-  "deadline_ms": (1e-3, 1e7),
-  "check_seconds": (1e-3, 1e4),
-  "target_offload": (0, 1),
-  "max_bytes_per_image": (0, 1e12),
-  "max_energy_mj": (0, 1e12),
-  "bandit": (0, 1),
-  "monitor_agreement": (0, 1),
-  "agreement_floor": (0, 1),
-}
 
-
-class _Parser(argparse.ArgumentParser):
-  """One line on stderr for a wrong argument. absl, which the other commands use, is not here."""
-
-  def error(self, message: str) -> NoReturn:
-    raise UserError(f"{message}; see --help")
-
-
-def _path(text: str) -> str:
+def add_flags(parser: Parser) -> None:
+  """Adds the flags of this command."""
+  parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, of any size")
+  add_path(parser, "--model", metavar="DIR", help="what `meanet export` wrote")
+  # LiteRT dies of ten thousand.
+  add_integer(parser, "--threads", Range(1, 128), default=1, help="of the interpreter")
   # Of image files, which are several arguments, the shell expands `~`.
-  try:
-    return expanded_path(text, "the path")
-  except UserError as error:
-    raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def main(arguments: Sequence[str]) -> int:
-  """Answers the images; the exit status."""
-  open_closed_streams()
-  if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
-    sys.stdout.reconfigure(errors="backslashreplace")
-  ignore_pillow_warnings()
-  try:
-    with checked_stdout():
-      _classify(_parse(arguments))
-  except UserError as error:
-    say_on_stderr(f"error: {error}")
-    return error.status
-  except KeyboardInterrupt:
-    say_on_stderr("error: interrupted")
-    return 130
-  return 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-  parser = _Parser(
-    prog="python -m meanet_jax.edge.classifier",
-    description="Classifies images with an exported edge, and sends complex ones to a cloud.",
-    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    allow_abbrev=False,
+  add_path(parser, "--images", dest="pattern", metavar="GLOB", help="image files by a pattern")
+  parser.add_argument(
+    "--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set"
   )
-  add = parser.add_argument
-  add("--model", type=_path, required=True, help="what python -m meanet_jax.export wrote")
-  add("--threads", type=int, default=1, help="of the interpreter")
-  add("images", nargs="*", help="image files, of any size")
-  add("--images", type=_path, dest="pattern", metavar="GLOB", help="image files by a pattern")
-  add("--dataset", metavar="NAME", help="the test split of digits or of a prepared TFDS set")
-  add("--data_dir", type=_path, metavar="DIR", help="where prepared sets lie")
-  add("--output", type=_path, metavar="FILE", help="a JSON line per image, or - for stdout")
-  add("--summary", type=_path, metavar="FILE", help="the figures at the end, as JSON")
-  link = parser.add_argument_group("cloud")
-  add = link.add_argument
-  add("--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS")
-  add(
-    "--ca_file",
-    type=_path,
+  add_path(parser, "--data-dir", metavar="DIR", help="where prepared sets lie")
+  add_path(parser, "--output", metavar="FILE", help="a JSON line per image, or - for stdout")
+  add_path(parser, "--summary", metavar="FILE", help="the figures at the end, as JSON")
+  _add_cloud_flags(parser.add_argument_group("cloud"))
+  _add_adaptation_flags(parser.add_argument_group("online adaptation (with --cloud)"))
+
+
+def _add_cloud_flags(flags: Flags) -> None:
+  flags.add_argument(
+    "--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
+  )
+  add_path(
+    flags,
+    "--ca-file",
     metavar="FILE",
     help="certificates to trust, PEM; the system's if not given",
   )
-  add("--token_file", type=_path, metavar="FILE", help="bearer token")
-  add("--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY")
-  add("--window", type=int, default=16, help="images that may be under way")
-  add("--deadline_ms", type=float, help="from taking an image up to its answer")
-  add("--check_seconds", type=float, default=5.0, help="to find the cloud at the start")
-  add("--attempts", type=int, default=3, help="to send one image by its deadline")
-  budget = parser.add_argument_group("online adaptation (with --cloud)")
-  add = budget.add_argument
-  add("--target_offload", type=float, metavar="SHARE", help="of images sent, in the long run")
-  add("--max_bytes_per_image", type=float, metavar="BYTES", help="sent, mean of all images")
-  add("--max_energy_mj", type=float, metavar="MJ", help="by the cost model, mean of all images")
-  add("--price_file", type=_path, metavar="FILE", help="CSV of time,price of what is sent")
-  add("--bandit", type=float, metavar="COST", help="of offloading, in units of confidence")
-  add(
-    "--monitor_agreement",
-    "--audit",
-    type=float,
+  add_path(flags, "--token-file", metavar="FILE", help="bearer token")
+  flags.add_argument(
+    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
+  )
+  add_integer(flags, "--window", Range(1, 10_000), default=16, help="images that may be under way")
+  add_number(
+    flags,
+    "--deadline-ms",
+    Range(1e-3, 1e7),
+    help="from taking an image up to its answer",
+  )
+  add_number(
+    flags,
+    "--check-seconds",
+    Range(1e-3, 1e4),
+    default=5.0,
+    help="to find the cloud at the start",
+  )
+  add_integer(
+    flags, "--attempts", Range(1, 1000), default=3, help="to send one image by its deadline"
+  )
+
+
+def _add_adaptation_flags(flags: Flags) -> None:
+  share, amount = Range(0, 1), Range(0, 1e12)
+  add_number(
+    flags, "--target-offload", share, metavar="SHARE", help="of images sent, in the long run"
+  )
+  add_number(
+    flags, "--max-bytes-per-image", amount, metavar="BYTES", help="sent, mean of all images"
+  )
+  add_number(
+    flags, "--max-energy-mj", amount, metavar="MJ", help="by the cost model, mean of all images"
+  )
+  add_path(flags, "--price-file", metavar="FILE", help="CSV of time,price of what is sent")
+  add_number(flags, "--bandit", share, metavar="COST", help="of offloading, in units of confidence")
+  add_number(
+    flags,
+    "--monitor-agreement",
+    share,
+    older="--audit",
     metavar="SHARE",
     help="of confident images, sent and compared",
   )
-  add(
-    "--agreement_floor",
-    "--audit_floor",
-    type=float,
+  add_number(
+    flags,
+    "--agreement-floor",
+    share,
+    older="--audit-floor",
     metavar="SHARE",
     help=f"of agreement, at least ({AGREEMENT_FLOOR:g})",
   )
-  given = parser.parse_args(arguments)
+
+
+def run(given: argparse.Namespace) -> None:
+  """Answers the images."""
+  if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
+    sys.stdout.reconfigure(errors="backslashreplace")
+  ignore_pillow_warnings()
+  _check(given)
+  _classify(given)
+
+
+def _check(given: argparse.Namespace) -> None:
+  """Refuses flags that do not go together."""
+  require(given.model, "--model", "a directory that `meanet export` wrote")
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if sum(ways) != 1:
     raise UserError(
       f"{sum(ways)} of image files, --images and --dataset given; accepted: one of them"
     )
-  for name, (low, high) in _RANGES.items():
-    value = getattr(given, name)
-    if value is not None and not low <= value <= high:  # also refuses NaN
-      raise UserError(f"--{name} is {value:g}; accepted: {low:g} to {high:g}")
   if given.dataset is None and given.data_dir is not None:
-    raise UserError("--data_dir without --dataset; accepted: with --dataset NAME")
+    raise UserError("--data-dir without --dataset; accepted: with --dataset NAME")
   if given.monitor_agreement is None and given.agreement_floor is not None:
     raise UserError(
-      "--agreement_floor without --monitor_agreement; accepted: with --monitor_agreement SHARE"
+      "--agreement-floor without --monitor-agreement; accepted: with --monitor-agreement SHARE"
     )
   paths = [os.path.realpath(path) for path in (given.output, given.summary) if path is not None]
   if len(set(paths)) < len(paths):
@@ -156,8 +157,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   if given.cloud is None:
     for name in ("ca_file", "token_file", *ADAPTATION):
       if getattr(given, name) is not None:
-        raise UserError(f"--{name} without --cloud; accepted: with --cloud grpc://HOST:PORT")
-  return given
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
 
 
 def _classify(given: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
 
 
 def deadline_gate(flags: argparse.Namespace, classifier: EdgeClassifier) -> DeadlineGate | None:
-  """The gate of `--deadline_ms`; None without it.
+  """The gate of `--deadline-ms`; None without it.
 
   Raises:
     UserError: a deadline that the edge alone cannot meet.

@@ -1,16 +1,17 @@
 """What a configuration's networks cost, per block.
 
-Command: python -m meanet_jax.commands.summary --config configs/cifar100_resnet32_b.py [--json]
+meanet summary --config cifar100_resnet32_b [--json]
 """
 
+import argparse
 import json
 from typing import Any
 
-from absl import flags
-
 from meanet_jax import log
-from meanet_jax.commands import flags as cli
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.commands.experiment import add_config_flag, read_config
+from meanet_jax.commands.flags import Parser, add_switch
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.devices import check_devices
 from meanet_jax.models.costs import (
@@ -23,8 +24,23 @@ from meanet_jax.models.costs import (
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 
-_config = cli.define_config_flag()
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
+
+def add_flags(parser: Parser) -> None:
+  """Adds the flags of this command."""
+  add_config_flag(parser)
+  add_switch(parser, "--json", "print JSON instead of tables")
+
+
+def run(given: argparse.Namespace) -> None:
+  """Counts and prints."""
+  config = read_config(given)
+  check_devices()
+  summary = summarise(config)
+  if given.json:
+    print(json.dumps(summary, indent=2))
+  else:
+    log.to_console()
+    show(summary)
 
 
 def summarise(config: Config) -> dict[str, Any]:
@@ -83,19 +99,3 @@ def show(summary: dict[str, Any]) -> None:
       for name, cost in summary["training"].items()
     ),
   )
-
-
-def main() -> None:
-  """Reads the flags and prints."""
-  config = _config()
-  check_devices()
-  summary = summarise(config)
-  if _JSON.value:
-    print(json.dumps(summary, indent=2))
-  else:
-    log.to_console()
-    show(summary)
-
-
-if __name__ == "__main__":
-  cli.run(main)

@@ -1,6 +1,7 @@
 """What no single field of a configuration can know."""
 
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 
 

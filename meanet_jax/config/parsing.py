@@ -1,19 +1,17 @@
 """Between the outer forms of a configuration (ConfigDict, JSON) and its dataclasses."""
 
 import dataclasses
-import difflib
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
 
 from meanet_jax.config.checks import validate
 from meanet_jax.config.grid import Experiment, GridConfig
-from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
-from meanet_jax.errors import UserError
+from meanet_jax.config.values import checked
+from meanet_jax.errors import UserError, nearest
 
 
 def default_config() -> ConfigDict:
@@ -34,13 +32,14 @@ def resolve(source: ConfigDict | Mapping[str, Any]) -> Config:
   return config
 
 
-def resolve_grid(source: ConfigDict) -> GridConfig:
-  """The checked `grid` group of a ConfigDict.
+def resolve_grid(source: ConfigDict | Mapping[str, Any]) -> GridConfig:
+  """The checked `grid` group of a ConfigDict or of such a dict.
 
   Raises:
     UserError: as `resolve`.
   """
-  return _build(GridConfig, source.to_dict().get("grid", dataclasses.asdict(GridConfig())), "grid.")
+  fields = source.to_dict() if isinstance(source, ConfigDict) else source
+  return _build(GridConfig, fields.get("grid", dataclasses.asdict(GridConfig())), "grid.")
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -63,11 +62,11 @@ def changes(old: Config, new: Config) -> dict[str, str]:
   }
 
 
-def check_field_name(path: str) -> None:
-  """Refuses a dotted name that no configuration has.
+def field_type(path: str) -> Any:
+  """The declared type of the field with this dotted name; of a group its dataclass.
 
   Raises:
-    UserError: with the names that stand where the wrong part is.
+    UserError: no configuration has it; with the names that stand where the wrong part is.
   """
   cls: Any = Experiment
   parts = path.split(".")
@@ -80,14 +79,7 @@ def check_field_name(path: str) -> None:
       found = ".".join(parts[: depth + 1])
       raise UserError(f"configuration field {found!r} does not exist; {options}")
     cls = fields[part]
-
-
-def nearest(name: str, accepted: Iterable[str]) -> str:
-  """`accepted` as text for a message, with the likely meaning first."""
-  options = list(accepted)
-  close = difflib.get_close_matches(name, options, n=1)
-  hint = f"did you mean {close[0]!r}? " if close else ""
-  return f"{hint}accepted: {', '.join(options)}"
+  return cls
 
 
 def _with_placeholders(value: Any) -> dict[str, Any]:
@@ -123,38 +115,8 @@ def _build(cls: type, source: Any, path: str) -> Any:
     if dataclasses.is_dataclass(field.type):
       values[name] = _build(typing.cast(type, field.type), source[name], f"{path}{name}.")
     else:
-      values[name] = _check(source[name], field.type, path + name)
+      values[name] = checked(source[name], field.type, path + name)
   return cls(**values)
-
-
-def _check(value: Any, kind: Any, path: str) -> Any:
-  """`value` as `kind` (int, float, bool, str, Literal, tuple[T, ...], T | None, Annotated)."""
-  origin, args = get_origin(kind), get_args(kind)
-  if origin is typing.Annotated:
-    checked = _check(value, args[0], path)
-    _check_range(checked, args[1], path)
-    return checked
-  if origin in (types.UnionType, typing.Union):
-    return None if value is None else _check(value, args[0], path)
-  if origin is typing.Literal:
-    if value not in args:
-      raise UserError(f"configuration field {path!r} is {value!r}; {nearest(str(value), args)}")
-    return value
-  if origin is tuple:
-    if not isinstance(value, tuple | list):
-      raise UserError(f"configuration field {path!r} is {value!r}; accepted: a tuple")
-    return tuple(_check(item, args[0], path) for item in value)
-  accepted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}[kind]
-  if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-    raise UserError(f"configuration field {path!r} is {value!r}; accepted: {kind.__name__}")
-  return kind(value)
-
-
-def _check_range(value: Any, bounds: Range, path: str) -> None:
-  if not bounds.holds(value):
-    raise UserError(
-      f"configuration field {path!r} is {value!r}; accepted: {bounds.low} to {bounds.high}"
-    )
 
 
 def _tuples_to_lists(value: Any) -> Any:

@@ -1,6 +1,8 @@
-"""Types of numbers in a configuration, each with the interval of its accepted values."""
+"""Which numbers a field or a flag accepts."""
 
 from typing import Annotated, Any, NamedTuple
+
+SMALLEST = 1e-30  # what "above 0" is in a closed interval
 
 
 class Range(NamedTuple):
@@ -14,9 +16,14 @@ class Range(NamedTuple):
     numbers = value if isinstance(value, tuple) else (value,)
     return all(self.low <= number <= self.high for number in numbers)
 
+  def __str__(self) -> str:
+    if self.high < float("inf"):
+      return f"{self.low:g} to {self.high:g}"
+    return "above 0" if self.low == SMALLEST else f"at least {self.low:g}"
+
 
 Positive = Annotated[int, Range(1)]
 NonNegative = Annotated[int, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 NonNegativeFloat = Annotated[float, Range(0)]
-PositiveFloat = Annotated[float, Range(1e-30)]
+PositiveFloat = Annotated[float, Range(SMALLEST)]

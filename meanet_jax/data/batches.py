@@ -41,6 +41,11 @@ def check_split_size(
     )
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+  """Complete batches of so many images."""
+  return images // batch_size
+
+
 @dataclasses.dataclass(frozen=True)
 class Order:
   """Which images make up the batch of each step.
@@ -62,7 +67,7 @@ class Order:
   @property
   def steps_per_epoch(self) -> int:
     """Complete batches in the split."""
-    return self.size // self.batch_size
+    return steps_per_epoch(self.size, self.batch_size)
 
   def __call__(self, step: int) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
     """Image numbers, and their places in the global batch; both int32."""

@@ -46,7 +46,7 @@ def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
   whole = not {"[", "+"} & set(config.train_split)
   if count is None and not (config.name in SIZES and whole):
     raise UserError(
-      f"flag --num_train is missing, and {config.name} {config.train_split} is not a whole split "
+      f"flag --num-train is missing, and {config.name} {config.train_split} is not a whole split "
       f"of {', '.join(SIZES)}; accepted: the number of its images"
     )
   train, test = SIZES[config.name] if count is None else (count, 0)

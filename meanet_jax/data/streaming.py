@@ -149,7 +149,7 @@ def stream(
     yield from made.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     return
   if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only a command has parsed
+    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which nothing here parses
   # Nothing ahead of the buffer: what a closed stream's worker holds there is never unlinked.
   inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   workers = min(workers, max(count - begin, 1))

@@ -1,9 +1,5 @@
-"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX.
+"""The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX."""
 
-Command: python -m meanet_jax.edge.classifier --model DIR image.png ...
-"""
-
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -348,9 +344,3 @@ def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:
   prediction, max_prob = outputs["prediction"], outputs["max_prob"]
   entropy, margin = outputs["entropy"], outputs["margin"]
   return [Scores(prediction[row], max_prob[row], entropy[row], margin[row]) for row in rows]
-
-
-if __name__ == "__main__":
-  from meanet_jax.commands.edge import main  # which imports this module
-
-  sys.exit(main(sys.argv[1:]))

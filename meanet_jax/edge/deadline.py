@@ -29,7 +29,7 @@ class DeadlineGate:
     Raises:
       UserError: a deadline that the edge alone cannot meet.
     """
-    rules.check_deadline("--deadline_ms", deadline, edge_seconds)
+    rules.check_deadline("--deadline-ms", deadline, edge_seconds)
     self._deadline, self._edge_seconds = deadline, edge_seconds
     self._trips = rules.RoundTrips()
     self._withheld = 0

@@ -21,7 +21,7 @@ FORMAT = 4
 EARLIER = 3
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
-_ACCEPTED = "accepted: a directory that python -m meanet_jax.export wrote"
+_ACCEPTED = "accepted: a directory that meanet export wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_manifest(directory: str | Path) -> Manifest:
   if not isinstance(source, dict) or found not in (FORMAT, EARLIER):
     raise UserError(
       f"{path} has format {found!r}; accepted: {FORMAT}, as this version's "
-      f"python -m meanet_jax.export writes it, or {EARLIER}"
+      f"meanet export writes it, or {EARLIER}"
     )
   try:
     return _parse(source)

@@ -92,7 +92,7 @@ def make_budgets(
     found[name] = BudgetOf(budget, units)
   if price is not None and ("max_energy_mj" in found or not found):
     raise UserError(
-      "--price_file without a budget of what is sent alone; "
-      "accepted: with --target_offload or --max_bytes_per_image"
+      "--price-file without a budget of what is sent alone; "
+      "accepted: with --target-offload or --max-bytes-per-image"
     )
   return found

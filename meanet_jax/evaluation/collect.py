@@ -25,7 +25,7 @@ from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.pipeline import load_variables
+from meanet_jax.training.restore import load_variables
 
 
 class Collected(NamedTuple):

@@ -33,7 +33,7 @@ from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Records, Route
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.pipeline import read_hard_classes, require_finished
+from meanet_jax.training.restore import read_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)

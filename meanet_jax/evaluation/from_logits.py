@@ -34,7 +34,7 @@ class Costs:
 
   macs: BlockMacs
   image_bytes: int
-  constants: CostConfig = CostConfig()  # noqa: RUF009 - immutable
+  constants: CostConfig = CostConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""What members learn from: each source, the images of a seed and a choice of classes, read once."""
+"""What trials learn from: each source, the images of a seed and a choice of classes, read once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -10,13 +9,14 @@ from jaxtyping import Int
 from meanet_jax.config.schema import StageConfig
 from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
 from meanet_jax.data.device_resident import ResidentImages
+from meanet_jax.data.hard_images import hard_images
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.data.streaming import Room, StreamedSplit, stream
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Images in an order: members with equal sources learn from the same batches.
+  """Images in an order: trials with equal sources learn from the same batches.
 
   seed: of the order, and of the steps' keys. begin: the first step. steps: of the stage.
   classes: whose images these are, in increasing number; None for those of all classes.
@@ -29,8 +29,8 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class _ArrayFeed:
-  """Numbers into the images of a whole split, which stay on the devices for all sources at once."""
+class _ArrayStream:
+  """Numbers of images in a split that stays on the devices for all sources at once."""
 
   order: Order
   chosen: Int[np.ndarray, " n"]
@@ -53,11 +53,11 @@ class BatchStreams:
   streams: tuple[Callable[[int], Batch], ...]
   workers: int
 
-  def __call__(self, round: int, room: Room = np.empty) -> Batch:
-    """Arrays [sources, b, ...]: of each the step that lies so far behind its first."""
+  def __call__(self, taken: int, room: Room = np.empty) -> Batch:
+    """Arrays [sources, b, ...]: each source's batch after so many steps from its first."""
     made = [
-      feed(min(source.begin + round, source.steps - 1))
-      for source, feed in zip(self.sources, self.streams, strict=True)
+      batch_of(min(source.begin + taken, source.steps - 1))
+      for source, batch_of in zip(self.sources, self.streams, strict=True)
     ]
     together = {name: [batch[name] for batch in made] for name in made[0]}
     return {
@@ -65,21 +65,13 @@ class BatchStreams:
       for name, arrays in together.items()
     }
 
-  def stream(self, rounds: int) -> Iterator[Batch]:
-    """The batches of rounds 0 to `rounds` - 1, made ahead where images are decoded."""
+  def stream(self, steps: int) -> Generator[Batch, None, None]:
+    """The batches of so many steps, made ahead where images are decoded."""
     if self.workers < 0:
-      return map(self, range(rounds))
-    size = sum(feed.batch_bytes for feed in self.streams if isinstance(feed, StreamedBatches))
-    return stream(self, rounds, self.workers, batch_bytes=size)
-
-
-def hard_images(split: Split, to_hard: Int[np.ndarray, " c"] | None) -> tuple[Any, Any]:
-  """Numbers of a split's images that a label map knows, and their labels under it."""
-  if to_hard is None:
-    return np.arange(len(split)), split.labels
-  labels = to_hard[split.labels]
-  chosen = np.flatnonzero(labels >= 0)
-  return chosen, labels[chosen]
+      yield from map(self, range(steps))
+    else:
+      size = sum(s.batch_bytes for s in self.streams if isinstance(s, StreamedBatches))
+      yield from stream(self, steps, self.workers, batch_bytes=size)
 
 
 def make_store(train: Split) -> Batch:
@@ -99,16 +91,18 @@ def make_batch_streams(
   Args:
     sources: different ones.
     stage, settings: the stage's.
-    train: the data set's whole training split.
+    train: the data set's training split.
     label_maps: of each source, None for all images under their own labels.
   """
   streams: list[Callable[[int], Batch]] = []
   left = settings
   for source, to_hard in zip(sources, label_maps, strict=True):
-    chosen, labels = hard_images(train, to_hard)
+    chosen, labels = np.arange(len(train)), train.labels
+    if to_hard is not None:
+      chosen, labels = hard_images(train, to_hard, "train")
     order = Order(len(chosen), source.seed, stage, settings.batch_size)
     if isinstance(train, ArraySplit):
-      streams.append(_ArrayFeed(order, chosen, labels))
+      streams.append(_ArrayStream(order, chosen, labels))
     else:
       batches = training_batches(train.select(chosen, labels), order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)

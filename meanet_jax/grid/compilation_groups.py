@@ -1,4 +1,4 @@
-"""Groups: points whose programs are the same and that differ in numbers alone."""
+"""Compilation groups: points of a grid that differ in numbers alone, so one program trains them."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -21,11 +21,13 @@ class CompilationGroup:
 
 
 def compilation_groups(points: Iterable[Point]) -> list[CompilationGroup]:
-  """The groups of a grid."""
-  trials: dict[Config, list[Point]] = {}
+  """The compilation groups of a grid."""
+  by_program: dict[Config, list[Point]] = {}
   for point in points:
-    trials.setdefault(program(point.config), []).append(point)
-  return [CompilationGroup(number, tuple(found)) for number, found in enumerate(trials.values())]
+    by_program.setdefault(program(point.config), []).append(point)
+  return [
+    CompilationGroup(number, tuple(found)) for number, found in enumerate(by_program.values())
+  ]
 
 
 def program(config: Config) -> Config:

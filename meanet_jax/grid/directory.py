@@ -1,4 +1,4 @@
-"""A grid's directory: who may use it, its tables and its picture."""
+"""A grid's directory: who may use it, its tables and its figure."""
 
 import contextlib
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from meanet_jax.grid.report import (
   outcomes_json,
   read_outcomes,
 )
-from meanet_jax.grid.train import point_path
-from meanet_jax.grid.trials import is_done
+from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
-from meanet_jax.runs.directory import RunDirectory, read_json, run_path, write_json, write_text
+from meanet_jax.runs.directory import FORMAT, RunDirectory, check_format, run_path
+from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
 
 class GridDirectory:
-  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each point."""
+  """A grid's directory: grid.json, grid.csv, grid.png, and a run directory for each trial."""
 
   def __init__(self, path: str | Path):
     """Touches nothing.
@@ -48,15 +48,15 @@ class GridDirectory:
   ) -> None:
     """Makes the directory of a new grid, or checks that it is of the same one; and holds it.
 
-    As of a run, fields of stages that have no checkpoint in any point yet may differ.
+    As of a run, fields of stages that have no checkpoint in any trial yet may differ.
 
     Args:
       config, grid, groups: of the grid.
       until_the_end: gives the directory free again when it is closed.
 
     Raises:
-      UserError: it holds a run or another grid, is in use by another process or cannot be written;
-        or pretrained weights of a new grid that are not its networks'.
+      UserError: it holds a run, another grid or one of another format, is in use by another process
+        or cannot be written; or pretrained weights of a new grid that are not its networks'.
     """
     if (self.path / "config.json").exists():
       raise UserError(
@@ -64,6 +64,7 @@ class GridDirectory:
         "can be made"
       )
     if self.json_path.exists():
+      check_format(self.path, self.json_path)
       begun = read_json(self.json_path)
       before = resolve(begun["config"])
       changed = fixed_changes(before, config, self._begun_stages(groups))
@@ -84,7 +85,8 @@ class GridDirectory:
     until_the_end.enter_context(held(self.path))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
-      write_json(self.json_path, {"config": to_json(config), "axes": list(grid.axes)})
+      begun = {"format": FORMAT, "config": to_json(config), "axes": list(grid.axes)}
+      write_json(self.json_path, begun)
     except OSError as error:
       raise UserError(
         f"workdir {self.path} cannot be written: {error.strerror or error}; "
@@ -92,14 +94,14 @@ class GridDirectory:
       ) from error
 
   def _begun_stages(self, groups: Sequence[CompilationGroup]) -> set[str]:
-    """The stages that have a checkpoint in any point; all of them once a point is done."""
+    """The stages that have a checkpoint in any trial; all of them once a trial is done."""
     paths = [point_path(self.path, point) for group in groups for point in group.points]
     if any(map(is_done, paths)):
       return set(STAGE_NAMES)
     return set().union(*map(begun_stages, paths))
 
   def data_dir(self) -> str | None:
-    """As `RunDirectory.data_dir`, of the point that was begun last."""
+    """As `RunDirectory.data_dir`, of the trial that was begun last."""
     runs = [RunDirectory(path) for path in (self.path / "points").glob("*")]
     begun = [run for run in runs if run.environment_path.exists()]
     newest = max(begun, key=lambda run: run.environment_path.stat().st_mtime, default=None)
@@ -113,12 +115,12 @@ class GridDirectory:
   def write(
     self, groups: Sequence[CompilationGroup], grid: GridConfig, test: dict[str, Any] | None
   ) -> None:
-    """Writes the tables and the picture of what there is so far.
+    """Writes the tables and the figure of what there is so far.
 
     Args:
       groups: of the grid.
-      grid: by which system the best is chosen.
-      test: the best point's systems on the test split, where they are known.
+      grid: by which system the best is selected.
+      test: the best trial's systems on the test split, where they are known.
     """
     outcomes = read_outcomes(self.path, groups)
     settings = average_seeds(outcomes, grid.best_by)
@@ -127,6 +129,7 @@ class GridDirectory:
     write_json(
       self.json_path,
       {
+        "format": FORMAT,
         "config": begun["config"],
         "axes": begun["axes"],
         "groups": [[point.number for point in group.points] for group in groups],

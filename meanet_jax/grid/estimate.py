@@ -17,7 +17,7 @@ from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.stages import CLOUD, MAIN, edge_stage
+from meanet_jax.training.stages import gradient_stages
 from meanet_jax.training.state import create_state
 
 # What small networks' training steps reach of a matrix product's rate; see docs/grids.md.
@@ -33,7 +33,7 @@ HOW = (
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """Of a group: seconds without compilation, and bytes on a device at most."""
+  """Of a compilation group: seconds without compilation, and bytes on a device at most."""
 
   seconds: float
   bytes: int
@@ -53,14 +53,14 @@ def matrix_product_rate(size: int = 1024, repeats: int = 4) -> float:
 
 
 def estimate(group: CompilationGroup, dataset: Dataset, grid: GridConfig, rate: float) -> Estimate:
-  """What a group takes on the devices of all processes.
+  """What a compilation group takes on the devices of all processes.
 
   Hard classes are not known yet: the edge stage counts K / C of the images.
 
   Args:
     group: its points.
     dataset: for the number and size of images.
-    grid: how members are batched.
+    grid: how trials are batched.
     rate: flops per second of a device, of a matrix product.
   """
   config = group.config
@@ -84,11 +84,11 @@ def estimate(group: CompilationGroup, dataset: Dataset, grid: GridConfig, rate: 
     passes = math.ceil(settings.epochs / config.logging.checkpoint_every_epochs)
     flops += 2 * trained[name] * settings.epochs * images
     flops += 2 * validated[name] * passes * len(dataset.validation)
-  devices = jax.device_count()  # of all processes, which share out the points
+  devices = jax.device_count()  # of all processes, which share out the trials
   trials = grid.per_device or -(-len(group.points) // devices)
   trial_batches = -(-len(group.points) // (devices * trials))
   seconds = flops * trials * trial_batches / (UTILISATION * rate)
-  return Estimate(seconds, trials * _member_bytes(group, model) + _image_bytes(dataset, config))
+  return Estimate(seconds, trials * _trial_bytes(group, model) + _image_bytes(dataset, config))
 
 
 def describe(rate: float) -> str:
@@ -97,17 +97,17 @@ def describe(rate: float) -> str:
 
 
 def batching_of(grid: GridConfig) -> str:
-  """How members of a device are batched here."""
+  """How the trials of a device are batched here."""
   return choose_batching(grid.batching)
 
 
-def _member_bytes(group: CompilationGroup, model: Any) -> int:
+def _trial_bytes(group: CompilationGroup, model: Any) -> int:
   """Of the most demanding stage."""
   config = group.config
   abstract = abstract_variables(model, config.dataset.image_shape)
   activations = training_activation_bytes(model, config)
   most = 0
-  for stage in (MAIN, edge_stage(config.stages.joint), CLOUD):
+  for stage in gradient_stages(config.stages.joint):
     settings = config.stage(stage.name)
     tx = make_optimizer(settings, 1)
     state = jax.eval_shape(
@@ -117,8 +117,8 @@ def _member_bytes(group: CompilationGroup, model: Any) -> int:
       abstract,
     )
     kept = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    whole = config.stages.joint and stage.name == "edge"
-    used = activations["whole_edge_network" if whole else stage.name]
+    all_blocks = config.stages.joint and stage.name == "edge"
+    used = activations["whole_edge_network" if all_blocks else stage.name]
     most = max(most, kept + used)
   return most
 

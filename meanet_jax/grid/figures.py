@@ -219,7 +219,7 @@ def _deviation(setting: Setting) -> float | None:
 
 
 def _room(count: int, direction: int) -> float:
-  """Inches for each of so many cells, so that no picture grows beyond what can be opened."""
+  """Inches for each of so many cells, so that no figure grows beyond what can be opened."""
   return min(CELL[direction], WIDEST[direction] / max(count, 1))
 
 

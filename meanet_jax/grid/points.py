@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from meanet_jax.config.parsing import check_field_name, resolve, to_json
+from meanet_jax.config.parsing import field_type, resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 
@@ -55,7 +55,7 @@ def expand(axes: Sequence[str], config: Config, max_points: int) -> list[Point]:
   """The points of a grid, each checked.
 
   Args:
-    axes: as told of above.
+    axes: as described above.
     config: what the points differ from.
     max_points: how many there may be.
 
@@ -169,7 +169,7 @@ def _check_field(name: str, config: Config) -> None:
       f"grid field {name!r} must be the same for all points; accepted: any field but "
       "those of dataset and grid, and the workdir"
     )
-  check_field_name(name)
+  field_type(name)
   if dataclasses.is_dataclass(_value(config, name)):
     raise UserError(f"grid field {name!r} is a group of fields; accepted: one of them")
 

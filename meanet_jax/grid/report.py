@@ -1,4 +1,4 @@
-"""What a grid found: grid.csv, grid.json, and which point is best."""
+"""What a grid found: grid.csv, grid.json, and which trial is best."""
 
 import csv
 import dataclasses
@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import STAGE_NAMES
 from meanet_jax.evaluation.systems import unmet_constraint, unmet_lines
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.points import Point, Settings
-from meanet_jax.grid.train import point_path
-from meanet_jax.grid.trials import DIVERGED, SCORES
-from meanet_jax.runs.directory import read_json
+from meanet_jax.grid.trials import DIVERGED, SCORES, point_path
+from meanet_jax.runs.files import read_json
 
 SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet")
-STAGES = ("main", "edge", "cloud")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What became of a point.
+  """What became of a trial.
 
   group: its number. scores: validation.json's contents. diverged: where its loss was not finite.
-  Both are None of a point that is not finished.
+  Both are None of a trial that is not finished.
   """
 
   point: Point
@@ -41,7 +40,7 @@ class Outcome:
     return "unfinished" if self.scores is None else "finished"
 
   def accuracy(self, system: str) -> float:
-    """A system's accuracy on validation, of a finished point."""
+    """A system's accuracy on validation, of a finished trial."""
     assert self.scores is not None
     return self.scores["systems"][system]["accuracy"]
 
@@ -52,7 +51,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-  """Points that differ in nothing but their seed.
+  """Trials that differ in nothing but their seed.
 
   settings: their common fields. outcomes: all of them. mean, spread: of the finished ones' accuracy
   on validation, the spread a standard deviation, None of a single one; mean None without any.
@@ -67,7 +66,7 @@ class Setting:
 
 
 def read_outcomes(workdir: Path, groups: Sequence[CompilationGroup]) -> list[Outcome]:
-  """What every point left, in the order of the points."""
+  """What every trial left, in the order of the points."""
   outcomes = [
     Outcome(
       point,
@@ -83,7 +82,7 @@ def read_outcomes(workdir: Path, groups: Sequence[CompilationGroup]) -> list[Out
 
 
 def average_seeds(outcomes: Sequence[Outcome], system: str) -> list[Setting]:
-  """The settings of a grid, in the order of their first points; a system tells what they reach."""
+  """The settings of a grid, in the order of their first points, with a system's accuracies."""
   by_settings: dict[str, list[Outcome]] = {}
   for outcome in outcomes:
     by_settings.setdefault(repr(_without_seed(outcome.point.settings)), []).append(outcome)
@@ -103,30 +102,30 @@ def average_seeds(outcomes: Sequence[Outcome], system: str) -> list[Setting]:
 
 
 def best_setting(settings: Sequence[Setting]) -> Setting | None:
-  """The one of the highest mean, among those without a diverged or unfinished point.
+  """The one of the highest mean, among those without a diverged or unfinished trial.
 
   A setting that only some seeds survive is no answer to which is best; the first of equals wins.
   Nor is one that breaks its constraints, as by sending every image, while another keeps them.
   """
-  whole = [s for s in settings if all(o.status == "finished" for o in s.outcomes)]
-  kept = [s for s in whole if s.unmet is None]
-  return max(kept or whole, key=lambda setting: setting.mean or 0.0, default=None)
+  finished = [s for s in settings if all(o.status == "finished" for o in s.outcomes)]
+  kept = [s for s in finished if s.unmet is None]
+  return max(kept or finished, key=lambda setting: setting.mean or 0.0, default=None)
 
 
 def best_outcome(setting: Setting, system: str) -> Outcome:
-  """The best point of a setting, the first of equals."""
+  """The best trial of a setting, the first of equals."""
   return max(setting.outcomes, key=lambda outcome: outcome.accuracy(system))
 
 
 def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
-  """A line for each point: its fields, what became of it, and its accuracies on validation."""
+  """A line for each trial: its fields, what became of it, and its accuracies on validation."""
   fields = list(outcomes[0].point.settings)
   columns = [
     "point",
     "group",
     *fields,
     "status",
-    *(f"{stage}_validation_accuracy" for stage in STAGES),
+    *(f"{stage}_validation_accuracy" for stage in STAGE_NAMES),
     *(f"{system}_validation_accuracy" for system in SYSTEMS),
     "unmet",
     "workdir",
@@ -142,7 +141,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
         outcome.group,
         *outcome.point.settings.values(),
         outcome.status,
-        *(stages.get(stage) for stage in STAGES),
+        *(stages.get(stage) for stage in STAGE_NAMES),
         *(outcome.accuracy(system) if outcome.scores else None for system in SYSTEMS),
         "; ".join(unmet_lines(outcome.scores["systems"])) if outcome.scores else "",
         point_path(workdir, outcome.point).relative_to(workdir),
@@ -152,7 +151,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
 
 
 def outcomes_json(outcomes: Sequence[Outcome], workdir: Path) -> list[dict[str, Any]]:
-  """The points as grid.json holds them."""
+  """The trials as grid.json holds them."""
   return [
     {
       "point": outcome.point.number,
@@ -176,7 +175,7 @@ def best_json(
     setting: the best one.
     grid: by which system.
     workdir: of the grid.
-    test: the best point's systems on the test split; None before it is evaluated.
+    test: the best trial's systems on the test split; None before it is evaluated.
   """
   outcome = best_outcome(setting, grid.best_by)
   return {

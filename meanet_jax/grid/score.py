@@ -1,11 +1,8 @@
-"""What a finished point is worth: the systems of summary.json, with figures on validation."""
-
-from typing import Any
+"""The scores of a finished trial: the systems of summary.json, with figures on validation."""
 
 import jax
 
 from meanet_jax.cost.energy import BlockMacs
-from meanet_jax.data.splits import Dataset
 from meanet_jax.evaluation.collect import fitted_of, temperatures_of
 from meanet_jax.evaluation.evaluate import threshold_images
 from meanet_jax.evaluation.records import make_records
@@ -14,27 +11,27 @@ from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
 from meanet_jax.runs.metrics import MetricsFile
-from meanet_jax.training.pipeline import read_hard_classes
+from meanet_jax.training.restore import read_hard_classes
 
 
-def write_scores(trial: Trial, dataset: Dataset, macs: BlockMacs) -> None:
-  """Writes a point's validation.json.
+def write_scores(trial: Trial, macs: BlockMacs) -> None:
+  """Writes a trial's validation.json.
 
   Thresholds are selected on validation as eval.py selects them, and every figure is of the same
-  split: good enough to compare points with, and too good to quote, as a best one is.
+  split: good enough to compare trials with, and too good to quote, as a best one is.
 
   Args:
     trial: finished, with the logits of every exit.
-    dataset: what it learned from.
     macs: of its blocks.
 
   Raises:
     UserError: constraints that cannot be tested.
   """
-  config, split = trial.config, dataset.validation
-  hard_classes = HardClasses(read_hard_classes(trial.run), config.dataset.num_classes)
+  config, run, split = trial.config, trial.context.run, trial.context.dataset.validation
+  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   logits = Outputs(
     trial.logits[Exits.MAIN], trial.logits[Exits.EXTENSION], trial.logits[Exits.CLOUD]
   )
@@ -51,20 +48,15 @@ def write_scores(trial: Trial, dataset: Dataset, macs: BlockMacs) -> None:
   scores = {
     "split": "validation",
     "num_examples": len(split),
-    "stages": stage_accuracies(trial),
+    "stages": stage_accuracies(run),
     "systems": {name: summary_entry(context, curve) for name, curve in systems.items()},
   }
-  write_json(trial.run.path / SCORES, scores)
+  write_json(run.path / SCORES, scores)
 
 
-def read_scores(trial: Trial) -> dict[str, Any]:
-  """A scored point's validation.json."""
-  return read_json(trial.run.path / SCORES)
-
-
-def stage_accuracies(trial: Trial) -> dict[str, float]:
+def stage_accuracies(run: RunDirectory) -> dict[str, float]:
   """The last validation accuracy of each stage, from metrics.jsonl."""
-  lines = MetricsFile(trial.run.metrics_path).read()
+  lines = MetricsFile(run.metrics_path).read()
   return {
     line["stage"]: line["validation_accuracy"] for line in lines if "validation_accuracy" in line
   }

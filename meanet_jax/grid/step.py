@@ -1,6 +1,6 @@
-"""The step of many members: each is the ordinary train step, its numbers arguments.
+"""The step of many trials: each is the ordinary train step, its numbers arguments.
 
-Arrays of a device are told of; `training/parallel.py` adds a leading device axis to all of them.
+Shapes are those on one device; `training/parallel.py` adds a leading device axis to all arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState
-from meanet_jax.training.steps import Sums, make_forward, make_train_step
+from meanet_jax.training.steps import Recipe, Sums, make_forward, make_train_step
 
 PyTree = Any
 Batching = Literal["vmap", "unroll"]
 
 
 class Carried(NamedTuple):
-  """What a member's step reads and writes.
+  """What a trial's step reads and writes.
 
   alive: false once its loss was not finite; its state is frozen from then on.
   """
@@ -35,7 +35,7 @@ class Carried(NamedTuple):
 
 
 class Constants(NamedTuple):
-  """A member's numbers.
+  """A trial's numbers.
 
   rates: the learning rate of every step, padded. steps: of the stage; later ones change nothing.
   source: which of its device's sources it learns from. numbers: the configuration's, arrays [],
@@ -50,7 +50,7 @@ class Constants(NamedTuple):
 
 
 class Sources(NamedTuple):
-  """What members that share images share: s of them on a device.
+  """What trials that share images share: s of them on a device.
 
   keys: raw, of the stage's steps. to_hard: the label map of a joint stage; None elsewhere.
   """
@@ -66,15 +66,15 @@ def make_trial_step(
   dataset: DatasetConfig,
   dropout: bool,
 ) -> Callable[..., tuple[Carried, Sums]]:
-  """The step of one member among those of its device.
+  """The step of one trial among those of its device.
 
   Args:
     model: without a mapped axis.
-    stage, config, dataset: what all members have in common.
-    dropout: whether any member drops features.
+    stage, config, dataset: what all trials have in common.
+    dropout: whether any trial drops features.
 
   Returns:
-    A function of what is carried, the member's constants, the device's sources, the store and the
+    A function of what is carried, the trial's constants, the device's sources, the store and the
     device's batches (`index` int32 [s, b] into the store, or `image`; `label`, `position`) to what
     is carried next and the metric sums of the ordinary step.
   """
@@ -94,11 +94,9 @@ def make_trial_step(
     own = make_train_step(
       with_dropout(model, stage, constants.dropout if dropout else 0.0),
       stage,
-      config,
+      Recipe(config, make_optimizer(config, 1, numbers), numbers),
       dataset,
-      make_optimizer(config, 1, numbers),
       to_hard=None if sources.to_hard is None else of(sources.to_hard),
-      numbers=numbers,
     )
     new, sums = own(state, batch, jax.random.wrap_key_data(of(sources.keys)))
     due = state.step < constants.steps
@@ -117,7 +115,7 @@ def with_dropout(model: MEANet, stage: Stage, rate: Any) -> MEANet:
 
 
 def batch_steps(trial: Callable[..., tuple[Carried, Sums]], batching: Batching) -> Callable:
-  """The step of a device's members: (carried, (constants, sources), store, batches) -> both.
+  """The step of a device's trials: (carried, (constants, sources), store, batches) -> both.
 
   What is carried and the constants are stacked [m, ...] with `vmap`, and tuples of m with `unroll`;
   sums are [m] either way.
@@ -142,7 +140,7 @@ def batch_steps(trial: Callable[..., tuple[Carried, Sums]], batching: Batching) 
 def batch_forwards(
   model: MEANet, stage: Stage, dataset: DatasetConfig, batching: Batching
 ) -> Callable[[Any, Array], Outputs]:
-  """Logits [m, b, ...] of a stage's exits for a device's members, all of the same images."""
+  """Logits [m, b, ...] of a stage's exits for a device's trials, all of the same images."""
   forward = make_forward(model, stage.exits, dataset)
 
   def trial(carried: Carried, images: Array) -> Outputs:
@@ -168,7 +166,7 @@ def choose_batching(configured: str) -> Batching:
 
 
 def stack(slots: Sequence[Sequence[PyTree]], batching: Batching) -> PyTree:
-  """Trees of members [devices][m] as one, on the host, as the mapped steps take them."""
+  """Trees of trials [devices][m] as one, on the host, as the mapped steps take them."""
   if batching == "vmap":
     return jax.tree.map(
       lambda *rows: np.stack(rows),
@@ -181,12 +179,12 @@ def stack(slots: Sequence[Sequence[PyTree]], batching: Batching) -> PyTree:
 
 
 def unstack(tree: PyTree, device: int, place: int, batching: Batching) -> PyTree:
-  """One member's own tree of a stacked one that was fetched to the host."""
+  """One trial's own tree of a stacked one that was fetched to the host."""
   if batching == "vmap":
     return jax.tree.map(lambda x: np.array(x[device, place]), tree)
   return jax.tree.map(lambda x: np.array(x[device]), tree[place])
 
 
 def _chooser(source: Int[Array, ""], count: int) -> Callable[[Array], Array]:
-  # One source needs no choice, and under `vmap` its images are augmented once for all members.
+  # One source needs no choice, and under `vmap` its images are augmented once for all trials.
   return (lambda x: x[0]) if count == 1 else (lambda x: jnp.take(x, source, axis=0))

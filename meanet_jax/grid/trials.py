@@ -1,10 +1,7 @@
-"""One point of a group while it trains: its run directory, and its place in the stage under way."""
+"""One trial of a grid: an ordinary run, and its place in the stage under way."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,191 +9,145 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from meanet_jax.config.schema import Config
-from meanet_jax.errors import TrainingDivergedError
+from meanet_jax.data.hard_images import hard_images
 from meanet_jax.grid.batch_streams import Source
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.step import Constants
-from meanet_jax.models.meanet import Exits
+from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.variables import Variables
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
-from meanet_jax.runs.stage_files import FilesOnDisk, StageFiles, closing_after_errors
+from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.hyperparameters import Hyperparameters
-from meanet_jax.training.loop import checked, saved
-from meanet_jax.training.metrics import NO_SUMS, StageLog
-from meanet_jax.training.optimizers import make_optimizer, make_schedule
+from meanet_jax.training.optimizers import make_schedule
+from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.stage_images import count_training_images
+from meanet_jax.training.stage_run import StageRun, files_on_disk, open_stage_run
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.state import TrainState, create_state
+from meanet_jax.training.steps import exit_logits
 
 DIVERGED, SCORES = "diverged.json", "validation.json"
 
 
+def point_path(workdir: Path, point: Point) -> Path:
+  """A trial's run directory below the grid's."""
+  return workdir / "points" / point.name
+
+
 def is_done(path: Path) -> bool:
-  """Whether nothing is left to do for the point of a run directory: scored, or diverged."""
+  """Whether nothing is left to do for the trial of a run directory: scored, or diverged."""
   return (path / SCORES).exists() or (path / DIVERGED).exists()
 
 
 @dataclasses.dataclass
 class Trial:
-  """A point and what it has learned so far.
+  """A point of the grid, its run, and what it has learned so far.
 
-  run: its directory, an ordinary run's. variables: of every block, on the host; empty until they
-  are needed. logits: of validation images, by exit, where a stage of this process has left them.
+  context: of an ordinary run, but its model has no mapped axis, for a trial is on one device.
+  variables: of every block, on the host; empty until they are needed.
+  logits: of validation images, by exit, where a stage of this process has left them.
   """
 
   point: Point
-  run: RunDirectory
+  context: RunContext
   variables: Variables = dataclasses.field(default_factory=dict)
   logits: dict[Exits, Float[np.ndarray, "n c"]] = dataclasses.field(default_factory=dict)
 
   @property
   def config(self) -> Config:
     """Its experiment."""
-    return self.point.config
+    return self.context.config
 
   @property
   def diverged(self) -> str | None:
     """Where its loss was not finite; None where that has not happened."""
-    path = self.run.path / DIVERGED
+    path = self.context.run.path / DIVERGED
     return read_json(path)["message"] if path.exists() else None
 
   def mark_diverged(self, stage: str, step: int, message: str) -> None:
-    """Writes down that this point is not to be trained further."""
-    write_json(self.run.path / DIVERGED, {"stage": stage, "step": step, "message": message})
+    """Writes down that this trial is not to be trained further."""
+    marked = {"stage": stage, "step": step, "message": message}
+    write_json(self.context.run.path / DIVERGED, marked)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class TrialState:
-  """A member in a stage: what it starts from, and where its metrics and checkpoints go.
+  """A trial in a stage.
 
-  state, begin: at its newest checkpoint; fresh where there is none, and `kept` says which.
-  steps_per_epoch, steps: of the stage, for its images. classes, to_hard: its hard classes and their
-  label map, where the stage asks for them. lost: once it has diverged.
+  run: its steps, metrics and files.
+  to_hard: the label map of its hard classes; None in a stage that does not need them.
   """
 
   trial: Trial
-  stage: Stage
-  steps_per_epoch: int
-  steps: int
-  begin: int
-  kept: bool
-  state: TrainState
-  log: StageLog
-  files: StageFiles
-  classes: tuple[int, ...] | None
+  run: StageRun
   to_hard: Int[np.ndarray, " c"] | None
-  lost: bool = False
 
   @property
   def source(self) -> Source:
     """What it learns from."""
-    return Source(self.trial.config.seed, self.begin, self.steps, self.classes)
+    classes = None
+    if self.to_hard is not None:
+      classes = tuple(int(c) for c in np.flatnonzero(self.to_hard >= 0))
+    return Source(self.trial.config.seed, self.run.begin, self.run.steps, classes)
 
-  def takes(self, round: int) -> bool:
-    """Whether a step counts for this member."""
-    return not self.lost and self.begin + round < self.steps
+  @property
+  def image_map(self) -> Int[np.ndarray, " c"] | None:
+    """The label map that selects its images; None for all images, under their own labels."""
+    return self.to_hard if self.run.stage.images == "hard" else None
 
-  def saves(self, round: int) -> bool:
-    """Whether its stage is validated and saved after a step."""
-    step = self.begin + round + 1
-    every = self.trial.config.logging.checkpoint_every_epochs * self.steps_per_epoch
-    return self.takes(round) and (step == self.steps or step % every == 0)
+  def accuracy(self, outputs: Outputs) -> float:
+    """Of the stage's watched exit, on the validation images of the stage.
 
-  def record(self, round: int, sums: dict[str, Any]) -> None:
-    """Takes a step's metric sums; one that is not finite marks the member."""
-    step = self.begin + round + 1
-    if not self.takes(round):
-      return
-    with self._marking(step):
-      self.log.add(step, sums, step % self.trial.config.logging.every_steps == 0)
-      if self.saves(round):
-        self.log.flush()
+    Args:
+      outputs: of all validation images.
+    """
+    predictions = np.argmax(exit_logits(outputs, self.run.stage.watched), axis=-1)
+    validation = self.trial.context.dataset.validation
+    if self.image_map is None:
+      return float(np.mean(predictions == validation.labels))
+    chosen, labels = hard_images(validation, self.image_map, "validation")
+    return float(np.mean(predictions[chosen] == labels))
 
-  def save(self, round: int, state: TrainState, accuracy: float) -> None:
-    """Writes a validated checkpoint, unless its numbers are not finite."""
-    step = self.begin + round + 1
-    self.files.metrics(step, self.log.epoch(step), {"validation_accuracy": accuracy})
-    with self._marking(step):
-      self.files.save(step, checked(saved(state), self.stage, step), accuracy)
-    self.log.paused()
+  def hand_on(self, outputs: Outputs) -> None:
+    """Gives the trial what it has learned, once the stage is finished.
 
-  def keep(self, accuracy: float) -> None:
-    """Writes pretrained weights that no step changes."""
-    if not self.kept:
-      self.files.save(0, saved(self.state), accuracy)
-
-  def stop(self, round: int, state: TrainState) -> None:
-    """Writes a checkpoint between two that are validated."""
-    step = self.begin + round + 1
-    with self._marking(step):
-      self.files.save(step, checked(saved(state, self.log.sums()), self.stage, step))
-
-  @contextlib.contextmanager
-  def _marking(self, step: int) -> Iterator[None]:
-    try:
-      yield
-    except TrainingDivergedError as error:
-      self.lost = True
-      self.trial.mark_diverged(self.stage.name, step, str(error))
+    Args:
+      outputs: of all validation images.
+    """
+    self.trial.variables.update(self.run.state.learned())
+    for exit in self.run.stage.exits:
+      self.trial.logits[exit] = exit_logits(outputs, exit)
 
   def constants(self, padded_steps: int, source: int) -> Constants:
-    """Its numbers; rates padded to so many steps."""
-    config = self.trial.config
-    settings = config.stage(self.stage.name)
-    schedule = make_schedule(settings, self.steps_per_epoch)
+    """Its numbers; rates padded to so many steps, and the number of its source."""
+    config, stage = self.trial.config, self.run.stage
+    settings = config.stage(stage.name)
+    schedule = make_schedule(settings, self.run.steps_per_epoch)
     rates = np.zeros(padded_steps, np.float32)
-    rates[: self.steps] = np.asarray(schedule(jnp.arange(self.steps)), np.float32)
+    rates[: self.run.steps] = np.asarray(schedule(jnp.arange(self.run.steps)), np.float32)
     networks = {"main": config.model.main, "cloud": config.model.cloud}
-    dropped = [networks[block].dropout for block in networks if block in self.stage.trainable]
+    dropped = [networks[block].dropout for block in networks if block in stage.trainable]
     numbers = Hyperparameters.of(settings)
-    if not numbers.loss_weights:  # the others of its group may have some
-      numbers = numbers._replace(loss_weights=(1.0,) * len(self.stage.exits))
+    if not numbers.loss_weights:  # the others of its compilation group may have some
+      numbers = numbers._replace(loss_weights=(1.0,) * len(stage.exits))
     return Constants(
       rates=rates,
-      steps=np.asarray(self.steps, np.int32),
+      steps=np.asarray(self.run.steps, np.int32),
       source=np.asarray(source, np.int32),
       numbers=jax.tree.map(lambda x: np.asarray(x, np.float32), numbers),
       dropout=np.asarray(dropped[0] if dropped else 0.0, np.float32),
     )
 
 
-def open_trial_state(
-  trial: Trial,
-  stage: Stage,
-  images: int,
-  classes: tuple[int, ...] | None,
-  to_hard: Int[np.ndarray, " c"] | None,
-  tensorboard: bool,
-) -> TrialState:
-  """A member's seat in a stage, from its newest checkpoint; its files are to be closed.
+def open_trial_state(stage: Stage, trial: Trial) -> TrialState:
+  """A trial at its newest checkpoint of a stage that it has not finished.
 
-  Args:
-    member: with its variables.
-    stage: not finished.
-    images: how many it learns from.
-    classes, to_hard: its hard classes and their label map, where the stage asks for them.
-    tensorboard: whether metrics are TensorBoard's events as well.
+  The caller closes its files.
+
+  Raises:
+    UserError: fewer images of hard classes than a batch.
   """
-  config = trial.config
-  settings = config.stage(stage.name)
-  steps_per_epoch = images // settings.batch_size
-  tx = make_optimizer(settings, steps_per_epoch)
-  fresh = create_state(stage, trial.variables, tx, settings.ema_decay > 0)
-  files = FilesOnDisk(trial.run, stage.name, config.logging, tensorboard)
-  with closing_after_errors(files):
-    begin, kept = files.begin(saved(fresh))
-    unlogged = NO_SUMS if kept is None else kept.pop("sums")
-    return TrialState(
-      trial=trial,
-      stage=stage,
-      steps_per_epoch=steps_per_epoch,
-      steps=settings.epochs * steps_per_epoch,
-      begin=begin,
-      kept=kept is not None,
-      state=jax.device_get(fresh if kept is None else fresh.replace(**kept)),
-      log=StageLog(
-        stage.name, steps_per_epoch, files, make_schedule(settings, steps_per_epoch), unlogged
-      ),
-      files=files,
-      classes=classes,
-      to_hard=to_hard,
-    )
+  context = trial.context
+  to_hard = read_label_map(stage, context.config, context.run)
+  images = count_training_images(stage, context.dataset, to_hard)
+  run = open_stage_run(stage, context, trial.variables, images, files_on_disk)
+  return TrialState(trial, run, to_hard)

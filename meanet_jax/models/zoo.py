@@ -5,9 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config.parsing import nearest
 from meanet_jax.config.schema import Config, NetworkConfig, StructureConfig
-from meanet_jax.errors import UserError
+from meanet_jax.errors import UserError, nearest
 from meanet_jax.models.meanet import MEANet, Network, Trunk
 from meanet_jax.models.mobilenet import scaled_width
 

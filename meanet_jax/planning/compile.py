@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.batches import BLOCK, Batch, left_for_device
+from meanet_jax.data.batches import BLOCK, Batch, left_for_device, steps_per_epoch
 from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.known_sizes import TrainingImages
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.planning.hbm_traffic import hbm_traffic
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step
+from meanet_jax.training.steps import Recipe, make_train_step
 
 STRAIGHT_ATTEMPTS = 8
 # libtpu 0.0.42's words; older ones said "Used 24.7G of 15.75G hbm".
@@ -76,11 +76,13 @@ def compile_step(
   if images.streamed:
     settings = dataclasses.replace(settings, augment=left_for_device(settings.augment))
   shape = config.dataset.image_shape
-  tx = make_optimizer(settings, max(images.count // batch_size, 1))
+  tx = make_optimizer(settings, max(steps_per_epoch(images.count, batch_size), 1))
   to_hard = None
   if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
-    to_hard = label_map(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
-  step = make_train_step(model, stage, settings, config.dataset, tx, ACROSS_DEVICES, to_hard)
+    to_hard = HardClasses(np.arange(config.num_hard), config.dataset.num_classes).label_map
+  step = make_train_step(
+    model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES, to_hard
+  )
   state = jax.eval_shape(
     lambda variables: create_state(stage, variables, tx, settings.ema_decay > 0),
     abstract_variables(model, shape),

@@ -1,25 +1,16 @@
-"""What a configuration would take on a TPU slice that this machine need not have.
+"""What every stage of a configuration would take on a TPU slice that need not be at hand.
 
-Command: python -m meanet_jax.planning.plan --config configs/cifar100_resnet32_b.py \\
-           --topology v5e:4x8 [--batch_size N] [--num_train N] [--json]
-
-Compiles every stage's mapped step for the slice with the TPU's own compiler and counts. Nothing is
-run: the images per second are what a chip's peak arithmetic and its peak memory bandwidth allow at
-most. A stage of 0 epochs is compiled too: it may be fine-tuned.
+Nothing is run: the images per second are what a chip's peak arithmetic and peak memory bandwidth
+allow at most.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
-
 from meanet_jax import log
-from meanet_jax.commands import flags as cli
 from meanet_jax.config.schema import Config
 from meanet_jax.data.known_sizes import TrainingImages, training_images
-from meanet_jax.devices import check_devices
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 from meanet_jax.planning.chips import Chip
@@ -34,16 +25,6 @@ from meanet_jax.planning.roofline import roofline
 from meanet_jax.planning.topology import open_slice
 from meanet_jax.training import stages
 from meanet_jax.training.parallel import check_batch_size
-
-_config = cli.define_config_flag()
-_TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice: chip and shape, such as v5e:4x8.")
-_BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", None, "Global batch of every stage, in place of its own.", lower_bound=1
-)
-_NUM_TRAIN = flags.DEFINE_integer(
-  "num_train", None, "Training images, of a set whose size is not known.", lower_bound=1
-)
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
 GIB = 2**30
 
@@ -173,10 +154,10 @@ def plan(
   every = training_images(config.dataset, num_train)
   chip, devices = open_slice(topology)
   work = []
-  for stage in (stages.MAIN, stages.edge_stage(config.stages.joint), stages.CLOUD):
+  for stage in stages.gradient_stages(config.stages.joint):
     settings = config.stage(stage.name)
     size = batch_size or settings.batch_size
-    field = "flag --batch_size" if batch_size else f"stages.{stage.name}.batch_size"
+    field = "flag --batch-size" if batch_size else f"stages.{stage.name}.batch_size"
     check_batch_size(size, field, settings.accumulate, len(devices))
     images = every
     if stage.images == "hard":
@@ -232,22 +213,3 @@ def show(topology: str, chip: Chip, plans: Sequence[StagePlan]) -> None:
 
 def _number(value: float | None, unit: float, digits: int) -> str:
   return "-" if value is None else f"{value / unit:,.{digits}f}"
-
-
-def main() -> None:
-  """Reads the flags and prints."""
-  topology = cli.require(_TOPOLOGY.value, "topology", "a TPU slice, such as v5e:4x8")
-  check_devices()
-  log.to_stderr()
-  chip, plans = plan(_config(), topology, _BATCH_SIZE.value, _NUM_TRAIN.value)
-  if _JSON.value:
-    described = dataclasses.asdict(chip)
-    stage_plans = [dataclasses.asdict(stage) for stage in plans]
-    print(json.dumps({"topology": topology, "chip": described, "stages": stage_plans}, indent=2))
-  else:
-    log.to_console()
-    show(topology, chip, plans)
-
-
-if __name__ == "__main__":
-  cli.run(main)

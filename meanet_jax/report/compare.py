@@ -16,7 +16,8 @@ from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
 # Field of a system's entry, title, factor.

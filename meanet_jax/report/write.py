@@ -17,7 +17,8 @@ from meanet_jax.report.figures import (
 from meanet_jax.report.html_report import ReportContents, report_page
 from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.routing.hard_classes import confusion_matrix
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json, write_text
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
 

@@ -1,4 +1,4 @@
-"""A stage's checkpoints, written by Orbax, with checksums of our own."""
+"""A stage's checkpoints, written by Orbax, each with a manifest of our own."""
 
 import contextlib
 import shutil
@@ -18,13 +18,13 @@ from meanet_jax.runs.process_arrays import write_arrays_here
 
 PyTree = Any
 _ARRAYS = "default"  # Orbax's name of the directory with all but the metrics
-_MANIFEST = f"{_ARRAYS}/manifest.ocdbt"  # TensorStore finds every array through it
+_ARRAY_INDEX = f"{_ARRAYS}/manifest.ocdbt"  # TensorStore finds every array through it
 _PARTIAL = ".orbax-checkpoint-tmp"  # follows the step in the name of a checkpoint being written
 
 
 class _Handler(ocp.StandardCheckpointHandler):
   def finalize(self, directory: Any) -> None:
-    """Collects the arrays under one manifest.
+    """Collects the arrays under one index.
 
     Orbax looks for them with a pattern, and its own paths let the characters * ? [ ] in a
     directory's name take part in it: none would be found, or those of a directory beside it.
@@ -33,7 +33,7 @@ class _Handler(ocp.StandardCheckpointHandler):
 
 
 class StageCheckpoints:
-  """The checkpoints of one stage: asynchronous, each whole or absent.
+  """The checkpoints of one stage: asynchronous, each complete or absent.
 
   The newest `keep` stay, and with `keep_best` the one of the best accuracy (the newest of equals).
 
@@ -63,7 +63,7 @@ class StageCheckpoints:
       barrier_sync_key_prefix=f"process {jax.process_index()}",
     )
     write_arrays_here()
-    # Told of it again: the one that Orbax would make writes in process 0 alone.
+    # Given here too: the handler that Orbax would make writes in process 0 alone.
     handler = _Handler(multiprocessing_options=own)
     handlers = ocp.DefaultCheckpointHandlerRegistry()
     for arguments in (ocp.args.StandardSave, ocp.args.StandardRestore):
@@ -77,7 +77,7 @@ class StageCheckpoints:
         preservation_policy=policies.AnyPreservationPolicy(kept),
         best_fn=_accuracy if keep_best else None,  # without it Orbax writes no metrics
         async_options=ocp.AsyncOptions(
-          post_finalization_callback=self._seal,
+          post_finalization_callback=self._finish,
           # Made in a thread, a directory is announced under a key that all processes share, though
           # each counts its own checkpoints: one would wait for, or believe, another's.
           create_directories_asynchronously=False,
@@ -130,7 +130,7 @@ class StageCheckpoints:
           time.sleep(1)
 
   def _settle(self) -> None:
-    """Waits for the checkpoint under way, and raises what befell it."""
+    """Waits for the checkpoint under way, and raises its error."""
     try:
       self._manager.wait_until_finished()
       checkpoint = self._path / str(self._saving)
@@ -139,13 +139,14 @@ class StageCheckpoints:
     finally:
       self._saving = None
 
-  def _seal(self) -> None:
+  def _finish(self) -> None:
     # Orbax calls this in its own thread, between the last array and the checkpoint's final name.
     (partial,) = self._path.glob(f"{self._saving}{_PARTIAL}*")
-    if not (partial / _MANIFEST).is_file():  # else it would be known when the run is over
+    if not (partial / _ARRAY_INDEX).is_file():  # else it would be known when the run is over
       raise UserError(
-        f"checkpoint {self._path / str(self._saving)} cannot be read back ({_MANIFEST} is missing) "
-        "and was not kept; earlier checkpoints are complete; use a --workdir of plain letters"
+        f"checkpoint {self._path / str(self._saving)} cannot be read back ({_ARRAY_INDEX} is "
+        "missing) and was not kept; earlier checkpoints are complete; use a --workdir of plain "
+        "letters"
       )
     write_manifest(partial)
 
@@ -171,39 +172,39 @@ def complete_step(path: Path) -> int | None:
   Args:
     path: of the stage.
   """
-  damaged: dict[int, str] = {}
-  whole = None
+  failed: dict[int, str] = {}
+  complete = None
   for step in sorted(_steps(path), reverse=True):
-    found = _damage(path / str(step))
+    found = verify(path / str(step))
     if found is None:
-      whole = step
+      complete = step
       break
-    damaged[step] = found
-  instead = "there is no whole one before it" if whole is None else f"that of step {whole} is used"
-  for step, found in damaged.items():
-    logger.info(f"checkpoint {path / str(step)} is damaged ({found}); {instead}")
-  return whole
+    failed[step] = found
+  instead = "no earlier one is complete" if complete is None else f"step {complete} is used instead"
+  for step, found in failed.items():
+    logger.info(f"checkpoint {path / str(step)} failed verification ({found}); {instead}")
+  return complete
 
 
-def quarantine_damaged(path: Path) -> None:
-  """Renames what `whole_step` passes over to STEP.damaged, so that its step can be saved again.
+def quarantine_failed(path: Path) -> None:
+  """Renames newer checkpoints than `complete_step` to STEP.quarantined: they can be saved again.
 
   So too an older checkpoint whose accuracy cannot be relied on; of its arrays nothing is read. What
   a killed process was writing is removed. To be called before anything is written to the stage.
   """
   _remove_partial(path)
-  whole = complete_step(path)
+  complete = complete_step(path)
   for step in _steps(path):
-    if step == whole:
+    if step == complete:
       continue
-    if whole is not None and step < whole:
-      found = _damage(path / str(step), passing=_ARRAYS)
+    if complete is not None and step < complete:
+      found = verify(path / str(step), skip=_ARRAYS)
       if found is None:
         continue
-      logger.info(f"checkpoint {path / str(step)} is damaged ({found}); it is set aside")
-    aside = path / f"{step}.damaged"
-    shutil.rmtree(aside, ignore_errors=True)
-    (path / str(step)).rename(aside)
+      logger.info(f"checkpoint {path / str(step)} failed verification ({found}); quarantined")
+    quarantined = path / f"{step}.quarantined"
+    shutil.rmtree(quarantined, ignore_errors=True)
+    (path / str(step)).rename(quarantined)
 
 
 def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
@@ -214,19 +215,12 @@ def read_arrays(checkpoint: Path) -> dict[str, np.ndarray]:
   return {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
 
 
-def _damage(checkpoint: Path, passing: str | None = None) -> str | None:
-  """See `checksums.damage`. Earlier versions kept checkpoints without a manifest."""
-  if passing != _ARRAYS and not (checkpoint / _MANIFEST).is_file():
-    return f"{_MANIFEST} is missing"
-  return verify(checkpoint, passing)
-
-
 def _steps(path: Path) -> list[int]:
   return [int(step) for step in ocp.utils.checkpoint_steps(path)] if path.is_dir() else []
 
 
 def _remove_partial(path: Path) -> bool:
-  """Removes what is not whole; whether there was anything."""
+  """Removes what is not complete; whether there was anything."""
   found = list(path.glob(f"*{_PARTIAL}*"))
   for partial in found:
     shutil.rmtree(partial, ignore_errors=True)

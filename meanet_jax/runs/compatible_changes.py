@@ -78,7 +78,7 @@ def _is_open(stage: str | None, begun: Iterable[str]) -> bool:
 
 
 def _has_checkpoint(path: Path) -> bool:
-  # As `checkpoints.finished_step` finds, without Orbax; one set aside as damaged has another name.
+  # As `checkpoints.finished_step` finds, without Orbax; a quarantined one has another name.
   return path.is_dir() and any(entry.name.isdigit() for entry in path.iterdir())
 
 

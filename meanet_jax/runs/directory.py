@@ -1,26 +1,21 @@
-"""A run's directory: its configuration, environment and hard classes, each written whole."""
+"""A run's directory: where its files lie, and whether they are those of one run of this version."""
 
-import importlib.metadata
-import json
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import PARTIAL, read_json, write_json
 from meanet_jax.runs.lock import make_directory
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "meanet_jax")
+# Of what is in the directory of a run or a grid. A change after which this version could not go on
+# with an older directory, or would read it otherwise than it was meant, takes the next number.
+FORMAT = 1
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
-_PARTIAL = ".partial"  # ends the name of a file that is being written
 
 
 def run_path(path: str | Path) -> Path:
@@ -48,6 +43,26 @@ def run_path(path: str | Path) -> Path:
   return absolute
 
 
+def check_format(workdir: Path, path: Path) -> None:
+  """Refuses the directory of a run or a grid that another version wrote.
+
+  Args:
+    workdir: the directory.
+    path: the file in it that says its format.
+
+  Raises:
+    UserError: it says another format or none, or cannot be read.
+  """
+  written = read_json(path) if path.exists() else None
+  found = written.get("format") if isinstance(written, dict) else None
+  if found != FORMAT:
+    has = "no format" if found is None else f"format {found!r}"
+    raise UserError(
+      f"workdir {workdir} was written by another version: {path.name} has {has}, and this version "
+      f"reads format {FORMAT}; train it anew with this version, in another --workdir"
+    )
+
+
 class RunDirectory:
   """Where one experiment lives. The files are those of `docs/architecture.md`, "A run on disk"."""
 
@@ -63,7 +78,7 @@ class RunDirectory:
   def create(cls, path: str | Path, config: Config, data_dir: str | None = None) -> "RunDirectory":
     """The directory of a new run, or of one begun with the same configuration.
 
-    Fields of stages that have no checkpoint yet may differ (`check_mendable`); the directory has
+    Fields of stages that have no checkpoint yet may differ (`check_compatible`); the directory has
     the new ones then, and what an earlier selection of hard classes left is removed with the old.
 
     Args:
@@ -77,12 +92,12 @@ class RunDirectory:
     run = cls(path)
     make_directory(run.path)
     try:
-      for partial in run.path.glob(f".*{_PARTIAL}"):
-        partial.unlink()  # of a process that was killed while it wrote
       changed = run.changed(config)
+      for partial in run.path.glob(f".*{PARTIAL}"):
+        partial.unlink()  # of a process that was killed while it wrote
       # A directory that can no longer be written is found out now, not at the first checkpoint.
       lies = {} if data_dir is None else {"data_dir": data_dir}
-      write_json(run.environment_path, environment() | lies)
+      write_json(run.environment_path, {"format": FORMAT} | environment() | lies)
       if selects_anew(changed):
         run.hard_classes_path.unlink(missing_ok=True)  # before the fields that tell it is stale
       if changed or not run.config_path.exists():
@@ -99,27 +114,27 @@ class RunDirectory:
     """The directory of a run that was begun earlier.
 
     Raises:
-      UserError: there is none at `path`.
+      UserError: there is none at `path`, or one of another format.
     """
     run = cls(path)
     if not run.config_path.is_file():
       raise UserError(f"workdir {path} holds no run; accepted: a directory made by train.py")
+    check_format(run.path, run.environment_path)
     return run
 
   def changed(self, config: Config) -> dict[str, str]:
     """Fields in which a configuration differs from the run's, as text by name; none of a new run.
 
     Raises:
-      UserError: the run cannot go on with them: `check_mendable`.
+      UserError: the run cannot go on with them (`check_compatible`), or is of another format.
     """
     if not self.config_path.exists():
       return {}
+    check_format(self.path, self.environment_path)
     return check_compatible(self.path, self.config(), config)
 
   def record_data(self, data: dict[str, Any]) -> None:
     """Writes down what the run learns from, or compares it with what was written down.
-
-    What an earlier version did not write down is added.
 
     Raises:
       UserError: the run was begun on other data.
@@ -137,7 +152,7 @@ class RunDirectory:
     if not self.data_path.exists():
       return None
     begun = read_json(self.data_path)
-    changed = ", ".join(name for name in begun if begun[name] != data.get(name))
+    changed = ", ".join(name for name in begun | data if begun.get(name) != data.get(name))
     if changed:
       raise UserError(
         f"workdir {self.path} holds a run on {begun['name']}, and {data['name']} differs from what "
@@ -152,7 +167,7 @@ class RunDirectory:
 
   @property
   def environment_path(self) -> Path:
-    """What the last process that trained the run was, and where it read data."""
+    """The format, what the last process that trained the run ran on, and where it read data."""
     return self.path / "environment.json"
 
   @property
@@ -190,70 +205,18 @@ class RunDirectory:
     return self.path / "checkpoints" / stage
 
   def data_dir(self) -> str | None:
-    """Where the run's prepared set lay when it was last trained; None where that is not known.
+    """Where the run's prepared set lay when it was last trained; None where it has none.
 
     Raises:
       UserError: a file that cannot be read.
     """
     if not self.environment_path.exists():
       return None
-    return read_json(self.environment_path).get("data_dir")  # earlier versions did not write it
+    return read_json(self.environment_path).get("data_dir")
 
   def config(self) -> Config:
     """The run's configuration, checked again."""
     return resolve(read_json(self.config_path))
-
-
-def environment() -> dict[str, Any]:
-  """Versions, devices and git commit of this process."""
-  return {
-    "python": platform.python_version(),
-    "platform": platform.platform(),
-    "packages": {name: _version(name) for name in PACKAGES},
-    "backend": jax.default_backend(),
-    "devices": [device.device_kind for device in jax.devices()],
-    "processes": jax.process_count(),
-    "git_commit": _git_commit(),
-    "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-  }
-
-
-def read_json(path: Path) -> Any:
-  """The contents of a JSON file.
-
-  Raises:
-    UserError: it is missing or no JSON.
-  """
-  try:
-    return json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise UserError(
-      f"{path} cannot be read: {error}; accepted: the file that train.py wrote"
-    ) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-  """Writes a JSON file whole or not at all."""
-  write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-  """Writes a text file whole or not at all, and safe from a crash once this returns."""
-  write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-  """Writes a file whole or not at all, and safe from a crash once this returns."""
-  partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
-  try:
-    with partial.open("wb") as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    partial.replace(path)
-  except BaseException:
-    partial.unlink(missing_ok=True)
-    raise
 
 
 def _is_utf8(text: str) -> bool:
@@ -262,24 +225,3 @@ def _is_utf8(text: str) -> bool:
   except UnicodeEncodeError:
     return False
   return True
-
-
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
-
-
-def _git_commit() -> str | None:
-  try:
-    result = subprocess.run(
-      ["git", "rev-parse", "HEAD"],
-      cwd=Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-  except (OSError, subprocess.CalledProcessError):
-    return None
-  return result.stdout.strip()

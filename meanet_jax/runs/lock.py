@@ -1,4 +1,4 @@
-"""A directory is written by one process at a time; a second one is told who writes it.
+"""A directory is written by one process at a time; a second one is refused.
 
 The lock is the operating system's (`flock` on the file `.lock`), so that it ends with its process,
 however that ends. It holds between hosts where the file system's locks do: NFS (version 4, or 3
@@ -129,7 +129,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _describe(descriptor: int) -> None:
-  """Writes down who holds the lock, unless the disk is full."""
+  """Writes which process holds the lock into the file, unless the disk is full."""
   holder = {
     "command": Path(sys.argv[0]).name,
     "host": socket.gethostname(),

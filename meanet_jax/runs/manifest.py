@@ -1,6 +1,6 @@
-"""SHA-256 of a checkpoint's files, beside them: what was written can be told from what is there.
+"""A checkpoint's manifest: the SHA-256 of its files, by which they are verified when it is read.
 
-Orbax notices a missing or truncated file when it reads it, and damage to its indices; a flipped
+Orbax notices a missing or truncated file when it reads it, and errors in its indices; a flipped
 byte among the arrays themselves it restores as another number.
 """
 
@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from meanet_jax.runs.directory import write_text
+from meanet_jax.runs.files import write_text
 
-CHECKSUMS = "sha256.json"
+MANIFEST = "sha256.json"
 
 
 def write_manifest(checkpoint: Path) -> None:
@@ -22,33 +22,33 @@ def write_manifest(checkpoint: Path) -> None:
 
 def write_top_manifest(checkpoint: Path) -> None:
   """Writes down the files at the top too, of a checkpoint that has its name."""
-  path = checkpoint / CHECKSUMS
+  path = checkpoint / MANIFEST
   files = (file for file in checkpoint.iterdir() if file.is_file() and file != path)
   _write(checkpoint, json.loads(path.read_text()) | _digests(checkpoint, files))
 
 
-def verify(checkpoint: Path, passing: str | None = None) -> str | None:
+def verify(checkpoint: Path, skip: str | None = None) -> str | None:
   """What is not as it was written, in a few words; None where all is.
 
   Args:
     checkpoint: its directory.
-    passing: a directory in it that is not looked into.
+    skip: a directory in it that is not read.
   """
   try:
-    written = json.loads((checkpoint / CHECKSUMS).read_text())
+    written = json.loads((checkpoint / MANIFEST).read_text())
     for name, digest in written.items():
-      if name.split("/")[0] != passing and _sha256(checkpoint / name) != digest:
+      if name.split("/")[0] != skip and _sha256(checkpoint / name) != digest:
         return f"{name} is not what was written"
   except FileNotFoundError as error:
     return f"{Path(error.filename).relative_to(checkpoint)} is missing"
   except (OSError, ValueError, AttributeError) as error:
-    return f"{CHECKSUMS}: {error}" if isinstance(error, ValueError) else str(error)
+    return f"{MANIFEST}: {error}" if isinstance(error, ValueError) else str(error)
   return None
 
 
 def _write(checkpoint: Path, digests: dict[str, str]) -> None:
   # Without a newline at the end: were it missing, nobody would notice.
-  write_text(checkpoint / CHECKSUMS, json.dumps(digests, indent=2))
+  write_text(checkpoint / MANIFEST, json.dumps(digests, indent=2))
 
 
 def _digests(checkpoint: Path, files: Iterable[Path]) -> dict[str, str]:

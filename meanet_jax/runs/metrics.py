@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import write_text
+from meanet_jax.runs.files import write_text
 
 
 class MetricsFile:
@@ -34,15 +34,17 @@ class MetricsFile:
     return line
 
   def read(self) -> list[dict[str, Any]]:
-    """All whole lines; none where there is no file yet.
+    """All complete lines; none where there is no file yet.
 
     Raises:
       UserError: a line that no run has written.
     """
     if not self.path.exists():
       return []
-    whole = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is half a line
-    return [self._parse(number, line) for number, line in enumerate(whole, 1)]
+    complete = self.path.read_bytes().split(b"\n")[
+      :-1
+    ]  # what follows the last newline is half a line
+    return [self._parse(number, line) for number, line in enumerate(complete, 1)]
 
   def _parse(self, number: int, text: bytes) -> dict[str, Any]:
     try:
@@ -51,7 +53,7 @@ class MetricsFile:
         raise ValueError("stage and step are of other types")
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(
-        f"{self.path}, line {number}, is damaged ({type(error).__name__}: {error}); "
-        "accepted: a line as train.py wrote it, or the file without that line"
+        f"{self.path}, line {number}, cannot be read ({type(error).__name__}: {error}); "
+        "remove that line, or restore the file as train.py wrote it"
       ) from error
     return line

@@ -27,7 +27,7 @@ class StageFiles:
     """A line of metrics.jsonl, the same in every run of one experiment.
 
     Raises:
-      Exception: what befell a checkpoint since the last line.
+      Exception: the error of a checkpoint since the last line.
     """
 
   def timing(self, step: int, epoch: float, values: dict[str, Any]) -> None:

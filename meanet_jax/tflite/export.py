@@ -18,7 +18,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
-from meanet_jax.runs.directory import write_bytes, write_json
+from meanet_jax.runs.files import write_bytes, write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures

@@ -20,9 +20,10 @@ from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import fixed_thresholds
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
-from meanet_jax.training.pipeline import load_variables, read_hard_classes, require_finished
+from meanet_jax.training.restore import load_variables, read_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)

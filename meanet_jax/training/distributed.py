@@ -1,148 +1,30 @@
-"""Several processes that train as one: who writes, what all agree on, how they end.
+"""Several processes that train as one: who writes, what all agree on, when they stop.
 
-Process 0 alone touches the run's directory and speaks; `first` hands what it found to the others.
-Everything here is to be called by all processes in the same order, and with one process costs
-nothing. `parallel.py` knows how a step is spread over their devices.
+Process 0 alone reads and writes the run's directory and prints; `broadcast_from_process_0` hands
+what it found to the others. All processes call these functions in the same order; with one process
+they cost nothing. `parallel.py` knows how a step is spread over their devices.
 """
 
-import atexit
 import contextlib
 import itertools
-import os
 import pickle
 import signal
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from meanet_jax.errors import ProcessLostError, UserError
-from meanet_jax.stdout import say_on_stderr
+from meanet_jax.errors import UserError
 from meanet_jax.stopping import Stop, stop_on_signals
-from meanet_jax.training.rendezvous import Meeting, meet
 
 T = TypeVar("T")
 CHUNK = 2**26  # bytes that are broadcast at a time: they pass through the devices' memory
 
 
-class Cluster(NamedTuple):
-  """Where the processes of a run meet.
-
-  coordinator: HOST:PORT of process 0. num_processes, process_id: how many, and which this one is.
-  All None: as TPU, Slurm, Kubernetes or Open MPI say in the environment.
-  heartbeat_seconds: after which a process that is not heard of ends all others.
-  start_seconds: after which they end if they have not met.
-  """
-
-  coordinator: str | None = None
-  num_processes: int | None = None
-  process_id: int | None = None
-  heartbeat_seconds: int = 60
-  start_seconds: int = 300
-
-  def meeting(self) -> Meeting | None:
-    """Where they meet; None where that is left to JAX."""
-    if self.coordinator is None or self.num_processes is None or self.process_id is None:
-      return None
-    return Meeting(self.coordinator, self.num_processes, self.process_id, float(self.start_seconds))
-
-
-@contextlib.contextmanager
-def connected(cluster: Cluster) -> Iterator[None]:
-  """A context in which this process is one of several. To be entered before JAX is used.
-
-  An error that all processes raise leaves it as any other does. One that this process raises alone
-  ends the process without a word to the others, who may be waiting for it in the middle of a step:
-  JAX's coordination service misses it after `heartbeat_seconds` and ends them.
-
-  Raises:
-    UserError: no cluster was found, or its processes did not meet.
-  """
-  jax.config.update("jax_enable_preemption_service", True)  # for `stop_together`
-  meeting = cluster.meeting()
-  if meeting is not None:
-    meet(meeting)
-  with _ended_after(cluster.start_seconds), warnings.catch_warnings():
-    # Five lines, for what is said in one below.
-    warnings.filterwarnings("ignore", r"\s*Kubernetes environment detected")
-    _initialize(cluster)
-  try:
-    yield
-  except Exception as error:
-    if _is_everywhere(error):
-      raise
-    lost = isinstance(error, jax.errors.JaxRuntimeError) and "Gloo" in str(error)
-    _leave_alone(ProcessLostError.status if lost else getattr(error, "status", 1))
-    if lost:
-      raise ProcessLostError(
-        "another process of this run has ended; accepted: what its own last line says"
-      ) from error
-    raise
-  except KeyboardInterrupt:
-    _leave_alone(130)
-    raise
-
-
-def _initialize(cluster: Cluster) -> None:
-  try:
-    jax.distributed.initialize(
-      cluster.coordinator,
-      cluster.num_processes,
-      cluster.process_id,
-      # With a meeting place, Slurm would still choose a GPU, and Kubernetes be asked, to no end.
-      cluster_detection_method=None if cluster.meeting() is None else "deactivate",
-      initialization_timeout=cluster.start_seconds + 60,  # `_ended_after` comes first
-      heartbeat_timeout_seconds=cluster.heartbeat_seconds,
-    )
-  except ValueError as error:
-    if "KUBERNETES_SERVICE_HOST" in os.environ and find_spec("kubernetes") is None:
-      raise UserError(
-        "flag --distributed: the package kubernetes is missing, through which a pod finds the "
-        "others; accepted: pip install 'meanet_jax[k8s]', or --coordinator, --num_processes and "
-        "--process_id"
-      ) from error
-    raise UserError(
-      f"flag --distributed: no cluster was found ({error}); accepted: a TPU slice, Slurm, "
-      "Kubernetes or Open MPI, or --coordinator, --num_processes and --process_id"
-    ) from error
-  except Exception as error:  # of whatever the cluster is asked through
-    raise UserError(
-      f"flag --distributed: the processes did not meet ({type(error).__name__}: {error}); "
-      "accepted: all of them, started within --start_seconds, on hosts that reach process 0"
-    ) from error
-
-
-@contextlib.contextmanager
-def _ended_after(seconds: int) -> Iterator[None]:
-  """A context that ends the process with one line if it is not left in time.
-
-  jaxlib aborts after its own time-out, with a stack trace, and nothing can be raised meanwhile.
-  """
-
-  def end() -> None:
-    say_on_stderr(
-      f"error: flag --distributed: the processes did not meet within {seconds} s; accepted: all "
-      "of them, started within --start_seconds, on hosts that reach process 0"
-    )
-    os._exit(UserError.status)
-
-  timer = threading.Timer(seconds, end)
-  timer.daemon = True
-  timer.start()
-  try:
-    yield
-  finally:
-    timer.cancel()
-
-
 def is_process_0() -> bool:
-  """Whether this process speaks and writes."""
+  """Whether this process prints and writes."""
   return jax.process_index() == 0
 
 
@@ -158,9 +40,9 @@ def broadcast_from_process_0(make: Callable[[], T]) -> T:
   if jax.process_count() == 1:
     return make()
   value, error = _try(make) if is_process_0() else (None, None)
-  value, told = pickle.loads(_broadcast(pickle.dumps((value, _told(error)), protocol=5)))
-  if told is not None:
-    raise _everywhere(error or told)
+  value, sent = pickle.loads(_broadcast(pickle.dumps((value, _picklable(error)), protocol=5)))
+  if sent is not None:
+    raise _everywhere(error or sent)
   return value
 
 
@@ -177,8 +59,8 @@ def all_succeed(make: Callable[[], T]) -> T:
   if not failed.any():
     return value
   source = jax.process_index() == int(np.argmax(failed))
-  told = pickle.loads(_broadcast(pickle.dumps(_told(error), protocol=5), source))
-  raise _everywhere(error if source and error is not None else told)
+  sent = pickle.loads(_broadcast(pickle.dumps(_picklable(error), protocol=5), source))
+  raise _everywhere(error if source and error is not None else sent)
 
 
 def process_0_then_others(make: Callable[[], T]) -> T:
@@ -194,10 +76,10 @@ def process_0_then_others(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def stop_together() -> Iterator[Stop]:
-  """A context with a function that tells, in every process at the same call, of a signal to any.
+  """A context with a function that gives, in every process at the same call, a signal to any.
 
-  To be asked equally often in each; inside `connected`. JAX's preemption service hears SIGTERM and
-  nothing else, so the others are passed on as one.
+  To be called equally often in each; inside `connected`. JAX's preemption service handles SIGTERM
+  and nothing else, so the others are passed on as SIGTERM.
   """
   calls = itertools.count(1)
   with stop_on_signals(pass_on=signal.SIGTERM) as own:
@@ -210,6 +92,15 @@ def stop_together() -> Iterator[Stop]:
     )
 
 
+def is_everywhere(error: BaseException | None) -> bool:
+  """Whether every process raises the error, or one that it comes from."""
+  while error is not None:
+    if getattr(error, "everywhere", False):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
 def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
   try:
     return make(), None
@@ -217,7 +108,7 @@ def _try(make: Callable[[], T]) -> tuple[Any, Exception | None]:
     return None, error
 
 
-def _told(error: Exception | None) -> Exception | None:
+def _picklable(error: Exception | None) -> Exception | None:
   """As another process raises it: a defect's exception may not survive pickling, its text does."""
   if error is None or isinstance(error, UserError):
     return error
@@ -240,24 +131,3 @@ def _broadcast(data: bytes, is_source: bool | None = None) -> bytes:
 def _everywhere(error: Exception) -> Exception:
   error.everywhere = True
   return error
-
-
-def _is_everywhere(error: BaseException | None) -> bool:
-  while error is not None:
-    if getattr(error, "everywhere", False):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
-
-
-def _leave_alone(status: int) -> None:
-  """Ends this process once it has said why, before JAX's own handler, which waits for others."""
-
-  def leave() -> None:
-    try:
-      sys.stdout.flush()
-      sys.stderr.flush()
-    finally:  # where nobody reads them any more, too
-      os._exit(status)
-
-  atexit.register(leave)

@@ -162,7 +162,7 @@ def read_confusion(found: Mapping[str, Any]) -> Int[np.ndarray, "c c"]:
 
   Args:
     found: what the file holds: counts of the cells that are not zero, or, of an earlier version,
-      the whole matrix.
+      the matrix itself.
   """
   if "confusion_matrix" in found:
     return np.asarray(found["confusion_matrix"], np.int64)

@@ -1,4 +1,4 @@
-"""What of a stage is a number to its program: constants of one run, arrays of a grid's members."""
+"""What of a stage is a number to its program: constants of one run, arrays of a grid's trials."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ Number = float | int | Float[Array, ""]
 
 
 class Hyperparameters(NamedTuple):
-  """Numbers that change no shape, Python's or arrays []; `StageConfig` tells of them.
+  """Numbers that change no shape, Python's or arrays []; `StageConfig` documents them.
 
   learning_rate: of the step under way; None asks the stage's schedule. momentum, ema_decay: without
   them (Python's 0) a state has no place for them, which an array of 0 does not take from it.

@@ -10,14 +10,11 @@ import optax
 
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.runs.stage_files import StageFiles
-
-# Sums of metrics since the last line of metrics.jsonl, as a checkpoint holds them.
-SUMS = ("loss", "examples", "correct", "count", "gradient_norm")
-NO_SUMS = {name: np.zeros((), np.float64) for name in SUMS}
+from meanet_jax.training.state import NO_SUMS, SUMS
 
 
 class StageLog:
-  """Sums metrics between lines of metrics.jsonl; fetches each step's sums one step late."""
+  """Sums metrics between lines of metrics.jsonl."""
 
   def __init__(
     self,
@@ -29,8 +26,6 @@ class StageLog:
   ):
     self._stage, self._steps_per_epoch = stage, steps_per_epoch
     self._files, self._schedule = files, schedule
-    self._pending: tuple[int, dict[str, Any], bool] | None = None
-    self._step = 0
     begun = {name: float(value) for name, value in sums.items()}
     self._sums: dict[str, float] = begun if begun["examples"] else {}
     self._clock = _Clock()
@@ -46,60 +41,17 @@ class StageLog:
     return step / self._steps_per_epoch
 
   def add(self, step: int, sums: dict[str, Any], ends_line: bool) -> None:
-    """Takes the sums of a step that was dispatched, and fetches those of the step before it.
+    """Adds a step's sums.
 
     Args:
       step: its number.
-      sums: on the devices, which may not have computed them yet.
-      ends_line: whether a line is written once they are fetched.
+      sums: on the host.
+      ends_line: whether a line is written of it and the steps since the last one.
 
     Raises:
-      TrainingDivergedError: those of the step before are not finite.
+      TrainingDivergedError: they are not finite.
     """
-    self._fetch()
-    self._pending = (step, sums, ends_line)
-
-  def sums(self) -> dict[str, Any]:
-    """The sums since the last line, for a checkpoint between two lines."""
-    self._fetch()
-    if not self._sums:
-      return NO_SUMS
-    return {name: np.asarray(self._sums[name], np.float64) for name in SUMS}
-
-  def flush(self) -> None:
-    """Fetches what is there, and writes it where no line has been written of it.
-
-    Raises:
-      TrainingDivergedError: the newest step's sums are not finite.
-    """
-    self._fetch()
-    if self._sums:
-      self._write()
-
-  def _write(self) -> None:
-    """The means since the last line, and how long its steps took."""
-    values = {
-      "loss": self._sums["loss"] / self._sums["examples"],
-      "accuracy": self._sums["correct"] / self._sums["count"],
-      "gradient_norm": self._sums["gradient_norm"],
-      "learning_rate": float(self._schedule(self._step - 1)),
-    }
-    epoch = self.epoch(self._step)
-    self._files.metrics(self._step, epoch, values)
-    self._files.timing(self._step, epoch, self._clock.lap() | _memory())
-    self.note = f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.4f}"
-    self._sums = {}
-
-  def paused(self) -> None:
-    """Leaves what went on since the last line, which was no training, out of the next time."""
-    self._clock.restart()
-
-  def _fetch(self) -> None:
-    if self._pending is None:
-      return
-    step, sums, ends_line = self._pending
-    self._pending = None
-    values = {name: float(value) for name, value in jax.device_get(sums).items()}
+    values = {name: float(value) for name, value in sums.items()}
     for name, what in (("loss", "loss"), ("gradient_norm", "gradient's norm")):
       if not math.isfinite(values[name]):
         raise diverged(self._stage, step, f"the {what} is {values[name]}")
@@ -108,9 +60,32 @@ class StageLog:
     norm = values.pop("gradient_norm")
     self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
     self._sums["gradient_norm"] = norm
-    self._step = step
     if ends_line:
-      self._write()
+      self._write(step)
+
+  def sums(self) -> dict[str, Any]:
+    """The sums since the last line, for a checkpoint between two lines."""
+    if not self._sums:
+      return NO_SUMS
+    return {name: np.asarray(self._sums[name], np.float64) for name in SUMS}
+
+  def _write(self, step: int) -> None:
+    """The means since the last line, and how long its steps took."""
+    values = {
+      "loss": self._sums["loss"] / self._sums["examples"],
+      "accuracy": self._sums["correct"] / self._sums["count"],
+      "gradient_norm": self._sums["gradient_norm"],
+      "learning_rate": float(self._schedule(step - 1)),
+    }
+    epoch = self.epoch(step)
+    self._files.metrics(step, epoch, values)
+    self._files.timing(step, epoch, self._clock.lap() | _memory())
+    self.note = f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.4f}"
+    self._sums = {}
+
+  def paused(self) -> None:
+    """Leaves what went on since the last line, which was no training, out of the next time."""
+    self._clock.restart()
 
 
 def diverged(stage: str, step: int, found: str) -> TrainingDivergedError:
@@ -161,7 +136,7 @@ class _Clock:
 
 
 def _memory() -> dict[str, int]:
-  """Bytes in use now and at most on the first device, where the backend tells."""
+  """Bytes in use now and at most on the first device, where the backend counts them."""
   stats = jax.local_devices()[0].memory_stats() or {}
   names = {"bytes_in_use": "device_memory_bytes", "peak_bytes_in_use": "device_memory_peak_bytes"}
   return {ours: stats[theirs] for theirs, ours in names.items() if theirs in stats}

@@ -1,4 +1,4 @@
-"""The one module that knows how a step is spread over devices: `jax.pmap`, batch split evenly.
+"""How a step is mapped over devices: `jax.pmap`, the batch split evenly. No other module does it.
 
 State and images have no device axis (`in_axes=None`): every device holds all of them. With several
 processes, each passes its own devices their part of the batch, and what has no device axis is the
@@ -6,7 +6,7 @@ same in all. The mapped axis runs over the devices of process 0, then over those
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -52,17 +52,23 @@ def shard(batch: PyTree) -> PyTree:
   return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-  """The sharded batches on the devices, each put there while the one before it is worked on.
+def ahead(
+  batches: Iterable[Batch], by_device: Callable[[Batch], Batch] = shard
+) -> Generator[Batch, None, None]:
+  """Batches on the devices, each put there while the one before it is worked on.
 
   What comes several times in a row is put there once.
+
+  Args:
+    batches: on the host.
+    by_device: gives a batch's arrays a leading axis of this process's devices.
   """
   mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
   sharding = NamedSharding(mesh, PartitionSpec(AXIS))
   waiting = on_devices = put = None
   for batch in batches:
     if batch is not put:
-      on_devices, put = jax.device_put(shard(batch), sharding), batch
+      on_devices, put = jax.device_put(by_device(batch), sharding), batch
     if waiting is not None:
       yield waiting
     waiting = on_devices
@@ -74,7 +80,7 @@ def fetch(store: Batch, batch: Batch, step: Int[Array, ""] | int) -> Batch:
   """On the device: `image`, `label` and `position` of a batch.
 
   Args:
-    store: `image` (`StoredImages`) and `label` of a whole split in memory; empty when batches bring
+    store: `image` (`ResidentImages`) and `label` of a split in memory; empty when batches bring
       their own.
     batch: image numbers `index` [b, BLOCK] into the store, of all steps of a block; or `image` and
       `label` themselves; `position`.
@@ -114,7 +120,7 @@ def map_train_step(step: TrainStep, devices: Sequence[Any] | None = None) -> Any
 def map_forward(
   forward: Callable[[PyTree, jax.Array], PyTree], devices: Sequence[Any] | None = None
 ) -> Callable[..., Any]:
-  """(variables, sharded images) -> outputs of the whole batch, [b, ...].
+  """(variables, sharded images) -> outputs of all shards, [b, ...].
 
   Args:
     forward: of one shard.
@@ -128,8 +134,8 @@ def map_forward(
   return jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
 
 
-def devices_of_members() -> int:
-  """How many devices this process trains a grid's members on."""
+def devices_of_trials() -> int:
+  """How many devices this process trains a grid's trials on."""
   return jax.local_device_count()
 
 
@@ -139,10 +145,10 @@ def spread(tree: PyTree) -> PyTree:
   return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
-def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
-  """(carried, constants, store, batch) -> (carried, sums), of the members of each device.
+def map_trials(step: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, constants, store, batch) -> (carried, sums), of the trials of each device.
 
-  Every argument but the store has a leading device axis. Nothing crosses it: no member learns from
+  Every argument but the store has a leading device axis. Nothing crosses it: no trial learns from
   another's images, or waits for another's device. What is carried gives up its buffers.
   """
   # The axis has the name that `spread` gives it: carried under another, the results of the first
@@ -156,6 +162,6 @@ def map_members(step: Callable[..., Any]) -> Callable[..., Any]:
   )
 
 
-def map_members_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
-  """(carried, images) -> outputs, of the members of each device, which all see the same images."""
+def map_trials_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
+  """(carried, images) -> outputs, of the trials of each device, which all see the same images."""
   return jax.pmap(forward, axis_name=AXIS, in_axes=(0, None), devices=jax.local_devices())

@@ -1,8 +1,10 @@
-"""A stage as data: which variables learn, from which images, by which logits."""
+"""A stage as data: which variables learn, from which images, by which logits; and their order."""
 
 import dataclasses
 from typing import Literal
 
+from meanet_jax.config.schema import STAGE_NAMES, StageConfig
+from meanet_jax.data.batches import steps_per_epoch
 from meanet_jax.models.meanet import Exits
 
 EDGE_BLOCKS = ("main", "adaptive", "extension")
@@ -32,6 +34,11 @@ class Stage:
     needed = {Exits.MAIN: {"main"}, Exits.EXTENSION: EDGE_BLOCKS, Exits.CLOUD: {"cloud"}}
     return frozenset().union(*(needed[exit] for exit in self.exits))
 
+  @property
+  def needs_hard_classes(self) -> bool:
+    """Whether it begins only once the hard classes are selected."""
+    return Exits.EXTENSION in self.exits
+
 
 MAIN = Stage("main", ("main",), Exits.MAIN, Exits.MAIN)
 EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION, images="hard")
@@ -40,6 +47,18 @@ JOINT = Stage("edge", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)
 
 
-def edge_stage(joint: bool) -> Stage:
-  """The stage `edge`: blockwise as published, or joint."""
-  return JOINT if joint else EDGE
+def gradient_stages(joint: bool) -> tuple[Stage, ...]:
+  """The stages with a gradient, in the order in which they train.
+
+  The stage `hard_classes`, which has none, comes before the first that needs its outcome.
+
+  Args:
+    joint: whether the stage `edge` is the ablation.
+  """
+  stages = {stage.name: stage for stage in (MAIN, JOINT if joint else EDGE, CLOUD)}
+  return tuple(stages[name] for name in STAGE_NAMES)
+
+
+def num_steps(settings: StageConfig, images: int) -> int:
+  """Steps of a stage that learns from so many images."""
+  return settings.epochs * steps_per_epoch(images, settings.batch_size)

@@ -1,7 +1,7 @@
 """What is settled before a run's first stage, by all of its processes."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.checkpoints import quarantine_damaged
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.checkpoints import quarantine_failed
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.stopping import Stop
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import (
   all_succeed,
   broadcast_from_process_0,
@@ -34,22 +35,24 @@ from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 
 
+@contextlib.contextmanager
 def start(
   config: Config,
   workdir: str | Path,
   options: ReadOptions | None,
+  stop: Stop,
   tensorboard: bool,
-  until_the_end: contextlib.ExitStack,
-) -> tuple[MEANet, Dataset, RunDirectory]:
-  """The model, built with the mapped axis, the data and the run's directory, made when missing.
+) -> Iterator[RunContext]:
+  """A context in which this run's directory, made when missing, is in use by nobody else.
 
-  The arguments are those of `pipeline.train`, and what the end of the run closes.
+  The arguments are those of `train`. The model is built with the mapped axis.
 
   Raises:
     UserError: in every process: what cannot be run, is not the same in all processes, or is not
       what the directory holds.
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(run.path, workdir)
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
@@ -60,10 +63,12 @@ def start(
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
-  broadcast_from_process_0(lambda: _begin(run, config, model, dataset, until_the_end))
-  for line in lines:
-    logger.info(line)
-  return model, dataset, run
+  context = RunContext(config, model, dataset, run, stop, tensorboard)
+  with contextlib.ExitStack() as until_the_end:
+    broadcast_from_process_0(lambda: _begin(context, until_the_end))
+    for line in lines:
+      logger.info(line)
+    yield context
 
 
 def _check_batch_sizes(config: Config) -> None:
@@ -89,7 +94,7 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
 
 
 def check_shared_memory(config: Config, dataset: Dataset) -> None:
-  """Refuses worker processes for whose batches there is no room, in whichever stage.
+  """Refuses worker processes whose batches shared memory cannot hold, in whichever stage.
 
   Raises:
     UserError: as `check_room`.
@@ -110,20 +115,20 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   check_room(most + evaluation, train.workers)
 
 
-def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, own: Any) -> None:
+def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:
   """Refuses what this process was given, where it is not what process 0 was.
 
   Args:
     what: in a word.
     differ: names what differs.
-    told, own: what process 0 has, and this one.
+    first, own: what process 0 has, and this one.
 
   Raises:
     UserError: in every process.
   """
 
   def check() -> None:
-    changed = differ(told, own)
+    changed = differ(first, own)
     if changed:
       raise UserError(
         f"process {jax.process_index()} has other {what} than process 0, different in "
@@ -133,8 +138,30 @@ def check_same(what: str, differ: Callable[[Any, Any], list[str]], told: Any, ow
   all_succeed(check)
 
 
-def _changed(told: dict[str, Any], own: dict[str, Any]) -> list[str]:
-  return [name for name in own if told[name] != own[name]]
+def check_same_workdir(path: Path, workdir: str | Path) -> None:
+  """Refuses a workdir that is not process 0's.
+
+  Args:
+    path: of the directory in process 0.
+    workdir: that this process was given.
+
+  Raises:
+    UserError: in every process.
+  """
+
+  def check() -> None:
+    own = run_path(workdir)
+    if own != path:
+      raise UserError(
+        f"process {jax.process_index()} has --workdir {own} and process 0 has {path}; accepted: "
+        "the same in every process"
+      )
+
+  all_succeed(check)
+
+
+def _changed(first: dict[str, Any], own: dict[str, Any]) -> list[str]:
+  return [name for name in own if first[name] != own[name]]
 
 
 def _free(workdir: str | Path) -> RunDirectory:
@@ -143,21 +170,16 @@ def _free(workdir: str | Path) -> RunDirectory:
   return run
 
 
-def _begin(
-  run: RunDirectory,
-  config: Config,
-  model: MEANet,
-  dataset: Dataset,
-  until_the_end: contextlib.ExitStack,
-) -> None:
-  """Makes the run's directory, or checks that it is this run's."""
+def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
+  """Makes the run's directory, or checks that it is this run's; holds it until the end."""
+  run, config, dataset = context.run, context.config, context.dataset
   changed = run.changed(config)
   if changed or not run.config_path.exists():
-    check_pretrained(config, model)  # now, and not after the stages before
+    check_pretrained(config, context.model)  # now, and not after the stages before
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     for name in STAGE_NAMES:
-      quarantine_damaged(run.checkpoints_path(name))
+      quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from meanet_jax.models.variables import Variables
@@ -12,6 +13,9 @@ from meanet_jax.training.hyperparameters import Number
 from meanet_jax.training.stages import Stage
 
 PyTree = Any
+# Sums of metrics since the last line of metrics.jsonl, as a checkpoint holds them.
+SUMS = ("loss", "examples", "correct", "count", "gradient_norm")
+NO_SUMS = {name: np.zeros((), np.float64) for name in SUMS}
 
 
 @flax.struct.dataclass
@@ -69,6 +73,18 @@ def create_state(
   )
   # A copy: a step may reuse the buffers of either.
   return state.replace(average=jax.tree.map(jnp.copy, state.newest())) if averaged else state
+
+
+def saved(state: TrainState, sums: dict[str, Any] = NO_SUMS) -> dict[str, Any]:
+  """What a checkpoint holds of a state, all but what other stages have learned; and metric sums."""
+  kept = {
+    "step": state.step,
+    "params": state.params,
+    "batch_stats": state.batch_stats,
+    "opt_state": state.opt_state,
+    "sums": sums,
+  }
+  return kept if state.average is None else kept | {"average": state.average}
 
 
 def averaged(state: TrainState, decay: Number) -> TrainState:

@@ -52,33 +52,44 @@ def _zero_once_known(gradients: PyTree) -> Float[Array, ""]:
   return 0 * jnp.sum(jnp.stack([leaf.ravel()[0] for leaf in jax.tree.leaves(gradients)]))
 
 
+class Recipe(NamedTuple):
+  """How a stage learns.
+
+  config: the stage's. tx: the optimiser made from it.
+  numbers: in the place of the configuration's; None for its own.
+  """
+
+  config: StageConfig
+  tx: optax.GradientTransformation
+  numbers: Hyperparameters | None = None
+
+
 def make_train_step(
   model: MEANet,
   stage: Stage,
-  config: StageConfig,
+  recipe: Recipe,
   dataset: DatasetConfig,
-  tx: optax.GradientTransformation,
   reduce: Reduce | None = None,
   to_hard: Int[np.ndarray, " c"] | Int[Array, " c"] | None = None,
-  numbers: Hyperparameters | None = None,
 ) -> TrainStep:
   """The step of a stage: (state, batch, key) -> (state, metric sums).
 
   Args:
-    model, stage, config, dataset, tx: what learns, and how.
+    model, stage, recipe: what learns, and how.
+    dataset: how its images are normalised.
     reduce: means and sums over the shards of a batch; None for one shard.
     to_hard: the label map that the extension's labels go through, -1 leaving an image out of its
       loss; None when the batch holds the extension's own labels.
-    numbers: in the place of the configuration's.
 
   Returns:
     A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
     `position` int32 [b]) and the stage's key, into which the state's step is folded. The sums are
-    over the global batch: `loss` (of `examples` images), `correct` (of `count` images that the
-    watched exit knows); and `gradient_norm`, of the mean loss. A shard holds a multiple of
-    `config.accumulate` images: neighbours make a micro-batch.
+    over the global batch: `loss` (of `examples` images), `correct` (of `count` images whose
+    class the watched exit has); and `gradient_norm`, of the mean loss. A shard holds a multiple of
+    `accumulate` images: neighbours make a micro-batch.
   """
-  across, numbers = reduce or Reduce(), numbers or Hyperparameters.of(config)
+  across, config, tx = reduce or Reduce(), recipe.config, recipe.tx
+  numbers = recipe.numbers or Hyperparameters.of(config)
 
   def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
     if exit is not Exits.EXTENSION or to_hard is None:

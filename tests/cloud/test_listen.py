@@ -14,13 +14,11 @@ from meanet_jax.cloud.listen import (
 )
 from meanet_jax.errors import UserError
 from tests.cloud.certificates import write_certificate
-from tests.test_commands import command, one_line_error
+from tests.commands.test_app import command, one_line_error
 
 
 def serve(*flags: str, env: dict[str, str] | None = None):
-  return command(
-    "-m", "meanet_jax.commands.cloud", "--http_port=0", "--grpc_port=0", *flags, env=env
-  )
+  return command("-m", "meanet_jax", "cloud", "--http_port=0", "--grpc_port=0", *flags, env=env)
 
 
 def test_what_the_command_says(tmp_path: Path, finished_run):

@@ -26,13 +26,17 @@ def copy(finished_run: RunDirectory, tmp_path: Path) -> Path:
   """What a machine that serves has of a run."""
   run = tmp_path / "run"
   shutil.copytree(finished_run.checkpoints_path("cloud"), run / "checkpoints/cloud")
-  for path in (finished_run.config_path, finished_run.data_path):
+  for path in (
+    finished_run.config_path,
+    finished_run.environment_path,
+    finished_run.data_path,
+  ):
     shutil.copy(path, run)
   return run
 
 
 def test_any_number_of_images_gets_the_outputs_of_a_single_one(copy):
-  run = read_run(copy, pytest.fail)
+  run = read_run(copy)
   assert run.class_names == tuple(map(str, range(10)))
   model = CloudModel(run, 5)
   assert model.sizes == [1, 2, 4, 5]
@@ -69,14 +73,16 @@ def test_runs_that_cannot_be_served(copy):
     assert words in refusal()
   del data["class_names"]
   (copy / "data.json").write_text(json.dumps(data))
-  assert "has no class names" in refusal()
+  assert "has no list class_names" in refusal()
   (copy / "data.json").unlink()
   assert "has not begun training" in refusal()
+  (copy / "environment.json").unlink()
+  assert "environment.json has no format" in refusal()
   (copy / "config.json").unlink()
   assert "holds no run" in refusal()
 
 
-def test_an_unfinished_cloud_and_a_damaged_one(said, copy):
+def test_an_unfinished_cloud_and_a_corrupt_one(said, copy):
   (step,) = [path for path in (copy / "checkpoints/cloud").iterdir() if path.name == "22"]
   largest = max((step / "default").rglob("*"), key=lambda path: path.stat().st_size)
   data = bytearray(largest.read_bytes())
@@ -84,7 +90,7 @@ def test_an_unfinished_cloud_and_a_damaged_one(said, copy):
   largest.write_bytes(data)
   with pytest.raises(UserError, match="has not finished stage cloud"):
     read_run(copy)
-  assert "is damaged" in said[0]
+  assert "failed verification" in said[0]
   shutil.rmtree(copy / "checkpoints")
   with pytest.raises(UserError, match="has not finished stage cloud"):
     read_run(copy)

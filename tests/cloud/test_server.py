@@ -24,7 +24,7 @@ from meanet_jax.routing.scores import scores
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.pipeline import load_variables
+from meanet_jax.training.restore import load_variables
 from tests.cloud.asking import (
   INFER,
   bytes_tensor,

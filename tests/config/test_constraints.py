@@ -1,41 +1,50 @@
 """One list of constraints: the configuration, the flags and the selection have the same fields."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
-from absl import flags
 
-from meanet_jax.commands.constraint_flags import constraints_of, define_constraint_flags
-from meanet_jax.config.constraints import Constraints, constraint_fields
+from meanet_jax.commands.constraint_flags import (
+  add_constraint_flags,
+  constraints_of,
+  given_constraints,
+)
+from meanet_jax.commands.flags import Parser
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import check_field_name, default_config, resolve, to_json
 from meanet_jax.errors import UserError
 
-
-def test_the_configuration_has_every_constraint_with_its_range():
-  for name, meaning, accepted in constraint_fields():
-    assert meaning.endswith(".")
-    check_field_name(f"evaluation.constraints.{name}")
-    config = default_config()
-    config.dataset.test_fraction = 0.4
-    config.evaluation.calibration_fraction = 0.5  # which a confidence needs
-    config.evaluation.constraints[name] = float(accepted.low)
-    resolved = resolve(config)
-    assert getattr(resolved.evaluation.constraints, name) == accepted.low
-    assert resolve(to_json(resolved)) == resolved
-    config.evaluation.constraints[name] = accepted.low - 0.1
-    with pytest.raises(UserError, match=rf"'evaluation.constraints.{name}' is .*; accepted: "):
-      resolve(config)
+LOWEST = {
+  field.name: get_args(get_args(field.type)[0])[1].low for field in dataclasses.fields(Constraints)
+}
 
 
-def test_every_constraint_has_a_flag_with_its_range():
-  values = flags.FlagValues()
-  define_constraint_flags(values)
-  for name, meaning, accepted in constraint_fields():
-    flag = values[name.replace("_", "-")]
-    assert flag.help.startswith(meaning.rstrip("."))
-    assert flag.value is None
-    with pytest.raises(flags.IllegalFlagValueError):
-      flag.parse(str(accepted.low - 0.1))
+@pytest.mark.parametrize("name", LOWEST)
+def test_the_configuration_has_every_constraint_with_its_range(name):
+  low = LOWEST[name]
+  check_field_name(f"evaluation.constraints.{name}")
+  config = default_config()
+  config.dataset.test_fraction = 0.4
+  config.evaluation.calibration_fraction = 0.5  # which a confidence needs
+  config.evaluation.constraints[name] = float(low)
+  resolved = resolve(config)
+  assert getattr(resolved.evaluation.constraints, name) == low
+  assert resolve(to_json(resolved)) == resolved
+  config.evaluation.constraints[name] = low - 0.1
+  with pytest.raises(UserError, match=rf"'evaluation.constraints.{name}' is .*; accepted: "):
+    resolve(config)
+
+
+@pytest.mark.parametrize("name", LOWEST)
+def test_every_constraint_has_a_flag_with_its_range(name):
+  parser = Parser("eval", None)
+  add_constraint_flags(parser)
+  assert given_constraints(parser.parse([])) == {}
+  flag, low = f"--{name.replace('_', '-')}", LOWEST[name]
+  assert given_constraints(parser.parse([f"{flag}={low}"])) == {name: low}
+  with pytest.raises(UserError, match=f"flag {flag} is .*; accepted: "):
+    parser.parse([f"{flag}={low - 0.1}"])
 
 
 def test_a_confidence_joins_the_configured_constraints_and_others_replace_them():

@@ -240,7 +240,7 @@ READ = """
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
-import meanet_jax.report.write, meanet_jax.training.pipeline
+import meanet_jax.report.write, meanet_jax.training.train
 for megabytes in (0, 1000):
   config = DatasetConfig(
     name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25,
@@ -253,7 +253,7 @@ TRAIN = """
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.experiments import tiny_config
 fields = tiny_config()
 fields.dataset.update(name="pets", image_shape=(16, 16, 3), num_classes=2, test_fraction=0.0)

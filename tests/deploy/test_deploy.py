@@ -134,7 +134,7 @@ def test_the_images_entry_point_is_the_command():
   lines = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
   steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
   entry = next(rest for name, rest in steps if name == "ENTRYPOINT")
-  assert json.loads(entry) == ["python", "-m", "meanet_jax.commands.cloud"]
+  assert json.loads(entry) == ["python", "-m", "meanet_jax", "cloud"]
   for name, rest in steps:
     if name == "COPY":
       for source in shlex.split(rest)[:-1]:

@@ -1,13 +1,13 @@
-"""`python -m meanet_jax.edge.classifier` within the test's process."""
+"""`meanet edge` within the test's process."""
 
 import json
 from pathlib import Path
 
-from meanet_jax.commands import edge as command
+from meanet_jax.commands.app import main
 
 
 def run(*arguments: str | Path) -> int:
-  return command.main([str(argument) for argument in arguments])
+  return main(["edge", *map(str, arguments)])
 
 
 def lines_of(path: Path) -> list[dict]:

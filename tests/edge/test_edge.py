@@ -365,7 +365,7 @@ def test_the_command_refuses_in_one_line(exported, tmp_path):
     (["--model", str(exported), "--threads", "0", str(text)], 2, "--threads is 0"),
     (["--model", str(exported), "--threads", "many", str(text)], 2, "invalid int value: 'many'"),
   ):
-    result = run_command("-m", "meanet_jax.edge.classifier", *arguments)
+    result = run_command("-m", "meanet_jax", "edge", *arguments)
     assert result.returncode == status
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")

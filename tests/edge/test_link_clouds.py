@@ -1,4 +1,4 @@
-"""`python -m meanet_jax.edge.classifier` with a cloud that is away, another one, or refuses."""
+"""`meanet edge` with a cloud that is away, another one, or refuses."""
 
 import socket
 
@@ -30,7 +30,7 @@ def test_a_cloud_that_is_away_at_the_start_is_warned_of_once(model, folder, tmp_
 def test_a_server_of_another_protocol_is_no_cloud(model, folder, capsys):
   with socket.create_server(("127.0.0.1", 0)) as listening:
     url = f"grpc://127.0.0.1:{listening.getsockname()[1]}"
-    assert run("--model", model, "--cloud", url, "--check_seconds=0.3", folder / "00.png") == 0
+    assert run("--model", model, "--cloud", url, "--check-seconds=0.3", folder / "00.png") == 0
   assert "cannot be reached (deadline_exceeded" in capsys.readouterr().err
 
 
@@ -38,7 +38,7 @@ def test_a_server_of_another_protocol_is_no_cloud(model, folder, capsys):
 def test_a_host_that_is_not_there_is_warned_of(model, folder, capsys, host):
   """An unknown name, and an address of nobody's machine (RFC 5737)."""
   url = f"grpc://{host}:8081"
-  assert run("--model", model, "--cloud", url, "--check_seconds=0.3", folder / "00.png") == 0
+  assert run("--model", model, "--cloud", url, "--check-seconds=0.3", folder / "00.png") == 0
   out, err = capsys.readouterr()
   (line,) = err.splitlines()
   assert line.startswith(f"warning: {url} cannot be reached (")
@@ -47,7 +47,7 @@ def test_a_host_that_is_not_there_is_warned_of(model, folder, capsys, host):
 
 def test_the_port_of_rest_is_the_wrong_one(cloud_server, model, folder, capsys):
   url = f"grpc://127.0.0.1:{cloud_server.http_port}"
-  flags = ["--model", model, "--cloud", url, "--check_seconds=60", folder / "00.png"]
+  flags = ["--model", model, "--cloud", url, "--check-seconds=60", folder / "00.png"]
   assert f"{url} is no gRPC server: " in one_line(capsys, *flags)
 
 
@@ -59,8 +59,8 @@ def test_servers_that_are_another_or_refuse(server, model, folder, tmp_path, cap
   flags = ["--model", model, "--cloud", url, folder / "00.png"]
   server.token = "right"
   assert "refuses the token" in one_line(capsys, *flags)
-  assert "refuses the token" in one_line(capsys, *flags, "--token_file", wrong)
-  assert run(*flags, "--token_file", token) == 0
+  assert "refuses the token" in one_line(capsys, *flags, "--token-file", wrong)
+  assert run(*flags, "--token-file", token) == 0
   capsys.readouterr()
   server.token = None
   for change, words in (
@@ -86,15 +86,15 @@ def test_certificates(model, folder, tmp_path, capsys):
     (expired, expired.chain, "its certificate is refused: certificate has expired; accepted"),
     (good, other.chain, "its certificate is refused: "),
     (good, None, "its certificate is refused: "),
-    (good, b"no certificate", f"--ca_file {ca} holds no certificate"),
-    (good, b"", f"--ca_file {ca} holds no certificate"),
-    (good, b"k\xe4se", f"--ca_file {ca} holds no certificate"),
+    (good, b"no certificate", f"--ca-file {ca} holds no certificate"),
+    (good, b"", f"--ca-file {ca} holds no certificate"),
+    (good, b"k\xe4se", f"--ca-file {ca} holds no certificate"),
   ):
     with oip_server(tls=(served.key, served.chain)) as server:
       flags = ["--model", model, "--cloud", f"grpcs://localhost:{server.port}", folder / "00.png"]
       if trusted is not None:
         ca.write_bytes(trusted)
-        flags += ["--ca_file", ca]
+        flags += ["--ca-file", ca]
       if words is None:
         assert run(*flags) == 0
         capsys.readouterr()
@@ -103,7 +103,7 @@ def test_certificates(model, folder, tmp_path, capsys):
   named = make_certificate(address="192.0.2.1")
   ca.write_bytes(named.chain)
   with oip_server(tls=(named.key, named.chain)) as server:
-    flags = ["--model", model, "--cloud", f"grpcs://127.0.0.1:{server.port}", "--ca_file", ca]
+    flags = ["--model", model, "--cloud", f"grpcs://127.0.0.1:{server.port}", "--ca-file", ca]
     line = one_line(capsys, *flags, folder / "00.png")
     assert "its certificate is refused: IP address mismatch" in line
   with oip_server() as plain:
@@ -115,7 +115,7 @@ def test_a_server_that_speaks_tls_is_asked_for_by_another_url(model, folder, cap
   made = make_certificate()
   with oip_server(tls=(made.key, made.chain)) as server:
     url = f"grpc://127.0.0.1:{server.port}"
-    flags = ["--model", model, "--cloud", url, "--check_seconds=60", folder / "00.png"]
+    flags = ["--model", model, "--cloud", url, "--check-seconds=60", folder / "00.png"]
     assert f"{url} speaks TLS; accepted: grpcs://HOST:PORT" in one_line(capsys, *flags)
 
 
@@ -123,7 +123,7 @@ def test_this_machine_is_not_asked_through_a_proxy(server, model, folder, capsys
   for name in ("http_proxy", "grpc_proxy"):
     monkeypatch.setenv(name, "http://127.0.0.1:9")
   flags = ["--model", model, "--cloud", f"grpc://127.0.0.1:{server.port}", folder / "00.png"]
-  assert run(*flags, "--check_seconds=60") == 0
+  assert run(*flags, "--check-seconds=60") == 0
   assert "warning" not in capsys.readouterr().err
 
 
@@ -131,12 +131,12 @@ def test_a_token_does_not_travel_in_the_clear(model, tmp_path, capsys):
   token = tmp_path / "token"
   token.write_text("secret")
   line = one_line(
-    capsys, "--model", model, "a.png", "--cloud", "grpc://far.example:1", "--token_file", token
+    capsys, "--model", model, "a.png", "--cloud", "grpc://far.example:1", "--token-file", token
   )
-  assert "--token_file with --cloud grpc://far.example:1 would send it in the clear" in line
-  flags = ["--cloud", "grpc://127.far.example:1", "--token_file", token]
+  assert "--token-file with --cloud grpc://far.example:1 would send it in the clear" in line
+  flags = ["--cloud", "grpc://127.far.example:1", "--token-file", token]
   assert "would send it in the clear" in one_line(capsys, "--model", model, "a.png", *flags)
   for text in ("", "two\nlines", "käse"):
     token.write_text(text)
-    flags = ["--cloud", "grpc://127.0.0.1:1", "--token_file", token]
+    flags = ["--cloud", "grpc://127.0.0.1:1", "--token-file", token]
     assert "holds no token" in one_line(capsys, "--model", model, "a.png", *flags)

@@ -1,4 +1,4 @@
-"""`python -m meanet_jax.edge.classifier` with a cloud: JSON lines out, and what it refuses."""
+"""`meanet edge` with a cloud: JSON lines out, and what it refuses."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ FIELDS = [
 
 def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_path, capsys):
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
-  deadline = "--deadline_ms=60000"
+  deadline = "--deadline-ms=60000"
   flags = ["--model", model, "--cloud", f"grpc://127.0.0.1:{server.port}", deadline]
   assert run(*flags, "--images", folder / "*.png", "--output", output, "--summary", summary) == 0
   lines = sorted(lines_of(output), key=lambda line: line["id"])
@@ -69,9 +69,9 @@ def test_a_line_for_every_image_exactly_once(server, model, folder, images, tmp_
 
 def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, capsys):
   url = f"grpc://127.0.0.1:{server.port}"
-  flags = ["--model", model, "--cloud", url, "--deadline_ms=60000", "--output", "-"]
+  flags = ["--model", model, "--cloud", url, "--deadline-ms=60000", "--output", "-"]
   files = sorted(folder.glob("*[0-9].png"))
-  result = run_command("-m", "meanet_jax.edge.classifier", *flags, *files)
+  result = run_command("-m", "meanet_jax", "edge", *flags, *files)
   assert result.returncode == 0, result.stderr
   lines = [json.loads(line) for line in result.stdout.splitlines()]
   assert sorted(line["id"] for line in lines) == list(range(40))
@@ -82,11 +82,11 @@ def test_output_to_stdout_leaves_the_table_to_stderr(server, model, folder, caps
 def test_the_device_needs_no_jax(server, model, folder, tmp_path):
   output = tmp_path / "answers.jsonl"
   code = f"""
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
+from meanet_jax.commands.app import main
+sys.exit(main(["edge", "--model", {str(model)!r}, "--images", {str(folder / "0*.png")!r},
   "--cloud", "grpc://127.0.0.1:{server.port}", "--output", {str(output)!r},
-  "--deadline_ms", "60000", "--encoding", "png", "--target_offload", "0.5",
-  "--monitor_agreement", "0.1"]))
+  "--deadline-ms", "60000", "--encoding", "png", "--target-offload", "0.5",
+  "--monitor-agreement", "0.1"]))
 """
   litert = ("ai_edge_litert", "flatbuffers", "ml_dtypes", "backports")
   link = ("tritonclient", "grpc", "google", "rapidjson", "packaging", "tenacity", "pybreaker")
@@ -110,8 +110,9 @@ class NoJax:
     if name.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax"):
       raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, NoJax())
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {str(output)!r}]))
+from meanet_jax.commands.app import main
+model, output = {str(model)!r}, {str(output)!r}
+sys.exit(main(["edge", "--model", model, "--dataset", "digits", "--output", output]))
 """
   result = subprocess.run(
     [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
@@ -141,33 +142,33 @@ sys.exit(main(["--model", {str(model)!r}, "--dataset", "digits", "--output", {st
     (["a.png", "--cloud", "grpc://h:1", "--encoding", "jpeg:0"], "--encoding is 'jpeg:0'"),
     (["a.png", "--cloud", "grpc://h:1", "--encoding", "png:9"], "--encoding is 'png:9'"),
     (["a.png", "--cloud", "grpc://h:1", "--window", "0"], "--window is 0; accepted: 1 to 10000"),
-    (["a.png", "--deadline_ms", "0"], "--deadline_ms is 0; accepted: 0.001 to 1e+07"),
-    (["a.png", "--deadline_ms", "nan"], "--deadline_ms is nan; accepted: 0.001 to"),
+    (["a.png", "--deadline-ms", "0"], "--deadline-ms is 0; accepted: 0.001 to 1e+07"),
+    (["a.png", "--deadline-ms", "nan"], "--deadline-ms is nan; accepted: 0.001 to"),
     (["a.png", "--attempts", "0"], "--attempts is 0; accepted: 1 to 1000"),
-    (["a.png", "--token_file", "t"], "--token_file without --cloud; accepted: with --cloud"),
+    (["a.png", "--token-file", "t"], "--token-file without --cloud; accepted: with --cloud"),
     (["a.png", "--cloud", "grpc://[::1"], "--cloud is 'grpc://[::1'; accepted: grpc://HOST:PORT"),
     (
-      ["a.png", "--cloud", "grpc://127.0.0.1:1", "--token_file", ""],
-      "--token_file cannot be read",
+      ["a.png", "--cloud", "grpc://127.0.0.1:1", "--token-file", ""],
+      "--token-file cannot be read",
     ),
     (["a.png", "--threads", "99999"], "--threads is 99999; accepted: 1 to 128"),
     (["a.png", "--out", "b"], "unrecognized arguments: --out"),
-    (["a.png", "--data_dir", "b"], "--data_dir without --dataset; accepted: with"),
+    (["a.png", "--data-dir", "b"], "--data-dir without --dataset; accepted: with"),
     (["a.png", "--output", "b", "--summary", "./b"], "--output and --summary are both b; accepted"),
     # The older name.
-    (["a.png", "--audit", "0.1"], "--monitor_agreement without --cloud; accepted: with --cloud"),
-    (["a.png", "--agreement_floor", "0.5"], "--agreement_floor without --monitor_agreement"),
+    (["a.png", "--audit", "0.1"], "--monitor-agreement without --cloud; accepted: with --cloud"),
+    (["a.png", "--agreement-floor", "0.5"], "--agreement-floor without --monitor-agreement"),
     (
-      ["a.png", "--monitor_agreement", "0.1"],
-      "--monitor_agreement without --cloud; accepted: with --cloud",
+      ["a.png", "--monitor-agreement", "0.1"],
+      "--monitor-agreement without --cloud; accepted: with --cloud",
     ),
     (
-      ["a.png", "--cloud", "grpc://127.0.0.1:1", "--ca_file", "ca.pem"],
-      "--ca_file with --cloud grpc://127.0.0.1:1; accepted: with grpcs",
+      ["a.png", "--cloud", "grpc://127.0.0.1:1", "--ca-file", "ca.pem"],
+      "--ca-file with --cloud grpc://127.0.0.1:1; accepted: with grpcs",
     ),
     (
-      ["a.png", "--cloud", "grpcs://127.0.0.1:1", "--ca_file", "none.pem"],
-      "--ca_file none.pem cannot be read: No such file",
+      ["a.png", "--cloud", "grpcs://127.0.0.1:1", "--ca-file", "none.pem"],
+      "--ca-file none.pem cannot be read: No such file",
     ),
     (["--dataset", "no_such_set"], "no_such_set"),
     (["--dataset", "mnist"], "mnist"),

@@ -14,7 +14,7 @@ from tests.edge.edge_command import lines_of, one_line, run
 from tests.exports import ROOT
 from tests.forked_commands import run_command
 
-EDGE = [sys.executable, "-m", "meanet_jax.edge.classifier"]
+EDGE = [sys.executable, "-m", "meanet_jax", "edge"]
 # A PNG whose colour profile is empty: Pillow raises IndexError.
 DAMAGED = bytes.fromhex(
   "89504e470d0a1a0a0000000d4948445200000008000000080800000000e164e15700000012494441"
@@ -57,8 +57,8 @@ def test_a_full_disk(model, folder, tmp_path, capsys):
   code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-from meanet_jax.commands.edge import main
-sys.exit(main(["--model", {str(model)!r}, "--images", {str(folder / "*.png")!r},
+from meanet_jax.commands.app import main
+sys.exit(main(["edge", "--model", {str(model)!r}, "--images", {str(folder / "*.png")!r},
   "--output", {str(output)!r}]))
 """
   result = run_command("-c", code)
@@ -74,11 +74,11 @@ def test_what_stood_in_standard_output_before_stays(model, folder, tmp_path, app
   output = tmp_path / "answers.jsonl"
   output.write_text("mine\n" * 100)
   limit = 1200
-  arguments = ["--model", str(model), "--images", str(folder / "*.png"), "--output", "-"]
+  arguments = ["edge", "--model", str(model), "--images", str(folder / "*.png"), "--output", "-"]
   code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-from meanet_jax.commands.edge import main
+from meanet_jax.commands.app import main
 sys.exit(main({arguments!r}))
 """
   with output.open("a" if append else "r+") as file:
@@ -139,7 +139,7 @@ def test_a_signal_ends_the_stream_and_loses_no_image(server, model, images, tmp_
   folder.mkdir()
   for place in range(2000):
     Image.fromarray(images[place % len(images)][..., 0]).save(folder / f"{place:04}.png")
-  flags = ["--cloud", f"grpc://127.0.0.1:{server.port}", "--deadline_ms=1000", "--window=4"]
+  flags = ["--cloud", f"grpc://127.0.0.1:{server.port}", "--deadline-ms=1000", "--window=4"]
   flags += ["--images", folder / "*.png", "--output", output, "--summary", summary]
   with subprocess.Popen(
     [*EDGE, "--model", model, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True

@@ -203,10 +203,10 @@ def test_monitoring_that_fails_changes_nothing(server, exported, images, manifes
 @pytest.mark.parametrize(
   ("constraints", "message"),
   [
-    (OnlineConstraints(target_offload=0.0), "--target_offload is 0; accepted: a number above 0"),
-    (OnlineConstraints(target_offload=1.5), "--target_offload is 1.5; accepted: a share up to 1"),
-    (OnlineConstraints(max_bytes=-3.0), "--max_bytes_per_image is -3; accepted: a number above 0"),
-    (OnlineConstraints(max_energy_mj=1e-9), "--max_energy_mj is 1e-09; accepted: a number above"),
+    (OnlineConstraints(target_offload=0.0), "--target-offload is 0; accepted: a number above 0"),
+    (OnlineConstraints(target_offload=1.5), "--target-offload is 1.5; accepted: a share up to 1"),
+    (OnlineConstraints(max_bytes=-3.0), "--max-bytes-per-image is -3; accepted: a number above 0"),
+    (OnlineConstraints(max_energy_mj=1e-9), "--max-energy-mj is 1e-09; accepted: a number above"),
     (
       OnlineConstraints(target_offload=0.1, agreement=AgreementMonitor(0.2)),
       "accepted: a number above 0.2, which an image",

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from meanet_jax.commands import edge as command
+from meanet_jax.commands.app import main
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.encoding import Encoding
@@ -46,9 +46,10 @@ def test_the_pair_is_what_evaluation_said_image_for_image(
   evaluated_run, source, exported, records, cloud_server, tmp_path, encoding
 ):
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
-  status = command.main(
+  status = main(
     [
-      *("--model", str(exported), "--dataset", "digits", "--deadline_ms", "60000"),
+      "edge",
+      *("--model", str(exported), "--dataset", "digits", "--deadline-ms", "60000"),
       *("--cloud", f"grpc://127.0.0.1:{cloud_server.grpc_port}", "--encoding", encoding),
       *("--output", str(output), "--summary", str(summary)),
     ]
@@ -100,8 +101,8 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
   made, paths = make_certificate(), {name: tmp_path / name for name in ("chain", "key", "token")}
   for name, data in (("chain", made.chain), ("key", made.key), ("token", b"t0ken")):
     paths[name].write_bytes(data)
-  flags = [f"--tls_certificate={paths['chain']}", f"--tls_key={paths['key']}"]
-  flags += [f"--token_file={paths['token']}"]
+  flags = [f"--tls-certificate={paths['chain']}", f"--tls-key={paths['key']}"]
+  flags += [f"--token-file={paths['token']}"]
   output, pause = tmp_path / "answers.jsonl", threading.Event()
   newest = [-1]  # image that the cloud answered
   during: list[str | None] = []  # by image, what was wrong when it was taken up
@@ -115,7 +116,7 @@ def test_no_fault_loses_an_image_nor_answers_one_twice(
     )
 
     def start_again() -> None:
-      port = f"--grpc_port={server.grpc_port}"
+      port = f"--grpc-port={server.grpc_port}"
       stack.enter_context(cloud_server_process(evaluated_run, *flags, port))
 
     def recovery():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.commands.edge import main
+from meanet_jax.commands.app import main
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import read_manifest
@@ -37,7 +37,7 @@ def probability(model: Path, pixels: np.ndarray) -> float:
 
 
 def answered(model: Path, image: Path, output: Path) -> float:
-  assert main(["--model", str(model), str(image), "--output", str(output)]) == 0
+  assert main(["edge", "--model", str(model), str(image), "--output", str(output)]) == 0
   return json.loads(output.read_text())["probability"]
 
 
@@ -100,7 +100,7 @@ def test_files_of_16_bits_are_converted_and_said_once(exported, tmp_path, capsys
   for path in paths[1:]:
     Image.fromarray(RAMP).save(path)
   output = tmp_path / "answers"
-  assert main(["--model", str(exported), *map(str, paths), "--output", str(output)]) == 0
+  assert main(["edge", "--model", str(exported), *map(str, paths), "--output", str(output)]) == 0
   answers = [json.loads(line) for line in output.read_text().splitlines()]
   assert len({answer["probability"] for answer in answers}) == 1  # the same 8 bits
   (line,) = capsys.readouterr().err.splitlines()

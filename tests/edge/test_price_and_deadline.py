@@ -120,7 +120,7 @@ def test_bytes_are_paid_at_the_price_of_the_time_when_they_are_sent(
 )
 def test_prices_apply_to_what_is_sent(manifest, constraints):
   constraints = constraints._replace(price=PriceClock(PRICING, lambda: 0.0))
-  with pytest.raises(UserError, match="--price_file without a budget of what is sent alone; acc"):
+  with pytest.raises(UserError, match="--price-file without a budget of what is sent alone; acc"):
     OnlineAdaptation(manifest, constraints, 124, no_alarm)
 
 
@@ -160,7 +160,7 @@ def test_a_gate_by_hand():
 
 
 def test_a_gate_is_refused_that_the_edge_alone_cannot_pass():
-  with pytest.raises(UserError, match="--deadline_ms is 5, and the edge alone takes 10; accepted"):
+  with pytest.raises(UserError, match="--deadline-ms is 5, and the edge alone takes 10; accepted"):
     DeadlineGate(Deadline(0.005), edge_seconds=0.01)
 
 
@@ -245,7 +245,7 @@ def test_the_command_says_what_was_paid_and_withheld(server, model, folder, tmp_
   output, summary = tmp_path / "answers.jsonl", tmp_path / "summary.json"
   flags = ["--model", model, "--cloud", f"grpc://127.0.0.1:{server.port}", "--images"]
   flags += [folder / "[0-9][0-9].png", "--output", output, "--summary", summary]
-  flags += ["--deadline_ms=60000", "--price_file", prices, "--target_offload=0.5"]
+  flags += ["--deadline-ms=60000", "--price-file", prices, "--target-offload=0.5"]
   assert run(*flags) == 0
   figures = json.loads(summary.read_text())
   sent = sum(line["bytes_up"] > 0 for line in lines_of(output))
@@ -264,11 +264,11 @@ def test_the_command_says_what_was_paid_and_withheld(server, model, folder, tmp_
 @pytest.mark.parametrize(
   ("rows", "flags", "message"),
   [
-    ("0,1\n1,-2\n", ("--target_offload=0.1",), "row 2: price is '-2'; accepted: a finite number"),
-    ("5,1\n", ("--target_offload=0.1",), "begins 5 s from now; accepted: a first row before it"),
-    ("2000-01-01,1\n", ("--target_offload=0.1",), "s ago; accepted: a last row at most 86400 s"),
-    ("0,1\n", (), "--price_file without a budget of what is sent alone; accepted: with"),
-    ("0,1\n", ("--max_energy_mj=9",), "--price_file without a budget of what is sent alone"),
+    ("0,1\n1,-2\n", ("--target-offload=0.1",), "row 2: price is '-2'; accepted: a finite number"),
+    ("5,1\n", ("--target-offload=0.1",), "begins 5 s from now; accepted: a first row before it"),
+    ("2000-01-01,1\n", ("--target-offload=0.1",), "s ago; accepted: a last row at most 86400 s"),
+    ("0,1\n", (), "--price-file without a budget of what is sent alone; accepted: with"),
+    ("0,1\n", ("--max-energy-mj=9",), "--price-file without a budget of what is sent alone"),
   ],
 )
 def test_prices_that_the_command_refuses(
@@ -278,14 +278,14 @@ def test_prices_that_the_command_refuses(
   prices.write_text(rows)
   cloud = f"grpc://127.0.0.1:{server.port}"
   image = folder / "00.png"
-  line = one_line(capsys, "--model", model, image, "--cloud", cloud, "--price_file", prices, *flags)
+  line = one_line(capsys, "--model", model, image, "--cloud", cloud, "--price-file", prices, *flags)
   assert message in line
 
 
 def test_a_deadline_that_the_command_refuses(server, model, folder, capfd):
   cloud = f"grpc://127.0.0.1:{server.port}"
-  arguments = ["--model", model, folder / "00.png", "--cloud", cloud, "--deadline_ms=0.001"]
+  arguments = ["--model", model, folder / "00.png", "--cloud", cloud, "--deadline-ms=0.001"]
   assert run(*arguments) == 2
   last = capfd.readouterr().err.splitlines()[-1]
-  assert last.startswith("error: --deadline_ms is 0.001, and the edge alone takes ")
+  assert last.startswith("error: --deadline-ms is 0.001, and the edge alone takes ")
   assert last.endswith("; accepted: more milliseconds than that")

@@ -38,15 +38,15 @@ def secrets(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(hosts, secrets, evaluated_run) -> Iterator[CloudServer]:
   """On the host `cloud`, at the address that the other host reaches."""
-  flags = [f"--tls_certificate={secrets / 'chain'}", f"--tls_key={secrets / 'key'}"]
-  flags += [f"--host={CLOUD}", f"--token_file={secrets / 'token'}"]
+  flags = [f"--tls-certificate={secrets / 'chain'}", f"--tls-key={secrets / 'key'}"]
+  flags += [f"--host={CLOUD}", f"--token-file={secrets / 'token'}"]
   with cloud_server_process(evaluated_run, *flags, prefix=hosts.command(hosts.cloud)) as server:
     yield server
 
 
 def edge(hosts: Hosts, exported: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
   """The command on the host `edge`."""
-  command = [sys.executable, "-m", "meanet_jax.edge.classifier", "--model", str(exported)]
+  command = [sys.executable, "-m", "meanet_jax", "edge", "--model", str(exported)]
   return subprocess.run(
     hosts.command(hosts.edge, *command, "--dataset", "digits", *arguments),
     cwd=ROOT,
@@ -64,8 +64,8 @@ def test_answers_are_evaluations_and_bytes_the_wires(
   ran = edge(
     hosts,
     exported,
-    *("--cloud", f"grpcs://{CLOUD}:{server.grpc_port}", "--ca_file", str(secrets / "chain")),
-    *("--token_file", str(secrets / "token"), "--deadline_ms", "60000"),
+    *("--cloud", f"grpcs://{CLOUD}:{server.grpc_port}", "--ca-file", str(secrets / "chain")),
+    *("--token-file", str(secrets / "token"), "--deadline-ms", "60000"),
     *("--output", str(output), "--summary", str(summary)),
   )
   assert ran.returncode == 0, ran.stderr
@@ -98,11 +98,11 @@ def test_answers_are_evaluations_and_bytes_the_wires(
 def test_who_is_not_let_in(hosts, server, secrets, exported, tmp_path):
   wrong = tmp_path / "wrong"
   wrong.write_text("other")
-  url, trust = f"grpcs://{CLOUD}:{server.grpc_port}", ["--ca_file", str(secrets / "chain")]
+  url, trust = f"grpcs://{CLOUD}:{server.grpc_port}", ["--ca-file", str(secrets / "chain")]
   for arguments, words in (
     (["--cloud", url, *trust], "refuses the token"),
-    (["--cloud", url, *trust, "--token_file", str(wrong)], "refuses the token"),
-    (["--cloud", url, "--token_file", str(secrets / "token")], "its certificate is refused"),
+    (["--cloud", url, *trust, "--token-file", str(wrong)], "refuses the token"),
+    (["--cloud", url, "--token-file", str(secrets / "token")], "its certificate is refused"),
   ):
     ran = edge(hosts, exported, *arguments)
     assert (ran.returncode, ran.stdout) == (2, "")

@@ -17,8 +17,10 @@ from meanet_jax.evaluation.collect import temperatures_of
 from meanet_jax.evaluation.evaluate import evaluate, threshold_images
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
-from meanet_jax.training.pipeline import load_variables, train
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.training.restore import load_variables
+from meanet_jax.training.train import train
 from tests.forked_commands import run_command
 
 

@@ -24,7 +24,8 @@ from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import route
 from meanet_jax.runs.checkpoints import finished_step
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from tests.forked_commands import run_command
 
 SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
@@ -227,7 +228,7 @@ def test_an_unfinished_run_is_refused(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
-def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
+def test_a_run_with_a_corrupt_or_an_earlier_last_checkpoint_is_refused(
   finished_run, tmp_path, printed, stage
 ):
   run = tmp_path / "run"
@@ -241,7 +242,7 @@ def test_a_run_with_a_damaged_or_an_earlier_last_checkpoint_is_refused(
   largest.write_bytes(bytes(content))
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
     evaluate_run(run)
-  assert f"checkpoint {last} is damaged (default/" in printed()
+  assert f"checkpoint {last} failed verification (default/" in printed()
   shutil.rmtree(last)  # as if the run had been ended before it
   with pytest.raises(UserError, match=f"has not finished stage {stage}; accepted: a run that"):
     evaluate_run(run)

@@ -34,7 +34,7 @@ from meanet_jax.routing.policies import (
 from meanet_jax.routing.scores import Scores, uncertainty
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.pipeline import load_variables
+from meanet_jax.training.restore import load_variables
 
 POLICIES = [
   Policy(*rules)

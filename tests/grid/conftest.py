@@ -9,10 +9,10 @@ from rich.console import Console
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
-from meanet_jax.grid.pipeline import train_grid
 from meanet_jax.grid.points import expand
+from meanet_jax.grid.run import train_grid
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.printing import printing_to
 from tests.shared import Artifacts
 

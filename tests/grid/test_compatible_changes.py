@@ -8,8 +8,9 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.grid.pipeline import GridDirectory, plan
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.grid.run import GridDirectory, plan
+from meanet_jax.runs.directory import FORMAT
+from meanet_jax.runs.files import read_json, write_json
 
 GRID = GridConfig(axes=("seed=0,1",))
 
@@ -29,16 +30,16 @@ def test_fields_of_stages_without_a_checkpoint_may_change(tiny, tmp_path):
   begin(directory, tiny)
   point = directory.path / "points" / "001"
   (point / "checkpoints" / "main" / "4").mkdir(parents=True)
-  mended = with_edge_batch(tiny, 16)
-  begin(directory, mended)
+  changed = with_edge_batch(tiny, 16)
+  begin(directory, changed)
   assert read_json(directory.json_path)["config"]["stages"]["edge"]["batch_size"] == 16
-  reseeded = dataclasses.replace(mended, seed=3)
+  reseeded = dataclasses.replace(changed, seed=3)
   with pytest.raises(UserError, match=r"holds another grid, which differs in seed \(0 -> 3\); "):
     begin(directory, reseeded)
   (point / "checkpoints" / "edge" / "4").mkdir(parents=True)
   with pytest.raises(UserError, match=r"differs in stages\.edge\.batch_size \(16 -> 64\)"):
     begin(directory, tiny)
-  begin(directory, mended)
+  begin(directory, changed)
 
 
 def test_a_point_that_is_done_holds_every_field(tiny, tmp_path):
@@ -47,6 +48,21 @@ def test_a_point_that_is_done_holds_every_field(tiny, tmp_path):
   point = directory.path / "points" / "000"
   point.mkdir()
   write_json(point / "diverged.json", {"stage": "main", "step": 3, "message": "NaN"})
-  mended = with_edge_batch(tiny, 16)
+  changed = with_edge_batch(tiny, 16)
   with pytest.raises(UserError, match=r"differs in stages\.edge\.batch_size"):
-    begin(directory, mended)
+    begin(directory, changed)
+
+
+def test_a_grid_of_another_format_is_refused(tiny, tmp_path):
+  directory = GridDirectory(tmp_path / "grid")
+  begin(directory, tiny)
+  begun = read_json(directory.json_path)
+  assert begun["format"] == FORMAT
+  for format_, found in ((FORMAT + 1, f"format {FORMAT + 1}"), (None, "no format")):
+    write_json(directory.json_path, begun | {"format": format_})
+    with pytest.raises(UserError) as caught:
+      begin(directory, tiny)
+    assert str(caught.value) == (
+      f"workdir {directory.path} was written by another version: grid.json has {found}, and this "
+      f"version reads format {FORMAT}; train it anew with this version, in another --workdir"
+    )

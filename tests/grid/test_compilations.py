@@ -9,8 +9,10 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
-from meanet_jax.grid import loop
-from meanet_jax.grid.pipeline import plan
+from meanet_jax.grid import trial_program
+from meanet_jax.grid.context import GridContext
+from meanet_jax.grid.run import plan
+from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
@@ -44,10 +46,10 @@ class Mapped:
 @pytest.fixture
 def mapped(compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Mapped]]:
   """Of steps and of forward passes, in the order in which they are made."""
-  found: dict[str, list[Mapped]] = {"map_members": [], "map_members_forward": []}
+  found: dict[str, list[Mapped]] = {"map_trials": [], "map_trials_forward": []}
 
   def counting(name: str) -> Callable:
-    original = getattr(loop, name)
+    original = getattr(trial_program, name)
 
     def make(function: Callable) -> Callable:
       counts = Mapped()
@@ -70,7 +72,7 @@ def mapped(compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, li
     return make
 
   for name in found:
-    monkeypatch.setattr(loop, name, counting(name))
+    monkeypatch.setattr(trial_program, name, counting(name))
   return found
 
 
@@ -93,14 +95,15 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
   for group in groups[:trained]:
     model = build(group.config)
     initialise = make_init(model, config.dataset.image_shape)
-    trials = [open_trial(tmp_path, point, dataset) for point in group.points]
+    context = GridContext(tmp_path, grid)
+    trials = [open_trial(point, model, dataset, context) for point in group.points]
     for trial in trials:
       trial.variables = initialise(trial.config.seed, ("main",))
-    loop.train_trials(MAIN, trials, model, dataset, grid, lambda: None)
+    train_trials(MAIN, trials, grid)
   steps = len(dataset.train) // config.stages.main.batch_size
   assert steps > 5
   batches = -(-len(dataset.validation) // config.evaluation.batch_size)
-  for name, calls in (("map_members", steps), ("map_members_forward", batches)):
+  for name, calls in (("map_trials", steps), ("map_trials_forward", batches)):
     assert len(mapped[name]) == trained  # one for each group
     for made, trial_batches in zip(mapped[name], (2, 1), strict=False):
       assert made == Mapped(1, [1] + [0] * (trial_batches * calls - 1))

@@ -11,18 +11,20 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.estimate import estimate
-from meanet_jax.grid.loop import train_trials
-from meanet_jax.grid.pipeline import plan, show_grid, train_grid
+from meanet_jax.grid.run import plan, show_grid, train_grid
+from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
-from meanet_jax.training.pipeline import train
 from meanet_jax.training.stages import MAIN
+from meanet_jax.training.train import train
 from tests.forked_commands import run_command
 
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
@@ -53,7 +55,7 @@ def test_tables_tell_of_every_point_and_of_the_best(trained, said):
   other = trained / "points" / f"{1 - best['point']:03d}"
   assert not (other / "eval").exists()  # test figures of the best alone
   assert (trained / "grid.png").read_bytes().startswith(b"\x89PNG")
-  assert f"its best point {best['point']:03d} on test" in said
+  assert f"its best trial {best['point']:03d} on test" in said
 
 
 def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
@@ -107,10 +109,11 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):
   initialise = make_init(model, tiny.dataset.image_shape)
 
   def train_main(stop) -> None:
-    trials = [open_trial(tmp_path, point, dataset) for point in points]
+    context = GridContext(tmp_path, grid, stop=stop)
+    trials = [open_trial(point, model, dataset, context) for point in points]
     for trial in trials:
       trial.variables = initialise(trial.config.seed, ("main",))
-    train_trials(MAIN, trials, model, dataset, grid, stop)
+    train_trials(MAIN, trials, grid)
 
   answers = iter([None] * 7 + [signal.SIGTERM])
   with pytest.raises(TrainingStoppedError, match="stopped by SIGTERM in stage main"):
@@ -138,8 +141,10 @@ def test_a_dry_run_tells_and_writes_nothing(tiny, printed, tmp_path, monkeypatch
   axes = ("stages.main.learning_rate=0.05,0.1", "stages.main.epochs=2,4", "seed=0,1")
   show_grid(tiny, GridConfig(axes=axes))
   said = printed()
-  assert "8 points in 2 groups, members unroll" in said
-  assert "point 003, group 1: stages.main.learning_rate=0.05, stages.main.epochs=4, seed=1" in said
+  assert "8 trials in 2 compilation groups, batched by unroll" in said
+  assert (
+    "trial 003, compilation group 1: stages.main.learning_rate=0.05, stages.main.epochs=4, seed=1"
+  ) in said
   assert said.count("MB on a device") == 2
   assert "Gflop/s" in said
   assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from meanet_jax.config.grid import GridConfig, RayConfig
-from meanet_jax.grid.pipeline import train_grid
+from meanet_jax.grid.run import train_grid
 
 ray = pytest.importorskip("ray")
 
@@ -54,7 +54,7 @@ def test_every_point_finishes_once_though_a_worker_is_killed(tiny, tmp_path):
     metrics = tmp_path / "grid" / "points" / "000" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size):
       time.sleep(0.05)
-    found = worker_of("points 000 to 000")
+    found = worker_of("trials 000 to 000")
     if found is not None:
       os.kill(found, signal.SIGKILL)
       killed.append(found)
@@ -64,9 +64,8 @@ def test_every_point_finishes_once_though_a_worker_is_killed(tiny, tmp_path):
   try:
     train_grid(
       config,
-      GridConfig(axes=axes, ray=settings),
+      GridConfig(axes=axes, executor="ray", ray=settings),
       tmp_path / "grid",
-      executor="ray",
     )
   finally:
     watcher.join(timeout=60)

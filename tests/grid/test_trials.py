@@ -13,19 +13,22 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
-from meanet_jax.grid.loop import train_trials
-from meanet_jax.grid.pipeline import plan
 from meanet_jax.grid.points import Point, expand
+from meanet_jax.grid.run import plan
+from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.trials import Trial
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.directory import RunDirectory, write_json
-from meanet_jax.training.loop import train_stage
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.parallel import AXIS
-from meanet_jax.training.pipeline import stage_images
-from meanet_jax.training.stages import MAIN, edge_stage
+from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.run_stage import train_stage
+from meanet_jax.training.stage_images import stage_images
+from meanet_jax.training.stages import JOINT, MAIN
 from tests.rounding import OF_TINY_STEPS
 
 STAGES = ("main", "edge", "cloud")
@@ -60,8 +63,9 @@ def trained_alone(stage, config, dataset, blocks, run: RunDirectory) -> Path:
   variables = jax.device_get(
     init_variables(build(config), config.seed, config.dataset.image_shape, blocks)
   )
-  images = stage_images(stage, dataset, run, config)
-  train_stage(stage, config, build(config, AXIS), variables, images, run)
+  context = RunContext(config, build(config, AXIS), dataset, run)
+  images = stage_images(stage, dataset, read_label_map(stage, config, run))
+  train_stage(stage, context, variables, images)
   return run.path
 
 
@@ -123,11 +127,12 @@ def test_members_of_every_number_equal_points_trained_alone(
   for point in expand(EVERY_NUMBER, config, 10):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
-    trials.append(Trial(point, run, variables))
+    context = RunContext(point.config, model, dataset, run)
+    trials.append(Trial(point, context, variables))
   grid = GridConfig(batching=batching)
-  train_trials(MAIN, trials, model, dataset, grid, lambda: None)
+  train_trials(MAIN, trials, grid)
   for trial in trials:
-    ours = arrays(trial.run.path, "main")
+    ours = arrays(trial.context.run.path, "main")
     assert any("average" in array for array in ours)
     assert_close(ours, every_number_alone[trial.point.name], trial.point.name)
 
@@ -154,7 +159,7 @@ def joint(tiny, tmp_path_factory) -> Joint:
   run = RunDirectory.create(tmp_path_factory.mktemp("joint") / "alone", weighed)
   write_json(run.hard_classes_path, {"classes": hard_classes[1]})
   with jax.numpy_dtype_promotion("standard"):
-    stage = edge_stage(joint=True)
+    stage = JOINT
     trained_alone(stage, weighed, load(config.dataset), BLOCKS, run)
   return Joint(group.points, hard_classes, arrays(run.path, "edge"))
 
@@ -167,10 +172,11 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, tmp_path):
     run = RunDirectory.create(tmp_path / point.name, point.config)
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
-    trials.append(Trial(point, run, jax.device_get(variables)))
-  stage = edge_stage(joint=True)
-  train_trials(stage, trials, model, dataset, GridConfig(), lambda: None)
-  ours = arrays(trials[1].run.path, "edge")
+    context = RunContext(point.config, model, dataset, run)
+    trials.append(Trial(point, context, jax.device_get(variables)))
+  stage = JOINT
+  train_trials(stage, trials, GridConfig())
+  ours = arrays(trials[1].context.run.path, "edge")
   assert ours["['step']"] == joint.alone["['step']"] >= 10
   assert_close(ours, joint.alone)
 
@@ -182,6 +188,6 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on(trained, said):
   assert marked["step"] < 5
   assert not (lost / "checkpoints" / "edge").exists()
   assert not (lost / "hard_classes.json").exists()
-  assert "point 002 diverged" in said
+  assert "trial 002 diverged" in said
   for point in ("000", "001"):
     assert (trained / "points" / point / "validation.json").exists()

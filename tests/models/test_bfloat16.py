@@ -13,7 +13,7 @@ from meanet_jax.models.zoo import build
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import CLOUD
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_a_step_computes_in_bfloat16_and_keeps_float32(tiny):
       "label": jnp.asarray(rng.integers(10, size=16), jnp.int32),
       "position": jnp.arange(16, dtype=jnp.int32),
     }
-    step = make_train_step(model, CLOUD, settings, config.dataset, tx)
+    step = make_train_step(model, CLOUD, Recipe(settings, tx), config.dataset)
     new, sums = jax.jit(step)(state, batch, stage_key(0, "cloud"))
     moved = jax.tree.map(lambda a, b: np.asarray(a - b).ravel(), new.params, state.params)
     return float(sums["loss"]), np.concatenate(jax.tree.leaves(moved)), new

@@ -130,7 +130,7 @@ def test_activation_bytes_of_a_layer_by_hand(tiny):
 
 def test_the_command_prints_json_and_tables():
   flags = ["--config", "configs/digits.py"]
-  command = ["-m", "meanet_jax.commands.summary", *flags]
+  command = ["-m", "meanet_jax", "summary", *flags]
   summary = json.loads(run_command(*command, "--json").stdout)
   assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
   table = run_command(*command).stdout

@@ -17,8 +17,8 @@ from meanet_jax.models import convolution, layers
 from meanet_jax.planning.compile import DoesNotFitError, compile_step, cost
 from meanet_jax.planning.topology import ENVIRONMENT, open_slice
 from meanet_jax.training import stages
+from tests.commands.test_app import one_line_error, write
 from tests.forked_commands import run_command
-from tests.test_commands import one_line_error, write
 
 needs_libtpu = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed (extra `tpu`)"
@@ -33,7 +33,7 @@ def environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def aot(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   config = write(tmp_path / "tiny.py", "from tests.experiments import tiny_config as get_config\n")
-  return run_command("-m", "meanet_jax.planning.plan", "--config", config, *flags)
+  return run_command("-m", "meanet_jax", "plan", "--config", config, *flags)
 
 
 @pytest.mark.full

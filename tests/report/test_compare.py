@@ -10,7 +10,7 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.report.compare import compare
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import read_json, write_json
+from meanet_jax.runs.files import read_json, write_json
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 
 from meanet_jax.report.html_report import EXAMPLES_PER_KIND, report_page
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import invented
 
 

@@ -15,10 +15,10 @@ from meanet_jax.runs.checkpoints import (
   complete_step,
   finished_step,
   open_checkpoints,
-  quarantine_damaged,
+  quarantine_failed,
   read_arrays,
 )
-from meanet_jax.runs.manifest import CHECKSUMS
+from meanet_jax.runs.manifest import MANIFEST
 
 
 def tree(value: int):
@@ -77,7 +77,7 @@ def truncate(file):
 
 
 @pytest.mark.parametrize(
-  ("damage", "words"),
+  ("change", "words"),
   [
     (flip, "is not what was written"),
     (truncate, "is not what was written"),
@@ -85,67 +85,73 @@ def truncate(file):
   ],
   ids=["flipped byte", "truncated", "missing"],
 )
-@pytest.mark.parametrize("which", ["every file", "checksums"])
-def test_a_damaged_newest_checkpoint_is_said_and_passed_over(said, tmp_path, damage, words, which):
-  two_checkpoints(tmp_path / "whole", keep_best=True)
-  here = tmp_path / "whole" / "10"
-  files = [file for file in here.rglob("*") if file.is_file() and file.name != CHECKSUMS]
+@pytest.mark.parametrize("which", ["every file", "manifest"])
+def test_a_newest_checkpoint_that_fails_verification_is_skipped(
+  tmp_path, printed, change, words, which
+):
+  two_checkpoints(tmp_path / "complete", keep_best=True)
+  here = tmp_path / "complete" / "10"
+  files = [file for file in here.rglob("*") if file.is_file() and file.name != MANIFEST]
   names = [file.relative_to(here) for file in files]
   assert {str(name) for name in names} > {"_CHECKPOINT_METADATA", "metrics/metrics"}
-  assert {str(name) for name in names} == set(json.loads((here / CHECKSUMS).read_text()))
-  if which == "checksums":
-    names = [(here / CHECKSUMS).relative_to(here)]
+  assert {str(name) for name in names} == set(json.loads((here / MANIFEST).read_text()))
+  if which == "manifest":
+    names = [(here / MANIFEST).relative_to(here)]
   for number, name in enumerate(names):
     path = tmp_path / str(number)
-    shutil.copytree(tmp_path / "whole", path)
-    damage(path / "10" / name)
-    said.clear()
+    shutil.copytree(tmp_path / "complete", path)
+    change(path / "10" / name)
     assert complete_step(path) == 5, name
-    (line,) = said
-    assert line.startswith(f"checkpoint {path / '10'} is damaged (")
-    assert line.endswith("); that of step 5 is used")
+    _, _, line = " ".join(printed().split()).rpartition("checkpoint ")  # the console wraps it
+    assert line.startswith(f"{path / '10'} failed verification (")
+    assert line.endswith("); step 5 is used instead")
     if which == "every file":
       assert f"{name} {words}" in line
     assert finished_step(path) == 10  # looked at only
 
 
-def test_where_no_whole_one_is_before_it_none_is_said_to_be_used(said, tmp_path):
+def test_where_no_earlier_one_is_complete_none_is_said_to_be_used(tmp_path, printed):
   path = tmp_path / "main"
   two_checkpoints(path)
   for step in (5, 10):
     flip(largest(path / str(step)))
   assert complete_step(path) is None
-  assert len(said) == 2
-  assert all(line.endswith("); there is no whole one before it") for line in said)
+  lines = printed().splitlines()
+  assert len(lines) == 2
+  assert all(line.endswith("); no earlier one is complete") for line in lines)
   shutil.rmtree(path / "5")
   assert complete_step(path) is None
-  assert said[2] == said[0]
+  assert printed().splitlines()[2:] == lines[:1]
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, lambda file: file.write_text("[1]")])
-def test_an_older_checkpoint_of_damaged_accuracy_is_said_and_set_aside(said, tmp_path, damage):
+@pytest.mark.parametrize("change", [flip, truncate, lambda file: file.write_text("[1]")])
+def test_an_older_checkpoint_whose_accuracy_fails_verification_is_quarantined(
+  tmp_path, printed, change
+):
   path = tmp_path / "main"
   two_checkpoints(path, keep_best=True)
-  damage(path / "5" / "metrics" / "metrics")
-  quarantine_damaged(path)
-  assert said == [
-    f"checkpoint {path / '5'} is damaged (metrics/metrics is not what was written); it is set aside"
-  ]
+  change(path / "5" / "metrics" / "metrics")
+  quarantine_failed(path)
+  line = (
+    f"checkpoint {path / '5'} failed verification (metrics/metrics is not what was written); "
+    "quarantined\n"
+  )
+  assert printed() == line
   with open_checkpoints(path, 2, keep_best=True) as checkpoints:
     assert checkpoints.latest_step() == 10
     for step, accuracy in ((15, 0.3), (20, 0.2)):
       checkpoints.save(step, tree(step), accuracy)
-  assert sorted(p.name for p in path.iterdir()) == ["10", "15", "20", "5.damaged"]
-  quarantine_damaged(path)
-  assert len(said) == 1
+  assert sorted(p.name for p in path.iterdir()) == ["10", "15", "20", "5.quarantined"]
+  quarantine_failed(path)
+  assert printed() == line
 
 
-def test_of_an_older_checkpoint_the_arrays_are_not_read(said, tmp_path):
+def test_of_an_older_checkpoint_the_arrays_are_not_read(tmp_path, printed):
   path = tmp_path / "main"
   two_checkpoints(path, keep_best=True)
   (path / "5" / "default" / "manifest.ocdbt").unlink()
-  quarantine_damaged(path)
-  assert not said
+  quarantine_failed(path)
+  assert not printed()
   assert finished_step(path) == 10
 
 
@@ -159,7 +165,9 @@ def full_disk(checkpoint):
   raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_path, monkeypatch):
+def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(
+  tmp_path, monkeypatch, printed
+):
   path = tmp_path / "main"
   with open_checkpoints(path, keep=2) as checkpoints:
     checkpoints.save(5, tree(5))
@@ -175,6 +183,7 @@ def test_a_checkpoint_that_could_not_be_written_is_known_before_the_next(tmp_pat
       checkpoints.latest_step()
   assert [p.name for p in path.iterdir()] == ["5"]
   assert complete_step(path) == 5
+  assert not printed()
 
 
 def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeypatch):
@@ -193,12 +202,12 @@ def test_writers_that_go_on_after_one_has_failed_leave_nothing(tmp_path, monkeyp
   assert not list(path.iterdir())
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path, said):
+def test_what_a_killed_process_was_writing_is_removed(tmp_path, printed):
   path = tmp_path / "main"
   two_checkpoints(path)
   (path / "17.orbax-checkpoint-tmp" / "default").mkdir(parents=True)
-  quarantine_damaged(path)
-  assert not said
+  quarantine_failed(path)
+  assert not printed()
   assert sorted(p.name for p in path.iterdir()) == ["10", "5"]
 
 
@@ -214,23 +223,23 @@ def test_a_file_in_the_way_is_refused(tmp_path, place):
     pass
 
 
-def test_a_step_that_was_damaged_can_be_saved_again(said, tmp_path):
+def test_a_step_that_failed_verification_can_be_saved_again(tmp_path, printed):
   path = tmp_path / "main"
   two_checkpoints(path)
   flip(largest(path / "10"))
-  quarantine_damaged(path)
-  assert len(said) == 1
+  quarantine_failed(path)
+  assert printed().count("\n") == 1
   assert finished_step(path) == 5
   with open_checkpoints(path, keep=2) as checkpoints:
     assert checkpoints.latest_step() == 5
     checkpoints.save(10, tree(10))
   assert complete_step(path) == 10
-  assert len(said) == 1
+  assert printed().count("\n") == 1
   flip(largest(path / "10"))
-  quarantine_damaged(path)
-  assert sorted(p.name for p in path.iterdir()) == ["10.damaged", "5"]
+  quarantine_failed(path)
+  assert sorted(p.name for p in path.iterdir()) == ["10.quarantined", "5"]
   flip(largest(path / "5"))
-  quarantine_damaged(path)
+  quarantine_failed(path)
   assert finished_step(path) is None
 
 

@@ -8,7 +8,8 @@ import pytest
 from meanet_jax.config.parsing import changes, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
 from tests.experiments import tiny_config
 
 
@@ -104,8 +105,8 @@ def test_hard_classes_are_selected_anew_where_their_fields_change(tmp_path, fiel
   assert run.hard_classes_path.exists() == kept
 
 
-def test_a_checkpoint_set_aside_as_damaged_holds_nothing_up(tmp_path):
+def test_a_quarantined_checkpoint_holds_nothing_up(tmp_path):
   run = begun(tmp_path, "main", "cloud")
-  (run.checkpoints_path("cloud") / "10").rename(run.checkpoints_path("cloud") / "10.damaged")
+  (run.checkpoints_path("cloud") / "10").rename(run.checkpoints_path("cloud") / "10.quarantined")
   asked = config(stages__cloud__epochs=9)
   assert list(run.changed(asked)) == ["stages.cloud.epochs"]

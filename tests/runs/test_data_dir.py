@@ -1,6 +1,4 @@
-"""Where a run's prepared set lies is remembered: it need be said once, by flag or variable."""
-
-from contextlib import ExitStack
+"""Where a run's prepared set lies is remembered: a flag or variable gives it once."""
 
 import pytest
 from tensorflow_datasets.core import constants
@@ -10,14 +8,18 @@ from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation import evaluate as evaluation
-from meanet_jax.grid import pipeline as grid_pipeline
+from meanet_jax.grid import run as grid_run
+from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import open_trial
-from meanet_jax.runs.directory import RunDirectory, read_json
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+from meanet_jax.stopping import never
 from meanet_jax.tflite import source
 from meanet_jax.training import start
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.data.sets import encoded, picture, write_set
 
 
@@ -52,7 +54,7 @@ def looked_in(monkeypatch):
     places.append(options.data_dir)
     raise ReadError
 
-  for module in (start, evaluation, source, grid_pipeline):
+  for module in (start, evaluation, source, grid_run):
     monkeypatch.setattr(module, "load", found)
   return places
 
@@ -69,11 +71,12 @@ def test_the_directory_of_a_set(own, monkeypatch, tiny):
 def test_training_writes_it_down(own, tmp_path):
   config, sets = own
   options = ReadOptions(str(sets), workers=0)
-  with ExitStack() as stack:
-    start.start(config, tmp_path / "run", options, False, stack)
+  with start.start(config, tmp_path / "run", options, never, tensorboard=False):
+    pass
   assert RunDirectory(tmp_path / "run").data_dir() == str(sets)
   point = expand(("seed=0,1",), config, 2)[1]
-  open_trial(tmp_path / "grid", point, load(config.dataset, options))
+  context = GridContext(tmp_path / "grid", GridConfig())
+  open_trial(point, build(config), load(config.dataset, options), context)
   assert RunDirectory(tmp_path / "grid" / "points" / "001").data_dir() == str(sets)
   assert GridDirectory(tmp_path / "grid").data_dir() == str(sets)
 
@@ -95,15 +98,15 @@ def test_every_command_on_a_run_looks_there(tiny, tmp_path, looked_in):
     for begin in (
       lambda options=options: train(tiny, run, options),
       lambda options=options: evaluation.evaluate(RunDirectory.existing(run), options=options),
-      lambda options=options: source.from_run(run, print, options),
-      lambda options=options: grid_pipeline.train_grid(tiny, axes, grid, options),
+      lambda options=options: source.from_run(run, options),
+      lambda options=options: grid_run.train_grid(tiny, axes, grid, options),
     ):
       with pytest.raises(ReadError):
         begin()
   assert looked_in == [there] * 4 + ["flag"] * 4
 
 
-def test_digits_and_runs_of_earlier_versions_have_none(tiny, tmp_path):
+def test_digits_have_none(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   assert "data_dir" not in read_json(run.environment_path)
   assert run.data_dir() is None

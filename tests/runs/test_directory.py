@@ -1,10 +1,8 @@
-import json
-import os
-
 import pytest
 
 from meanet_jax.errors import UserError
-from meanet_jax.runs.directory import RunDirectory, read_json, write_json
+from meanet_jax.runs.directory import FORMAT, RunDirectory
+from meanet_jax.runs.files import read_json, write_json
 
 
 def test_a_new_run_and_the_same_again(tiny, tmp_path):
@@ -12,6 +10,7 @@ def test_a_new_run_and_the_same_again(tiny, tmp_path):
   assert run.config() == tiny
   assert RunDirectory.create(tmp_path / "a" / "b", tiny).config() == tiny
   environment = read_json(run.path / "environment.json")
+  assert environment["format"] == FORMAT
   assert environment["devices"]
   assert environment["packages"]["flax"]
 
@@ -22,26 +21,12 @@ def test_a_file_in_the_way_is_refused(tiny, tmp_path):
     RunDirectory.create(tmp_path / "file", tiny)
 
 
-def test_a_damaged_configuration_is_refused_not_replaced(tiny, tmp_path):
+def test_a_configuration_that_cannot_be_read_is_refused_not_replaced(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   run.config_path.write_text('{"seed": ')
   with pytest.raises(UserError, match=r"config\.json cannot be read"):
     RunDirectory.create(tmp_path, tiny)
   assert run.config_path.read_text() == '{"seed": '
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-  path = tmp_path / "x.json"
-  write_json(path, {"old": 1})
-
-  def full_disk(descriptor):
-    raise OSError(28, "No space left on device")
-
-  monkeypatch.setattr(os, "fsync", full_disk)
-  with pytest.raises(OSError, match="No space"):
-    write_json(path, {"new": 2})
-  assert json.loads(path.read_text()) == {"old": 1}
-  assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tiny, tmp_path):
@@ -50,14 +35,41 @@ def test_what_a_killed_process_left_half_written_is_removed(tiny, tmp_path):
   assert sorted(p.name for p in run.path.iterdir()) == ["config.json", "environment.json"]
 
 
-def test_data_are_written_down_compared_and_completed(tiny, tmp_path):
+def test_data_are_written_down_and_compared(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   data = {"name": "digits", "class_names": ["0", "1"], "splits": {"train": 3}}
-  older = {name: value for name, value in data.items() if name != "class_names"}
-  run.record_data(older)
-  run.record_data(data)  # what an earlier version did not write down is added
-  assert read_json(run.data_path) == data
-  for changed in (data | {"splits": {"train": 4}}, data | {"class_names": ["0", "2"]}, older):
+  fewer = {name: value for name, value in data.items() if name != "class_names"}
+  run.record_data(data)
+  run.record_data(data)
+  for changed in (data | {"splits": {"train": 4}}, data | {"class_names": ["0", "2"]}, fewer):
     with pytest.raises(UserError, match="differs from what was read then in"):
       run.record_data(changed)
   assert read_json(run.data_path) == data
+
+
+@pytest.mark.parametrize(
+  ("written", "found"),
+  [
+    ({"format": FORMAT + 1}, f"environment.json has format {FORMAT + 1}"),
+    ({"format": str(FORMAT)}, f"environment.json has format '{FORMAT}'"),
+    ({"python": "3.11"}, "environment.json has no format"),
+    ([], "environment.json has no format"),
+    (None, "environment.json has no format"),
+  ],
+)
+def test_a_run_of_another_format_is_refused(tiny, tmp_path, written, found):
+  run = RunDirectory.create(tmp_path, tiny)
+  if written is None:
+    run.environment_path.unlink()
+  else:
+    write_json(run.environment_path, written)
+  before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+  line = (
+    f"workdir {tmp_path} was written by another version: {found}, and this version reads format "
+    f"{FORMAT}; train it anew with this version, in another --workdir"
+  )
+  for use in (lambda: RunDirectory.existing(tmp_path), lambda: RunDirectory.create(tmp_path, tiny)):
+    with pytest.raises(UserError) as caught:
+      use()
+    assert str(caught.value) == line
+  assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

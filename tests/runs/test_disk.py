@@ -1,4 +1,4 @@
-"""A full disk is said once, whoever meets it."""
+"""A full disk is one line, whichever writer meets it."""
 
 import asyncio
 import errno
@@ -11,13 +11,13 @@ from meanet_jax.errors import UserError
 from meanet_jax.runs.disk import full_disk_in_one_line
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-# As TensorStore tells of the system's errors.
-TOLD = 'Error writing "a/manifest.ocdbt": Failed to write to file [OS error {}: {}]'
+# As TensorStore names the system's errors.
+NAMED = 'Error writing "a/manifest.ocdbt": Failed to write to file [OS error {}: {}]'
 ENDS = [
   FULL,
   OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-  ValueError(TOLD.format(28, "No space left on device")),
-  ValueError(TOLD.format(122, "Disk quota exceeded")),
+  ValueError(NAMED.format(28, "No space left on device")),
+  ValueError(NAMED.format(122, "Disk quota exceeded")),
 ]
 
 

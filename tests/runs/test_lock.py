@@ -1,4 +1,4 @@
-"""One process at a time: a second one is told who is there, and changes nothing."""
+"""One process at a time: a second one is refused, with the name of the first."""
 
 import errno
 import fcntl
@@ -17,18 +17,20 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import evaluate as evaluation
-from meanet_jax.grid import pipeline
+from meanet_jax.grid import run as grid_run
+from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import train_points
 from meanet_jax.report.compare import compare
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs import lock as module
-from meanet_jax.runs.directory import RunDirectory, write_json
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import write_json
 from meanet_jax.runs.lock import LOCK, held, refuse_if_held
 from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.training import start
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 
 ROOT = Path(__file__).parent.parent.parent
 GRID = GridConfig(axes=("seed=0,1",))
@@ -154,14 +156,14 @@ def test_when_a_process_began_is_read_past_its_name(monkeypatch, tmp_path):
 
 
 def test_a_second_training_ends_before_it_reads_data(tiny, monkeypatch, tmp_path):
-  for place in (start, pipeline):
+  for place in (start, grid_run):
     monkeypatch.setattr(place, "load", lambda *_: pytest.fail("data were read"))
   with held(tmp_path):
     before = contents(tmp_path)
     with pytest.raises(UserError, match=IN_USE):
       train(tiny, tmp_path)
     with pytest.raises(UserError, match=IN_USE):
-      pipeline.train_grid(tiny, GRID, tmp_path)
+      grid_run.train_grid(tiny, GRID, tmp_path)
     assert contents(tmp_path) == before
 
 
@@ -192,7 +194,7 @@ def test_a_point_of_a_grid_that_is_trained_by_itself_is_refused(tiny, tmp_path):
   dataset = load(tiny.dataset)
   with held(tmp_path / "points" / "001"):
     with pytest.raises(UserError, match=r"workdir .*points/001 is in use by"):
-      train_points(points, tmp_path, dataset, GRID)
+      train_points(points, dataset, GridContext(tmp_path, GRID))
     refuse_if_held(tmp_path / "points" / "000")
   assert not any((tmp_path / "points").glob("*/*"))
 

@@ -20,7 +20,7 @@ def test_rewind_drops_later_steps_of_one_stage_and_half_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "damaged",
+  "wrong",
   [
     b'{"stage": "main", "step": 1',
     b"",
@@ -30,13 +30,11 @@ def test_rewind_drops_later_steps_of_one_stage_and_half_a_line(tmp_path):
     b'{"stage": "a", "step": ""}',
   ],
 )
-def test_a_damaged_line_is_named_in_one_line(tmp_path, damaged):
+def test_a_line_that_cannot_be_read_is_named_in_one_line(tmp_path, wrong):
   metrics = MetricsFile(tmp_path / "metrics.jsonl")
-  whole = b'{"stage": "main", "step": 1, "epoch": 0.1, "loss": 1.0}'
-  metrics.path.write_bytes(b"\n".join([whole, damaged, whole, b""]))
-  begins = (
-    f"^{metrics.path}, line 2, is damaged \\(.+\\); accepted: a line as train.py wrote it, or"
-  )
+  complete = b'{"stage": "main", "step": 1, "epoch": 0.1, "loss": 1.0}'
+  metrics.path.write_bytes(b"\n".join([complete, wrong, complete, b""]))
+  begins = f"^{metrics.path}, line 2, cannot be read \\(.+\\); remove that line, or restore"
   with pytest.raises(UserError, match=begins) as caught:
     metrics.rewind("main", 0)
   assert "\n" not in str(caught.value)

@@ -1,8 +1,5 @@
 """Where a run may lie: its checkpoints are read back from there, or the path is refused."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 
@@ -12,11 +9,9 @@ from meanet_jax.runs import checkpoints as module
 from meanet_jax.runs.checkpoints import (
   complete_step,
   open_checkpoints,
-  quarantine_damaged,
   read_arrays,
 )
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.manifest import CHECKSUMS
 
 TREE = {"a": np.arange(6, dtype=np.float32)}
 LIKE = {"a": np.zeros(6, np.float32)}
@@ -101,7 +96,7 @@ def test_a_path_whose_checkpoints_could_not_be_read_is_refused(path, words):
 
 def test_training_refuses_such_a_path_before_it_reads_data(tiny, tmp_path, monkeypatch):
   from meanet_jax.training import start
-  from meanet_jax.training.pipeline import train
+  from meanet_jax.training.train import train
 
   monkeypatch.setattr(start, "load", lambda *_: pytest.fail("data were read"))
   with pytest.raises(UserError, match="contains a backslash"):
@@ -109,7 +104,7 @@ def test_training_refuses_such_a_path_before_it_reads_data(tiny, tmp_path, monke
   assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_without_its_manifest_is_not_kept(tmp_path, monkeypatch):
+def test_a_checkpoint_without_its_array_index_is_not_kept(tmp_path, monkeypatch):
   path = tmp_path / "main"
   monkeypatch.setattr(module._Handler, "finalize", lambda *_: None)
   checkpoints = module.StageCheckpoints(path, keep=2)
@@ -119,21 +114,3 @@ def test_a_checkpoint_without_its_manifest_is_not_kept(tmp_path, monkeypatch):
     checkpoints.latest_step()
   checkpoints.close()
   assert not list(path.iterdir())
-
-
-def test_what_an_earlier_version_kept_without_a_manifest_is_damaged(tmp_path, said):
-  path = tmp_path / "main"
-  save(path)
-  sealed = json.loads((path / "1" / CHECKSUMS).read_text())
-  for file in ("default/manifest.ocdbt", *(name for name in sealed if "default/d/" in name)):
-    (path / "1" / file).unlink()
-    del sealed[file]
-  shutil.rmtree(path / "1" / "default" / "d")
-  (path / "1" / CHECKSUMS).write_text(json.dumps(sealed))
-  assert complete_step(path) is None
-  assert said == [
-    f"checkpoint {path / '1'} is damaged (default/manifest.ocdbt is missing); "
-    "there is no whole one before it"
-  ]
-  quarantine_damaged(path)
-  assert [p.name for p in path.iterdir()] == ["1.damaged"]

@@ -21,7 +21,9 @@ def write_lines(files):
     time.sleep(0.01)
 
 
-def test_a_line_of_metrics_tells_of_a_checkpoint_that_could_not_be_written(tmp_path, monkeypatch):
+def test_a_line_of_metrics_raises_the_error_of_a_checkpoint_that_could_not_be_written(
+  tmp_path, monkeypatch
+):
   monkeypatch.setattr(checkpoints, "write_manifest", full_disk)
   run = RunDirectory(tmp_path)
   files = FilesOnDisk(run, "main", LoggingConfig(), tensorboard=False)

@@ -1,4 +1,4 @@
-"""python -m meanet_jax.export as a user runs it, and what it refuses in one line."""
+"""meanet export as a user runs it, and what it refuses in one line."""
 
 import importlib.metadata
 import json
@@ -14,7 +14,7 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.policies import Policy
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.versions import PINNED, check_versions
@@ -22,7 +22,7 @@ from tests.forked_commands import ROOT, run_command
 
 
 def export_command(*flags: str) -> subprocess.CompletedProcess[str]:
-  return run_command("-m", "meanet_jax.export", *flags)
+  return run_command("-m", "meanet_jax", "export", *flags)
 
 
 def one_line_error(result: subprocess.CompletedProcess[str]) -> str:

@@ -206,7 +206,7 @@ def test_batches_and_float_images_give_the_same(source, exported, batch_size, dt
 def test_the_same_checkpoint_exports_to_the_same_bytes(evaluated_run, exported, tmp_path):
   """As in a process whose hashes, and so orders of sets, differ."""
   flags = ("--workdir", evaluated_run, "--out", tmp_path, "--cloud")
-  assert run_command("-m", "meanet_jax.export", *flags).returncode == 0
+  assert run_command("-m", "meanet_jax", "export", *flags).returncode == 0
   files = sorted(path.name for path in exported.iterdir())
   assert sorted(path.name for path in tmp_path.iterdir()) == files
   for file in files:
@@ -218,7 +218,7 @@ def test_processes_export_to_the_same_bytes(evaluated_run, tmp_path):
   """Real ones, quantised too."""
   written = []
   for name, quantize in (("one", "none"), ("two", "none"), ("three", "int8"), ("four", "int8")):
-    command = ["-m", "meanet_jax.export", "--workdir", str(evaluated_run), "--cloud"]
+    command = ["-m", "meanet_jax", "export", "--workdir", str(evaluated_run), "--cloud"]
     out = tmp_path / name
     subprocess.run(
       [sys.executable, *command, "--out", str(out), "--quantize", quantize],

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.commands import edge as command
+from meanet_jax.commands.app import main
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.selection.select import Constraints
 from meanet_jax.tflite.export import Options, export, make_manifest
 from meanet_jax.tflite.source import from_run
@@ -62,6 +62,6 @@ def test_the_flag_allows_it_and_the_device_is_told(exported, source, tmp_path, m
   unmet = dataclasses.replace(source, unmet=f"{REASON}0.5")
   export(unmet, directory, Options(allow_unmet=True))
   assert read_manifest(directory).unmet_constraint == f"{REASON}0.5"
-  command.main(["--model", str(directory), str(tmp_path / "missing.png")])
+  main(["edge", "--model", str(directory), str(tmp_path / "missing.png")])
   warning = capsys.readouterr().err.splitlines()[0]
   assert warning == f"warning: the thresholds of {directory} do not meet: {REASON}0.5"

@@ -18,7 +18,7 @@ from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
 TO_HARD = np.array([-1, 0, -1, 1, 2, -1, 3, -1, 4, -1], np.int32)
 PLAIN = StageConfig(learning_rate=1.0, momentum=0.0, weight_decay=0.0, schedule="constant")
@@ -80,7 +80,7 @@ def moved(tiny, accumulate: int, augment: AugmentConfig):
   config = dataclasses.replace(PLAIN, accumulate=accumulate, augment=augment, label_smoothing=0.1)
   tx = make_optimizer(config, 10)
   state = create_state(stage, variables, tx)
-  step = jax.jit(make_train_step(model, stage, config, tiny.dataset, tx, to_hard=TO_HARD))
+  step = jax.jit(make_train_step(model, stage, Recipe(config, tx), tiny.dataset, to_hard=TO_HARD))
   after, sums = step(state, given(), stage_key(0, "edge"))
   return jax.tree.map(lambda a, b: np.asarray(a - b), state.params, after.params), sums
 
@@ -123,7 +123,7 @@ def start(tiny, config: StageConfig, averaged: bool = False):
   variables = init_variables(model, 0, tiny.dataset.image_shape, BLOCKS)
   tx = make_optimizer(config, 10)
   state = create_state(stages.MAIN, variables, tx, averaged)
-  return state, jax.jit(make_train_step(model, stages.MAIN, config, tiny.dataset, tx))
+  return state, jax.jit(make_train_step(model, stages.MAIN, Recipe(config, tx), tiny.dataset))
 
 
 def test_batch_statistics_go_through_the_micro_batches_in_order(tiny):

@@ -13,17 +13,19 @@ from tests.ports import free_address
 
 ROOT = Path(__file__).parents[2]
 # Which GPUs a process would take is decided before JAX starts a backend, so a CPU can tell.
-MEETS = """
+CONNECTS = """
 import jax
-from meanet_jax.commands import flags as cli
-from meanet_jax.training.distributed import Cluster, connected
+import sys
+from meanet_jax.commands.app import run_script
+from meanet_jax.cluster import Cluster
+from meanet_jax.training.cluster import connected
 
 def main():
   with connected(Cluster(%s)):
     gpus = jax.config.values["jax_cuda_visible_devices"]
     print(jax.process_index(), "of", jax.process_count(), "GPU", gpus)
 
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 FOUND = "start_seconds=60"
 # What jax.distributed asks a cluster for: the job of the pod with this host's address.
@@ -66,7 +68,7 @@ def start(script: str, **environment: str) -> subprocess.Popen:
 def out(process: subprocess.Popen) -> str:
   text, error = process.communicate(timeout=300)
   assert process.returncode == 0, error
-  return text.splitlines()[-1]  # Gloo speaks before
+  return text.splitlines()[-1]  # Gloo prints before
 
 
 def one_line_error(process: subprocess.Popen) -> str:
@@ -102,22 +104,24 @@ def slurm_job() -> str:
 
 def test_slurm_tasks_find_each_other_and_take_a_gpu_each():
   job = slurm_job()
-  tasks = [start(MEETS % FOUND, **slurm(number, job)) for number in (0, 1)]
+  tasks = [start(CONNECTS % FOUND, **slurm(number, job)) for number in (0, 1)]
   assert [out(task) for task in tasks] == ["0 of 2 GPU 0", "1 of 2 GPU 1"]
 
 
 def test_a_slurm_task_alone_ends_with_one_line():
   for number in (0, 1):
-    assert one_line_error(start(MEETS % "start_seconds=1", **slurm(number, slurm_job()))) == (
-      "error: flag --distributed: the processes did not meet within 1 s; accepted: all of them, "
-      "started within --start_seconds, on hosts that reach process 0"
+    assert one_line_error(start(CONNECTS % "start_seconds=1", **slurm(number, slurm_job()))) == (
+      "error: flag --distributed: not all processes connected within 1 s; start all of them within "
+      "--start-seconds, on hosts that reach process 0"
     )
 
 
 def test_pods_of_a_job_find_each_other():
   job = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JAX_COORDINATOR_ADDRESS": free_address()}
   pods = [
-    start(KUBERNETES + MEETS % FOUND, **job, HOSTNAME="localhost", JOB_COMPLETION_INDEX=str(number))
+    start(
+      KUBERNETES + CONNECTS % FOUND, **job, HOSTNAME="localhost", JOB_COMPLETION_INDEX=str(number)
+    )
     for number in (0, 1)
   ]
   every = jax.config.values["jax_cuda_visible_devices"]
@@ -126,26 +130,26 @@ def test_pods_of_a_job_find_each_other():
 
 def test_a_pod_without_what_it_needs():
   pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-  assert one_line_error(start(MISSING + MEETS % FOUND, **pod)) == (
+  assert one_line_error(start(MISSING + CONNECTS % FOUND, **pod)) == (
     "error: flag --distributed: the package kubernetes is missing, through which a pod finds the "
-    "others; accepted: pip install 'meanet_jax[k8s]', or --coordinator, --num_processes and "
-    "--process_id"
+    "others; run pip install 'meanet_jax[k8s]', or give --coordinator, --num-processes and "
+    "--process-id"
   )
   line = one_line_error(
-    start(KUBERNETES + MEETS % FOUND, **pod, HOSTNAME="localhost", JAX_COORDINATOR_ADDRESS="a:1")
+    start(KUBERNETES + CONNECTS % FOUND, **pod, HOSTNAME="localhost", JAX_COORDINATOR_ADDRESS="a:1")
   )
-  assert line.startswith("error: flag --distributed: the processes did not meet (RuntimeError: ")
+  assert line.startswith("error: flag --distributed: the processes did not connect (RuntimeError: ")
   assert 'completionMode: "Indexed"' in line
 
 
-def test_one_that_is_told_where_to_meet_asks_no_cluster():
-  told = f"{free_address()!r}, 1, 0"
+def test_with_a_coordinator_no_cluster_is_looked_for():
+  given = f"{free_address()!r}, 1, 0"
   pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-  process = start(MISSING + MEETS % told, **slurm(1, "0"), **pod)
+  process = start(MISSING + CONNECTS % given, **slurm(1, "0"), **pod)
   every = jax.config.values["jax_cuda_visible_devices"]
   assert out(process) == f"0 of 1 GPU {every}"
 
 
 def test_no_cluster():
-  line = one_line_error(start(MEETS % FOUND))
+  line = one_line_error(start(CONNECTS % FOUND))
   assert line.startswith("error: flag --distributed: no cluster was found (coordinator_address")

@@ -1,48 +1,52 @@
-import optax
+"""Metric sums between lines, and how they are carried over a checkpoint."""
 
+from typing import Any
+
+import numpy as np
+import optax
+import pytest
+
+from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.runs.stage_files import StageFiles
-from meanet_jax.training.metrics import NO_SUMS, SUMS, StageLog
+from meanet_jax.training.metrics import StageLog
+from meanet_jax.training.state import NO_SUMS, SUMS
 
 
 class Recorder(StageFiles):
-  """What happened, in order."""
+  """The lines, in order."""
 
   def __init__(self):
-    self.events: list[str] = []
+    self.lines: list[str] = []
 
   def metrics(self, step, epoch, values):
-    self.events.append(f"line {step} at epoch {epoch:g}: loss {values['loss']:g}")
+    self.lines.append(f"{step} at epoch {epoch:g}: loss {values['loss']:g}")
 
 
-class Sum:
-  """A number on a device: to ask for it is to wait for its step."""
-
-  def __init__(self, step: int, events: list[str]):
-    self._step, self._events = step, events
-
-  def __float__(self) -> float:
-    if f"fetched {self._step}" not in self._events:
-      self._events.append(f"fetched {self._step}")
-    return float(self._step)
+def sums(loss: float) -> dict[str, Any]:
+  return {name: np.float32(1) for name in SUMS} | {"loss": np.float32(loss)}
 
 
-def test_no_sum_is_fetched_before_the_next_step_is_dispatched():
-  """Those of a line neither."""
+def log(files: Recorder, unlogged=NO_SUMS) -> StageLog:
+  return StageLog("main", 10, files, optax.constant_schedule(0.1), unlogged)
+
+
+def test_a_line_has_the_means_since_the_last_one():
   files = Recorder()
-  log = StageLog("main", 10, files, optax.constant_schedule(0.1), NO_SUMS)
-
-  def dispatch(step: int) -> None:
-    files.events.append(f"dispatched {step}")
-    sums = {name: Sum(step, files.events) for name in SUMS} | {"examples": 1.0}
-    log.add(step, sums, step % 2 == 0)
-
+  metrics = log(files)
   for step in range(1, 6):
-    dispatch(step)
-  assert files.events == [
-    *("dispatched 1", "dispatched 2", "fetched 1", "dispatched 3", "fetched 2"),
-    *("line 2 at epoch 0.2: loss 1.5", "dispatched 4", "fetched 3", "dispatched 5", "fetched 4"),
-    "line 4 at epoch 0.4: loss 3.5",
-  ]
-  log.flush()
-  log.flush()
-  assert files.events[11:] == ["fetched 5", "line 5 at epoch 0.5: loss 5"]
+    metrics.add(step, sums(step), step % 2 == 0)
+  assert files.lines == ["2 at epoch 0.2: loss 1.5", "4 at epoch 0.4: loss 3.5"]
+
+
+def test_sums_of_no_line_yet_are_carried_over_a_checkpoint():
+  first, second = Recorder(), Recorder()
+  stopped = log(first)
+  stopped.add(1, sums(1), ends_line=False)
+  log(second, stopped.sums()).add(2, sums(2), ends_line=True)
+  assert first.lines == []
+  assert second.lines == ["2 at epoch 0.2: loss 1.5"]
+
+
+def test_numbers_that_are_not_finite_are_refused():
+  with pytest.raises(TrainingDivergedError, match="stage main, step 3: the loss is nan"):
+    log(Recorder()).add(3, sums(np.nan), ends_line=True)

@@ -14,21 +14,20 @@ from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
-from meanet_jax.runs.directory import RunDirectory, read_json
-from meanet_jax.training import loop, stages
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+from meanet_jax.training import run_stage, stages
+from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import read_confusion
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.pipeline import (
-  load_variables,
-  read_hard_classes,
-  stage_images,
-  train,
-)
-from meanet_jax.training.state import create_state
+from meanet_jax.training.restore import load_variables, read_hard_classes, read_label_map
+from meanet_jax.training.stage_images import stage_images
+from meanet_jax.training.state import create_state, saved
+from meanet_jax.training.train import train
 from tests.golden import parameter
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "weights" / "zip.pth"
@@ -78,7 +77,7 @@ def test_repeating_the_command_trains_nothing(finished_run, tiny, printed, tmp_p
   def never(*args):
     raise AssertionError("a finished stage was trained again")
 
-  monkeypatch.setattr("meanet_jax.training.pipeline.train_stage", never)
+  monkeypatch.setattr("meanet_jax.training.train.train_stage", never)
   before = finished_run.metrics_path.read_text()
   shutil.copytree(finished_run.path, tmp_path / "run")
   train(tiny, tmp_path / "run")
@@ -99,9 +98,9 @@ def test_later_stages_leave_main_bit_identical(finished_run, tiny, tmp_path):
   # The same main stage again, and nothing after it.
   run = RunDirectory.create(tmp_path, tiny)
   start = load_variables(tiny, model, dataset, run)
-  images = stage_images(stages.MAIN, dataset, run, tiny)
-  mapped = build(tiny, "batch")
-  alone = loop.train_stage(stages.MAIN, tiny, mapped, start, images, run)
+  context = RunContext(tiny, build(tiny, "batch"), dataset, run)
+  images = stage_images(stages.MAIN, dataset, None)
+  alone = run_stage.train_stage(stages.MAIN, context, start, images)
   before = flat(alone["main"])
   assert before.keys() == flat(after["main"]).keys()
   for name, value in flat(after["main"]).items():
@@ -111,12 +110,13 @@ def test_later_stages_leave_main_bit_identical(finished_run, tiny, tmp_path):
 def test_the_edge_stage_sees_hard_images_alone_with_remapped_labels(finished_run, tiny):
   dataset = load(tiny.dataset)
   hard = read_hard_classes(finished_run)
-  images = stage_images(stages.EDGE, dataset, finished_run, tiny)
+  to_hard = read_label_map(stages.EDGE, tiny, finished_run)
+  images = stage_images(stages.EDGE, dataset, to_hard)
   chosen = np.isin(dataset.train.labels, hard)
   np.testing.assert_array_equal(images.train.images, dataset.train.images[chosen])
   np.testing.assert_array_equal(hard[images.train.labels], dataset.train.labels[chosen])
   assert set(images.train.labels.tolist()) == set(range(5))
-  assert label_map(hard, 10)[hard].tolist() == list(range(5))
+  assert HardClasses(hard, 10).label_map[hard].tolist() == list(range(5))
 
 
 def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny, tmp_path):
@@ -124,7 +124,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny,
     pass
 
   def stop(step: int):
-    original = loop.ahead
+    original = run_stage.ahead
 
     def stopping(batches):
       for number, batch in enumerate(original(batches)):
@@ -135,7 +135,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny,
     return stopping
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop, "ahead", stop(13))  # past the first epoch's checkpoint, mid-interval
+    patch.setattr(run_stage, "ahead", stop(13))  # past the first epoch's checkpoint, mid-interval
     with pytest.raises(StopError):
       train(tiny, tmp_path)
   run = RunDirectory.existing(tmp_path)
@@ -155,9 +155,9 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypat
   def trained(path: Path):
     run = RunDirectory.create(path, config)
     begin = load_variables(config, model, dataset, run)
-    images = stage_images(stages.MAIN, dataset, run, config)
-    mapped = build(config, "batch")
-    return loop.train_stage(stages.MAIN, config, mapped, begin, images, run), run, begin
+    context = RunContext(config, build(config, "batch"), dataset, run)
+    images = stage_images(stages.MAIN, dataset, None)
+    return run_stage.train_stage(stages.MAIN, context, begin, images), run, begin
 
   handed_on, run, begin = trained(tmp_path / "whole")
   step = finished_step(run.checkpoints_path("main"))
@@ -165,7 +165,7 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypat
   tx = make_optimizer(config.stages.main, 1)
   like = jax.eval_shape(lambda: create_state(stages.MAIN, begin, tx, True))
   with open_checkpoints(run.checkpoints_path("main"), 2) as checkpoints:
-    kept = checkpoints.restore(step, loop.saved(like))
+    kept = checkpoints.restore(step, saved(like))
   for name, value in flat(handed_on).items():
     np.testing.assert_array_equal(value, flat(kept["average"])[name], err_msg=name)
   assert not np.array_equal(
@@ -181,12 +181,12 @@ def test_an_average_is_validated_handed_on_and_resumed(tiny, tmp_path, monkeypat
   lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
   assert lines[-1]["validation_accuracy"] == pytest.approx(accuracy)
   # Stopped and gone on with: the same average.
-  original = loop.ahead
+  original = run_stage.ahead
   monkeypatch.setattr(
-    loop, "ahead", lambda batches: itertools.islice(original(batches), step // 3 + 2)
+    run_stage, "ahead", lambda batches: itertools.islice(original(batches), step // 3 + 2)
   )
   trained(tmp_path / "parts")
-  monkeypatch.setattr(loop, "ahead", original)
+  monkeypatch.setattr(run_stage, "ahead", original)
   assert finished_step(tmp_path / "parts" / "checkpoints" / "main") == step // 3
   resumed, _, _ = trained(tmp_path / "parts")
   np.testing.assert_equal(flat(resumed), flat(handed_on))

@@ -17,7 +17,7 @@ from meanet_jax.training import stages
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
-from meanet_jax.training.steps import Sums, cross_entropy, make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, Sums, cross_entropy, make_train_step, stage_key
 
 
 def start(tiny, stage):
@@ -26,7 +26,11 @@ def start(tiny, stage):
   settings = tiny.stage(stage.name)
   tx = make_optimizer(settings, 10)
   state = create_state(stage, variables, tx)
-  return state, jax.jit(make_train_step(model, stage, settings, tiny.dataset, tx)), variables
+  return (
+    state,
+    jax.jit(make_train_step(model, stage, Recipe(settings, tx), tiny.dataset)),
+    variables,
+  )
 
 
 def batch(seed: int, classes: int):
@@ -70,11 +74,9 @@ def joint(tiny) -> Joint:
     own = make_train_step(
       model,
       stages.JOINT,
-      settings,
+      Recipe(settings, tx, Hyperparameters.of(settings)._replace(loss_weights=weights)),
       tiny.dataset,
-      tx,
       to_hard=TO_HARD,
-      numbers=Hyperparameters.of(settings)._replace(loss_weights=weights),
     )
     return own(state, given, stage_key(0, "edge"))
 

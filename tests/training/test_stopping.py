@@ -15,7 +15,7 @@ import pytest
 
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.forked_commands import run_command, start_command
 
 CONFIG = "from tests.experiments import tiny_config as get_config\n"
@@ -108,8 +108,8 @@ def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Pat
     ended = finish(run, *flags)
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr == (
-      f"error: the disk of {run} is full and the run stopped; earlier checkpoints are whole; "
-      "accepted: free space, and the same command again, which goes on from the last of them\n"
+      f"error: the disk of {run} is full and the run stopped; earlier checkpoints are complete; "
+      "free some space and run the same command again, which goes on from the last of them\n"
     )
     kept = finished_step(run / "checkpoints" / "main")
     assert kept
@@ -119,16 +119,16 @@ def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Pat
     before = logged(run)
     again = finish(run, *flags)
     assert again.returncode == 0, again.stderr
-    assert "is damaged" not in again.stdout
+    assert "failed verification" not in again.stdout
     assert logged(run) > before
-    whole = tmp_path / "whole"
-    assert finish(whole, *flags).returncode == 0
-    assert_same_run(run, whole)
+    complete = tmp_path / "complete"
+    assert finish(complete, *flags).returncode == 0
+    assert_same_run(run, complete)
   finally:
     subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
+def test_a_corrupt_newest_checkpoint_is_trained_again_bit_for_bit(
   finished_run, tiny, printed, tmp_path
 ):
   """Of a finished stage, with stages after it that stood on it."""
@@ -140,8 +140,8 @@ def test_a_damaged_newest_checkpoint_is_trained_again_bit_for_bit(
   manifest.write_bytes(manifest.read_bytes()[:-1])
   train(tiny, run)
   said = printed()
-  line = f"checkpoint {newest} is damaged (default/manifest.ocdbt is not what was written); that"
-  assert said.count("is damaged") == said.count(line) == 1
+  line = f"checkpoint {newest} failed verification (default/manifest.ocdbt is not what was written)"
+  assert said.count("failed verification") == said.count(line) == 1
   assert "stage main: already finished" in said
   assert "stage edge: already finished" not in said
   for stage in STAGES:

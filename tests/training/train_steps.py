@@ -25,7 +25,7 @@ from meanet_jax.training.parallel import (
 )
 from meanet_jax.training.stages import EDGE
 from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 from tests.experiments import tiny_config
 
 
@@ -40,7 +40,9 @@ def main(path: str, batch_norm: str, steps: str) -> None:
   tx = make_optimizer(config.stages.edge, 10)
   variables = init_variables(model, 0, config.dataset.image_shape, BLOCKS)
   state = replicate(create_state(EDGE, variables, tx))
-  step = make_train_step(model, EDGE, config.stages.edge, config.dataset, tx, ACROSS_DEVICES)
+  step = make_train_step(
+    model, EDGE, Recipe(config.stages.edge, tx), config.dataset, ACROSS_DEVICES
+  )
   traces = 0
 
   def counted(*args):

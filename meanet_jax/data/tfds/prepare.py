@@ -1,4 +1,4 @@
-"""Prepares a TFDS set: python -m meanet_jax.data.tfds.prepare NAME --data_dir D [--archives DIR].
+"""Prepares a TFDS set, from downloads or from its original archives.
 
 TFDS's own builder does the work and needs TensorFlow (extra `prepare`). Nothing else here does.
 """
@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import flags
 
-from meanet_jax.commands import flags as cli
 from meanet_jax.data.tfds.archives import OfflineManager, check_archives
 from meanet_jax.data.tfds.prepared import (
   SetName,
-  default_data_dir,
   parse_name,
   set_path,
   stock_builder,
@@ -184,26 +181,3 @@ def _put_in_place(made: Path, target: Path, replaced: Path) -> None:
   if target.exists():
     target.replace(replaced)
   made.replace(target)
-
-
-def main(name: str) -> None:
-  """Reads the flags and prepares."""
-  prepare(
-    name,
-    _DATA_DIR.value or default_data_dir(),
-    _ARCHIVES.value,
-    _ACCEPT.value,
-    _REPLACE.value,
-  )
-
-
-if __name__ == "__main__":
-  _DATA_DIR = cli.define_path_flag("data_dir", None, "Where prepared sets lie; TFDS's own default.")
-  _ARCHIVES = cli.define_path_flag(
-    "archives", None, "A directory with the set's original archives; nothing is downloaded."
-  )
-  _ACCEPT = flags.DEFINE_multi_string(
-    "accept-checksum", [], "sha256 of an archive that may differ from TFDS's record; repeatable."
-  )
-  _REPLACE = flags.DEFINE_bool("replace", False, "Prepare a set again that is there already.")
-  cli.run(main, "NAME")

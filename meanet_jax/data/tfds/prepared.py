@@ -106,7 +106,7 @@ def default_data_dir() -> str:
     UserError: `TFDS_DATA_DIR` is an address, or no home directory is known.
   """
   variable = "environment variable TFDS_DATA_DIR"
-  name = variable if os.environ.get("TFDS_DATA_DIR") else "TFDS's default for --data_dir"
+  name = variable if os.environ.get("TFDS_DATA_DIR") else "TFDS's default for --data-dir"
   return expanded_path(str(tfds.core.constants.DATA_DIR), name)
 
 
@@ -202,7 +202,7 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
 def _remedy(name: SetName, root: Path, replace: bool = False) -> str:
   """How a set comes to be in `root` as it is needed: by our command, if TFDS knows the set."""
   if stock_builder(name) is not None:
-    command = f"python -m meanet_jax.data.tfds.prepare {name} --data_dir {root}"
+    command = f"meanet prepare {name} --data-dir {root}"
     return f"prepare it with: {command}{' --replace' if replace else ''}"
   first = f"move {set_path(name, root)} away, then " if replace else ""
   way = f"(data_dir={str(root)!r}, file_format='array_record').download_and_prepare()"

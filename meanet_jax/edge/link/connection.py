@@ -97,14 +97,14 @@ def parse_address(url: str, ca_file: str | None = None, token_file: str | None =
     ) from error
   tls = parts.scheme == "grpcs"
   if ca_file is not None and not tls:
-    raise UserError(f"--ca_file with --cloud {url}; accepted: with grpcs://HOST:PORT")
+    raise UserError(f"--ca-file with --cloud {url}; accepted: with grpcs://HOST:PORT")
   token = None
   if token_file is not None:
     token = _read(token_file, "token_file").decode("utf-8", "replace").strip()
     if not (token.isascii() and token.isprintable() and token):
-      raise UserError(f"--token_file {token_file} holds no token; accepted: one line of ASCII")
+      raise UserError(f"--token-file {token_file} holds no token; accepted: one line of ASCII")
   if token and not tls and not _is_loopback(host):
-    raise UserError(f"--token_file with --cloud {url} would send it in the clear; accepted: grpcs")
+    raise UserError(f"--token-file with --cloud {url} would send it in the clear; accepted: grpcs")
   target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
   return Address(target, tls, None if ca_file is None else _read_roots(ca_file), token)
 
@@ -197,7 +197,7 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
 
 def _advice(code: grpc.StatusCode) -> str:
   if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-    return "--token_file with the server's token"
+    return "--token-file with the server's token"
   return f"a server of the Open Inference Protocol v2 with model {MODEL}"
 
 
@@ -213,7 +213,7 @@ def _check_certificate(address: Address, timeout: float) -> None:
   except ssl.SSLCertVerificationError as error:
     raise UserError(
       f"{address}: its certificate is refused: {error.verify_message}; accepted: a valid one for "
-      "that host, signed by an authority of --ca_file"
+      "that host, signed by an authority of --ca-file"
     ) from error
   except ssl.SSLError as error:
     if error.reason == "WRONG_VERSION_NUMBER":
@@ -257,7 +257,7 @@ def _read_roots(path: str) -> bytes:
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
-      f"--ca_file {path} holds no certificate: {error}; accepted: a PEM file"
+      f"--ca-file {path} holds no certificate: {error}; accepted: a PEM file"
     ) from error
   return roots
 

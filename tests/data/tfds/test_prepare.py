@@ -26,7 +26,7 @@ CIFAR = DatasetConfig(
 
 
 def start(name: str, data_dir: Path, *flags: str) -> Running:
-  return start_command("-m", "meanet_jax.data.tfds.prepare", name, f"--data_dir={data_dir}", *flags)
+  return start_command("-m", "meanet_jax", "prepare", name, f"--data_dir={data_dir}", *flags)
 
 
 def run(name: str, data_dir: Path, *flags: str) -> tuple[int, str]:
@@ -69,7 +69,7 @@ TRAIN = """
 import sys
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.training.pipeline import train
+from meanet_jax.training.train import train
 from tests.experiments import tiny_config
 fields = tiny_config()
 name, data_dir, workdir, size, classes, hard, batch, test_split = sys.argv[1:]

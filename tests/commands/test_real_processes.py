@@ -12,12 +12,12 @@ from tests.forked_commands import ROOT
 COMMANDS = {
   "train": (["train.py"], "flag --config is missing"),
   "eval": (["eval.py"], "flag --workdir is missing"),
-  "export": (["-m", "meanet_jax.export"], "flag --out is missing"),
-  "edge": (["-m", "meanet_jax.edge.classifier"], "the following arguments are required: --model"),
-  "cloud": (["-m", "meanet_jax.commands.cloud"], "flag --workdir is missing"),
-  "summary": (["-m", "meanet_jax.commands.summary"], "flag --config is missing"),
-  "prepare": (["-m", "meanet_jax.data.tfds.prepare"], "argument NAME is missing"),
-  "aot": (["-m", "meanet_jax.planning.plan"], "flag --topology is missing"),
+  "export": (["-m", "meanet_jax", "export"], "flag --out is missing"),
+  "edge": (["-m", "meanet_jax", "edge"], "flag --model is missing"),
+  "cloud": (["-m", "meanet_jax", "cloud"], "flag --workdir is missing"),
+  "summary": (["-m", "meanet_jax", "summary"], "flag --config is missing"),
+  "prepare": (["-m", "meanet_jax", "prepare"], "argument NAME is missing"),
+  "plan": (["-m", "meanet_jax", "plan"], "flag --topology is missing"),
 }
 
 
@@ -44,8 +44,8 @@ def test_from_a_configuration_to_a_classified_image(source, tmp_path):
   for arguments in (
     ("train.py", f"--config={config}", f"--workdir={run}"),
     ("eval.py", f"--workdir={run}"),
-    ("-m", "meanet_jax.export", f"--workdir={run}", f"--out={out}", "--verify"),
-    ("-m", "meanet_jax.edge.classifier", "--model", out, tmp_path / "digit.png"),
+    ("-m", "meanet_jax", "export", f"--workdir={run}", f"--out={out}", "--verify"),
+    ("-m", "meanet_jax", "edge", "--model", out, tmp_path / "digit.png"),
   ):
     ended = python(*arguments)
     assert ended.returncode == 0, ended.stderr

@@ -1,8 +1,8 @@
-"""From a grid to trained points, tables, pictures and the best of them."""
+"""From a grid to trained trials, tables, figures and the best of them."""
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
 from meanet_jax.evaluation.evaluate import check_evaluation
 from meanet_jax.grid.compilation_groups import CompilationGroup, compilation_groups
+from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import batching_of, describe, estimate, matrix_product_rate
 from meanet_jax.grid.points import Point, expand
@@ -25,13 +26,13 @@ from meanet_jax.grid.report import (
   best_setting,
   read_outcomes,
 )
-from meanet_jax.grid.train import point_path, train_points
-from meanet_jax.grid.trials import is_done
+from meanet_jax.grid.train import train_points
+from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import read_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never
@@ -41,13 +42,13 @@ from meanet_jax.training.distributed import (
   is_process_0,
   process_0_then_others,
 )
-from meanet_jax.training.start import check_images, check_same
+from meanet_jax.training.start import check_images, check_same, check_same_workdir
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def plan(config: Config, grid: GridConfig) -> list[CompilationGroup]:
-  """The groups of a grid, its points checked one by one before anything starts.
+  """The compilation groups of a grid, its points checked one by one before anything starts.
 
   Raises:
     UserError: an axis, a point or a structure that cannot be.
@@ -71,7 +72,7 @@ def show_grid(
   grid: GridConfig,
   options: ReadOptions | None = None,
 ) -> None:
-  """Prints a grid's points, its groups, and what they will take; compiles and writes nothing of it.
+  """Prints a grid's trials, its compilation groups, and what they will take; writes nothing.
 
   Raises:
     UserError: as `train_grid`.
@@ -85,50 +86,36 @@ def train_grid(
   workdir: str | Path,
   options: ReadOptions | None = None,
   stop: Stop = never,
-  executor: str = "here",
   tensorboard: bool = False,
 ) -> None:
-  """Trains every point that `workdir` has not finished, and says which is best.
+  """Trains every trial that `workdir` has not finished, and says which is best.
 
-  Called by all processes of a run together, which share out the points of each group and need a
-  workdir that all of them see.
+  Called by all processes of a grid together, which share out the trials of each compilation group
+  and need a workdir that all of them see.
 
   Args:
-    config: what the points differ from.
-    grid: how, and how they are run.
+    config: what the trials differ from.
+    grid: in what they differ, and what trains them.
     workdir: made when missing.
     options: where and how data are read.
     stop: asked after every step and before every stage.
-    executor: `here`, in this run's processes, or `ray`.
     tensorboard: whether metrics are TensorBoard's events as well.
 
   Raises:
     UserError: a grid that cannot be run, or a workdir of another one or in use by another process.
     TrainingStoppedError: `stop` said so.
-    TrainingDivergedError: every point diverged.
+    TrainingDivergedError: no setting is finished with every seed.
   """
-  directory = all_succeed(lambda: GridDirectory(workdir))
-  broadcast_from_process_0(
-    lambda: refuse_if_held(directory.path)
-  )  # now, because reading the data may take long
+  directory = broadcast_from_process_0(lambda: _free(workdir))
+  check_same_workdir(directory.path, workdir)
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   check_same("grid", _changed, broadcast_from_process_0(lambda: grid), grid)
   if tensorboard:
     broadcast_from_process_0(check_installed)
   options = (options or ReadOptions()).or_from(broadcast_from_process_0(directory.data_dir))
   groups, dataset = _load_and_show(config, grid, options)
-  if executor == "ray":
-    from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
-
-    train_groups = RayExecutor(directory.path, grid, options, stop, tensorboard)
-  else:
-
-    def train_groups(groups: Sequence[CompilationGroup]) -> None:
-      mine, processes = jax.process_index(), jax.process_count()
-      for group in groups:
-        points = group.points[mine::processes]
-        train_points(points, directory.path, dataset, grid, stop, tensorboard)
-
+  context = GridContext(directory.path, grid, options, stop, tensorboard)
+  train_groups = _executor(context, dataset)
   with contextlib.ExitStack() as stack:
     broadcast_from_process_0(lambda: directory.begin(config, grid, groups, stack))
     try:
@@ -141,6 +128,29 @@ def train_grid(
     broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
 
 
+def _free(workdir: str | Path) -> GridDirectory:
+  directory = GridDirectory(workdir)
+  refuse_if_held(directory.path)  # now, because reading the data may take long
+  return directory
+
+
+def _executor(
+  context: GridContext, dataset: Dataset
+) -> Callable[[Sequence[CompilationGroup]], None]:
+  """What trains compilation groups to their end."""
+  if context.grid.executor == "ray":
+    from meanet_jax.grid.ray import RayExecutor  # an extra, which takes seconds to import
+
+    return RayExecutor(context)
+
+  def train_here(groups: Sequence[CompilationGroup]) -> None:
+    mine, processes = jax.process_index(), jax.process_count()
+    for group in groups:
+      train_points(group.points[mine::processes], dataset, context)
+
+  return train_here
+
+
 def _load_and_show(
   config: Config, grid: GridConfig, options: ReadOptions | None
 ) -> tuple[list[CompilationGroup], Dataset]:
@@ -148,32 +158,36 @@ def _load_and_show(
   # In turn, because the first to read a streamed set makes its index.
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   points = [point for group in groups for point in group.points]
-  # A random selection differs from seed to seed, and most lines are those of every point.
+  # A random selection differs from seed to seed, and most lines are those of every trial.
   lines = all_succeed(lambda: [line for p in points for line in check_images(p.config, dataset)])
   for line in dict.fromkeys(lines):
     logger.info(line)
   points.sort(key=lambda point: point.number)
-  logger.info(f"{len(points)} points in {len(groups)} groups, members {batching_of(grid)}")
+  logger.info(
+    f"{len(points)} trials in {len(groups)} compilation groups, batched by {batching_of(grid)}"
+  )
   numbers = {point.number: group.number for group in groups for point in group.points}
   for point in points:
-    logger.info(f"point {point.name}, group {numbers[point.number]}: {_settings(point)}")
+    logger.info(
+      f"trial {point.name}, compilation group {numbers[point.number]}: {_settings(point)}"
+    )
   rate = matrix_product_rate()
   total = 0.0
   for group in groups:
     found = estimate(group, dataset, grid, rate)
     total += found.seconds
     logger.info(
-      f"group {group.number}: {len(group.points)} points, about {_duration(found.seconds)}, "
-      f"at most {found.bytes / 1e6:.0f} MB on a device"
+      f"compilation group {group.number}: {len(group.points)} trials, "
+      f"about {_duration(found.seconds)}, at most {found.bytes / 1e6:.0f} MB on a device"
     )
-  logger.info(f"all groups: about {_duration(total)} ({describe(rate)})")
+  logger.info(f"all compilation groups: about {_duration(total)} ({describe(rate)})")
   return groups, dataset
 
 
 def _wait_for_others(
   directory: GridDirectory, groups: Sequence[CompilationGroup], stop: Stop
 ) -> None:
-  """Until all processes are done, as the directory tells: Gloo waits for half an hour at most.
+  """Until all processes are done, by their directories: Gloo waits for half an hour at most.
 
   Raises:
     TrainingStoppedError: `stop` said so.
@@ -197,12 +211,12 @@ def _finish(
   outcomes = read_outcomes(directory.path, groups)
   for outcome in outcomes:
     if outcome.diverged is not None:
-      logger.info(f"point {outcome.point.name} diverged: {_settings(outcome.point)}")
+      logger.info(f"trial {outcome.point.name} diverged: {_settings(outcome.point)}")
   best = best_setting(average_seeds(outcomes, grid.best_by))
   if best is None:
     raise TrainingDivergedError(
       f"no setting of the grid in {directory.path} is finished with every seed; "
-      "accepted: one that is (grid.csv tells of each point)"
+      "accepted: one that is (grid.csv has the outcome of each trial)"
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
@@ -213,8 +227,8 @@ def _finish(
   spread = "" if best.spread is None else f" ± {100 * best.spread:.2f}"
   logger.info(
     f"best by validation: {', '.join(f'{k}={v}' for k, v in best.settings.items()) or 'any seed'}, "
-    f"{grid.best_by} {100 * (best.mean or 0):.2f}{spread}% over {len(best.outcomes)} point(s); "
-    f"its best point {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
+    f"{grid.best_by} {100 * (best.mean or 0):.2f}{spread}% over {len(best.outcomes)} trial(s); "
+    f"its best trial {outcome.point.name} on test: {100 * test[grid.best_by]['accuracy']:.2f}%"
   )
   if boxes := undrawable_warning(v for o in outcomes for v in o.point.settings.values()):
     logger.warning(boxes)
@@ -223,8 +237,8 @@ def _finish(
     logger.warning(f"no setting meets its constraints; of the best: {best.unmet}")
 
 
-def _changed(told: GridConfig, own: GridConfig) -> list[str]:
-  return [name for name, value in vars(told).items() if value != getattr(own, name)]
+def _changed(first: GridConfig, own: GridConfig) -> list[str]:
+  return [name for name, value in vars(first).items() if value != getattr(own, name)]
 
 
 def _settings(point: Point) -> str:

@@ -1,10 +1,15 @@
-"""The two commands as a user runs them: real processes, their status and what they print."""
+"""Commands as a user runs them: their status and what they print."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from meanet_jax import __version__
+from meanet_jax.commands.app import COMMANDS, main
 from tests.devices import forced_devices
 from tests.forked_commands import ROOT, run_command
 
@@ -38,11 +43,11 @@ def test_wrong_flags_and_files(tmp_path: Path):
     ([workdir], "flag --config is missing"),
     (["--config", DIGITS], "flag --workdir is missing"),
     (["--config", "nowhere.py", workdir], "no file 'nowhere.py'"),
-    (["--config", raising, workdir], "configuration file: RuntimeError: no such luck"),
-    (["--config", in_function, workdir], "configuration file: "),
+    (["--config", raising, workdir], "raising.py: RuntimeError: no such luck"),
+    (["--config", in_function, workdir], "f.py: ValueError: bad value"),
     (["--config", plain, workdir], "get_config() returned 3; accepted: a ConfigDict"),
     (["--config", DIGITS, workdir, "--config.stages.edge.epoch=3"], "did you mean 'epochs'?"),
-    (["--config", DIGITS, workdir, "--config.seed=one"], "--config.seed=one"),
+    (["--config", DIGITS, workdir, "--config.seed=one"], "--config.seed is 'one'"),
     (["--config", DIGITS, workdir, "--config.hard_classes.count=0"], "accepted: 1 to 9"),
     (["--config", DIGITS, workdir, "--wrokdir=x"], "wrokdir"),
     (["--config", DIGITS, workdir, "more"], "unexpected argument 'more'"),
@@ -75,7 +80,8 @@ def test_a_batch_that_the_devices_cannot_share(tmp_path: Path):
 
 LATE_ANSWER = """
 import asyncio, threading, tensorstore
-from meanet_jax.commands import flags as cli
+import sys
+from meanet_jax.commands.app import run_script
 
 def answer_after_the_loop(result):
   promise, future = tensorstore.Promise.new()
@@ -96,7 +102,7 @@ def main():
   answer_after_the_loop(3)
   Raises()
 
-cli.run(main)
+sys.exit(run_script(None, lambda _: None, lambda _: main()))
 """
 
 
@@ -108,9 +114,16 @@ def test_writes_that_end_after_their_loop_say_nothing_more(tmp_path: Path):
   assert "RuntimeError: seen" in result.stderr
 
 
+PRINTS = """
+import sys
+from meanet_jax.commands.app import guarded
+sys.exit(guarded(lambda: print("x\\n" * %d)))
+"""
+
+
 def test_output_that_nobody_reads_ends_without_a_word(tmp_path: Path):
   for lines in (1, 100_000):  # what the last flush writes, and what leaves in the middle
-    script = f"from meanet_jax import cli\ncli.run(lambda: print('x\\n' * {lines}))\n"
+    script = PRINTS % lines
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
@@ -124,3 +137,49 @@ def test_output_that_nobody_reads_ends_without_a_word(tmp_path: Path):
     )
     os.close(writing)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_the_overview_and_what_is_no_command(capsys):
+  for arguments in ([], ["--help"], ["-h"]):
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name:7}  {command.help}\n" in out for name, command in COMMANDS.items())
+  assert main(["--version"]) == 0
+  assert capsys.readouterr().out == f"{__version__}\n"
+  assert main(["trian"]) == 2
+  words = "error: command 'trian' does not exist; did you mean 'train'? accepted: train, eval, "
+  assert capsys.readouterr().err.startswith(words)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command(name, capsys):
+  with pytest.raises(SystemExit) as ended:
+    main([name, "--help"])
+  assert ended.value.code == 0
+  out = capsys.readouterr().out
+  assert out.startswith(f"usage: meanet {name} ")
+  assert "--help" in out
+  assert "_" not in "".join(re.findall(r"--[\w-]+", out))
+  if name in ("train", "eval", "export", "edge", "prepare"):
+    assert "--data-dir DIR" in out
+  if name in ("train", "export", "plan", "summary"):
+    assert "--config FILE_OR_NAME" in out
+    assert "`meanet config NAME`" in out
+
+
+def test_help_needs_no_jax():
+  """So that it is there at once. What `summary` counts is imported with it."""
+  code = """
+import sys
+from meanet_jax.commands.app import COMMANDS, main
+for name in sorted({*COMMANDS} - {"summary"}):
+  try:
+    main([name, "--help"])
+  except SystemExit:
+    pass
+assert "jax" not in sys.modules and "tensorflow_datasets" not in sys.modules
+"""
+  ended = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert ended.returncode == 0, ended.stderr

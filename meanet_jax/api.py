@@ -1,0 +1,200 @@
+"""What Python programs do with MEANets; the commands stand on it. docs/api.md has examples.
+
+`meanet_jax` has the same names, imported when they are first used. Lines and progress go to the
+logger `meanet_jax`; what a user can put right raises `UserError`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.schema import Config
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.data.sources import load
+from meanet_jax.edge.manifest import Manifest
+from meanet_jax.evaluation.evaluate import Evaluation
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.variables import Variables
+from meanet_jax.models.zoo import build
+from meanet_jax.report.write import evaluate_run
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.metrics import MetricsFile
+from meanet_jax.stopping import Stop, never
+from meanet_jax.training import train as training
+from meanet_jax.training.restore import load_variables, require_finished
+
+
+class Run:
+  """A run on disk, of `train` or of the command of that name.
+
+  path: its directory. config: what it was trained with.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]):
+    """Opens the run in a directory.
+
+    Raises:
+      UserError: there is none.
+    """
+    self._directory = RunDirectory.existing(Path(path))
+
+  @property
+  def path(self) -> Path:
+    """The run's directory."""
+    return self._directory.path
+
+  @property
+  def config(self) -> Config:
+    """The resolved configuration."""
+    return self._directory.config()
+
+  def metrics(self) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl in order: stage, step, epoch and what was logged there."""
+    return MetricsFile(self._directory.metrics_path).read()
+
+  def load(self, options: ReadOptions | None = None) -> tuple[MEANet, Variables]:
+    """The networks and what they have learned.
+
+    Args:
+      options: where the data set lies, by whose size finished stages are known.
+
+    Returns:
+      The Linen module, and variables on the host: by block (`main`, `adaptive`, `extension`,
+      `cloud`) the collections `params` and `batch_stats`.
+
+    Raises:
+      UserError: a stage has not finished.
+    """
+    config, run = self.config, self._directory
+    dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+    require_finished(config, dataset, run)
+    model = build(config)
+    return model, load_variables(config, model, dataset, run)
+
+  def __repr__(self) -> str:
+    return f"Run({str(self.path)!r})"
+
+
+def train(
+  config: Config,
+  workdir: str | os.PathLike[str],
+  *,
+  options: ReadOptions | None = None,
+  stop: Stop = never,
+  tensorboard: bool = False,
+) -> Run:
+  """Trains a MEANet and its cloud; goes on where an interrupted call stopped.
+
+  Args:
+    config: the experiment.
+    workdir: the run's directory; made when missing.
+    options: where and how data are read.
+    stop: asked after every step for the signal to end.
+    tensorboard: whether metrics are written as TensorBoard's events as well.
+
+  Raises:
+    UserError: a configuration that cannot be run, a workdir of another one, on other data or in
+      use by another process, or a full disk.
+    TrainingStoppedError: `stop` said so.
+    TrainingDivergedError: a loss that is not finite.
+  """
+  training.train(config, Path(workdir), options, stop, tensorboard)
+  return Run(workdir)
+
+
+def evaluate(
+  run: Run,
+  constraints: Constraints | None = None,
+  *,
+  reuse_records: bool = False,
+  options: ReadOptions | None = None,
+) -> Evaluation:
+  """Evaluates a finished run, selects its operating point, and writes its `eval/`.
+
+  Args:
+    run: with all stages finished.
+    constraints: on the operating point; the configuration's unless given.
+    reuse_records: read the records of an earlier evaluation instead of running the networks.
+    options: where and how data are read.
+
+  Raises:
+    UserError: an unfinished run, constraints that cannot be tested, or records that cannot be
+      reused.
+  """
+  return evaluate_run(run.path, constraints, reuse_records, options)
+
+
+def export(
+  run: Run,
+  out: str | os.PathLike[str],
+  *,
+  quantize: str = "none",
+  cloud: bool = False,
+  allow_unmet: bool = False,
+  options: ReadOptions | None = None,
+) -> Manifest:
+  """Writes the edge of an evaluated run for TF Lite: `edge.tflite` and `edge.json`.
+
+  Args:
+    run: that `evaluate` has evaluated.
+    out: the directory to write.
+    quantize: `none`, `float16`, `dynamic_int8` or `int8`.
+    cloud: whether the cloud model is exported as well.
+    allow_unmet: whether thresholds that break their constraints are exported.
+    options: where and how data are read.
+
+  Raises:
+    UserError: the extra `export` is not installed, the run has not been evaluated, or the directory
+      cannot be written.
+  """
+  from meanet_jax.tflite.versions import check_versions
+
+  check_versions()
+  # Only now, because these import what has just been checked.
+  from meanet_jax.tflite.export import Options
+  from meanet_jax.tflite.export import export as write
+  from meanet_jax.tflite.source import from_run
+
+  source = from_run(run.path, options)
+  return write(source, Path(out), Options(quantize=quantize, cloud=cloud, allow_unmet=allow_unmet))
+
+
+def train_grid(
+  config: Config,
+  axes: Mapping[str, Sequence[Any]],
+  workdir: str | os.PathLike[str],
+  *,
+  grid: GridConfig | None = None,
+  options: ReadOptions | None = None,
+  stop: Stop = never,
+) -> list[Run]:
+  """Trains a grid of runs, those that differ in numbers alone in one program (docs/grids.md).
+
+  Args:
+    config: what the trials differ from.
+    axes: values by dotted field name; the trials are their product, the last axis fastest.
+    workdir: of the grid; made when missing.
+    grid: how it is trained; its own axes are replaced.
+    options: where and how data are read.
+    stop: asked after every step for the signal to end.
+
+  Returns:
+    The runs, in the order of the product.
+
+  Raises:
+    UserError: a grid that cannot be run, or a workdir of another one or in use.
+  """
+  # Here, because an ordinary run needs nothing of what a grid's evaluation and figures import.
+  from meanet_jax.grid import run as grids
+  from meanet_jax.grid.points import expand
+  from meanet_jax.grid.trials import point_path
+
+  texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
+  grid = dataclasses.replace(grid or GridConfig(), axes=texts)
+  grids.train_grid(config, grid, workdir, options, stop)
+  points = expand(grid.axes, config, grid.max_points)
+  return [Run(point_path(Path(workdir), point)) for point in points]

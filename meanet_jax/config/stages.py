@@ -1,0 +1,89 @@
+"""The stages that learn by gradient: fields of the group `stages`."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from meanet_jax.config.ranges import (
+  Fraction,
+  NonNegative,
+  NonNegativeFloat,
+  Positive,
+  PositiveFloat,
+  Range,
+)
+
+STAGE_NAMES = ("main", "edge", "cloud")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+  """Training-time augmentation, drawn per image on the device."""
+
+  pad_crop: NonNegative = 0
+  """Pad so many pixels on each side, then crop back at a random place."""
+  random_resized_crop: bool = False
+  """Cut out 8% to 100% of the area at an aspect ratio of 3/4 to 4/3 and resize it to the image's
+  size; the recipe of Szegedy et al. 2015 with torchvision's constants. Streamed images are cut on
+  the host, before they are resized."""
+  flip: bool = False
+  """Mirror left-right with probability one half."""
+  colour_jitter: Fraction = 0.0
+  """Scale brightness, contrast and saturation by factors uniform in 1 - x to 1 + x, in this order;
+  torchvision's ColorJitter without hue."""
+  cutout: NonNegative = 0
+  """Blank a square of so many pixels a side with the data set's mean, its centre anywhere in the
+  image; DeVries and Taylor 2017."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+  """How one stage trains."""
+
+  epochs: NonNegative = 1
+  """Passes over the stage's images; 0 keeps pretrained weights as they are."""
+  batch_size: Positive = 128
+  """Of one step, over all devices; the last incomplete batch of an epoch is left out."""
+  accumulate: Positive = 1
+  """Micro-batches that a step splits its batch into, one after another, to need less memory; the
+  gradient is their mean. Batch norm sees one micro-batch at a time."""
+  optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
+  """Those of `meanet_jax/training/optimizers.py`."""
+  learning_rate: PositiveFloat = 0.1
+  """The peak of the schedule."""
+  momentum: Annotated[float, Range(0, 1)] = 0.9
+  """Of SGD; in `adamw` and `lamb` the decay of the first moment."""
+  weight_decay: NonNegativeFloat = 1e-4
+  """On every parameter, as the optimiser applies it."""
+  schedule: Literal["constant", "step", "cosine", "one_cycle"] = "step"
+  """`step` multiplies by `step_factor` at each epoch of `step_epochs`; `cosine` falls to 0;
+  `one_cycle` rises from 1/25 of the peak and falls to 1/10,000 of where it began."""
+  step_epochs: Annotated[tuple[int, ...], Range(1)] = ()
+  """Epochs at which the schedule `step` multiplies the learning rate; strictly increasing."""
+  step_factor: PositiveFloat = 0.1
+  """The factor of the schedule `step`."""
+  warmup_epochs: NonNegative = 0
+  """Linear rise from 0 to the peak before the schedule. `one_cycle` has no other rise than its own,
+  which then takes so many epochs instead of three tenths of all steps."""
+  label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
+  """Probability mass moved from the label to all classes evenly."""
+  loss_weights: Annotated[tuple[float, ...], Range(0)] = ()
+  """Factors of the cross-entropies that the stage's loss adds up, one of them above 0: of main and
+  extension in a joint stage `edge`, of its one exit in any other. The logged loss has them in it.
+  Empty: 1 each."""
+  ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0
+  """Of the moving average of parameters and batch statistics, which is then what is validated,
+  handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) / (10 + t)), so
+  that a short run does not stay where it began."""
+  augment: AugmentConfig = AugmentConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class StagesConfig:
+  """The stages that learn by gradient."""
+
+  main: StageConfig = StageConfig()
+  edge: StageConfig = StageConfig()
+  cloud: StageConfig = StageConfig()
+  joint: bool = False
+  """An ablation of MEANet's blockwise training: in stage `edge` the main block learns on, from all
+  images, together with adaptive and extension block, from those of hard classes."""

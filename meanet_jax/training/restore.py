@@ -1,0 +1,120 @@
+"""What a run has learned, read again from its directory."""
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.config.schema import Config
+from meanet_jax.data.splits import Dataset
+from meanet_jax.errors import UserError
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.pretrained import initial_variables
+from meanet_jax.models.variables import Initialise, Variables, abstract_variables
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.runs.checkpoints import complete_step, open_checkpoints
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.stage_images import count_training_images
+from meanet_jax.training.stages import CLOUD, Stage, gradient_stages, num_steps
+from meanet_jax.training.state import create_state, saved
+
+
+def load_variables(
+  config: Config,
+  model: MEANet,
+  dataset: Dataset,
+  run: RunDirectory,
+  fresh_variables: Initialise | None = None,
+) -> Variables:
+  """Variables of every block, on the host: of finished stages, and initial ones for the rest.
+
+  `fresh_variables` is the model's `make_init`, where several seeds share one.
+  """
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  variables: Variables = {}
+  # In this order: a joint edge stage has gone on learning the main block.
+  for stage in gradient_stages(config.stages.joint):
+    step = complete_step(run.checkpoints_path(stage.name))
+    if step is not None and step == last_step(stage, config, dataset, run):
+      variables |= _read_variables(stage, config, abstract, run, step)
+  missing = tuple(block for block in abstract if block not in variables)
+  return jax.device_get(variables | initial_variables(config, model, missing, fresh_variables))
+
+
+def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> None:
+  """Refuses a run with a stage whose outcome is missing, or whose last checkpoint is damaged.
+
+  Raises:
+    UserError: with the stage's name.
+  """
+  for stage in gradient_stages(config.stages.joint):
+    step = complete_step(run.checkpoints_path(stage.name))
+    unfinished = None
+    if step is None:
+      unfinished = stage.name
+    elif stage.needs_hard_classes and not run.hard_classes_path.is_file():
+      unfinished = "hard_classes"
+    elif step != last_step(stage, config, dataset, run):
+      unfinished = stage.name
+    if unfinished is not None:
+      raise _unfinished(run, unfinished)
+
+
+def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int) -> Variables:
+  """The cloud's variables alone, on the host, of a run whose data need not be here.
+
+  Args:
+    config, model, run: what learned.
+    num_train: training images, as the run's data.json has it.
+
+  Raises:
+    UserError: a stage that has not finished.
+  """
+  step = complete_step(run.checkpoints_path(CLOUD.name))
+  if step is None or step != num_steps(config.stages.cloud, num_train):
+    raise _unfinished(run, CLOUD.name)
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  return jax.device_get(_read_variables(CLOUD, config, abstract, run, step))
+
+
+def read_hard_classes(run: RunDirectory) -> Int[np.ndarray, " k"]:
+  """The run's hard classes, in increasing class number.
+
+  Raises:
+    UserError: the stage has not been run.
+  """
+  return np.asarray(read_json(run.hard_classes_path)["classes"], np.int32)
+
+
+def read_label_map(stage: Stage, config: Config, run: RunDirectory) -> Int[np.ndarray, " c"] | None:
+  """The label map of the run's hard classes; None for a stage that does not need them."""
+  if not stage.needs_hard_classes:
+    return None
+  return HardClasses(read_hard_classes(run), config.dataset.num_classes).label_map
+
+
+def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  """The step at which a stage of a run is finished; needs the hard classes if the stage does."""
+  images = count_training_images(stage, dataset, read_label_map(stage, config, run))
+  return num_steps(config.stage(stage.name), images)
+
+
+def _unfinished(run: RunDirectory, stage: str) -> UserError:
+  return UserError(
+    f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
+    "finished (the same command goes on with this one)"
+  )
+
+
+def _read_variables(
+  stage: Stage, config: Config, abstract: Variables, run: RunDirectory, step: int
+) -> Variables:
+  settings = config.stage(stage.name)
+  tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
+  averaged = settings.ema_decay > 0
+  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
+  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
+    restored = checkpoints.restore(step, saved(like))
+  del restored["sums"]
+  return like.replace(**restored).learned()

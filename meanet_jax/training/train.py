@@ -1,0 +1,109 @@
+"""Training one run: the four stages in order, those that are finished left alone."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.config.schema import Config
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.log import listed, logger
+from meanet_jax.models.meanet import Exits
+from meanet_jax.models.variables import Variables
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.runs.checkpoints import finished_step
+from meanet_jax.runs.disk import full_disk_in_one_line
+from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.stopping import Stop, never
+from meanet_jax.training.context import RunContext
+from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0
+from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.hard_classes import select
+from meanet_jax.training.loop import stop_before
+from meanet_jax.training.parallel import replicate
+from meanet_jax.training.restore import load_variables, read_hard_classes
+from meanet_jax.training.run_stage import train_stage
+from meanet_jax.training.stage_images import stage_images
+from meanet_jax.training.stages import Stage, gradient_stages, num_steps
+from meanet_jax.training.start import start
+
+LabelMap = Int[np.ndarray, " c"]
+
+
+def train(
+  config: Config,
+  workdir: str | Path,
+  options: ReadOptions | None = None,
+  stop: Stop = never,
+  tensorboard: bool = False,
+) -> None:
+  """Runs the stages that `workdir` has not finished; called by all processes of a run together.
+
+  Args:
+    config: the experiment.
+    workdir: made when missing; touched by the first process alone.
+    options: where and how data are read.
+    stop: asked after every step, and before every stage, for the signal to end; in all processes
+      there is one at the same call.
+    tensorboard: whether metrics are TensorBoard's events as well.
+
+  Raises:
+    UserError: a configuration that cannot be run, a workdir of another one, on other data or in
+      use by another process, or a full disk.
+    TrainingStoppedError: `stop` said so.
+    TrainingDivergedError: a loss that is not finite.
+  """
+  with start(config, workdir, options, stop, tensorboard) as context:
+
+    @functools.cache  # read only when a stage needs them: a finished run is repeated in seconds
+    def variables() -> Variables:
+      return broadcast_from_process_0(
+        lambda: load_variables(config, context.model, context.dataset, context.run)
+      )
+
+    to_hard = None
+    with full_disk_in_one_line(context.run.path):
+      for stage in gradient_stages(config.stages.joint):
+        if stage.needs_hard_classes:
+          to_hard = _hard_classes_stage(context, variables)
+        _gradient_stage(stage, context, variables, to_hard)
+  logger.info(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
+
+
+def _gradient_stage(
+  stage: Stage, context: RunContext, variables: Callable[[], Variables], to_hard: LabelMap | None
+) -> None:
+  """Trains a stage that is not finished, and updates the variables with what it learned."""
+  settings, run = context.config.stage(stage.name), context.run
+  images = all_succeed(lambda: stage_images(stage, context.dataset, to_hard))
+  total = num_steps(settings, len(images.train))
+  if broadcast_from_process_0(lambda: finished_step(run.checkpoints_path(stage.name))) == total:
+    logger.info(f"stage {stage.name}: already finished ({total} steps)")
+    return
+  stop_before(stage, context.stop)
+  logger.info(
+    f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
+    f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
+  )
+  variables().update(train_stage(stage, context, variables(), images))
+
+
+def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> LabelMap:
+  """Selects the hard classes of a run that has none yet; their label map."""
+  path = context.run.hard_classes_path
+  if broadcast_from_process_0(path.exists):
+    found = broadcast_from_process_0(lambda: read_json(path))
+    logger.info(f"stage hard_classes: already finished ({listed(found['names'])})")
+  else:
+    config, dataset = context.config, context.dataset
+    batch_size = config.evaluation.batch_size
+    forward = ForwardPass(context.model, Exits.MAIN, config.dataset, batch_size)
+    logits = forward(replicate(variables()), dataset.validation).main
+    assert logits is not None
+    selected = all_succeed(lambda: select(config, dataset, logits))
+    broadcast_from_process_0(lambda: write_json(path, selected))
+  hard_classes = broadcast_from_process_0(lambda: read_hard_classes(context.run))
+  return HardClasses(hard_classes, context.config.dataset.num_classes).label_map
