@@ -36,7 +36,8 @@ class OperatingPoint:
   """A policy with the numbers that it decides by.
 
   policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; one
-  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None where the policy fuses nothing.
+  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None
+  where the policy fuses nothing.
 
   Raises:
     UserError: a threshold that the policy compares with is NaN, or the policy fuses and the weights
