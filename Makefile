@@ -44,6 +44,7 @@ browser:
 lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --warnings --pythonpath $(BIN)/python
 
 format: $(READY)

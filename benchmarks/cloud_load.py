@@ -49,6 +49,12 @@ ROOT = Path(__file__).parent.parent
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
 _CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
+_NETWORKS = flags.DEFINE_multi_enum(
+  "network",
+  ["fashion_mnist", "cifar100_resnet32_b"],
+  ["fashion_mnist", "cifar100_resnet32_b"],
+  "Configurations to measure.",
+)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -114,15 +120,15 @@ def bare_rate(model: CloudModel, images: np.ndarray, seconds: float) -> float:
 
 
 class Server(NamedTuple):
-  """A cloud tier that runs."""
+  """A cloud tier that runs. address: HOST:PORT. metrics: URL."""
 
-  grpc: str
-  http: str
+  address: str
+  metrics: str
   process: psutil.Process
 
   def counts(self) -> dict[str, float]:
     """What it tells Prometheus of itself: images answered, requests refused."""
-    with urllib.request.urlopen(f"{self.http}/metrics") as answer:
+    with urllib.request.urlopen(self.metrics) as answer:
       lines = answer.read().decode().splitlines()
     pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("cloud_")]
     return {name: float(value) for name, value in pairs}
@@ -131,7 +137,12 @@ class Server(NamedTuple):
 @contextlib.contextmanager
 def server(workdir: Path, max_batch: int) -> Iterator[Server]:
   """The cloud tier as a user starts it."""
-  arguments = [f"--workdir={workdir}", f"--max_batch={max_batch}", "--http_port=0", "--grpc_port=0"]
+  arguments = [
+    f"--workdir={workdir}",
+    f"--max_batch={max_batch}",
+    "--grpc_port=0",
+    "--metrics_port=0",
+  ]
   process = subprocess.Popen(
     [sys.executable, "-m", "meanet_jax", "cloud", *arguments],
     cwd=ROOT,
@@ -140,12 +151,12 @@ def server(workdir: Path, max_batch: int) -> Iterator[Server]:
   )
   try:
     assert process.stdout is not None
-    found = None
+    output, found = "", None
     for line in process.stdout:
-      found = re.search(r"cloud tier ready: (\S+) and grpc://(\S+)", line)
-      if found:
+      output += line
+      if found := re.search(r"metrics at (\S+)(?s:.*)cloud tier ready: grpc://(\S+)", output):
         break
-    assert found, "the server did not start"
+    assert found, f"the server did not start: {output}"
     yield Server(found[2], found[1], psutil.Process(process.pid))
   finally:
     process.terminate()
@@ -154,7 +165,7 @@ def server(workdir: Path, max_batch: int) -> Iterator[Server]:
 
 
 def message(images: np.ndarray) -> bytes:
-  """A request as a device sends it (`runtime/messages.py`), in gRPC's frame."""
+  """A request as a device sends it (`edge/link/messages.py`), in gRPC's frame."""
   request = protocol.ModelInferRequest(model_name=MODEL, id="1")
   request.inputs.add(name=IMAGE, datatype="UINT8", shape=images.shape)
   request.raw_input_contents.append(images.tobytes())
@@ -184,7 +195,7 @@ def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Lo
       f"--log-file={log}",
       "--header=content-type: application/grpc",
       "--header=te: trailers",
-      f"http://{asked.grpc}/{METHOD}",
+      f"http://{asked.address}/{METHOD}",
     ],
     stdout=subprocess.DEVNULL,
   )
@@ -210,7 +221,7 @@ def measure(network: Network, directory: Path) -> list[str]:
   workdir = directory / network.config
   untrained_run(config, workdir)
   images = noise(config, max(SIZES))
-  model = CloudModel(read_run(workdir, print), SIZES[-1])
+  model = CloudModel(read_run(workdir), SIZES[-1])
   bare: dict[int, list[float]] = {size: [] for size in SIZES}
   loads: dict[Case, list[Load]] = {case: [] for case in network.cases}
   with contextlib.ExitStack() as stack:
@@ -257,11 +268,12 @@ def main() -> None:
     told = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True)
   except FileNotFoundError as error:
     raise UserError("h2load is not installed; accepted: apt install nghttp2-client") from error
+  networks = [network for network in NETWORKS if network.config in _NETWORKS.value]
   with tempfile.TemporaryDirectory() as directory:
-    rows = [row for network in NETWORKS for row in measure(network, Path(directory))]
+    rows = [row for network in networks for row in measure(network, Path(directory))]
   about = environment()
   packages = about["packages"] | {
-    name: importlib.metadata.version(name) for name in ("kserve", "grpcio")
+    name: importlib.metadata.version(name) for name in ("tritonclient", "grpcio")
   }
   versions = ", ".join(f"{name} {version}" for name, version in packages.items())
   lines = [
@@ -269,7 +281,7 @@ def main() -> None:
     "",
     f"{_CLIENTS.value} clients (h2load) over gRPC on loopback, each asking again as soon as it is "
     f"answered, beside the server; medians of {_ROUNDS.value} rounds of "
-    f"{' and '.join(f'{network.seconds} s' for network in NETWORKS)} for the two networks, "
+    f"{' and '.join(f'{network.seconds} s' for network in networks)} for each network, "
     "everything in turn. Made by `python benchmarks/cloud_load.py`.",
     "",
     "| cloud model, initial weights | MMAC / image | bare model [images/s] (best batch) "

@@ -22,9 +22,10 @@ from PIL import Image
 
 from configs import cifar100_resnet32_b, imagenet_resnet18_b
 from meanet_jax.config.parsing import resolve
-from meanet_jax.config.schema import AugmentConfig, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment
-from meanet_jax.data.batches import Order, StreamedBatches, training_batches
+from meanet_jax.data.batches import Batches, Order
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import BATCHES_PER_WORKER
 from meanet_jax.data.sources import load
@@ -93,14 +94,14 @@ def in_memory() -> list[str]:
   labels = rng.integers(config.dataset.num_classes, size=size[0]).astype(np.int32)
   split = ArraySplit(rng.integers(256, size=size, dtype=np.uint8), labels)
   settings = config.stages.main
-  batches = training_batches(
-    split, Order(len(split), 0, "main", settings.batch_size), settings.augment
+  batches = split.training_batches(
+    Order(len(split), 0, "main", settings.batch_size), settings.augment
   )
   mapped, state, key = _step(config, stages.MAIN, batches.augment)
   bare, bare_state, _ = _step(config, stages.MAIN, AugmentConfig())
-  store = replicate(batches.store)
+  store = replicate(batches.resident())
   first = next(batches.stream(0, 1))
-  still = fetch(jax.device_put(batches.store), first, 0)
+  still = fetch(jax.device_put(batches.resident()), first, 0)
   still = jax.tree.map(lambda x: x.reshape(jax.local_device_count(), -1, *x.shape[1:]), still)
   stream = ahead(batches.stream(0, 10**6))
   states = {"with": state, "without": bare_state}
@@ -118,7 +119,7 @@ def in_memory() -> list[str]:
     found = fetch(store, batch, 0)
     return augment(found["image"], found["position"], jax.random.key(0), settings.augment)
 
-  resident = jax.device_put(batches.store)
+  resident = jax.device_put(batches.resident())
   source = split.images[: settings.batch_size]
   pairs = _pairs(with_input, without_input)
   times = _medians({"alone": lambda: alone(resident, first), "memcpy": lambda: source.copy()})
@@ -164,7 +165,7 @@ def streaming() -> list[str]:
     )
     train = load(dataset, ReadOptions(root, WORKERS)).train
     order = Order(len(train), 0, "edge", STREAM_BATCH)
-    batches = training_batches(train, order, config.stages.edge.augment)
+    batches = train.training_batches(order, config.stages.edge.augment)
     # The limit's processes hold the JPEGs already: it is decoding and nothing else.
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(WORKERS, initializer=_hold, initargs=(jpegs,)) as pool:
@@ -197,7 +198,7 @@ def streaming() -> list[str]:
   ]
 
 
-def _streamed(batches: StreamedBatches) -> float:
+def _streamed(batches: Batches) -> float:
   """Seconds of `ROUNDS` batches in a steady state: after the start, beyond what was made ahead."""
   stream = batches.stream(0, 10**6)
   for _ in range(4 * WORKERS * BATCHES_PER_WORKER):

@@ -68,7 +68,7 @@ def pair(hosts: Hosts | None, workdir: Path, model: Path, window: int) -> dict[s
       (secret / name).write_bytes(data)
     server = [
       *(sys.executable, "-m", "meanet_jax", "cloud", f"--workdir={workdir}"),
-      *(f"--host={address}", f"--grpc_port={PORT}", "--http_port=0"),
+      *(f"--host={address}", f"--grpc_port={PORT}", "--metrics_port=0"),
       *(f"--tls_certificate={secret / 'chain'}", f"--tls_key={secret / 'key'}"),
       f"--token_file={secret / 'token'}",
     ]
@@ -151,7 +151,7 @@ def main() -> None:
 def page(transport_lines: list[str], crowded: str, pairs: list[str]) -> str:
   """The page around tables and text."""
   here = environment()
-  packages = ("grpcio", "tritonclient", "kserve", "ai-edge-litert", "jax", "numpy")
+  packages = ("grpcio", "tritonclient", "ai-edge-litert", "jax", "numpy")
   versions = ", ".join(f"{name} {installed(name)}" for name in packages)
   return "\n".join(
     [

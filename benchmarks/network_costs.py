@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from meanet_jax.config.networks import StructureConfig
 from meanet_jax.config.parsing import default_config, resolve
-from meanet_jax.config.schema import AugmentConfig, Config, StructureConfig
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import abstract_variables

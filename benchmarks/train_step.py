@@ -24,7 +24,7 @@ from configs import cifar100_resnet32_b, digits
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.models.costs import block_functions
@@ -62,14 +62,14 @@ class Bare:
     config, settings = case.config, case.config.stage(stage.name)
     model = build(config, AXIS)
     order = Order(len(case.split), config.seed, stage.name, settings.batch_size)
-    batches = training_batches(case.split, order, settings.augment)
+    batches = case.split.training_batches(order, settings.augment)
     tx = make_optimizer(settings, order.steps_per_epoch)
     variables = init_variables(model, config.seed, config.dataset.image_shape, BLOCKS)
     step = make_train_step(model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES)
     mapped: Any = map_train_step(step)  # of `jax.pmap`, whose result has `lower`
     self._state = replicate(create_state(stage, variables, tx))
     self._rest = (
-      replicate(batches.store),
+      replicate(batches.resident()),
       next(ahead(batches.stream(0, 1))),
       replicate(stage_key(config.seed, stage.name)),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.edge.manifest import Manifest
@@ -21,7 +22,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import train as training
@@ -40,7 +41,7 @@ class Run:
     Raises:
       UserError: there is none.
     """
-    self._directory = RunDirectory.existing(Path(path))
+    self._directory = RunDirectory.existing(os.fspath(path))
 
   @property
   def path(self) -> Path:
@@ -102,7 +103,7 @@ def train(
     TrainingStoppedError: `stop` said so.
     TrainingDivergedError: a loss that is not finite.
   """
-  training.train(config, Path(workdir), options, stop, tensorboard)
+  training.train(config, os.fspath(workdir), options, stop, tensorboard)
   return Run(workdir)
 
 
@@ -195,6 +196,6 @@ def train_grid(
 
   texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
   grid = dataclasses.replace(grid or GridConfig(), axes=texts)
-  grids.train_grid(config, grid, workdir, options, stop)
-  points = expand(grid.axes, config, grid.max_points)
-  return [Run(point_path(Path(workdir), point)) for point in points]
+  grids.train_grid(config, grid, os.fspath(workdir), options, stop)
+  points = expand(grid.axes, complete_config(config, options), grid.max_points)
+  return [Run(point_path(run_path(os.fspath(workdir)), point)) for point in points]

@@ -8,9 +8,13 @@ from collections.abc import Iterable
 def nearest(name: str, accepted: Iterable[str]) -> str:
   """`accepted` as text for a message, with the likely meaning first."""
   options = list(accepted)
-  close = difflib.get_close_matches(name, options, n=1)
-  hint = f"did you mean {close[0]!r}? " if close else ""
-  return f"{hint}accepted: {', '.join(options)}"
+  return f"{hint(name, options)}accepted: {', '.join(options)}"
+
+
+def hint(name: str, accepted: Iterable[str]) -> str:
+  """A question about the likely meaning, with a space after it; empty if nothing is close."""
+  close = difflib.get_close_matches(name, list(accepted), n=1)
+  return f"did you mean {close[0]!r}? " if close else ""
 
 
 class UserError(Exception):

@@ -1,10 +1,10 @@
 """The protocol between a device and the cloud tier. The standard library alone.
 
-Model `cloud` of the Open Inference Protocol v2, REST or gRPC. One input of:
+Model `cloud` of the Open Inference Protocol v2, over gRPC. One input of:
 
   image     UINT8 [B, H, W, C]   pixels as the network sees them
   encoded   BYTES [B]            one PNG or JPEG each, of exactly H x W pixels, grey for C = 1
-                                 and RGB for C = 3; base64 in REST's JSON, which holds no bytes
+                                 and RGB for C = 3
 
 Outputs, all of them or those that the request names:
 
@@ -16,8 +16,8 @@ The model's metadata give H, W, C and the number of classes as shapes. Every ans
 parameters, so that a device can check whose answer it is: `dataset` (the configuration's name of
 it, as in edge.json) and `classes_sha256` (`classes_digest` of the class names in order).
 
-Where a token is demanded, every call but liveness and readiness carries `authorization: Bearer
-TOKEN`, as HTTP header or gRPC metadata.
+Where a token is demanded, every call but liveness, readiness and health carries `authorization:
+Bearer TOKEN` as metadata.
 """
 
 import hashlib

@@ -7,25 +7,42 @@ import re
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.forked_commands import ROOT, Running, start_command
 
-READY = re.compile(r"cloud tier ready: https?://.*:(\d+) and grpcs?://.*:(\d+)")
+METRICS = re.compile(r"metrics at http://127\.0\.0\.1:(\d+)/metrics")
+READY = re.compile(r"cloud tier ready: grpcs?://[^;]*:(\d+)(?:; health at grpc://.*:(\d+))?")
 
 
 @dataclasses.dataclass
 class CloudServer:
-  """http_port, grpc_port: on 127.0.0.1 unless a flag says another host. workdir: of the run that it
-  serves. process: to be signalled. output: what it has printed, both streams, growing.
+  """A process that serves.
+
+  Attributes:
+    grpc_port: on 127.0.0.1 unless a flag says another host.
+    metrics_port: on 127.0.0.1.
+    health_port: where a flag asks for one.
+    workdir: of the run that it serves.
+    process: to be signalled.
+    output: what it has printed, both streams, growing.
   """
 
-  http_port: int
   grpc_port: int
+  metrics_port: int
+  health_port: int | None
   workdir: Path
   process: subprocess.Popen | Running
   output: list[str]
+
+  def metrics(self) -> dict[str, float]:
+    """What it says to Prometheus, by name with labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+      lines = answer.read().decode().splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+    return {name: float(value) for name, value in pairs}
 
 
 @contextlib.contextmanager
@@ -33,8 +50,8 @@ def cloud_server_process(
   workdir: Path, *flags: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[CloudServer]:
   """Starts it, behind the words of `prefix` if there are any; waits until it is ready; ends it."""
-  ports = () if any(flag.startswith("--grpc_port") for flag in flags) else ("--grpc_port=0",)
-  ports += () if any(flag.startswith("--http_port") for flag in flags) else ("--http_port=0",)
+  ports = () if any(flag.startswith("--grpc-port") for flag in flags) else ("--grpc-port=0",)
+  ports += () if any(flag.startswith("--metrics-port") for flag in flags) else ("--metrics-port=0",)
   command = ("-m", "meanet_jax", "cloud", f"--workdir={workdir}", *ports, *flags)
   process = (
     _behind(prefix, command, env) if prefix else start_command(*command, env=env, merged=True)
@@ -50,10 +67,13 @@ def cloud_server_process(
       if found:
         break
     assert found, "".join(output)
+    metrics = METRICS.search("".join(output))
+    assert metrics
     # Read on: a full pipe would block the server.
     reader = threading.Thread(target=output.extend, args=(lines,), daemon=True)
     reader.start()
-    yield CloudServer(int(found[1]), int(found[2]), workdir, process, output)
+    health = int(found[2]) if found[2] else None
+    yield CloudServer(int(found[1]), int(metrics[1]), health, workdir, process, output)
   finally:
     process.terminate()
     try:

@@ -107,6 +107,7 @@ def test_every_flag_that_is_a_path_is_defined_as_one(command):
     words = f"{action.dest.replace('_', ' ')} {action.metavar} {action.help}"
     if action.nargs == 0 or action.dest in not_paths or not paths.search(words):
       continue
+    assert callable(action.type), action.dest
     with pytest.raises(UserError, match="cannot be used there"):
       action.type("nosuch://b")
 

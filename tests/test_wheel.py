@@ -96,7 +96,7 @@ def test_the_installed_wheel_trains_evaluates_exports_and_serves(tmp_path):
   assert (tmp_path / "run/eval/report.html").is_file()
   meanet("export", "--workdir", "run", "--out", "out", "--allow-unmet")
   assert "digit.png: " in meanet("edge", "--model", "out", str(digit))
-  server = start("cloud", "--workdir", "run", "--grpc-port", "0", "--http-port", "0")
+  server = start("cloud", "--workdir", "run", "--grpc-port", "0", "--metrics-port", "0")
   try:
     assert server.stdout is not None
     assert any("cloud tier ready" in line for line in server.stdout)

@@ -1,1 +1,1 @@
-"""The cloud tier: a run's cloud model behind the Open Inference Protocol, through KServe's SDK."""
+"""The cloud tier: a run's cloud model behind the Open Inference Protocol, over gRPC."""

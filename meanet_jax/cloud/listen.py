@@ -28,14 +28,14 @@ class Tls:
 
 
 class Address:
-  """One IP address, a bound socket for REST, and gRPC's port."""
+  """One IP address, gRPC's port there, and perhaps one for probes."""
 
-  def __init__(self, host: str, http_port: int, grpc_port: int):
-    """Binds REST's port and looks whether gRPC's is free; listens on neither yet.
+  def __init__(self, host: str, grpc_port: int, health_port: int | None = None):
+    """Looks whether the ports are free; listens on neither yet.
 
     Args:
       host: an address or a name, of which the first address is taken.
-      http_port, grpc_port: 0 for any free one.
+      grpc_port, health_port: 0 for any free one. None for no port of the health service alone.
 
     Raises:
       UserError: no such host, or a port that is taken or not allowed.
@@ -43,32 +43,44 @@ class Address:
     self.host = _resolve(host)
     self.is_loopback = ipaddress.ip_address(self.host).is_loopback
     self.shown = f"[{self.host}]" if ":" in self.host else self.host
-    if http_port == grpc_port != 0:
-      raise UserError(f"--http_port and --grpc_port are both {http_port}; accepted: two ports")
-    self.http_socket = _bind(self.host, http_port, "http_port")
-    self.http_port: int = self.http_socket.getsockname()[1]
-    self._grpc_port = grpc_port
-    try:
-      _bind(self.host, grpc_port, "grpc_port").close()
-    except UserError:
-      self.http_socket.close()
-      raise
+    if grpc_port == health_port != 0:
+      raise UserError(f"--grpc-port and --health-port are both {grpc_port}; accepted: two ports")
+    self._grpc_port, self.health_port = grpc_port, health_port
+    _check_free(self.host, grpc_port, "grpc-port")
+    if health_port is not None:
+      _check_free(self.host, health_port, "health-port")
 
-  def bind_grpc(self, server: grpc.aio.Server, tls: Tls | None) -> int:
-    """Adds the port to a gRPC server; the port.
+  def bind(self, server: grpc.aio.Server, tls: Tls | None) -> str:
+    """Adds gRPC's port to a server; the URL.
 
     Raises:
-      UserError: it was taken since.
+      UserError: the port was taken since.
     """
-    place = f"{self.shown}:{self._grpc_port}"
+    credentials = None if tls is None else tls.credentials()
+    port = self._bind(server, self._grpc_port, "grpc-port", credentials)
+    return f"{'grpc' if tls is None else 'grpcs'}://{self.shown}:{port}"
+
+  def bind_health(self, server: grpc.aio.Server) -> str:
+    """The same for the port of probes, which has no TLS, because Kubernetes' probes have none."""
+    assert self.health_port is not None
+    port = self._bind(server, self.health_port, "health-port", None)
+    return f"grpc://{self.shown}:{port}"
+
+  def _bind(
+    self,
+    server: grpc.aio.Server,
+    port: int,
+    flag: str,
+    credentials: grpc.ServerCredentials | None,
+  ) -> int:
+    place = f"{self.shown}:{port}"
     try:
-      if tls is None:
+      if credentials is None:
         return server.add_insecure_port(place)
-      return server.add_secure_port(place, tls.credentials())
+      return server.add_secure_port(place, credentials)
     except RuntimeError as error:
       raise UserError(
-        f"--grpc_port {self._grpc_port} of {self.host} is in use; "
-        "accepted: a free port, or 0 for any"
+        f"--{flag} {port} of {self.host} is in use; accepted: a free port, or 0 for any"
       ) from error
 
 
@@ -82,9 +94,9 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
   if certificate is None and key is None:
     return None
   if not certificate or not key:
-    missing = "tls_certificate" if not certificate else "tls_key"
+    missing = "tls-certificate" if not certificate else "tls-key"
     raise UserError(f"flag --{missing} is missing; accepted: both PEM files, or neither")
-  for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+  for name, path in (("tls-certificate", certificate), ("tls-key", key)):
     try:
       Path(path).read_bytes()
     except OSError as error:
@@ -96,7 +108,7 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
-      f"--tls_certificate {certificate} and --tls_key {key} cannot be used: {error}; "
+      f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {error}; "
       "accepted: PEM files of a certificate and its key, which has no password"
     ) from error
   return Tls(Path(certificate), Path(key))
@@ -112,10 +124,10 @@ def read_token(path: str | None) -> str | None:
   """
   if path is not None:
     try:
-      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token_file {path}"
+      token, where = Path(path).read_text(encoding="utf-8").strip(), f"--token-file {path}"
     except (OSError, ValueError) as error:
       raise UserError(
-        f"--token_file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
+        f"--token-file {path or repr(path)} cannot be read: {getattr(error, 'strerror', error)}; "
         "accepted: a file that holds the token"
       ) from error
   elif TOKEN_VARIABLE in os.environ:
@@ -136,8 +148,8 @@ def demand_protection(address: Address, tls: Tls | None, token: str | None) -> N
   missing = [
     what
     for what, given in (
-      ("--tls_certificate and --tls_key", tls),
-      (f"--token_file or {TOKEN_VARIABLE}", token),
+      ("--tls-certificate and --tls-key", tls),
+      (f"--token-file or {TOKEN_VARIABLE}", token),
     )
     if given is None
   ]
@@ -156,16 +168,14 @@ def _resolve(host: str) -> str:
   return str(found[0][4][0])
 
 
-def _bind(host: str, port: int, flag: str) -> socket.socket:
+def _check_free(host: str, port: int, flag: str) -> None:
   family = socket.AF_INET6 if ":" in host else socket.AF_INET
-  bound = socket.socket(family, socket.SOCK_STREAM)
   try:
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
+      bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      bound.bind((host, port))
   except OSError as error:
-    bound.close()
     raise UserError(
       f"--{flag} {port} of {host} cannot be had: {error.strerror}; "
       "accepted: a free port, or 0 for any"
     ) from error
-  return bound

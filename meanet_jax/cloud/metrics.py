@@ -1,12 +1,16 @@
-"""What Prometheus is told beside KServe's own latencies of each request."""
+"""Counts and times of a server, for Prometheus, on loopback."""
 
 from collections.abc import Sequence
 
 import prometheus_client
 
+from meanet_jax.errors import UserError
+
+HOST = "127.0.0.1"
+
 
 class Metrics:
-  """Counts of this server. Made once: a registry takes a name only once."""
+  """One server's. Made once: a registry takes a name only once."""
 
   def __init__(
     self,
@@ -34,3 +38,22 @@ class Metrics:
     self.run = prometheus_client.Histogram(
       "cloud_batch_seconds", "Running the model on a batch.", registry=registry
     )
+
+
+def serve_metrics(port: int) -> int:
+  """Answers `/metrics` on loopback in a thread from now on; the port.
+
+  Args:
+    port: 0 for any free one.
+
+  Raises:
+    UserError: the port is taken or not allowed.
+  """
+  try:
+    server, _ = prometheus_client.start_http_server(port, addr=HOST)
+  except OSError as error:
+    raise UserError(
+      f"--metrics-port {port} of {HOST} cannot be had: {error.strerror}; "
+      "accepted: a free port, or 0 for any"
+    ) from error
+  return server.server_port

@@ -1,6 +1,7 @@
 """A finished run's cloud model, compiled for a few batch sizes on all devices."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import jax
@@ -68,7 +69,7 @@ class CloudModel:
   """The protocol's outputs for any number of images, by the smallest compiled batch of them."""
 
   def __init__(self, run: CloudRun, max_batch: int):
-    """Compiles every batch size, which takes seconds to minutes.
+    """Compiles every batch size, which takes seconds to minutes, and times it (`seconds`).
 
     Args:
       run: whose cloud.
@@ -78,13 +79,17 @@ class CloudModel:
     self._variables = replicate(run.variables)
     dataset = run.config.dataset
     self._mapped = map_forward(make_forward(build(run.config), Exits.CLOUD, dataset))
+    images = np.zeros((self.sizes[-1], *dataset.image_shape), np.uint8)
     for size in self.sizes:
-      self(np.zeros((size, *dataset.image_shape), np.uint8))
+      self(images[:size])
+    self.seconds = {
+      size: min(_seconds(self, images[:size]) for _ in range(3)) for size in self.sizes
+    }
 
   def __call__(
     self, images: UInt8[np.ndarray, "n h w c"]
   ) -> dict[str, Shaped[np.ndarray, "n ..."]]:
-    """Class, probability and logits (`runtime/protocol.py`) of 1 to `sizes[-1]` images."""
+    """Class, probability and logits (`protocol.py`) of 1 to `sizes[-1]` images."""
     size = next(size for size in self.sizes if size >= len(images))
     batch, real = padded(images, size)
     outputs = self._mapped(self._variables, shard(batch))
@@ -94,6 +99,12 @@ class CloudModel:
       PROBABILITY: softmax(logits).max(axis=-1),
       LOGITS: logits,
     }
+
+
+def _seconds(model: CloudModel, images: UInt8[np.ndarray, "n h w c"]) -> float:
+  begun = time.perf_counter()
+  model(images)
+  return time.perf_counter() - begun
 
 
 def batch_sizes(max_batch: int, devices: int) -> list[int]:

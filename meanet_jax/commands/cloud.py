@@ -1,17 +1,14 @@
-"""The cloud tier: serves a run's cloud model over REST and gRPC.
+"""The cloud tier: serves a run's cloud model over gRPC.
 
-meanet cloud --workdir runs/digits [--http-port N] [--grpc-port N]
+meanet cloud --workdir runs/digits [--grpc-port N]
 
-What it speaks is in `runtime/protocol.py`, how it is run in docs/link.md. It needs the extra
-`cloud` (KServe's SDK).
+What it speaks is in `protocol.py`, how it is run in docs/link.md. It needs the extra `cloud`.
 """
 
 import argparse
 import asyncio
 import gc
-import logging
 import os
-import warnings
 
 from meanet_jax import log
 from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path, require
@@ -29,10 +26,20 @@ def add_flags(parser: Parser) -> None:
     help="address to listen on; beyond loopback TLS and a token are demanded",
   )
   add_integer(
-    parser, "--http-port", Range(0, 65535), default=8080, help="of REST; 0 for any free one"
+    parser, "--grpc-port", Range(0, 65535), default=8081, help="of gRPC; 0 for any free one"
   )
   add_integer(
-    parser, "--grpc-port", Range(0, 65535), default=8081, help="of gRPC; 0 for any free one"
+    parser,
+    "--health-port",
+    Range(0, 65535),
+    help="of the health service alone, without TLS and token, for probes; none unless given",
+  )
+  add_integer(
+    parser,
+    "--metrics-port",
+    Range(0, 65535),
+    default=8082,
+    help="of Prometheus' /metrics, on 127.0.0.1; 0 for any free one",
   )
   add_path(parser, "--tls-certificate", metavar="FILE", help="PEM file of the certificate chain")
   add_path(parser, "--tls-key", metavar="FILE", help="PEM file of its private key")
@@ -57,14 +64,15 @@ def add_flags(parser: Parser) -> None:
     help="that a batch's first image waits for others",
   )
   add_integer(
-    parser, "--max-queue", Range(1), default=1024, help="images that may wait; more are refused"
+    parser,
+    "--max-queue",
+    Range(1),
+    default=1024,
+    help="images that may wait, and calls under way; more are refused",
   )
   add_integer(parser, "--max-images", Range(1), default=64, help="images per request")
   add_number(
     parser, "--max-request-mb", Range(0.001, 2000), default=16.0, help="of a request, in 10^6 bytes"
-  )
-  add_number(
-    parser, "--max-json-mb", Range(0.001, 2000), default=4.0, help="of its JSON, over REST"
   )
   add_number(
     parser,
@@ -81,51 +89,50 @@ def run(given: argparse.Namespace) -> None:
   # gRPC's own log would have a line for whatever a client sends. It is read when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:
-    import kserve  # noqa: F401
+    import grpc_health.v1  # noqa: F401
+    import PIL  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import tritonclient.grpc  # noqa: F401
   except ModuleNotFoundError as error:
     raise UserError(
-      f"the cloud tier needs KServe, and {error.name} is not installed; "
+      f"the cloud tier needs {error.name}, which is not installed; "
       "accepted: pip install 'meanet_jax[cloud]'"
     ) from error
   # Only now, because these import what has just been checked.
-  from meanet_jax.cloud.access import Token
+  from meanet_jax.cloud.access import Guard, Token
   from meanet_jax.cloud.batching import Batcher
-  from meanet_jax.cloud.connections import raise_file_limit
-  from meanet_jax.cloud.endpoint import CloudEndpoint
+  from meanet_jax.cloud.descriptors import raise_file_limit
   from meanet_jax.cloud.limits import Limits
   from meanet_jax.cloud.listen import Address, demand_protection, read_tls, read_token
-  from meanet_jax.cloud.metrics import Metrics
+  from meanet_jax.cloud.metrics import Metrics, serve_metrics
   from meanet_jax.cloud.model import CloudModel, read_run
-  from meanet_jax.cloud.server import ClientErrorFilter, serve
+  from meanet_jax.cloud.server import serve
+  from meanet_jax.cloud.service import CloudService
   from meanet_jax.devices import check_devices
 
   log.to_console()
-  limits = Limits(
-    max_batch=given.max_batch,
-    max_wait=given.max_wait_ms / 1e3,
-    max_queue=given.max_queue,
-    max_images=given.max_images,
-    max_bytes=int(given.max_request_mb * 1e6),
-    max_json=int(given.max_json_mb * 1e6),
-    grace=given.grace_seconds,
-  )
   check_devices()
   raise_file_limit()
   tls = read_tls(given.tls_certificate, given.tls_key)
   token = read_token(given.token_file)
-  address = Address(given.host, given.http_port, given.grpc_port)
+  address = Address(given.host, given.grpc_port, given.health_port)
   demand_protection(address, tls, token)
   served = read_run(workdir)
-  logger.info(f"cloud of {workdir}: compiling")
-  model = CloudModel(served, limits.max_batch)
+  metrics_port = serve_metrics(given.metrics_port)
+  logger.info(f"cloud of {workdir}: compiling; metrics at http://127.0.0.1:{metrics_port}/metrics")
+  model = CloudModel(served, given.max_batch)
+  limits = Limits(
+    max_batch=model.sizes[-1],
+    max_wait=given.max_wait_ms / 1e3,
+    max_queue=given.max_queue,
+    max_images=given.max_images,
+    max_bytes=int(given.max_request_mb * 1e6),
+    grace=given.grace_seconds,
+  )
   metrics = Metrics(model.sizes)
-  batcher = Batcher(model, model.sizes[-1], limits.max_wait, limits.max_queue, metrics)
-  endpoint = CloudEndpoint(served, batcher, limits.max_images)
-  warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's use of FastAPI
-  for handler in logging.getLogger().handlers:
-    handler.addFilter(ClientErrorFilter())
-  # JAX and KServe are 400,000 objects that stay: a full collection that looks at them all would
-  # keep every request waiting for a fifth of a second.
+  batcher = Batcher(model, model.seconds, limits, metrics)
+  service = CloudService(served, batcher, limits, metrics)
+  # What is there stays; a full collection that looked at it would keep every request waiting.
   gc.collect()
   gc.freeze()
-  asyncio.run(serve(endpoint, batcher, address, Token(token), tls, limits, metrics))
+  asyncio.run(serve(service, Guard(Token(token), metrics), address, tls, limits))

@@ -45,11 +45,10 @@ def add_flags(parser: Parser) -> None:
 def run(given: argparse.Namespace) -> None:
   """Evaluates."""
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
+  from meanet_jax.api import Run, evaluate
   from meanet_jax.commands.compilation_cache import use_compilation_cache
   from meanet_jax.devices import check_devices
   from meanet_jax.report.compare import compare
-  from meanet_jax.report.write import evaluate_run
-  from meanet_jax.runs.directory import RunDirectory
 
   log.to_console()
   if not given.workdir:
@@ -59,10 +58,14 @@ def run(given: argparse.Namespace) -> None:
   asked = given_constraints(given)
   alone = len(given.workdir) == 1
   for workdir in given.workdir:
-    found = RunDirectory.existing(workdir)
-    done = (found.eval_path / "summary.json").exists()
+    found = Run(workdir)
+    done = (found.path / "eval/summary.json").exists()
     if alone or asked or given.reuse_records or not done:
-      constraints = constraints_of(found.config(), asked)
-      evaluate_run(workdir, constraints, given.reuse_records, read_options(given))
+      evaluate(
+        found,
+        constraints_of(found.config, asked),
+        reuse_records=given.reuse_records,
+        options=read_options(given),
+      )
   if not alone:
     compare(given.workdir, given.output)

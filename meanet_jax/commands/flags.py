@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from meanet_jax.config.ranges import Range
-from meanet_jax.errors import UserError, nearest
+from meanet_jax.errors import UserError, hint, nearest
 from meanet_jax.paths import expanded_path
 
 Flags = argparse._ActionsContainer  # a parser, or a group of its flags
@@ -99,10 +99,7 @@ class Parser(argparse.ArgumentParser):
     if name.startswith("--config."):
       raise UserError(f"flag {name} does not exist; accepted: the flags of --help")
     shown = [flag for flag in self._option_string_actions if not flag.startswith("--no-")]
-    hint, close, _ = nearest(name, shown).partition("? ")
-    raise UserError(
-      f"flag {name} does not exist; {hint + close if close else ''}accepted: the flags of --help"
-    )
+    raise UserError(f"flag {name} does not exist; {hint(name, shown)}accepted: the flags of --help")
 
 
 def add_switch(flags: Flags, name: str, help: str) -> None:

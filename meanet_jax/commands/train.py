@@ -106,5 +106,6 @@ def _with_flags(grid: GridConfig, given: argparse.Namespace) -> GridConfig:
 
 def _grids() -> Any:
   # Here, because an ordinary run needs nothing of what a grid's evaluation and figures import.
+  from meanet_jax.grid import run as grids
 
-  return grid_run
+  return grids

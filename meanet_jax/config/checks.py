@@ -1,6 +1,6 @@
 """What no single field of a configuration can know."""
 
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 
@@ -11,20 +11,13 @@ def validate(config: Config) -> None:
   Raises:
     UserError: one line that names the field, what was found and what is accepted.
   """
+  _validate_dataset(config.dataset)
   classes = config.dataset.num_classes
-  if not 1 <= config.num_hard < classes:
+  if classes and not 1 <= config.num_hard < classes:
     raise UserError(
       f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
       f"for a dataset of {classes} classes"
     )
-  if len(config.dataset.image_shape) != 3:
-    raise UserError(
-      f"dataset.image_shape is {config.dataset.image_shape}; accepted: (height, width, channels)"
-    )
-  channels = config.dataset.image_shape[-1]
-  for name, values in (("mean", config.dataset.mean), ("std", config.dataset.std)):
-    if len(values) not in (1, channels):
-      raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
   confidence = config.evaluation.constraints.confidence
   if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
@@ -33,6 +26,33 @@ def validate(config: Config) -> None:
     )
   for name in STAGE_NAMES:
     _validate_stage(config, name)
+
+
+def _validate_dataset(dataset: DatasetConfig) -> None:
+  if len(dataset.image_shape) != 3:
+    raise UserError(
+      f"dataset.image_shape is {dataset.image_shape}; accepted: (height, width, channels)"
+    )
+  own = dataset.name == "folder"
+  for name in ("image_shape", "num_classes"):
+    value = getattr(dataset, name)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not own and not all(numbers):
+      raise UserError(
+        f"dataset.{name} is {value}; accepted: above 0, or 0 with dataset.name = 'folder', which "
+        "leaves it to the data"
+      )
+  if dataset.num_classes == 1:
+    raise UserError("dataset.num_classes is 1; accepted: at least 2")
+  if dataset.path and not own:
+    raise UserError(
+      f"dataset.path is {dataset.path!r} and dataset.name {dataset.name!r}; accepted: "
+      "dataset.name = 'folder', which reads own images there"
+    )
+  channels = dataset.image_shape[-1]
+  for name, values in (("mean", dataset.mean), ("std", dataset.std)):
+    if channels and len(values) not in (1, channels):
+      raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
 
 
 def _validate_stage(config: Config, name: str) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.networks import ModelConfig, NetworkConfig, StructureConfig  # noqa: F401
+from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.ranges import (
   Fraction,
   NonNegative,
@@ -18,12 +18,7 @@ from meanet_jax.config.ranges import (
   PositiveFloat,
   Range,
 )
-from meanet_jax.config.stages import (  # noqa: F401
-  STAGE_NAMES,
-  AugmentConfig,
-  StageConfig,
-  StagesConfig,
-)
+from meanet_jax.config.stages import StageConfig, StagesConfig
 
 Criterion = Literal["entropy", "max_prob", "margin"]
 
@@ -33,12 +28,16 @@ class DatasetConfig:
   """Which images, how they are split and normalised."""
 
   name: str = "digits"
-  """`digits`, or NAME[/CONFIG][:VERSION] of a TFDS set; see `meanet_jax/data/sources.py`."""
-  image_shape: Annotated[tuple[int, ...], Range(1)] = (8, 8, 1)
+  """`digits`, `folder` for own images, or NAME[/CONFIG][:VERSION] of a TFDS set; see
+  `meanet_jax/data/sources.py`."""
+  path: str = ""
+  """Of own images: a folder of class folders, a CSV file or an .npz file (docs/own_images.md)."""
+  image_shape: Annotated[tuple[int, ...], Range(0)] = (8, 8, 1)
   """Height, width, channels: 1 is grey, 3 RGB, 2 and 4 are these with an alpha channel. Sets whose
-  images differ in size are cropped and resized to it; see `meanet_jax/images`."""
-  num_classes: Annotated[int, Range(2)] = 10
-  """C; the loaded labels must agree."""
+  images differ in size are cropped and resized to it; see `meanet_jax/images`. Of own images, what
+  is 0 is found from the data before training."""
+  num_classes: NonNegative = 10
+  """C; the loaded labels must agree. Of own images, 0 is found from the data before training."""
   mean: tuple[float, ...] = (0.5,)
   """Subtracted from images scaled to [0, 1]; per channel, or one for all."""
   std: Annotated[tuple[float, ...], Range(1e-6)] = (0.5,)
@@ -51,7 +50,8 @@ class DatasetConfig:
   test_split: str = "test"
   """Split of the TFDS set, or a slice of one, that tests; without images of `train_split`."""
   test_fraction: Fraction = 0.0
-  """Share kept apart for testing, for sources without a test split of their own."""
+  """Share kept apart for testing, for sources without a test split of their own. Own images that
+  have a validation or test split keep it, whatever the fractions."""
   split_seed: NonNegative = 0
   """Fixes the splits; independent of `seed`, so that seeds share a test split."""
   in_memory_mb: NonNegative = 1000
@@ -59,6 +59,11 @@ class DatasetConfig:
   streamed."""
   undecodable: Literal["error", "skip"] = "error"
   """What a damaged image does: `error` ends with its name, `skip` leaves it out and counts it."""
+
+  @property
+  def incomplete(self) -> bool:
+    """Whether the number of classes or the shape of the images is left to the data."""
+    return not (self.num_classes and all(self.image_shape))
 
 
 @dataclasses.dataclass(frozen=True)

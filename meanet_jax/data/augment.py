@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 
 
 def normalise(

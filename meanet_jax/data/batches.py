@@ -2,21 +2,20 @@
 
 The batch at step s is a function of (seed, stage, s) alone: each epoch goes once through a
 permutation drawn from (seed, stage, epoch), and leaves out its last incomplete batch.
+
+This module loads no JAX, so that worker processes start fast and leave devices alone.
 """
 
 import dataclasses
 import functools
 import itertools
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
-from meanet_jax.config.schema import AugmentConfig
-from meanet_jax.data.device_resident import ResidentImages
-from meanet_jax.data.splits import ArraySplit, ArraySubset, Split
-from meanet_jax.data.streaming import Room, StreamedSplit, stream
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 
@@ -78,33 +77,72 @@ class Order:
     return order[within * self.batch_size + places], places
 
 
+@runtime_checkable
+class Batches(Protocol):
+  """The batches of a stage's images; `Split.training_batches` makes them."""
+
+  @property
+  def order(self) -> Order:
+    """Which images each step sees."""
+    ...
+
+  @property
+  def augment(self) -> AugmentConfig:
+    """What is left for the device to do."""
+    ...
+
+  def resident(self) -> Batch:
+    """The device-resident dataset: `image` (`ResidentImages`) and `label` (int32 [n]), or nothing
+    where batches bring their images.
+    """
+    ...
+
+  @property
+  def batch_bytes(self) -> int:
+    """What the images of this process's part of a batch take; 0 where batches bring none."""
+    ...
+
+  def __call__(self, step: int) -> Batch:
+    """The batch of one step."""
+    ...
+
+  def stream(self, begin: int, end: int) -> Generator[Batch]:
+    """The batches of steps `begin` to `end` - 1."""
+    ...
+
+
 @dataclasses.dataclass(frozen=True)
 class ArrayBatches:
-  """Batches of a split in memory: image numbers. The images stay on the devices (`store`).
+  """Batches of a split in memory: image numbers. The images stay on the devices (`resident`).
 
-  Of a subset all images of its split do. They are there in the stage main anyway; and what a TPU's
-  compiler takes for small enough, as CIFAR-100's images of hard classes alone are, it copies into
-  on-chip memory at every step.
+  images, labels: of the device-resident dataset. indices: of the split's images in it. Of a subset
+  all images of its split are there. They are in the stage main anyway; and what a TPU's compiler
+  takes for small enough, as CIFAR-100's images of hard classes alone are, it copies into on-chip
+  memory at every step.
   """
 
-  split: ArraySplit
+  images: UInt8[np.ndarray, "n h w c"]
+  labels: Int[np.ndarray, " n"]
+  indices: Int[np.ndarray, " m"]
   order: Order
   augment: AugmentConfig
 
+  def resident(self) -> Batch:
+    """See `Batches`. The label of an image that the split has not is -1."""
+    # Here, because workers and devices without JAX import this module.
+    from meanet_jax.data.device_resident import ResidentImages
+
+    return {"image": ResidentImages.of(self.images), "label": self.labels}
+
   @property
-  def store(self) -> Batch:
-    """What the devices keep: images (`StoredImages`) and labels (int32; -1 of no subset's)."""
-    split = self.split
-    if not isinstance(split, ArraySubset):
-      return {"image": ResidentImages.of(split.images), "label": split.labels.astype(np.int32)}
-    labels = np.full(len(split.whole), -1, np.int32)
-    labels[split.numbers] = split.labels
-    return {"image": ResidentImages.of(split.whole), "label": labels}
+  def batch_bytes(self) -> int:
+    """No images travel."""
+    return 0
 
   def __call__(self, step: int) -> Batch:
-    """Image numbers `index` of the store and places in the global batch `position`, int32 [b]."""
+    """`index` into the resident dataset and place in the global batch `position`, int32 [b]."""
     index, position = self.order(step)
-    return {"index": self._of_store(index), "position": position}
+    return {"index": self.indices[index], "position": position}
 
   def stream(self, begin: int, end: int) -> Generator[Batch]:
     """For each of the steps `begin` to `end` - 1 what `parallel.fetch` takes its batch from.
@@ -114,78 +152,16 @@ class ArrayBatches:
     """
     for block, steps in itertools.groupby(range(begin, end), lambda step: step // BLOCK):
       orders = [self.order(step) for step in range(block * BLOCK, (block + 1) * BLOCK)]
-      index = self._of_store(np.stack([index for index, _ in orders], axis=1))
+      index = self.indices[np.stack([index for index, _ in orders], axis=1)]
       made = {"index": index, "position": orders[0][1]}
       for _ in steps:
         yield made
-
-  def _of_store(self, index: np.ndarray) -> np.ndarray:
-    return self.split.numbers[index] if isinstance(self.split, ArraySubset) else index
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamedBatches:
-  """Batches of a split on disk: the images themselves, cropped and resized on the host.
-
-  augment: what is left for the device to do; `crop`: whether a random crop is cut here.
-  """
-
-  split: StreamedSplit
-  order: Order
-  augment: AugmentConfig
-  crop: bool
-
-  @property
-  def store(self) -> Batch:
-    """Nothing stays on the devices."""
-    return {}
-
-  @property
-  def batch_bytes(self) -> int:
-    """What this process's part of a batch takes, labels left out."""
-    return self.split.bytes_of(self.order.batch_size // self.order.parts)
-
-  def __call__(self, step: int, room: Room = np.empty) -> Batch:
-    """`image` uint8 [b, h, w, c], `label` and place in the global batch `position`, int32 [b]."""
-    index, position = self.order(step)
-
-    def pixels(place: int, encoded: bytes) -> np.ndarray:
-      if not self.crop:
-        return self.split.reader.evaluated(encoded).pixels
-      key = [self.order.seed, name_number(f"{self.order.stage} crops"), step, int(position[place])]
-      return self.split.reader.cropped(encoded, np.random.default_rng(key))
-
-    return {
-      "image": self.split.records.decoded(self.split.numbers[index], pixels, room),
-      "label": self.split.labels[index].astype(np.int32),
-      "position": position,
-    }
-
-  def stream(self, begin: int, end: int) -> Generator[Batch]:
-    """The batches of steps `begin` to `end` - 1, made ahead by worker processes."""
-    return stream(self, end, self.split.workers, begin, batch_bytes=self.batch_bytes)
-
-
-def training_batches(
-  split: Split, order: Order, augment: AugmentConfig
-) -> ArrayBatches | StreamedBatches:
-  """The batches of a stage's images.
-
-  Args:
-    split: the images, under the labels that the stage predicts.
-    order: of the split's size.
-    augment: the stage's; the result's `augment` is what of it remains for the device.
-  """
-  if isinstance(split, ArraySplit):
-    return ArrayBatches(split, order, augment)
-  assert isinstance(split, StreamedSplit)
-  return StreamedBatches(split, order, left_for_device(augment), augment.random_resized_crop)
 
 
 def left_for_device(augment: AugmentConfig) -> AugmentConfig:
   """What the device does to streamed images: all but random crops, which the host has cut.
 
-  It cuts them from the whole image; the device would cut from what a first crop left.
+  It cuts them from the decoded image; the device would cut from what a first crop left.
   """
   return dataclasses.replace(augment, random_resized_crop=False)
 

@@ -47,7 +47,7 @@ class PixelReader:
   sizes: Sequence[int | None]
   preprocessing: Preprocessing
 
-  def whole(self, encoded: bytes) -> Decoded:
+  def upright(self, encoded: bytes) -> Decoded:
     """The whole image, upright.
 
     Raises:
@@ -66,9 +66,9 @@ class PixelReader:
     """The pixels that an evaluation sees, and a device.
 
     Raises:
-      UndecodableImageError: see `whole`.
+      UndecodableImageError: see `upright`.
     """
-    decoded = self.whole(encoded)
+    decoded = self.upright(encoded)
     return decoded._replace(pixels=self.preprocessing(decoded.pixels, self.shape))
 
   def cropped(self, encoded: bytes, rng: np.random.Generator) -> UInt8[np.ndarray, "h w c"]:

@@ -20,12 +20,12 @@ SIZES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingImages:
-  """count: images that a stage learns from. stored: that lie on the devices, of all classes.
+  """count: images that a stage learns from. resident: that lie on the devices, of all classes.
   streamed: whether they are read as they are needed instead.
   """
 
   count: int
-  stored: int
+  resident: int
   streamed: bool
 
   def hard(self, hard_classes: int, classes: int) -> "TrainingImages":

@@ -9,7 +9,7 @@ class ReadOptions:
   """What may differ between two processes of one run without changing a single batch.
 
   data_dir: where prepared sets lie; None for tensorflow-datasets' own default (`TFDS_DATA_DIR`, or
-    tensorflow_datasets in the home directory).
+    tensorflow_datasets in the home directory). Own images are there instead of at `dataset.path`.
   workers: processes that decode streamed images; 0 decodes in the training process.
   """
 
@@ -17,7 +17,7 @@ class ReadOptions:
   workers: int = 2
 
   def or_from(self, data_dir: str | None) -> "ReadOptions":
-    """These, and where no directory is given `data_dir`, if there is such a directory here."""
-    if self.data_dir or data_dir is None or not Path(data_dir).is_dir():
+    """These, and where none is given `data_dir`, if there is such a path here."""
+    if self.data_dir or data_dir is None or not Path(data_dir).exists():
       return self
     return dataclasses.replace(self, data_dir=data_dir)

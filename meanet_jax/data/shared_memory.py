@@ -1,7 +1,7 @@
-"""Room in shared memory for what worker processes hand over, looked at before they start.
+"""The space in shared memory for what worker processes hand over, checked before they start.
 
 Grain's workers write batches to POSIX shared memory, which is /dev/shm on Linux: 64 MB in a
-container unless told otherwise. A worker that finds it full is ended by SIGBUS.
+container by default. A worker that finds it full is ended by SIGBUS.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def needed_bytes(batch_bytes: int, batches: int, workers: int) -> int:
   return held * (batch_bytes + _PER_BATCH) + workers * _PER_WORKER
 
 
-def check_room(needed: int, workers: int, path: Path = PATH) -> None:
+def check_shared_memory(needed: int, workers: int, path: Path = PATH) -> None:
   """Refuses worker processes for whose batches shared memory is too small.
 
   Args:

@@ -2,15 +2,18 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.data.batches import ArrayBatches, Batches, Order
 from meanet_jax.images.preprocessing import WHOLE, Preprocessing
 
-Numbers = Sequence[int] | Int[np.ndarray, " m"]
+Indices = Sequence[int] | Int[np.ndarray, " m"]
 
 
 @runtime_checkable
@@ -22,14 +25,32 @@ class Split(Protocol):
     """Original class numbers, or what `select` put in their place."""
     ...
 
-  def __len__(self) -> int: ...
-
-  def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "Split":
-    """The images of these numbers, in this order, under these labels."""
+  @property
+  def resident_images(self) -> UInt8[np.ndarray, "n h w c"] | None:
+    """All images, where they lie in memory and devices keep them; None where they are streamed."""
     ...
 
-  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
-    """The images of these numbers, as an evaluation sees them."""
+  @property
+  def workers(self) -> int:
+    """Processes that decode images ahead of their use; 0 for images in memory."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def bytes_of(self, images: int) -> int:
+    """What so many decoded images take."""
+    ...
+
+  def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "Split":
+    """The images of these indices, in this order, under these labels."""
+    ...
+
+  def subset(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "Split":
+    """As `select`, for a stage of a run whose devices keep the images of this split anyway."""
+    ...
+
+  def images_at(self, indices: Indices) -> UInt8[np.ndarray, "m h w c"]:
+    """The images of these indices, as an evaluation sees them."""
     ...
 
   def batches(
@@ -42,7 +63,17 @@ class Split(Protocol):
       part, parts: which run of neighbours of every batch is read, of how many of equal length.
 
     Yields:
-      A batch's part, the last padded with zeros, and how many images of the *whole* batch are real.
+      A batch's part, the last padded with zeros, and how many images of the batch over all parts
+      are real.
+    """
+    ...
+
+  def training_batches(self, order: Order, augment: AugmentConfig) -> Batches:
+    """The batches that a stage learns from.
+
+    Args:
+      order: of the split's size.
+      augment: the stage's; the result's `augment` is what of it remains for the device.
     """
     ...
 
@@ -57,39 +88,61 @@ class ArraySplit:
   def __len__(self) -> int:
     return len(self.labels)
 
+  @property
+  def resident_images(self) -> UInt8[np.ndarray, "n h w c"] | None:
+    """See `Split`."""
+    return self.images
+
+  @property
+  def workers(self) -> int:
+    """See `Split`."""
+    return 0
+
+  def bytes_of(self, images: int) -> int:
+    """See `Split`."""
+    return images * math.prod(self.images.shape[1:])
+
   def select(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "ArraySplit":
     """See `Split`."""
     return ArraySplit(self.images[chosen], labels)
 
-  def images_at(self, numbers: Numbers) -> UInt8[np.ndarray, "m h w c"]:
+  def subset(self, chosen: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]) -> "ArraySubset":
     """See `Split`."""
-    return self.images[np.asarray(numbers)]
+    return ArraySubset(self.images[chosen], labels, self.images, chosen.astype(np.int32))
+
+  def images_at(self, indices: Indices) -> UInt8[np.ndarray, "m h w c"]:
+    """See `Split`."""
+    return self.images[np.asarray(indices)]
 
   def batches(
     self, batch_size: int, part: int = 0, parts: int = 1
   ) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
     """See `Split`."""
-    for numbers, real in parts_of_batches(len(self), batch_size, part, parts):
-      yield padded(self.images[numbers.start : numbers.stop], batch_size // parts)[0], real
+    for run, real in parts_of_batches(len(self), batch_size, part, parts):
+      yield padded(self.images[run.start : run.stop], batch_size // parts)[0], real
+
+  def training_batches(self, order: Order, augment: AugmentConfig) -> ArrayBatches:
+    """See `Split`."""
+    indices = np.arange(len(self), dtype=np.int32)
+    return ArrayBatches(self.images, self.labels.astype(np.int32), indices, order, augment)
 
 
 @dataclasses.dataclass(frozen=True)
 class ArraySubset(ArraySplit):
   """Some images of a split that lies in memory, under labels of their own.
 
-  whole: uint8 [all, h, w, c], what the split has; devices keep these. numbers: int32 [n], of the
+  parent: uint8 [all, h, w, c], what the split has; devices keep these. indices: int32 [n], of the
   chosen among them.
   """
 
-  whole: UInt8[np.ndarray, "all h w c"]
-  numbers: Int[np.ndarray, " n"]
+  parent: UInt8[np.ndarray, "all h w c"]
+  indices: Int[np.ndarray, " n"]
 
-  @classmethod
-  def of(
-    cls, split: ArraySplit, numbers: Int[np.ndarray, " m"], labels: Int[np.ndarray, " m"]
-  ) -> "ArraySubset":
-    """The images of these numbers."""
-    return cls(split.images[numbers], labels, split.images, numbers.astype(np.int32))
+  def training_batches(self, order: Order, augment: AugmentConfig) -> ArrayBatches:
+    """See `Split`."""
+    labels = np.full(len(self.parent), -1, np.int32)
+    labels[self.indices] = self.labels
+    return ArrayBatches(self.parent, labels, self.indices, order, augment)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +183,7 @@ class Dataset:
 def parts_of_batches(
   size: int, batch_size: int, part: int, parts: int
 ) -> Iterator[tuple[range, int]]:
-  """The image numbers of one part of every batch, and how many images the whole batch has.
+  """The indices of one part of every batch, and how many images the batch has over all parts.
 
   Both are smaller for the last batch, of which a part may have none.
   """

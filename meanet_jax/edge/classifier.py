@@ -53,7 +53,7 @@ class EdgeClassifier:
     """Reads and checks the files.
 
     Args:
-      directory: what `python -m meanet_jax.export` wrote.
+      directory: what `meanet export` wrote.
       operating_point: instead of that of edge.json; temperatures and hard classes are the export's.
       cloud: asked about complex images. With it, an image that goes to the cloud before its
         extension has run never runs it; without it the edge answers every image.

@@ -139,7 +139,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     raise ValueError(f"unmet_constraint is {unmet!r}")
   earlier = source["format"] == EARLIER
   manifest = Manifest(
-    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
+    # Earlier exports have no path: there were no own images.
+    dataset=_settings(DatasetConfig, {"path": ""} | source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
     operating_point=OperatingPoint.from_json(
       _from_format_3(source) if earlier else source["operating_point"]

@@ -185,7 +185,7 @@ class Predictor:
 
   def _on_cloud(
     self, cloud: "_Program", images: Images, sent: Int[np.ndarray, " m"]
-  ) -> Float[np.ndarray, "n c"]:
+  ) -> Float[np.ndarray, "n classes"]:
     """The cloud's logits of the images that are sent, and zeros."""
     logits = np.zeros((len(images), self._point.hard_classes.num_classes), np.float32)
     for numbers, padded in _padded(sent, self._batch_size):

@@ -99,7 +99,7 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
       records of another run.
   """
   if not path.is_file():
-    raise UserError(f"records {path} do not exist; {_ACCEPTED}, without --reuse_records")
+    raise UserError(f"records {path} do not exist; {_ACCEPTED}, without --reuse-records")
   try:
     entries = _entries(path)
   except Exception as error:  # damaged archives fail in zipfile, zlib, struct and NumPy
@@ -108,7 +108,7 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
   if version is not None and not np.array_equal(version, FORMAT):
     raise UserError(
       f"{path} holds records of format {version}; accepted: format {FORMAT}; evaluate the run "
-      "again, without --reuse_records"
+      "again, without --reuse-records"
     )
   try:
     found = _checked(entries)
@@ -117,7 +117,7 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
   if fingerprint is not None and found.fingerprint != fingerprint:
     raise UserError(
       f"{path} holds records of another run or split, {_short(found.fingerprint)}; accepted: "
-      f"{_short(fingerprint)}, as eval.py makes them without --reuse_records"
+      f"{_short(fingerprint)}, as eval.py makes them without --reuse-records"
     )
   return found
 

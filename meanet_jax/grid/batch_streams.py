@@ -1,17 +1,17 @@
 """What trials learn from: each source, the images of a seed and a choice of classes, read once."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.config.schema import StageConfig
-from meanet_jax.data.batches import Batch, Order, StreamedBatches, training_batches
+from meanet_jax.config.stages import StageConfig
+from meanet_jax.data.batches import Batch, Batches, Order
 from meanet_jax.data.device_resident import ResidentImages
 from meanet_jax.data.hard_images import hard_images
-from meanet_jax.data.splits import ArraySplit, Split
-from meanet_jax.data.streaming import Room, StreamedSplit, stream
+from meanet_jax.data.splits import Split
+from meanet_jax.data.streaming import BufferAllocator, stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,10 @@ class _ArrayStream:
   chosen: Int[np.ndarray, " n"]
   labels: Int[np.ndarray, " n"]
 
+  @property
+  def batch_bytes(self) -> int:
+    return 0  # no images travel
+
   def __call__(self, step: int) -> Batch:
     index, position = self.order(step)
     return {
@@ -47,13 +51,16 @@ class _ArrayStream:
 
 @dataclasses.dataclass(frozen=True)
 class BatchStreams:
-  """The batches of several sources, side by side; can be pickled for worker processes."""
+  """The batches of several sources, side by side; can be pickled for worker processes.
+
+  workers: processes that decode images; None where the images stay on the devices.
+  """
 
   sources: tuple[Source, ...]
-  streams: tuple[Callable[[int], Batch], ...]
-  workers: int
+  streams: tuple[_ArrayStream | Batches, ...]
+  workers: int | None
 
-  def __call__(self, taken: int, room: Room = np.empty) -> Batch:
+  def __call__(self, taken: int, allocate: BufferAllocator = np.empty) -> Batch:
     """Arrays [sources, b, ...]: each source's batch after so many steps from its first."""
     made = [
       batch_of(min(source.begin + taken, source.steps - 1))
@@ -61,22 +68,23 @@ class BatchStreams:
     ]
     together = {name: [batch[name] for batch in made] for name in made[0]}
     return {
-      name: np.stack(arrays, out=room((len(arrays), *arrays[0].shape), arrays[0].dtype))
+      name: np.stack(arrays, out=allocate((len(arrays), *arrays[0].shape), arrays[0].dtype))
       for name, arrays in together.items()
     }
 
   def stream(self, steps: int) -> Generator[Batch, None, None]:
     """The batches of so many steps, made ahead where images are decoded."""
-    if self.workers < 0:
+    if self.workers is None:
       yield from map(self, range(steps))
     else:
-      size = sum(s.batch_bytes for s in self.streams if isinstance(s, StreamedBatches))
+      size = sum(batches.batch_bytes for batches in self.streams)
       yield from stream(self, steps, self.workers, batch_bytes=size)
 
 
 def make_store(train: Split) -> Batch:
   """What the devices keep for all sources: the images of a split in memory, or nothing."""
-  return {"image": ResidentImages.of(train.images)} if isinstance(train, ArraySplit) else {}
+  images = train.resident_images
+  return {} if images is None else {"image": ResidentImages.of(images)}
 
 
 def make_batch_streams(
@@ -94,18 +102,19 @@ def make_batch_streams(
     train: the data set's training split.
     label_maps: of each source, None for all images under their own labels.
   """
-  streams: list[Callable[[int], Batch]] = []
+  streams: list[_ArrayStream | Batches] = []
+  resident = train.resident_images is not None
   left = settings
   for source, to_hard in zip(sources, label_maps, strict=True):
     chosen, labels = np.arange(len(train)), train.labels
     if to_hard is not None:
       chosen, labels = hard_images(train, to_hard, "train")
     order = Order(len(chosen), source.seed, stage, settings.batch_size)
-    if isinstance(train, ArraySplit):
+    if resident:
       streams.append(_ArrayStream(order, chosen, labels))
     else:
-      batches = training_batches(train.select(chosen, labels), order, settings.augment)
+      batches = train.select(chosen, labels).training_batches(order, settings.augment)
       left = dataclasses.replace(settings, augment=batches.augment)
       streams.append(batches)
-  workers = train.workers if isinstance(train, StreamedSplit) else -1
+  workers = None if resident else train.workers
   return BatchStreams(tuple(sources), tuple(streams), workers), left

@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterable
 
-from meanet_jax.config.schema import STAGE_NAMES, Config, StageConfig
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES, StageConfig
 from meanet_jax.grid.points import Point
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.figures import draw_grid

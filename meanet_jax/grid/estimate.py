@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from meanet_jax.config.grid import GridConfig
-from meanet_jax.config.schema import STAGE_NAMES
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.splits import Dataset
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.step import choose_batching

@@ -9,7 +9,9 @@ import jax
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import differences
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
@@ -77,7 +79,7 @@ def show_grid(
   Raises:
     UserError: as `train_grid`.
   """
-  _load_and_show(config, grid, options)
+  _load_and_show(_completed(config, options), grid, options)
 
 
 def train_grid(
@@ -113,6 +115,7 @@ def train_grid(
   if tensorboard:
     broadcast_from_process_0(check_installed)
   options = (options or ReadOptions()).or_from(broadcast_from_process_0(directory.data_dir))
+  config = _completed(config, options)
   groups, dataset = _load_and_show(config, grid, options)
   context = GridContext(directory.path, grid, options, stop, tensorboard)
   train_groups = _executor(context, dataset)
@@ -126,6 +129,11 @@ def train_grid(
       if is_process_0():
         directory.write(groups, grid, None)
     broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
+
+
+def _completed(config: Config, options: ReadOptions | None) -> Config:
+  # In turn, because the first to look at own images makes their index.
+  return process_0_then_others(lambda: complete_config(config, options))
 
 
 def _free(workdir: str | Path) -> GridDirectory:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from meanet_jax.config.schema import DatasetConfig, StageConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.training.hyperparameters import Hyperparameters

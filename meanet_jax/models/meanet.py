@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from meanet_jax.config.schema import StructureConfig
+from meanet_jax.config.networks import StructureConfig
 from meanet_jax.models.layers import ConvNorm, Dropout, Dtype, max_pool, relu6
 from meanet_jax.models.mobilenet import InvertedResidual
 from meanet_jax.models.resnet import BasicBlock, Bottleneck

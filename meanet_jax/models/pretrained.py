@@ -2,7 +2,8 @@
 
 import jax
 
-from meanet_jax.config.schema import Config, NetworkConfig
+from meanet_jax.config.networks import NetworkConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained

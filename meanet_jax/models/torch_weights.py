@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from meanet_jax.config.schema import StructureConfig
+from meanet_jax.config.networks import StructureConfig
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 from meanet_jax.models.resnet import BOTTLENECK_EXPANSION

@@ -5,7 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from meanet_jax.config.schema import Config, NetworkConfig, StructureConfig
+from meanet_jax.config.networks import NetworkConfig, StructureConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError, nearest
 from meanet_jax.models.meanet import MEANet, Network, Trunk
 from meanet_jax.models.mobilenet import scaled_width
@@ -108,6 +109,12 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
   Raises:
     UserError: an impossible structure, or features that do not meet (with the two shapes).
   """
+  if config.dataset.incomplete:
+    raise UserError(
+      f"dataset.num_classes is {config.dataset.num_classes} and dataset.image_shape "
+      f"{config.dataset.image_shape}; accepted where no images are read: above 0, as train.py "
+      "writes them into config.json"
+    )
   model = config.model
   check_structure(model.extension, "model.extension")
   axis = axis_name if model.batch_norm == "synchronised" else None

@@ -100,8 +100,8 @@ def abstract_inputs(
   if images.streamed:
     pixels = jax.ShapeDtypeStruct((*sharded, *shape), jnp.uint8)
     return {}, {"image": pixels, "label": numbers, "position": numbers}
-  labels = jax.ShapeDtypeStruct((images.stored,), jnp.int32)
-  store = {"image": ResidentImages.abstract(images.stored, shape), "label": labels}
+  labels = jax.ShapeDtypeStruct((images.resident,), jnp.int32)
+  store = {"image": ResidentImages.abstract(images.resident, shape), "label": labels}
   return store, {"index": jax.ShapeDtypeStruct((*sharded, BLOCK), jnp.int32), "position": numbers}
 
 

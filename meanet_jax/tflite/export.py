@@ -56,7 +56,7 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
   if source.unmet is not None and not options.allow_unmet:
     raise UserError(
       f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
-      "under constraints that can be met (eval.py), or --allow_unmet to export it nevertheless"
+      "under constraints that can be met (eval.py), or --allow-unmet to export it nevertheless"
     )
   with held(Path(out), "--out"):
     return _export(source, Path(out), options)

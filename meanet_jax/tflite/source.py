@@ -65,14 +65,14 @@ def from_run(workdir: str | Path, options: ReadOptions | None = None) -> Source:
   if not summary_path.is_file():
     raise UserError(
       f"workdir {workdir} has not been evaluated, so no thresholds are selected; "
-      f"accepted: a run after python eval.py --workdir {workdir}"
+      f"accepted: a run after meanet eval --workdir {workdir}"
     )
   entry = read_json(summary_path)["systems"]["meanet"]
-  point = _operating_point(summary_path, entry, f"python eval.py --workdir {workdir}")
+  point = _operating_point(summary_path, entry, f"meanet eval --workdir {workdir}")
   if not np.array_equal(point.hard_classes.numbers, read_hard_classes(run)):
     raise UserError(
       f"{summary_path} is of other hard classes than the run's; "
-      f"accepted: a run after python eval.py --workdir {workdir}"
+      f"accepted: a run after meanet eval --workdir {workdir}"
     )
   model = build(config)
   return Source(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float
 
-from meanet_jax.config.schema import StageConfig
+from meanet_jax.config.stages import StageConfig
 
 Number = float | int | Float[Array, ""]
 

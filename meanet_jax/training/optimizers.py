@@ -2,7 +2,7 @@
 
 import optax
 
-from meanet_jax.config.schema import StageConfig
+from meanet_jax.config.stages import StageConfig
 from meanet_jax.training.hyperparameters import Hyperparameters
 
 # PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,

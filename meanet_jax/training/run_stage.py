@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.data.batches import Batch, Order, training_batches
+from meanet_jax.data.batches import Batch, Order
 from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.log import logger
@@ -80,7 +80,7 @@ class _MappedRun:
     stage, config = run.stage, run.context.config
     settings, part = config.stage(stage.name), (jax.process_index(), jax.process_count())
     order = Order(len(images.train), config.seed, stage.name, settings.batch_size, *part)
-    batches = training_batches(images.train, order, settings.augment)
+    batches = images.train.training_batches(order, settings.augment)
     settings = dataclasses.replace(settings, augment=batches.augment)
     recipe = Recipe(settings, make_optimizer(settings, run.steps_per_epoch))
     step = make_train_step(
@@ -90,7 +90,7 @@ class _MappedRun:
     self._batches = batches
     self._step = map_train_step(_compiled_once(step, stage))
     self._state = replicate(run.state)
-    self._store = replicate(batches.store)
+    self._store = replicate(batches.resident())
     self._key = replicate(stage_key(config.seed, stage.name))
     self._accuracy = _accuracy_on(images.validation, run)
 

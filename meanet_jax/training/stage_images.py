@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.data.hard_images import hard_images
-from meanet_jax.data.splits import ArraySplit, ArraySubset, Dataset, Split
+from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.training.stages import Stage
 
 
@@ -58,6 +58,4 @@ def count_training_images(
 
 def _subset(split: Split, to_hard: Int[np.ndarray, " c"], name: str) -> Split:
   chosen, labels = hard_images(split, to_hard, name)
-  if isinstance(split, ArraySplit):
-    return ArraySubset.of(split, chosen, labels)
-  return split.select(chosen, labels)
+  return split.subset(chosen, labels)

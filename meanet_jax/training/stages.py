@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from meanet_jax.config.schema import STAGE_NAMES, StageConfig
+from meanet_jax.config.stages import STAGE_NAMES, StageConfig
 from meanet_jax.data.batches import steps_per_epoch
 from meanet_jax.models.meanet import Exits
 

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 from meanet_jax.config.parsing import differences
-from meanet_jax.config.schema import STAGE_NAMES, Config
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.batches import check_split_size
+from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
-from meanet_jax.data.shared_memory import check_room, needed_bytes
+from meanet_jax.data.shared_memory import check_shared_memory, needed_bytes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 from meanet_jax.models.pretrained import check_pretrained
@@ -53,13 +54,15 @@ def start(
   """
   run = broadcast_from_process_0(lambda: _free(workdir))
   check_same_workdir(run.path, workdir)
+  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
+  # In turn, because the first to look at own images or a streamed set makes its index.
+  incomplete = config
+  config = process_0_then_others(lambda: complete_config(incomplete, options))
   check_same("configuration", differences, broadcast_from_process_0(lambda: config), config)
   all_succeed(lambda: _check_batch_sizes(config))
   if tensorboard:
     broadcast_from_process_0(check_installed)
   model = build(config, AXIS)
-  options = (options or ReadOptions()).or_from(broadcast_from_process_0(run.data_dir))
-  # In turn, because the first to read a streamed set makes its index.
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
@@ -89,19 +92,17 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   """
   for name in ("main", "cloud"):
     check_split_size(len(dataset.train), config.stage(name).batch_size, name)
-  check_shared_memory(config, dataset)
+  check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 
 
-def check_shared_memory(config: Config, dataset: Dataset) -> None:
-  """Refuses worker processes whose batches shared memory cannot hold, in whichever stage.
+def check_workers(config: Config, dataset: Dataset) -> None:
+  """Refuses worker processes for whose batches shared memory is too small, in whichever stage.
 
   Raises:
-    UserError: as `check_room`.
+    UserError: as `check_shared_memory`.
   """
   train, validation = dataset.train, dataset.validation
-  if not isinstance(train, StreamedSplit):
-    return
   processes = jax.process_count()
 
   def needed(batch_size: int, images: int) -> int:
@@ -112,7 +113,7 @@ def check_shared_memory(config: Config, dataset: Dataset) -> None:
   evaluation = needed(config.evaluation.batch_size, len(validation))
   settings = [config.stage(name) for name in STAGE_NAMES]
   most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
-  check_room(most + evaluation, train.workers)
+  check_shared_memory(most + evaluation, train.workers)
 
 
 def check_same(what: str, differ: Callable[[Any, Any], list[str]], first: Any, own: Any) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from meanet_jax.config.schema import DatasetConfig, StageConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.augment import augment, normalise
 from meanet_jax.data.batches import Batch
 from meanet_jax.keys import named_key

@@ -61,7 +61,7 @@ def train(
     @functools.cache  # read only when a stage needs them: a finished run is repeated in seconds
     def variables() -> Variables:
       return broadcast_from_process_0(
-        lambda: load_variables(config, context.model, context.dataset, context.run)
+        lambda: load_variables(context.config, context.model, context.dataset, context.run)
       )
 
     to_hard = None
@@ -70,7 +70,7 @@ def train(
         if stage.needs_hard_classes:
           to_hard = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, to_hard)
-  logger.info(f"all stages finished; evaluate with: python eval.py --workdir {workdir}")
+  logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
 
 
 def _gradient_stage(

@@ -1,15 +1,11 @@
-"""A client of the cloud tier that does what it is told, also when that is wrong."""
+"""Requests to the cloud tier, right and wrong ones."""
 
-import json
 import struct
 from typing import Any
 
 import grpc
 import numpy as np
-import requests
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-
-INFER = "/v2/models/cloud/infer"
 
 
 def tensor_request(
@@ -43,22 +39,3 @@ def output(answer: Any, name: str) -> np.ndarray:
   given = answer.outputs[index]
   dtype = {"INT32": np.int32, "FP32": np.float32}[given.datatype]
   return np.frombuffer(answer.raw_output_contents[index], dtype).reshape(given.shape)
-
-
-def json_body(images: np.ndarray, **changes: Any) -> dict:
-  given = {"name": "image", "shape": images.shape, "datatype": "UINT8", "data": images.tolist()}
-  return {"inputs": [given | changes]}
-
-
-def post_binary(url: str, header: dict, data: bytes) -> requests.Response:
-  """A REST request whose tensors follow its JSON."""
-  text = json.dumps(header).encode()
-  return requests.post(
-    url + INFER,
-    data=text + data,
-    headers={
-      "Inference-Header-Content-Length": str(len(text)),
-      "Content-Type": "application/octet-stream",
-    },
-    timeout=60,
-  )

@@ -8,6 +8,7 @@ import prometheus_client
 import pytest
 
 from meanet_jax.cloud.batching import Batcher, OverloadedError
+from meanet_jax.cloud.limits import Limits
 from meanet_jax.cloud.metrics import Metrics
 
 
@@ -35,18 +36,18 @@ def numbered(*values: int) -> np.ndarray:
   return np.array(values, np.uint8)[:, None, None, None]
 
 
-def run(test, model: Held, max_batch: int = 4, max_wait: float = 0.0, max_queue: int = 100):
-  """Runs `test(batcher)` beside the worker; what the test returns, and the metrics' registry."""
+CONSTANT = {1: 1.0, 2: 1.0, 4: 1.0}  # seconds by size: whatever waits is run together
+LINEAR = {1: 1.0, 2: 2.0, 4: 4.0}
+
+
+def run(test, model: Held, max_wait: float = 0.0, max_queue: int = 100, seconds: dict = CONSTANT):
+  """What `test(batcher)` returns, and the metrics' registry."""
   registry = prometheus_client.CollectorRegistry()
+  limits = Limits(max(seconds), max_wait, max_queue, max_images=100, max_bytes=1000, grace=0.0)
 
   async def main():
-    batcher = Batcher(model, max_batch, max_wait, max_queue, Metrics([1, 2, 4], registry))
-    worker = asyncio.create_task(batcher.work())
-    try:
-      async with asyncio.timeout(60):
-        return await test(batcher)
-    finally:
-      worker.cancel()
+    async with asyncio.timeout(60):
+      return await test(Batcher(model, seconds, limits, Metrics([1, 2, 4], registry)))
 
   return asyncio.run(main()), registry
 
@@ -59,9 +60,9 @@ def test_requests_that_wait_for_a_busy_model_share_its_next_batch():
   model = Held()
 
   async def test(batcher: Batcher):
-    first = asyncio.create_task(batcher.submit(numbered(9)))
+    first = batcher.submit(numbered(9))
     await begun(model)
-    rest = [asyncio.create_task(batcher.submit(numbered(i))) for i in range(6)]
+    rest = [batcher.submit(numbered(i)) for i in range(6)]
     await asyncio.sleep(0)
     model.release(3)
     return [int(values["pixel"][0]) for values in await asyncio.gather(first, *rest)]
@@ -72,6 +73,37 @@ def test_requests_that_wait_for_a_busy_model_share_its_next_batch():
   assert registry.get_sample_value("cloud_images_total") == 7
   assert registry.get_sample_value("cloud_batch_images_sum") == 7
   assert registry.get_sample_value("cloud_batch_images_count") == 3
+
+
+def test_one_full_batch_queues_behind_the_one_that_runs_and_a_part_of_one_goes_on_filling():
+  model = Held()
+
+  async def test(batcher: Batcher):
+    first = batcher.submit(numbered(9))
+    await begun(model)
+    full = batcher.submit(numbered(0, 1, 2, 3))
+    full.cancel()  # too late: it is in a batch
+    part = batcher.submit(numbered(4, 5))
+    model.release(1)
+    await first
+    more = batcher.submit(numbered(6))
+    model.release(2)
+    return [values["pixel"].tolist() for values in await asyncio.gather(part, more)]
+
+  answers, _ = run(test, model)
+  assert answers == [[4, 5], [6]]
+  assert model.batches == [1, 4, 3]
+
+
+def test_no_image_is_padded_where_that_takes_longer_than_two_batches():
+  async def test(batcher: Batcher):
+    return (await batcher.submit(numbered(1, 2, 3)))["pixel"].tolist()
+
+  for seconds, batches in ((CONSTANT, [3]), (LINEAR, [2, 1])):
+    model = Held(released=True)
+    answer, _ = run(test, model, seconds=seconds)
+    assert answer == [1, 2, 3]
+    assert model.batches == batches
 
 
 def test_an_idle_model_waits_no_longer_than_max_wait_and_not_at_all_for_a_full_batch():
@@ -133,10 +165,10 @@ def test_a_cancelled_request_costs_the_model_nothing():
   model = Held()
 
   async def test(batcher: Batcher):
-    first = asyncio.create_task(batcher.submit(numbered(1)))
+    first = batcher.submit(numbered(1))
     await begun(model)
-    given_up = asyncio.create_task(batcher.submit(numbered(2, 3)))
-    kept = asyncio.create_task(batcher.submit(numbered(4)))
+    given_up = batcher.submit(numbered(2, 3))
+    kept = batcher.submit(numbered(4))
     await asyncio.sleep(0)
     given_up.cancel()
     await asyncio.sleep(0)
@@ -152,13 +184,13 @@ def test_a_full_queue_refuses_whole_requests():
   model = Held()
 
   async def test(batcher: Batcher):
-    first = asyncio.create_task(batcher.submit(numbered(1)))
+    first = batcher.submit(numbered(1))
     await begun(model)
-    waiting = asyncio.create_task(batcher.submit(numbered(2, 3)))
+    waiting = batcher.submit(numbered(2, 3))
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError, match="2 images wait; accepted: 3"):
       await batcher.submit(numbered(4, 5))
-    fits = asyncio.create_task(batcher.submit(numbered(6)))
+    fits = batcher.submit(numbered(6))
     await asyncio.sleep(0)
     model.release(2)
     return [values["pixel"].tolist() for values in await asyncio.gather(first, waiting, fits)]

@@ -1,6 +1,5 @@
 """The cloud tier as a real process on loopback: what it answers, and what it survives."""
 
-import base64
 import io
 import signal
 import socket
@@ -9,7 +8,6 @@ import threading
 import grpc
 import numpy as np
 import pytest
-import requests
 import tritonclient.grpc
 from PIL import Image
 from tritonclient.grpc import service_pb2_grpc
@@ -25,17 +23,8 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.restore import load_variables
-from tests.cloud.asking import (
-  INFER,
-  bytes_tensor,
-  image_request,
-  infer,
-  json_body,
-  output,
-  post_binary,
-  tensor_request,
-)
-from tests.cloud.test_payload import encode
+from tests.cloud.asking import bytes_tensor, image_request, infer, output, tensor_request
+from tests.cloud.test_images import encode
 from tests.servers import cloud_server_process
 
 SMALL = np.zeros((1, 8, 8, 1), np.uint8)
@@ -93,36 +82,22 @@ def test_tritonclient_gets_the_evaluations_answers(cloud_server, images, expecte
   ]
 
 
-def test_encoded_images_and_chosen_outputs(channel, url, images, expected):
-  files = [encode(image) for image in images]
-  request = tensor_request(bytes_tensor(files), (50,), "encoded", "BYTES")
+def test_encoded_images_and_named_outputs(channel, images, expected):
+  request = tensor_request(
+    bytes_tensor([encode(image) for image in images]), (50,), "encoded", "BYTES"
+  )
   request.outputs.add(name="logits")
   answer = infer(channel, request)
   assert [given.name for given in answer.outputs] == ["logits"]
   assert_logits(output(answer, "logits"), expected)
-  # The same bytes over REST, after the JSON and within it.
-  data = bytes_tensor(files)
-  size = {"binary_data_size": len(data)}
-  header = {"name": "encoded", "shape": [50], "datatype": "BYTES", "parameters": size}
-  asked = [{"name": "logits", "parameters": {"binary_data": True}}]
-  answer = post_binary(url, {"inputs": [header], "outputs": asked}, data)
-  length = int(answer.headers["Inference-Header-Content-Length"])
-  assert_logits(np.frombuffer(answer.content[length:], np.float32).reshape(50, 10), expected)
-  texts = [base64.b64encode(file).decode() for file in files]
-  answer = requests.post(
-    url + INFER,
-    json=json_body(images, name="encoded", shape=[50], datatype="BYTES", data=texts),
-    timeout=60,
-  ).json()
-  assert_logits(np.reshape(answer["outputs"][2]["data"], (50, 10)), expected)
-
-
-def test_rest_json(url, images, expected):
-  answer = requests.post(url + INFER, json=json_body(images) | {"id": "7"}, timeout=60).json()
-  assert answer["id"] == "7"
-  assert answer["parameters"]["dataset"] == "digits"
-  assert [given["name"] for given in answer["outputs"]] == ["class", "probability", "logits"]
-  assert answer["outputs"][0]["data"] == scores(expected).prediction.tolist()
+  # In the order in which they are named.
+  request = image_request(images[:2])
+  for name in ("logits", "class"):
+    request.outputs.add(name=name)
+  answer = infer(channel, request)
+  assert [given.name for given in answer.outputs] == ["logits", "class"]
+  assert_logits(output(answer, "logits"), expected[:2])
+  np.testing.assert_array_equal(output(answer, "class"), scores(expected[:2]).prediction)
 
 
 def test_concurrent_requests_get_their_own_answers(cloud_server, images, expected):
@@ -142,50 +117,55 @@ def test_concurrent_requests_get_their_own_answers(cloud_server, images, expecte
   assert_logits(np.stack([found[number] for number in range(50)]), expected)
 
 
-def test_prometheus_metrics(url, channel):
-  def samples() -> dict[str, float]:
-    lines = requests.get(f"{url}/metrics", timeout=60).text.splitlines()
-    return {
-      line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-      for line in lines
-      if not line.startswith("#")
-    }
-
-  infer(channel, image_request(np.zeros((3, 8, 8, 1), np.uint8)))
-  before = samples()
-  infer(channel, image_request(np.zeros((3, 8, 8, 1), np.uint8)))
-  requests.post(url + INFER, json={"inputs": []}, timeout=60)
-  after = samples()
+def test_prometheus_metrics(cloud_server, channel):
+  three = image_request(np.zeros((3, 8, 8, 1), np.uint8))
+  infer(channel, three)
+  before = cloud_server.metrics()
+  infer(channel, three)
+  after = cloud_server.metrics()
   grown = {name: after[name] - before.get(name, 0) for name in after}
   assert grown["cloud_images_total"] == 3
   assert grown["cloud_batch_images_sum"] == 3
   assert grown["cloud_batch_seconds_count"] == 1
   assert grown["cloud_wait_seconds_count"] == 1
-  assert grown['cloud_refused_total{reason="invalid"}'] == 1
   assert after["cloud_waiting_images"] == 0
-  assert grown['request_predict_seconds_count{model_name="cloud"}'] == 2  # KServe's own
 
 
-def test_sigterm_finishes_what_was_accepted(finished_run):
-  with cloud_server_process(finished_run.path, "--max_wait_ms=4000") as server:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_what_was_accepted(finished_run, number):
+  with cloud_server_process(finished_run.path, "--max-wait-ms=3000") as server:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
       stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
       pending = stub.ModelInfer.future(image_request(SMALL), timeout=60)
-      body: list[requests.Response] = []
-      url = f"http://127.0.0.1:{server.http_port}"
-      asking = threading.Thread(
-        target=lambda: body.append(requests.post(url + INFER, json=json_body(SMALL), timeout=60))
-      )
-      asking.start()
-      while "cloud_waiting_images 2.0" not in requests.get(f"{url}/metrics", timeout=60).text:
+      while server.metrics()["cloud_waiting_images"] != 1:
         assert not pending.done()
-      server.process.send_signal(signal.SIGTERM)
+      server.process.send_signal(number)
       assert output(pending.result(), "logits").shape == (1, 10)
-      asking.join()
-      assert body[0].status_code == 200
     assert server.process.wait(60) == 0
     with pytest.raises(ConnectionRefusedError):
       socket.create_connection(("127.0.0.1", server.grpc_port), timeout=5)
+    assert [line.strip() for line in server.output[-2:]] == [
+      "cloud tier stops: answers what it has accepted",
+      "cloud tier stopped",
+    ]
+
+
+def test_what_takes_longer_than_the_grace_is_given_up(finished_run):
+  flags = ("--max-wait-ms=60000", "--grace-seconds=0.1")
+  with cloud_server_process(finished_run.path, *flags) as server:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+      stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+      pending = stub.ModelInfer.future(image_request(SMALL), timeout=60)
+      while server.metrics()["cloud_waiting_images"] != 1:
+        assert not pending.done()
+      server.process.send_signal(signal.SIGTERM)
+      assert pending.exception().code() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+      )
+    assert server.process.wait(60) == 0
+    assert not [line for line in server.output if "Traceback" in line]
 
 
 def test_an_image_of_the_test_split_survives_jpeg(channel, images):

@@ -1,4 +1,4 @@
-"""Every command started from nothing; the other tests fork theirs (tests/commands.py)."""
+"""Every command started from nothing; the other tests fork theirs (tests/forked_commands.py)."""
 
 import subprocess
 import sys

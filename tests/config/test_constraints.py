@@ -12,7 +12,7 @@ from meanet_jax.commands.constraint_flags import (
 )
 from meanet_jax.commands.flags import Parser
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.parsing import check_field_name, default_config, resolve, to_json
+from meanet_jax.config.parsing import default_config, field_type, resolve, to_json
 from meanet_jax.errors import UserError
 
 LOWEST = {
@@ -23,7 +23,7 @@ LOWEST = {
 @pytest.mark.parametrize("name", LOWEST)
 def test_the_configuration_has_every_constraint_with_its_range(name):
   low = LOWEST[name]
-  check_field_name(f"evaluation.constraints.{name}")
+  field_type(f"evaluation.constraints.{name}")
   config = default_config()
   config.dataset.test_fraction = 0.4
   config.evaluation.calibration_fraction = 0.5  # which a confidence needs

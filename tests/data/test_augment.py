@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment, crop_box, normalise
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 3)), jnp.uint8)

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanet_jax.config.schema import AugmentConfig
-from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, training_batches
-from meanet_jax.data.splits import ArraySplit, ArraySubset, padded_batches
+from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.data.batches import BLOCK, ArrayBatches, Order
+from meanet_jax.data.splits import ArraySplit, padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.training.parallel import ahead, fetch
 
@@ -17,9 +17,7 @@ def numbered(size: int) -> ArraySplit:
 
 def batches(size=23, batch_size=5, seed=0, stage="main") -> ArrayBatches:
   order = Order(size, seed, stage, batch_size)
-  made = training_batches(numbered(size), order, AugmentConfig())
-  assert isinstance(made, ArrayBatches)
-  return made
+  return numbered(size).training_batches(order, AugmentConfig())
 
 
 def test_an_epoch_shows_no_image_twice_and_the_next_is_in_another_order():
@@ -45,7 +43,7 @@ def test_a_batch_is_a_function_of_seed_stage_and_step():
 def test_fetch_gathers_images_and_labels_of_the_same_number():
   train = batches()
   (block,) = train.stream(6, 7)
-  batch = fetch(train.store, block, 6)
+  batch = fetch(train.resident(), block, 6)
   np.testing.assert_array_equal(batch["image"].ravel(), batch["label"])
   np.testing.assert_array_equal(batch["position"], range(5))
 
@@ -53,13 +51,13 @@ def test_fetch_gathers_images_and_labels_of_the_same_number():
 def test_a_subset_has_the_batches_of_its_images_and_keeps_them_among_all():
   whole, chosen = numbered(40), np.arange(1, 40, 2)
   labels = (chosen % 7).astype(np.int32)
-  subset, alone = ArraySubset.of(whole, chosen, labels), whole.select(chosen, labels)
+  subset, alone = whole.subset(chosen, labels), whole.select(chosen, labels)
   order = Order(len(chosen), 0, "edge", 5)
-  ours, theirs = (training_batches(split, order, AugmentConfig()) for split in (subset, alone))
-  assert len(ours.store["image"].rows) == 40
-  assert len(theirs.store["image"].rows) == 20
+  ours, theirs = (split.training_batches(order, AugmentConfig()) for split in (subset, alone))
+  assert len(ours.resident()["image"].rows) == 40
+  assert len(theirs.resident()["image"].rows) == 20
   for step, (block, other) in enumerate(zip(ours.stream(0, 9), theirs.stream(0, 9), strict=True)):
-    found, expected = fetch(ours.store, block, step), fetch(theirs.store, other, step)
+    found, expected = fetch(ours.resident(), block, step), fetch(theirs.resident(), other, step)
     np.testing.assert_array_equal(found["image"], expected["image"])
     np.testing.assert_array_equal(found["label"], expected["label"])
     np.testing.assert_array_equal(whole.images[ours(step)["index"]], expected["image"])
@@ -69,7 +67,9 @@ def test_a_step_fetches_its_own_batch_from_its_block_wherever_the_stream_begins(
   train, begin, end = batches(), BLOCK - 3, 3 * BLOCK + 2
   streamed = list(train.stream(begin, end))
   for step, block in enumerate(streamed, begin):
-    np.testing.assert_array_equal(fetch(train.store, block, step)["label"], train(step)["index"])
+    np.testing.assert_array_equal(
+      fetch(train.resident(), block, step)["label"], train(step)["index"]
+    )
   assert len({id(block) for block in streamed}) == 4
 
 

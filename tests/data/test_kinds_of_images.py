@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import AugmentConfig, DatasetConfig
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
@@ -91,7 +92,7 @@ def test_alpha_is_cropped_and_is_no_colour(tmp_path):
   values[..., 3] = 200
   train = loaded(tmp_path, 0, [saved(values, "PNG")], (8, 8, 4), image_shape=(8, 8, 4)).train
   recipe = AugmentConfig(random_resized_crop=True, colour_jitter=0.5)
-  batches = training_batches(train, Order(len(train), 0, "main", 4), recipe)
+  batches = train.training_batches(Order(len(train), 0, "main", 4), recipe)
   images = batches(0)["image"]
   assert images.shape == (4, 8, 8, 4)
   assert set(images[..., 3].ravel()) == {200}

@@ -35,6 +35,6 @@ def test_hard_classes_have_their_share():
 @pytest.mark.parametrize("change", [{"name": "imagenette"}, {"train_split": "train[:90%]"}])
 def test_other_sets_need_their_number(change):
   config = dataclasses.replace(CIFAR, **change)
-  with pytest.raises(UserError, match=r"flag --num_train is missing.*accepted: the number"):
+  with pytest.raises(UserError, match=r"flag --num-train is missing.*accepted: the number"):
     training_images(config, None)
   assert training_images(config, 1000) == TrainingImages(900, 900, streamed=False)

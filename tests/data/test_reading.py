@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.config.schema import AugmentConfig, DatasetConfig
-from meanet_jax.data.batches import Order, StreamedBatches, training_batches
+from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.data.batches import Order
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.data.streaming import StreamedSplit
+from meanet_jax.data.streaming import StreamedBatches, StreamedSplit
 from meanet_jax.errors import UserError
 from tests.data.sets import encoded, picture, write_set
 from tests.forked_commands import run_command
@@ -83,7 +84,7 @@ def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabyt
 def streamed(options: ReadOptions, part: int = 0, parts: int = 1) -> StreamedBatches:
   train = load(CONFIG, options).train
   augment = AugmentConfig(random_resized_crop=True, flip=True)
-  made = training_batches(train, Order(len(train), 3, "main", 6, part, parts), augment)
+  made = train.training_batches(Order(len(train), 3, "main", 6, part, parts), augment)
   assert isinstance(made, StreamedBatches)
   return made
 
@@ -206,8 +207,8 @@ import time
 import numpy as np
 from meanet_jax.data.streaming import stream
 
-def make(number, room=np.empty):
-  array = room((64, 64), np.uint8)
+def make(number, allocate=np.empty):
+  array = allocate((64, 64), np.uint8)
   array[:] = number
   return array
 
@@ -215,7 +216,7 @@ if __name__ == "__main__":
   numbers = stream(make, 1000, workers=2, batch_bytes=64 * 64)
   for expected in range(8):
     assert int(next(numbers)[0, 0]) == expected
-    time.sleep(0.05)  # the workers fill what they have room for
+    time.sleep(0.05)  # the workers fill their queues
   numbers.close()
 """
 

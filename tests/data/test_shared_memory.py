@@ -11,10 +11,14 @@ import pytest
 from meanet_jax.config.schema import Config
 from meanet_jax.data import streaming
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.shared_memory import check_room, lost_workers_in_one_line, needed_bytes
+from meanet_jax.data.shared_memory import (
+  check_shared_memory,
+  lost_workers_in_one_line,
+  needed_bytes,
+)
 from meanet_jax.data.splits import ArraySplit, Dataset
-from meanet_jax.data.streaming import Records, StreamedSplit
-from meanet_jax.data.tfds.prepared import PreparedSet, SetName
+from meanet_jax.data.streaming import StreamedSplit
+from meanet_jax.data.tfds.prepared import PreparedExamples, PreparedSet, SetName
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import CENTRE
 from meanet_jax.runs.disk import full_disk_in_one_line
@@ -35,7 +39,9 @@ def streamed(images: int, workers: int, shape: tuple[int, ...] = (224, 224, 3)) 
   labels = np.arange(images, dtype=np.int32) % 2
   found = PreparedSet(SetName("s", None, None), None, "i", "l", None, ("a", "b"), (None, None, 3))
   reader = PixelReader(shape, (None, None), CENTRE)
-  return StreamedSplit(Records(found, "train", None), np.arange(images), labels, reader, workers)
+  return StreamedSplit(
+    PreparedExamples(found, "train", None), np.arange(images), labels, reader, workers
+  )
 
 
 def test_what_workers_hold_was_measured():
@@ -49,23 +55,23 @@ def test_what_workers_hold_was_measured():
 def test_too_little_is_refused_in_one_line_that_says_what_to_do(monkeypatch):
   with_shared_memory(monkeypatch, DOCKER)
   with pytest.raises(UserError) as caught:
-    check_room(needed_bytes(IMAGENET, 10_000, 2), 2)
+    check_shared_memory(needed_bytes(IMAGENET, 10_000, 2), 2)
   assert str(caught.value) == (
     "/dev/shm (shared memory) has 67 MB, of which 67 are free, and 2 worker processes need 290 MB "
     "there for the batches that they make; accepted: a larger one (docker run --shm-size=363m), "
     "fewer workers, or --workers=0"
   )
-  check_room(needed_bytes(IMAGENET, 10_000, 0), 0)
+  check_shared_memory(needed_bytes(IMAGENET, 10_000, 0), 0)
   with_shared_memory(monkeypatch, 10 * DOCKER)
-  check_room(needed_bytes(IMAGENET, 10_000, 2), 2)
+  check_shared_memory(needed_bytes(IMAGENET, 10_000, 2), 2)
   with_shared_memory(monkeypatch, 10 * DOCKER, free=DOCKER)
   with pytest.raises(UserError, match="has 671 MB, of which 67 are free"):
-    check_room(needed_bytes(IMAGENET, 10_000, 2), 2)
+    check_shared_memory(needed_bytes(IMAGENET, 10_000, 2), 2)
 
 
 def test_a_place_that_is_missing_has_no_room(tmp_path):
   with pytest.raises(UserError, match="has 0 MB, of which 0 are free"):
-    check_room(1, 1, tmp_path / "none")
+    check_shared_memory(1, 1, tmp_path / "none")
 
 
 @pytest.mark.parametrize("part", ["training", "evaluation"])

@@ -5,8 +5,8 @@ import pytest
 import sklearn.datasets
 
 from meanet_jax.config.schema import DatasetConfig
-from meanet_jax.data import sources
 from meanet_jax.data.sources import load
+from meanet_jax.data.stratified import split_off
 from meanet_jax.errors import UserError
 
 CONFIG = DatasetConfig(test_fraction=0.4, validation_fraction=0.25)
@@ -55,4 +55,4 @@ def test_refusals(change, words):
 def test_a_class_of_one_image_is_named():
   labels = np.array([0, 0, 0, 1, 2, 2, 2], np.int32)
   with pytest.raises(UserError, match="has each of the classes bee; accepted: at least 2"):
-    sources._set_aside(labels, 0.5, 0, ("ant", "bee", "cat"))
+    split_off(labels, 0.5, 0, ("ant", "bee", "cat"))

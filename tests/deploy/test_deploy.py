@@ -10,16 +10,16 @@ import grpc
 import kubernetes.client
 import numpy as np
 import pytest
-import requests
 import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2 as protocol
+from tritonclient.grpc import service_pb2_grpc
 
-from tests.cloud.asking import INFER, image_request, infer, json_body, output
+from tests.cloud.asking import image_request, infer, output
 from tests.cloud.certificates import write_certificate
 from tests.servers import READY, ROOT, CloudServer, cloud_server_process
 
 IMAGE = np.zeros((1, 8, 8, 1), np.uint8)
-OPEN = ("/", "/v2/health/live", "/v2/health/ready")
-CLOSED = ("/v2", "/v2/models", "/v2/models/cloud", "/v2/models/cloud/ready", "/metrics")
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def server(container, mounted, finished_run):
   """The process that the pod runs, on 127.0.0.1 of this machine."""
   local = {
     "--host=0.0.0.0": "--host=127.0.0.1",
-    "--http_port=8080": "--http_port=0",
-    "--grpc_port=8081": "--grpc_port=0",
+    "--grpc-port=8081": "--grpc-port=0",
+    "--health-port=8083": "--health-port=0",
   }
   given = [local.get(argument, argument) for argument in container["args"]]
   assert "--workdir=/mnt/run" in given
@@ -119,13 +119,12 @@ def test_what_the_container_names_exists(pod, container):
   for path in re.findall(r"=(/\S+)", " ".join(container["args"])):
     assert any(path == root or path.startswith(f"{root}/") for root in mounts.values()), path
   ports = {port["containerPort"] for port in container["ports"]}
-  assert ports == {8080, 8081}
+  assert ports == {8081}
   for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-    assert container[probe]["httpGet"]["port"] in ports
-    assert container[probe]["httpGet"]["path"] in OPEN
+    assert f"--health-port={container[probe]['grpc']['port']}" in container["args"]
   assert set(container["resources"]) == {"requests", "limits"}
   # Kubernetes kills after the grace period, of which the pause before the end takes a part.
-  grace = int(re.search(r"--grace_seconds=(\d+)", " ".join(container["args"]))[1])
+  grace = int(re.search(r"--grace-seconds=(\d+)", " ".join(container["args"]))[1])
   pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
   assert pod["terminationGracePeriodSeconds"] > grace + pause
 
@@ -134,7 +133,7 @@ def test_the_images_entry_point_is_the_command():
   lines = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
   steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
   entry = next(rest for name, rest in steps if name == "ENTRYPOINT")
-  assert json.loads(entry) == ["python", "-m", "meanet_jax", "cloud"]
+  assert json.loads(entry) == ["meanet", "cloud"]
   for name, rest in steps:
     if name == "COPY":
       for source in shlex.split(rest)[:-1]:
@@ -144,54 +143,55 @@ def test_the_images_entry_point_is_the_command():
   assert users == ["65534:65534"]
 
 
-def test_probes_need_no_token_and_everything_else_does(server: CloudServer, certificate):
-  url = f"https://127.0.0.1:{server.http_port}"
-
-  def get(path: str, **headers: str) -> int:
-    return requests.get(url + path, headers=headers, verify=certificate, timeout=60).status_code
-
-  for path in OPEN:
-    assert get(path) == 200
-  for path in CLOSED:
-    assert get(path) == 401
-    for wrong in ("s3cret", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "Bearer", ""):
-      assert get(path, Authorization=wrong) == 401
-    for right in ("Bearer s3cret", "bearer s3cret", "BEARER  s3cret"):
-      assert get(path, Authorization=right) == 200
-  refused = requests.post(url + INFER, json=json_body(IMAGE), verify=certificate, timeout=60)
-  assert refused.status_code == 401
-  assert refused.json() == {"error": "the bearer token is missing or wrong"}
-  assert refused.headers["www-authenticate"] == "Bearer"
-  answer = requests.post(
-    url + INFER,
-    json=json_body(IMAGE),
-    headers={"Authorization": "Bearer s3cret"},
-    verify=certificate,
-    timeout=60,
-  )
-  assert answer.status_code == 200
+def test_probes_need_neither_tls_nor_a_token_and_get_nothing_else(server: CloudServer):
+  with grpc.insecure_channel(f"127.0.0.1:{server.health_port}") as channel:
+    check = health_pb2_grpc.HealthStub(channel).Check
+    answer = check(health_pb2.HealthCheckRequest(), timeout=60)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+      infer(channel, image_request(IMAGE), metadata=[("authorization", "Bearer s3cret")])
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_grpc_demands_both_as_well(server: CloudServer, certificate):
-  address = f"127.0.0.1:{server.grpc_port}"
+def test_everything_but_liveness_readiness_and_health_needs_the_token(
+  server: CloudServer, certificate
+):
   credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
-  with grpc.secure_channel(address, credentials) as channel:
-    for metadata in (None, [("authorization", "Bearer other")], [("authorization", "s3cret")]):
-      with pytest.raises(grpc.RpcError) as caught:
-        infer(channel, image_request(IMAGE), metadata=metadata)
-      assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+  with grpc.secure_channel(f"127.0.0.1:{server.grpc_port}", credentials) as channel:
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    assert stub.ServerLive(protocol.ServerLiveRequest(), timeout=60).live
+    assert stub.ServerReady(protocol.ServerReadyRequest(), timeout=60).ready
+    check = health_pb2_grpc.HealthStub(channel).Check
+    assert check(health_pb2.HealthCheckRequest(), timeout=60).status
+    for call, request in (
+      (stub.ServerMetadata, protocol.ServerMetadataRequest()),
+      (stub.ModelReady, protocol.ModelReadyRequest(name="cloud")),
+      (stub.ModelMetadata, protocol.ModelMetadataRequest(name="cloud")),
+      (stub.ModelInfer, image_request(IMAGE)),
+    ):
+      for wrong in (None, "s3cret", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "Bearer", ""):
+        metadata = None if wrong is None else [("authorization", wrong)]
+        with pytest.raises(grpc.RpcError) as caught:
+          call(request, metadata=metadata, timeout=60)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert caught.value.details() == "the bearer token is missing or wrong"
+      for right in ("Bearer s3cret", "bearer s3cret", "BEARER  s3cret"):
+        call(request, metadata=[("authorization", right)], timeout=60)
     answer = infer(channel, image_request(IMAGE), metadata=[("authorization", "Bearer s3cret")])
     assert output(answer, "logits").shape == (1, 10)
 
 
 def test_nobody_is_served_without_tls(server: CloudServer):
-  with pytest.raises(requests.ConnectionError):
-    requests.get(f"http://127.0.0.1:{server.http_port}/v2/health/live", timeout=60)
   with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
     with pytest.raises(grpc.RpcError) as caught:
       infer(channel, image_request(IMAGE), metadata=[("authorization", "Bearer s3cret")])
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-  with pytest.raises(requests.exceptions.SSLError):
-    requests.get(f"https://127.0.0.1:{server.http_port}/v2/health/live", timeout=60)
+  # A client that does not trust the certificate.
+  with grpc.secure_channel(
+    f"127.0.0.1:{server.grpc_port}", grpc.ssl_channel_credentials()
+  ) as other:
+    with pytest.raises(grpc.RpcError) as caught:
+      infer(other, image_request(IMAGE))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
   # And nobody can fill the log.
   assert READY.search(server.output[-1])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tritonclient.utils import deserialize_bytes_tensor
 
-from meanet_jax.cloud.payload import decode
+from meanet_jax.cloud.images import decode
 from meanet_jax.edge.link.encoding import JPEG_QUALITY, Encoding, encode, parse_encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.errors import UserError

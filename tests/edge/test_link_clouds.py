@@ -1,6 +1,8 @@
 """`meanet edge` with a cloud that is away, another one, or refuses."""
 
+import contextlib
 import socket
+import threading
 
 import pytest
 
@@ -45,10 +47,26 @@ def test_a_host_that_is_not_there_is_warned_of(model, folder, capsys, host):
   assert out.startswith(f"{folder / '00.png'}: ")
 
 
-def test_the_port_of_rest_is_the_wrong_one(cloud_server, model, folder, capsys):
-  url = f"grpc://127.0.0.1:{cloud_server.http_port}"
+def test_the_port_of_metrics_is_the_wrong_one(cloud_server, model, folder, capsys):
+  url = f"grpc://127.0.0.1:{cloud_server.metrics_port}"
   flags = ["--model", model, "--cloud", url, "--check-seconds=60", folder / "00.png"]
   assert f"{url} is no gRPC server: " in one_line(capsys, *flags)
+
+
+def test_a_web_server_is_the_wrong_one(model, folder, capsys):
+  with socket.create_server(("127.0.0.1", 0)) as listening:
+
+    def refuse() -> None:
+      with contextlib.suppress(OSError):  # until the test ends
+        while True:
+          with listening.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    threading.Thread(target=refuse, daemon=True).start()
+    url = f"grpc://127.0.0.1:{listening.getsockname()[1]}"
+    flags = ["--model", model, "--cloud", url, "--check-seconds=60", folder / "00.png"]
+    assert f"{url} is no gRPC server: " in one_line(capsys, *flags)
+    listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_servers_that_are_another_or_refuse(server, model, folder, tmp_path, capsys):

@@ -134,7 +134,7 @@ def test_other_hard_classes_other_seeds_and_swapped_files_are_refused(
 
 
 def test_missing_and_truncated_records_end_in_one_line(run):
-  command = ["eval.py", f"--workdir={run.path}", "--reuse_records"]
+  command = ["eval.py", f"--workdir={run.path}", "--reuse-records"]
 
   def fails() -> str:
     result = run_command(*command)

@@ -21,6 +21,7 @@ from meanet_jax.evaluation.records_file import (
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
+from meanet_jax.routing.policies import Policy, fixed_thresholds
 from meanet_jax.selection.sweep import threshold_grid
 from tests.experiments import random_logits
 
@@ -57,7 +58,7 @@ def test_logits_in_half_precision_would_change_decisions():
   labels, logits = random_logits(np.random.default_rng(1), 1000, 10, np.arange(5))
   hard = HardClasses(np.arange(5, dtype=np.int32), 10)
   rounded = Outputs(*(values.astype(np.float16).astype(np.float32) for values in logits))
-  grid = threshold_grid("entropy", 10, 5, 1001, 0.5)
+  grid = threshold_grid(Policy(), hard, fixed_thresholds(), 1001)
   unsure, rounded_unsure = (make_records(of, labels, hard).main.entropy for of in (logits, rounded))
   above = unsure[:, None] > grid.main
   changed = (above != (rounded_unsure[:, None] > grid.main)).any(axis=0)

@@ -6,7 +6,6 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from meanet_jax.config.schema import Config
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.study import (
   calibration,
@@ -17,12 +16,13 @@ from meanet_jax.evaluation.study import (
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import PRESETS, Thresholds, route
+from meanet_jax.routing.policies import PRESETS, Thresholds, fixed_thresholds, route
 from tests.experiments import random_records
 
 HARD = np.array([1, 3, 4])
 KNOWN = HardClasses(HARD, 6)
 IS_HARD = np.isin(np.arange(6), HARD)
+FIXED = fixed_thresholds(0.5)
 AT = Thresholds(np.float32(0.8), np.float32(0.8), np.float32(0.5))
 
 
@@ -30,7 +30,7 @@ def test_the_study_equals_plain_counts():
   validation = random_records(np.random.default_rng(0), 80, 6, HARD)
   test = random_records(np.random.default_rng(1), 120, 6, HARD)
   taken = route(PRESETS["paper"], AT, test, IS_HARD)
-  result = study(PRESETS["paper"], Config(), validation, test, IS_HARD, taken)
+  result = study(PRESETS["paper"], FIXED, validation, test, IS_HARD, taken)
   pairs = list(zip(test.label.tolist(), test.main.prediction.tolist(), strict=True))
   hard = set(HARD.tolist())
   expected = {
@@ -75,7 +75,7 @@ def test_the_study_equals_plain_counts():
 def test_detection_is_that_of_the_policy():
   test = random_records(np.random.default_rng(1), 120, 6, HARD)
   taken = route(PRESETS["abstract"], AT, test, IS_HARD)
-  result = study(PRESETS["abstract"], Config(), test, test, IS_HARD, taken)["detection"]
+  result = study(PRESETS["abstract"], FIXED, test, test, IS_HARD, taken)["detection"]
   judged = [p > 0.5 for p in test.hard_probability]
   assert judged != [int(p) in HARD for p in test.main.prediction]
   right = [int(y) in HARD for y, j in zip(test.label, judged, strict=True) if j]
@@ -88,7 +88,7 @@ def test_no_hard_image_in_the_test_split_is_no_accident():
   test = jax.tree.map(lambda values: values[easy], records)
   # Nor is an exit where no image ends: this threshold sends every image away.
   taken = route(PRESETS["paper"], AT._replace(main=np.float32(-1)), test, IS_HARD)
-  result = study(PRESETS["paper"], Config(), records, test, IS_HARD, taken)
+  result = study(PRESETS["paper"], FIXED, records, test, IS_HARD, taken)
   for exit in ("main", "extension"):
     assert result["exits"][exit] == {"num_examples": 0, "accuracy": None}
   cloud = (test.cloud.prediction == test.label).mean()

@@ -1,6 +1,6 @@
 import numpy as np
 
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.grid.batch_streams import Source, make_batch_streams, make_store
 from meanet_jax.routing.hard_classes import HardClasses
@@ -26,10 +26,12 @@ def test_sources_give_the_batches_of_ordinary_runs(tiny):
       chosen = np.flatnonzero(labels >= 0)
       split = train.select(chosen, labels[chosen])
       order = Order(len(chosen), source.seed, "edge", 64)
-      own = training_batches(split, order, settings.augment)
+      own = split.training_batches(order, settings.augment)
       expected = own(min(source.begin + round, source.steps - 1))
       np.testing.assert_array_equal(
         store["image"].take(batch["index"][number]), split.images[expected["index"]]
       )
-      np.testing.assert_array_equal(batch["label"][number], own.store["label"][expected["index"]])
+      np.testing.assert_array_equal(
+        batch["label"][number], own.resident()["label"][expected["index"]]
+      )
       np.testing.assert_array_equal(batch["position"][number], expected["position"])

@@ -11,6 +11,7 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
+from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.run import plan, show_grid, train_grid
@@ -59,17 +60,14 @@ def test_tables_tell_of_every_point_and_of_the_best(trained, said):
 
 
 def test_scores_on_validation_are_those_of_the_ordinary_evaluation(trained):
-  """The best point was evaluated by eval.py's own code, which writes validation records."""
+  """The best trial was evaluated by the code of eval.py, which writes validation records."""
   best = read_json(trained / "grid.json")["best"]
   run = trained / best["workdir"]
-  records = np.load(run / "eval" / "records_validation.npz")
+  records = load_records(run / "eval" / "records_validation.npz", None).records()
   scores = read_json(run / "validation.json")
-  assert scores["systems"]["main_only"]["accuracy"] == np.mean(
-    records["main_prediction"] == records["label"]
-  )
-  assert scores["systems"]["cloud_only"]["accuracy"] == np.mean(
-    records["cloud_prediction"] == records["label"]
-  )
+  for exit in ("main", "cloud"):
+    right = getattr(records, exit).prediction == records.label
+    assert scores["systems"][f"{exit}_only"]["accuracy"] == np.mean(right)
 
 
 def test_members_are_runs_like_any_other(trained, printed, tmp_path):
@@ -177,7 +175,7 @@ def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   ("flags", "message"),
   [
     (["--grid=stages.main.rate=1"], "configuration field 'stages.main.rate' does not exist"),
-    (["--dry_run"], "flag --dry_run without a grid"),
+    (["--dry-run"], "flag --dry-run without a grid"),
     pytest.param(
       ["--grid=seed=0,1", "--executor=ray", "--config.grid.ray.resources=('TPU',)"],
       "grid.ray.resources has 'TPU'; accepted: NAME=AMOUNT",

@@ -9,8 +9,8 @@ import pytest
 import safetensors.numpy
 from flax.traverse_util import flatten_dict
 
+from meanet_jax.config.networks import NetworkConfig
 from meanet_jax.config.parsing import resolve
-from meanet_jax.config.schema import NetworkConfig
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import BLOCKS, Network
 from meanet_jax.models.pretrained import initial_variables

@@ -132,20 +132,20 @@ def test_without_libtpu_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
   [
     ([], "flag --topology is missing; accepted: a TPU slice, such as v5e:4x8"),
     (
-      ["--topology=v5e:2x2", "--batch_size=6"],
-      "flag --batch_size is 6; accepted: a multiple of the 4 devices",
+      ["--topology=v5e:2x2", "--batch-size=6"],
+      "flag --batch-size is 6; accepted: a multiple of the 4 devices",
     ),
     (
       ["--topology=v5e:2x2", "--config.dataset.name=imagenette"],
-      "flag --num_train is missing, and imagenette train is not a whole split of",
+      "flag --num-train is missing, and imagenette train is not a whole split of",
     ),
     (
       ["--topology=v5e:4x8", "--config.stages.edge.batch_size=20"],
       "stages.edge.batch_size is 20; accepted: a multiple of the 32 devices",
     ),
     (
-      ["--topology=v5e:2x2", "--batch_size=1024"],
-      "flag --batch_size is 1024; accepted: at most 754",
+      ["--topology=v5e:2x2", "--batch-size=1024"],
+      "flag --batch-size is 1024; accepted: at most 754",
     ),
   ],
 )

@@ -59,7 +59,7 @@ def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
     (chosen,) = [place for place, row in enumerate(points) if row["chosen"] == "1"]
     choose_system(browser, system)
     assert_shows(shown(browser), points[chosen])
-    assert "chosen on validation" in browser.execute_script(
+    assert "selected on validation" in browser.execute_script(
       "return document.getElementById('place').innerText"
     )
     last = len(points) - 1

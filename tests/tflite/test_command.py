@@ -161,13 +161,11 @@ def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
   point["hard_classes"] = [c for c in range(10) if c not in summary["hard_classes"]]
   (run / "eval/summary.json").write_text(json.dumps(summary))
   with pytest.raises(
-    UserError, match=r"of other hard classes than the run's; accepted: .*eval\.py"
+    UserError, match=r"of other hard classes than the run's; accepted: .*meanet eval"
   ):
     from_run(run)
   (run / "eval/summary.json").unlink()
-  with pytest.raises(
-    UserError, match=r"not been evaluated, .*accepted: a run after python eval\.py"
-  ):
+  with pytest.raises(UserError, match=r"not been evaluated, .*accepted: a run after meanet eval"):
     from_run(run)
   (run / "hard_classes.json").unlink()
   with pytest.raises(UserError, match="has not finished stage hard_classes"):

@@ -28,7 +28,7 @@ def unmet_run(evaluated_run, tmp_path, printed) -> Path:
   return workdir
 
 
-def test_an_unmet_constraint_is_everywhere_and_export_refuses_it(unmet_run, tmp_path, printed):
+def test_an_unmet_constraint_is_everywhere_and_export_refuses_it(printed, unmet_run, tmp_path):
   summary = read_json(unmet_run / "eval/summary.json")
   assert summary["systems"]["meanet"]["wish_unmet"].startswith(REASON)
   said = printed().splitlines()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import AugmentConfig, StageConfig
+from meanet_jax.config.stages import AugmentConfig, StageConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import BLOCKS, Exits, MEANet, Outputs

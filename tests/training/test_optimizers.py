@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from meanet_jax.config.schema import StageConfig
+from meanet_jax.config.stages import StageConfig
 from meanet_jax.training.optimizers import make_optimizer, make_schedule
 
 BASE = StageConfig(epochs=10, learning_rate=0.4)

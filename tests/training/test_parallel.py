@@ -9,7 +9,7 @@ import pytest
 
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.augment import augment, normalise
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
@@ -65,7 +65,7 @@ def test_batch_norm_per_device_normalises_each_shard_alone(after_one_step):
   train = load(config.dataset).train
   train = train.select(np.arange(len(train)), train.labels % 5)
   augmented = config.stages.edge.augment
-  batch = training_batches(train, Order(len(train), 0, "edge", 64), augmented)(0)
+  batch = train.training_batches(Order(len(train), 0, "edge", 64), augmented)(0)
   key = jax.random.fold_in(stage_key(0, "edge"), 0)
   pixels, position = jnp.asarray(train.images[batch["index"]]), jnp.asarray(batch["position"])
   pixels = augment(pixels, position, key, augmented)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from meanet_jax.config.schema import STAGE_NAMES
+from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.training.stages import CLOUD, EDGE, JOINT, MAIN, gradient_stages, num_steps
 
 

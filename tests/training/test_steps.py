@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.batches import Batch
 from meanet_jax.models.meanet import BLOCKS

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from meanet_jax.config.parsing import resolve
-from meanet_jax.data.batches import Order, training_batches
+from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
@@ -36,7 +36,7 @@ def main(path: str, batch_norm: str, steps: str) -> None:
   model = build(config, AXIS)
   train = load(config.dataset).train
   train = train.select(np.arange(len(train)), train.labels % 5)
-  batches = training_batches(train, Order(len(train), 0, "edge", 64), config.stages.edge.augment)
+  batches = train.training_batches(Order(len(train), 0, "edge", 64), config.stages.edge.augment)
   tx = make_optimizer(config.stages.edge, 10)
   variables = init_variables(model, 0, config.dataset.image_shape, BLOCKS)
   state = replicate(create_state(EDGE, variables, tx))
@@ -51,7 +51,7 @@ def main(path: str, batch_norm: str, steps: str) -> None:
     return step(*args)
 
   mapped = map_train_step(counted)
-  store, key = replicate(batches.store), replicate(stage_key(0, "edge"))
+  store, key = replicate(batches.resident()), replicate(stage_key(0, "edge"))
   for batch in ahead(batches.stream(0, int(steps))):
     before = jax.tree.leaves(state)
     state, _ = mapped(state, store, batch, key)

@@ -6,35 +6,20 @@ are kept in it, and one that was made of other files is made anew. A copy of a s
 """
 
 import json
-import os
-import secrets
-import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import PIL
-from jaxtyping import Int
 
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.tfds.iterate import iterate_examples
-from meanet_jax.data.tfds.prepared import Example, PreparedSet, checked_labels
+from meanet_jax.data.examples import Example, Index, checked_labels, iterate_examples
+from meanet_jax.data.kept_arrays import load_arrays, save_arrays
+from meanet_jax.data.tfds.prepared import PreparedExamples, PreparedSet
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError
-from meanet_jax.log import logger
 
 # Of the rules by which images count as undecodable or deep.
 _RULES = 2
-
-
-class Index(NamedTuple):
-  """labels: int32 [n]. undecodable: numbers of images that are damaged, increasing. deep: how many
-  have more than 8 bits per channel.
-  """
-
-  labels: Int[np.ndarray, " n"]
-  undecodable: Int[np.ndarray, " m"]
-  deep: int
 
 
 def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:
@@ -54,7 +39,8 @@ def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:
         f"the record files of {found.name} {split} in {found.builder.data_dir} changed while they "
         "were read; start again once they are complete"
       )
-    _save(path, index, belongs_to)
+    of_files = {"belongs_to": belongs_to, "pillow": PIL.__version__}
+    save_arrays(path, index._asdict() | of_files)
   return index
 
 
@@ -81,44 +67,31 @@ def _fingerprint(found: PreparedSet, split: str, reader: PixelReader) -> str:
 
 
 def _build(found: PreparedSet, split: str, reader: PixelReader) -> Index:
-  labels = np.empty(len(found.records(split)), np.int64)
+  examples = PreparedExamples.of(found, split)
+  labels = np.empty(len(examples), np.int64)
   deep = np.zeros(len(labels), bool)
   bad: list[int] = []
 
   def read(number: int, example: Example) -> None:
     labels[number] = example.label
     try:
-      deep[number] = reader.whole(example.image).deep
+      deep[number] = reader.upright(example.image).deep
     except UndecodableImageError:
       bad.append(number)
 
-  iterate_examples(found, split, read, "indexing once:")
-  undecodable = np.array(sorted(bad), np.int64)
-  return Index(checked_labels(labels, found, split), undecodable, int(deep.sum()))
+  iterate_examples(examples, read, "indexing once:")
+  checked = checked_labels(labels, len(found.class_names), examples)
+  return Index(checked, np.array(sorted(bad), np.int64), int(deep.sum()))
 
 
 def _load(path: Path, belongs_to: str) -> Index | None:
-  try:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      index = Index(arrays["labels"], arrays["undecodable"], int(arrays["deep"]))
-      kept, pillow = str(arrays["belongs_to"]), str(arrays["pillow"])
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+  kept = load_arrays(path)
+  if kept is None or not {*Index._fields, "belongs_to", "pillow"} <= set(kept):
     return None  # none yet, damaged, or of an earlier version: it is made anew
+  index = Index(kept["labels"], kept["undecodable"], int(kept["deep"]))
   # What one Pillow cannot decode, another may.
-  usable = not len(index.undecodable) or pillow == PIL.__version__
-  return index if kept == belongs_to and usable else None
-
-
-def _save(path: Path, index: Index, belongs_to: str) -> None:
-  # Hosts that share the directory may save at once, under one and the same process number.
-  partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial.npz")
-  written = index._asdict() | {"belongs_to": belongs_to, "pillow": PIL.__version__}
-  try:
-    np.savez(partial, allow_pickle=False, **written)
-    os.replace(partial, path)
-  except OSError as error:
-    partial.unlink(missing_ok=True)
-    logger.info(f"the index cannot be kept in {path.parent} ({error.strerror}); it is made anew")
+  usable = not len(index.undecodable) or str(kept["pillow"]) == PIL.__version__
+  return index if str(kept["belongs_to"]) == belongs_to and usable else None
 
 
 def _file_name(split: str) -> str:

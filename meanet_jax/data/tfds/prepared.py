@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int
 from tensorflow_datasets.proto import tf_example_pb2
 
 from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.data.examples import Example
 from meanet_jax.errors import UserError
 from meanet_jax.paths import expanded_path
 
@@ -27,14 +27,6 @@ class SetName(NamedTuple):
   def __str__(self) -> str:
     config = f"/{self.config}" if self.config else ""
     return f"{self.name}{config}" + (f":{self.version}" if self.version else "")
-
-
-class Example(NamedTuple):
-  """image: encoded. file_name: "" where a set has none."""
-
-  image: bytes
-  label: int
-  file_name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +47,7 @@ class PreparedSet:
   shape: tuple[int | None, int | None, int | None]
 
   def records(self, split: str) -> Any:
-    """The records of a split, for `read_example`.
+    """The records of a split, for `PreparedExamples`.
 
     Raises:
       UserError: a split that the set does not have, or one without examples.
@@ -81,11 +73,6 @@ class PreparedSet:
       raise UserError(f"split {split!r} of {self.name} is empty; accepted: at least 1 image")
     return [(file.filename, file.skip, file.skip + file.take) for file in found]
 
-  def example_name(self, split: str, number: int, example: Example) -> str:
-    """How an example is named to a person."""
-    file_name = f" ({example.file_name})" if example.file_name else ""
-    return f"image {number} of {self.name} {split}{file_name}"
-
 
 def parse_name(text: str) -> SetName:
   """The parts of `NAME[/CONFIG][:VERSION]`.
@@ -95,12 +82,14 @@ def parse_name(text: str) -> SetName:
   """
   match = re.fullmatch(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?", text)
   if match is None:
-    raise UserError(f"dataset.name is {text!r}; accepted: digits, or NAME[/CONFIG][:VERSION]")
+    raise UserError(
+      f"dataset.name is {text!r}; accepted: digits, folder, or NAME[/CONFIG][:VERSION]"
+    )
   return SetName(*match.groups())
 
 
 def default_data_dir() -> str:
-  """Where TFDS keeps prepared sets unless told otherwise.
+  """Where TFDS keeps prepared sets by default.
 
   Raises:
     UserError: `TFDS_DATA_DIR` is an address, or no home directory is known.
@@ -166,12 +155,12 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
   found = _versions(name, root)
   if name.version is None:  # a set that the installed TFDS knows nothing of: the newest there is
     if not found:
-      known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+      known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
       close = difflib.get_close_matches(name.name, known, n=1)
       hint = f"did you mean {close[0]!r}? " if close else ""
       raise UserError(
-        f"dataset.name is {str(name)!r}; {hint}accepted: digits, a set of tensorflow-datasets "
-        f"{tfds.__version__}, or one prepared in {root}"
+        f"dataset.name is {str(name)!r}; {hint}accepted: digits, folder, a set of "
+        f"tensorflow-datasets {tfds.__version__}, or one prepared in {root}"
       )
     name = name._replace(version=found[-1])
   if name.version not in found:
@@ -249,45 +238,59 @@ def _version_key(version: str) -> tuple[int, ...]:
   return tuple(int(part) for part in version.split("."))
 
 
-def checked_labels(
-  labels: Int[np.ndarray, " n"], prepared: PreparedSet, split: str
-) -> Int[np.ndarray, " n"]:
-  """The labels as int32.
+@dataclasses.dataclass(frozen=True)
+class PreparedExamples:
+  """The examples of one split of a prepared set, or of a slice of one; see `Examples`."""
 
-  Raises:
-    UserError: a label that is no class number, with the first image concerned.
-  """
-  wrong = np.flatnonzero((labels < 0) | (labels >= len(prepared.class_names)))
-  if len(wrong):
-    raise UserError(
-      f"image {wrong[0]} of {prepared.name} {split} has label {labels[wrong[0]]}; "
-      f"accepted: 0 to {len(prepared.class_names) - 1}"
-    )
-  return labels.astype(np.int32)
+  found: PreparedSet
+  split: str
+  records: Any
 
+  @classmethod
+  def of(cls, found: PreparedSet, split: str) -> "PreparedExamples":
+    """Those of a split.
 
-def read_example(records: Any, number: int, prepared: PreparedSet, split: str) -> Example:
-  """The example of this number, its image still encoded.
+    Raises:
+      UserError: as `PreparedSet.records`.
+    """
+    return cls(found, split, found.records(split))
 
-  Three fields are taken out of TFDS's protocol buffer here, because its own deserialisation of all
-  features takes longer than reading the record.
+  @property
+  def name(self) -> str:
+    """See `Examples`."""
+    return f"{self.found.name} {self.split}"
 
-  Raises:
-    UserError: record files that are damaged.
-  """
-  try:
-    fields = tf_example_pb2.Example.FromString(records[number]).features.feature
-    name = prepared.file_name
-    return Example(
-      fields[prepared.image].bytes_list.value[0],
-      fields[prepared.label].int64_list.value[0],
-      fields[name].bytes_list.value[0].decode() if name else "",
-    )
-  except Exception as error:  # array_record and protobuf raise what they happen to
-    raise UserError(
-      f"the records of {prepared.name} {split} in {prepared.builder.data_dir} are damaged: "
-      f"{' '.join(str(error).split())[:200]}; prepare the set again"
-    ) from error
+  def __len__(self) -> int:
+    return len(self.records)
+
+  def read(self, number: int) -> Example:
+    """See `Examples`.
+
+    Three fields are taken out of TFDS's protocol buffer here, because its own deserialisation of
+    all features takes longer than reading the record.
+
+    Raises:
+      UserError: record files that are damaged.
+    """
+    found = self.found
+    try:
+      fields = tf_example_pb2.Example.FromString(self.records[number]).features.feature
+      name = found.file_name
+      return Example(
+        fields[found.image].bytes_list.value[0],
+        fields[found.label].int64_list.value[0],
+        fields[name].bytes_list.value[0].decode() if name else "",
+      )
+    except Exception as error:  # array_record and protobuf raise what they happen to
+      raise UserError(
+        f"the records of {self.name} in {found.builder.data_dir} are damaged: "
+        f"{' '.join(str(error).split())[:200]}; prepare the set again"
+      ) from error
+
+  def example_name(self, number: int, example: Example) -> str:
+    """See `Examples`."""
+    file_name = f" ({example.file_name})" if example.file_name else ""
+    return f"image {number} of {self.name}{file_name}"
 
 
 def check_disjoint(prepared: PreparedSet, first: str, second: str) -> None:

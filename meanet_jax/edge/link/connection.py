@@ -37,7 +37,7 @@ _REFUSED = {
   grpc.StatusCode.INVALID_ARGUMENT: "refuses the request",
 }
 # gRPC's messages about servers of another protocol.
-_NO_GRPC = ("http1.x server", "missing selected ALPN")
+_NO_GRPC = ("http1.x server", "missing selected ALPN", "Expected SETTINGS frame")
 
 
 class Address(NamedTuple):
@@ -100,7 +100,7 @@ def parse_address(url: str, ca_file: str | None = None, token_file: str | None =
     raise UserError(f"--ca-file with --cloud {url}; accepted: with grpcs://HOST:PORT")
   token = None
   if token_file is not None:
-    token = _read(token_file, "token_file").decode("utf-8", "replace").strip()
+    token = _read(token_file, "token-file").decode("utf-8", "replace").strip()
     if not (token.isascii() and token.isprintable() and token):
       raise UserError(f"--token-file {token_file} holds no token; accepted: one line of ASCII")
   if token and not tls and not _is_loopback(host):
@@ -252,7 +252,7 @@ def _read_roots(path: str) -> bytes:
   Raises:
     UserError: a file that cannot be read, or holds none.
   """
-  roots = _read(path, "ca_file")
+  roots = _read(path, "ca-file")
   try:
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
   except (ssl.SSLError, ValueError) as error:

@@ -133,7 +133,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
     """
     self._trying = self._breaker.current_state != pybreaker.STATE_CLOSED
     self.in_flight += 1
-    seconds = self._retry_policy.deadline if seconds is None else seconds
+    seconds = float(self._retry_policy.deadline if seconds is None else seconds)
     self._pool.submit(self._work, key, number, image, seconds)
 
   def finished(self, wait: bool) -> tuple[Hashable, Reply] | None:

@@ -26,7 +26,7 @@ CIFAR = DatasetConfig(
 
 
 def start(name: str, data_dir: Path, *flags: str) -> Running:
-  return start_command("-m", "meanet_jax", "prepare", name, f"--data_dir={data_dir}", *flags)
+  return start_command("-m", "meanet_jax", "prepare", name, f"--data-dir={data_dir}", *flags)
 
 
 def run(name: str, data_dir: Path, *flags: str) -> tuple[int, str]:

@@ -38,17 +38,17 @@ def test_names_are_completed_from_the_installed_tfds(text, full):
 
 
 def test_a_missing_set_names_the_command_that_prepares_it(tmp_path):
-  words = f"prepare it with: meanet prepare cifar100:3.0.2 --data_dir {tmp_path}$"
+  words = f"prepare it with: meanet prepare cifar100:3.0.2 --data-dir {tmp_path}$"
   refused(tmp_path, words, name="cifar100")
   refused(tmp_path, "no configuration of imagenette; accepted: full-size-v2, ", name="imagenette/x")
   refused(tmp_path, "did you mean 'cifar100'?", name="cifar1000")
-  refused(tmp_path, r"accepted: digits, or NAME\[/CONFIG\]\[:VERSION\]", name="a/b/c")
+  refused(tmp_path, r"accepted: digits, folder, or NAME\[/CONFIG\]\[:VERSION\]", name="a/b/c")
 
 
 def test_another_version_is_refused(tmp_path):
   write_set(tmp_path, "cifar100", {"train": GOOD, "test": GOOD}, version="3.0.1")
   refused(
-    tmp_path, "only version 3.0.1; prepare it with: python -m .* cifar100:3.0.2", name="cifar100"
+    tmp_path, "only version 3.0.1; prepare it with: meanet prepare cifar100:3.0.2", name="cifar100"
   )
   # Of a set that TFDS has no code for, the newest version counts: 1.10 is newer than 1.9.
   write_set(tmp_path, "pets", {"train": GOOD, "test": GOOD}, version="1.9.0")
@@ -65,7 +65,7 @@ def test_another_file_format_is_refused(tmp_path):
   write_set(
     tmp_path, "mnist", {"train": GOOD, "test": GOOD}, version="3.0.1", file_format="tfrecord"
   )
-  command = "prepare it with: meanet prepare mnist:3.0.1 --data_dir .* --replace$"
+  command = "prepare it with: meanet prepare mnist:3.0.1 --data-dir .* --replace$"
   refused(tmp_path, command, name="mnist")
 
 

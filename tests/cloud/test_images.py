@@ -1,27 +1,25 @@
 """From bytes to pixels, and everything that is not pixels."""
 
-import base64
 import contextlib
-import dataclasses
 import io
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from tritonclient.grpc.service_pb2 import ModelInferRequest as Request
 
-from meanet_jax.cloud.payload import (
+from meanet_jax.cloud.images import (
   OUTPUTS,
   RequestError,
   decode,
   read_images,
   requested_outputs,
 )
+from tests.cloud.asking import bytes_tensor, tensor_request
 
 GREY, COLOUR = (5, 7, 1), (6, 4, 3)
 
@@ -164,53 +162,73 @@ def test_whatever_a_decoder_raises_is_the_clients_error(monkeypatch, error):
     decode(b"", GREY)
 
 
-@dataclasses.dataclass
-class Given:
-  """An input with values in a list, read as KServe reads it."""
+def typed(name: str, datatype: str, shape: tuple[int, ...], **contents) -> Request:
+  """A request whose numbers or files are in fields instead of raw bytes."""
+  request = Request()
+  given = request.inputs.add(name=name, datatype=datatype, shape=shape)
+  for field, values in contents.items():
+    getattr(given.contents, field).extend(values)
+  return request
 
-  name: str = "image"
-  datatype: str = "UINT8"
-  shape: Sequence[int] = (2, 5, 7, 1)
-  data: Any = None
 
-  def as_numpy(self) -> np.ndarray:
-    dtype = np.uint8 if self.datatype == "UINT8" else object
-    return np.array(self.data, dtype).reshape(self.shape)
+PIXELS, FILE = bytes(70), encode(drawn(GREY))
 
 
 @pytest.mark.parametrize(
   ("made", "words"),
   [
-    (None, "inputs are none; accepted: one"),
-    (Given(name="picture"), "inputs are 'picture'"),
-    (Given(datatype="FP32"), "input 'image' is FP32; accepted: UINT8"),
-    (Given(name="encoded", shape=(1,)), "input 'encoded' is UINT8; accepted: BYTES"),
-    (Given(shape=(2, 7, 5, 1)), r"has shape \[2, 7, 5, 1\]; accepted: \[B, 5, 7, 1\]"),
-    (Given(shape=(2, 35)), r"accepted: \[B, 5, 7, 1\]"),
-    (Given(shape=()), r"accepted: \[B, 5, 7, 1\]"),
-    (Given(name="encoded", datatype="BYTES", shape=(1, 1)), r"accepted: \[B\]"),
-    (Given(shape=(0, 5, 7, 1)), "a request of 0 images; accepted: 1 to 3"),
-    (Given(shape=(4, 5, 7, 1)), "a request of 4 images"),
-    (Given(shape=(-1, 5, 7, 1), data=[0] * 70), "a request of -1 images"),
-    (Given(data=[0] * 69), "does not hold what its shape and type say"),
-    (Given(data=[256] * 70), "does not hold"),
-    (Given(data=["x"] * 70), "does not hold"),
-    (Given(data=[[0], [0, 1]]), "does not hold"),
-    (Given(name="encoded", datatype="BYTES", shape=(1,), data=["?"]), "no base64"),
-    (Given(name="encoded", datatype="BYTES", shape=(1,), data=[3]), "no base64"),
-    (Given(name="encoded", datatype="BYTES", shape=(2,), data=["eA=="]), "does not hold"),
+    (Request(), "inputs are none; accepted: one"),
+    (tensor_request(PIXELS, (2, 5, 7, 1), "picture"), "inputs are 'picture'"),
+    (tensor_request(PIXELS, (2, 5, 7, 1), "image", "FP32"), "input 'image' is FP32"),
+    (tensor_request(FILE, (1,), "encoded"), "input 'encoded' is UINT8; accepted: BYTES"),
+    (tensor_request(PIXELS, (2, 7, 5, 1)), r"has shape \[2, 7, 5, 1\]; accepted: \[B, 5, 7, 1\]"),
+    (tensor_request(PIXELS, (2, 35)), r"accepted: \[B, 5, 7, 1\]"),
+    (tensor_request(PIXELS, ()), r"accepted: \[B, 5, 7, 1\]"),
+    (tensor_request(FILE, (1, 1), "encoded", "BYTES"), r"accepted: \[B\]"),
+    (tensor_request(FILE, (), "encoded", "BYTES"), r"accepted: \[B\]"),
+    (tensor_request(b"", (0, 5, 7, 1)), "a request of 0 images; accepted: 1 to 3"),
+    (tensor_request(bytes(140), (4, 5, 7, 1)), "a request of 4 images"),
+    (tensor_request(PIXELS, (-1, 5, 7, 1)), "a request of -1 images"),
+    (tensor_request(PIXELS, (2**62, 5, 7, 1)), "a request of 4611686018427387904 images"),
+    (tensor_request(bytes(69), (2, 5, 7, 1)), "does not hold what its shape and type say: 69 val"),
+    (tensor_request(bytes(71), (2, 5, 7, 1)), "does not hold what its shape and type say: 71 val"),
+    (typed("image", "UINT8", (2, 5, 7, 1)), "does not hold what its shape and type say: 0 values"),
+    (typed("image", "UINT8", (2, 5, 7, 1), uint_contents=[256] * 70), "a value above 255"),
+    (typed("image", "UINT8", (2, 5, 7, 1), int_contents=[1] * 70), "0 values"),
+    (
+      tensor_request(bytes_tensor([FILE]), (2,), "encoded", "BYTES"),
+      "does not hold .*: 1 elements",
+    ),
+    (tensor_request(bytes(3), (1,), "encoded", "BYTES"), "does not hold .*: 3 bytes left over"),
+    (tensor_request(b"\xff" * 6, (1,), "encoded", "BYTES"), "element of 4294967295 bytes, 2 are"),
+    (typed("encoded", "BYTES", (1,), bytes_contents=[b"?"]), "cannot be decoded"),
   ],
 )
 def test_wrong_inputs(made, words):
   with pytest.raises(RequestError, match=words):
-    read_images([] if made is None else [made], GREY, max_images=3)
+    read_images(made, GREY, max_images=3)
 
 
-def test_base64_in_json():
-  image = drawn(GREY)
-  texts = [base64.b64encode(encode(image)).decode()] * 2
-  read = read_images([Given("encoded", "BYTES", (2,), texts)], GREY, 3)
-  np.testing.assert_array_equal(read, np.stack([image, image]))
+def test_two_inputs_or_tensors_are_refused():
+  request = tensor_request(PIXELS, (2, 5, 7, 1))
+  request.raw_input_contents.append(b"x")
+  with pytest.raises(RequestError, match="raw_input_contents has 2 entries"):
+    read_images(request, GREY, 3)
+  request.inputs.add(name="image")
+  with pytest.raises(RequestError, match="inputs are 'image', 'image'"):
+    read_images(request, GREY, 3)
+
+
+def test_raw_and_typed_values_are_the_same_pixels():
+  image = drawn((2, *GREY))
+  files = [encode(one) for one in image]
+  for request in (
+    tensor_request(image.tobytes(), image.shape),
+    typed("image", "UINT8", image.shape, uint_contents=image.ravel().tolist()),
+    tensor_request(bytes_tensor(files), (2,), "encoded", "BYTES"),
+    typed("encoded", "BYTES", (2,), bytes_contents=files),
+  ):
+    np.testing.assert_array_equal(read_images(request, GREY, 3), image)
 
 
 def test_outputs():

@@ -1,0 +1,122 @@
+"""What every form of own image files comes to: paths, labels, and perhaps splits."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from meanet_jax.data.examples import Example
+from meanet_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFiles:
+  """Image files of several classes, in a fixed order.
+
+  source: the folder or file that names them. index_path: where what reading them finds is kept.
+  paths: absolute, or relative to `root`. labels: int32 [n]. splits: int8 [n], places in `SPLITS`;
+  None where none are given. notes: lines for the user, of what was left out.
+  """
+
+  source: Path
+  root: Path
+  index_path: Path
+  paths: tuple[str, ...]
+  labels: Int[np.ndarray, " n"]
+  class_names: tuple[str, ...]
+  splits: Int[np.ndarray, " n"] | None
+  notes: tuple[str, ...] = ()
+
+  def select(self, chosen: Int[np.ndarray, " m"]) -> "ImageFiles":
+    """The files of these indices."""
+    return dataclasses.replace(
+      self,
+      paths=tuple(self.paths[number] for number in chosen),
+      labels=self.labels[chosen],
+      splits=None if self.splits is None else self.splits[chosen],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileExamples:
+  """Image files as examples; see `Examples`."""
+
+  name: str
+  root: Path
+  paths: tuple[str, ...]
+  labels: Int[np.ndarray, " n"]
+
+  @classmethod
+  def of(cls, files: ImageFiles, name: str) -> "FileExamples":
+    """All files, named `name` together."""
+    return cls(name, files.root, files.paths, files.labels)
+
+  def __len__(self) -> int:
+    return len(self.paths)
+
+  def read(self, number: int) -> Example:
+    """See `Examples`.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    path = self.paths[number]
+    try:
+      image = (self.root / path).read_bytes()
+    except OSError as error:
+      raise UserError(
+        f"{shown(self.root / path)} cannot be read: {error.strerror or error}"
+      ) from error
+    return Example(image, int(self.labels[number]), path)
+
+  def example_name(self, number: int, example: Example) -> str:  # noqa: ARG002 - of the protocol
+    """See `Examples`."""
+    return shown(self.root / self.paths[number])
+
+
+def shown(name: str | Path) -> str:
+  """A name on one line: as it is, or quoted with escapes where it cannot be printed."""
+  text = str(name)
+  return text if text.isprintable() else ascii(text)
+
+
+def sorted_names(names: set[str]) -> tuple[str, ...]:
+  """Class names in order: by number where all are whole numbers, otherwise as text.
+
+  Raises:
+    UserError: fewer than two, or a name that cannot be printed.
+  """
+  for name in sorted(names):
+    if not name.isprintable():
+      raise UserError(
+        f"class name {name!a} has characters that cannot be printed; accepted: letters, "
+        "digits, spaces and signs"
+      )
+  numbers = all(name.isdecimal() for name in names)
+  return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def check_classes(counts: dict[str, int], source: Path) -> None:
+  """Refuses fewer than two classes.
+
+  Args:
+    counts: images by class name.
+    source: where they are from.
+
+  Raises:
+    UserError: with what was found.
+  """
+  if len(counts) >= 2:
+    return
+  found = (
+    "no image"
+    if not counts
+    else "images of one class alone ({}: {})".format(*next(iter(counts.items())))
+  )
+  raise UserError(
+    f"{shown(source)} has {found}; accepted: images of at least two classes, each class in a "
+    "folder of its own, in a CSV file with the columns path and label, or in an .npz file"
+  )

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from meanet_jax.data.own.arrays import read_arrays
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.data.sources import load, load_test
+from meanet_jax.errors import UserError
+from tests.data.own.folders import own_config
+
+IMAGES = np.random.default_rng(0).integers(256, size=(40, 6, 5, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 2
+
+
+def saved(root, **arrays):
+  path = root / "images.npz"
+  np.savez(path, **({"images": IMAGES, "labels": LABELS} | arrays))
+  return path
+
+
+def test_every_image_is_in_one_split_under_its_label(tmp_path):
+  config = own_config(saved(tmp_path), image_shape=(6, 5, 3))
+  dataset = load(config)
+  assert dataset.class_names == ("0", "1")
+  seen = []
+  for split in (dataset.train, dataset.validation, dataset.test):
+    for image, label in zip(split.images_at(range(len(split))), split.labels, strict=True):
+      (number,) = np.flatnonzero((image == IMAGES).all(axis=(1, 2, 3)))
+      assert label == LABELS[number]
+      seen.append(int(number))
+  assert sorted(seen) == list(range(40))
+  assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (22, 8, 10)
+  names, test = load_test(config, ReadOptions())
+  assert names == dataset.class_names
+  np.testing.assert_array_equal(test.images_at(range(10)), dataset.test.images_at(range(10)))
+
+
+def test_names_splits_and_grey_images(tmp_path):
+  split = np.array(["train", "validation", "test", "train"] * 10)
+  path = saved(tmp_path, images=IMAGES[..., 0], split=split, class_names=np.array(["no", "yes"]))
+  dataset = load(own_config(path, image_shape=(6, 5, 1)))
+  assert dataset.class_names == ("no", "yes")
+  np.testing.assert_array_equal(
+    dataset.test.images_at(range(10)), IMAGES[np.flatnonzero(split == "test")][..., :1]
+  )
+
+
+def test_labels_as_texts_or_numbers_with_gaps(tmp_path):
+  names = np.array(["b", "a"])[LABELS]
+  found = read_arrays(saved(tmp_path, labels=names))
+  assert found.class_names == ("a", "b")
+  np.testing.assert_array_equal(found.labels, 1 - LABELS)
+  found = read_arrays(saved(tmp_path, labels=10 * LABELS + 1))
+  assert found.class_names == ("1", "11")
+  np.testing.assert_array_equal(found.labels, LABELS)
+
+
+@pytest.mark.parametrize(
+  ("arrays", "words"),
+  [
+    (
+      {"images": IMAGES / 255},
+      r"images in .* are float64 \[40, 6, 5, 3\]; accepted: images",
+    ),
+    ({"images": IMAGES[0, 0]}, r"are uint8 \[5, 3\]"),
+    ({"labels": LABELS[:39]}, r"labels in .* has shape \[39\] beside 40 images"),
+    ({"labels": LABELS / 2}, "labels in .* are float64"),
+    ({"labels": np.zeros(40, int)}, r"one class alone \(0: 40\)"),
+    (
+      {"labels": LABELS + 1, "class_names": np.array(["a", "b"])},
+      "label 1 in .* is 2, and",
+    ),
+    ({"class_names": np.array(["a", "a"])}, "has a name twice"),
+    (
+      {"split": np.array(["train", "other"] * 20)},
+      "has 'other'; accepted: train",
+    ),
+    ({"labels": np.array([None] * 40)}, "cannot be read"),
+  ],
+)
+def test_refusals(tmp_path, arrays, words):
+  with pytest.raises(UserError, match=words):
+    read_arrays(saved(tmp_path, **arrays))
+
+
+def test_a_file_that_is_no_archive(tmp_path):
+  path = tmp_path / "x.npz"
+  path.write_bytes(b"no archive")
+  with pytest.raises(UserError, match=r"x\.npz cannot be read"):
+    load(own_config(path))
+
+
+def test_a_file_without_labels(tmp_path):
+  path = tmp_path / "x.npz"
+  np.savez(path, pictures=IMAGES)
+  with pytest.raises(UserError, match="has the arrays pictures; accepted"):
+    load(own_config(path))
