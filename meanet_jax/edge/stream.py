@@ -16,6 +16,7 @@ from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, Reply
 from meanet_jax.edge.results import Monitored, Result
+from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import Thresholds
 
 
@@ -107,7 +108,16 @@ class Stream:
       offloader: asks the cloud; None where there is none, and the edge answers everything.
       adaptation: changes thresholds and picks images to monitor; None changes nothing.
       gate: of the images' deadline; None where the offloader's own deadline is the only one.
+
+    Raises:
+      UserError: an offloader and a policy that fuses the cloud's distribution with the edge's.
     """
+    rule = edge.operating_point.policy.cloud_rule
+    if offloader is not None and rule == "fused":
+      raise UserError(
+        f"cloud_rule is {rule!r}, and a reply holds a class alone; expected an export with "
+        "'replace' (routing.cloud_rule)"
+      )
     self._edge, self._give = edge, give
     self._offloader, self._adaptation, self._gate = offloader, adaptation, gate
     self._waiting: dict[int, _Waiting] = {}

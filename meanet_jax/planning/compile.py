@@ -16,7 +16,7 @@ from meanet_jax.data.known_sizes import TrainingImages
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.planning.hbm_traffic import hbm_traffic
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, map_train_step
 from meanet_jax.training.stages import Stage
@@ -79,7 +79,7 @@ def compile_step(
   tx = make_optimizer(settings, max(steps_per_epoch(images.count, batch_size), 1))
   to_hard = None
   if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
-    to_hard = label_map(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
+    to_hard = HardClasses(np.arange(config.num_hard), config.dataset.num_classes).label_map
   step = make_train_step(
     model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES, to_hard
   )

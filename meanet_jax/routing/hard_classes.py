@@ -151,13 +151,3 @@ def random_classes(
   """`count` eligible classes drawn at random, in increasing number, to compare a selection with."""
   rng = np.random.default_rng([seed, name_number("random hard classes")])
   return np.sort(rng.choice(np.flatnonzero(eligible), count, replace=False))
-
-
-def label_map(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Int[np.ndarray, " c"]:
-  """`HardClasses.label_map`, for callers that still pass numbers."""
-  return HardClasses(hard_classes, num_classes).label_map
-
-
-def is_hard(hard_classes: Int[np.ndarray, " k"], num_classes: int) -> Bool[np.ndarray, " c"]:
-  """`HardClasses.mask`, for callers that still pass numbers."""
-  return HardClasses(hard_classes, num_classes).mask

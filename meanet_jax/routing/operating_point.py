@@ -19,6 +19,10 @@ from meanet_jax.routing.policies import Policy, Thresholds, compared_thresholds
 _JSON_FIELDS = ("policy", "thresholds", "temperatures", "hard_classes", "num_classes", "fusion")
 
 
+# One value, so that operating points of equal numbers are equal.
+_UNUSED = np.float32(np.nan)
+
+
 class Temperatures(NamedTuple):
   """What each exit's logits are divided by before any rule looks at them."""
 
@@ -31,9 +35,9 @@ class Temperatures(NamedTuple):
 class OperatingPoint:
   """A policy with the numbers that it decides by.
 
-  policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; NaN
-  where the policy compares with none. temperatures: of each exit. hard_classes: the extension's.
-  fusion: None where the policy fuses nothing.
+  policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; one
+  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None
+  where the policy fuses nothing.
 
   Raises:
     UserError: a threshold that the policy compares with is NaN, or the policy fuses and the weights
@@ -47,8 +51,11 @@ class OperatingPoint:
   fusion: FusionWeights | None = None
 
   def __post_init__(self):
-    object.__setattr__(self, "thresholds", Thresholds(*map(np.float32, self.thresholds)))
-    for name in compared_thresholds(self.policy):
+    compared = compared_thresholds(self.policy)
+    given = {name: np.float32(value) for name, value in self.thresholds._asdict().items()}
+    used = {name: value if name in compared else _UNUSED for name, value in given.items()}
+    object.__setattr__(self, "thresholds", Thresholds(**used))
+    for name in compared:
       if np.isnan(getattr(self.thresholds, name)):
         raise UserError(
           f"thresholds.{name} is missing; expected a number, which {self.policy} compares with"
@@ -61,11 +68,10 @@ class OperatingPoint:
 
   def to_json(self) -> dict[str, Any]:
     """What summary.json and edge.json hold; a threshold without a use is null."""
-    compared = compared_thresholds(self.policy)
     return {
       "policy": dataclasses.asdict(self.policy),
       "thresholds": {
-        name: float(value) if name in compared else None
+        name: None if np.isnan(value) else float(value)
         for name, value in self.thresholds._asdict().items()
       },
       "temperatures": dict(self.temperatures._asdict()),

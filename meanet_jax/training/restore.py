@@ -10,7 +10,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import complete_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
@@ -91,7 +91,7 @@ def read_label_map(stage: Stage, config: Config, run: RunDirectory) -> Int[np.nd
   """The label map of the run's hard classes; None for a stage that does not need them."""
   if not stage.needs_hard_classes:
     return None
-  return label_map(read_hard_classes(run), config.dataset.num_classes)
+  return HardClasses(read_hard_classes(run), config.dataset.num_classes).label_map
 
 
 def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:

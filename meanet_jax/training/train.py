@@ -13,7 +13,7 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.files import read_json, write_json
@@ -106,4 +106,4 @@ def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables])
     selected = all_succeed(lambda: select(config, dataset, logits))
     broadcast_from_process_0(lambda: write_json(path, selected))
   hard_classes = broadcast_from_process_0(lambda: read_hard_classes(context.run))
-  return label_map(hard_classes, context.config.dataset.num_classes)
+  return HardClasses(hard_classes, context.config.dataset.num_classes).label_map

@@ -4,7 +4,7 @@ import pytest
 from meanet_jax.data.hard_images import hard_images
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 
 
 def split(*labels: int) -> ArraySplit:
@@ -12,13 +12,13 @@ def split(*labels: int) -> ArraySplit:
 
 
 def test_images_of_hard_classes_have_the_numbers_of_the_extension():
-  to_hard = label_map(np.asarray([1, 4], np.int32), 5)
+  to_hard = HardClasses(np.asarray([1, 4], np.int32), 5).label_map
   chosen, labels = hard_images(split(4, 0, 1, 1, 3, 4), to_hard, "train")
   np.testing.assert_array_equal(chosen, [0, 2, 3, 5])
   np.testing.assert_array_equal(labels, [1, 0, 0, 1])
 
 
 def test_a_split_without_one_is_refused():
-  to_hard = label_map(np.asarray([2], np.int32), 5)
+  to_hard = HardClasses(np.asarray([2], np.int32), 5).label_map
   with pytest.raises(UserError, match="the validation split has no image of a hard class"):
     hard_images(split(4, 0), to_hard, "validation")

@@ -12,9 +12,11 @@ from meanet_jax.edge.link import offload
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
-from meanet_jax.routing.policies import CLOUD
+from meanet_jax.errors import UserError
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
-from tests.edge.links import LONG_DEADLINE, offloader_to, sending, stream, untimed
+from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, oip_server
 
 
@@ -42,6 +44,15 @@ def check_answers(found, images, alone, reasons: set[Fallback]):
       assert untimed(result.answer) == untimed(own)
       assert result.prediction == own.prediction
       assert (result.fallback in reasons) == own.complex
+
+
+def test_a_policy_that_fuses_the_clouds_answer_is_refused(server, exported, images):
+  policy = Policy("argmax_uncertain", "fused", "late", "max_prob", "fused")
+  point = at_thresholds(exported, policy, Thresholds(*[0.5] * 4), FusionWeights())
+  edge = EdgeClassifier(exported, operating_point=point)
+  with pytest.raises(UserError, match=r"cloud_rule is 'fused', and a reply holds a class alone; "):
+    stream(edge, images, offloader_to(server.port, exported))
+  assert server.requests == 0
 
 
 @pytest.mark.parametrize("mode", ["right", "typed"])

@@ -53,11 +53,11 @@ def test_every_module_of_a_device_imports_with_numpy_alone():
 def test_the_rules_work_without_jaxtyping():
   code = """
 import numpy as np
-from meanet_jax.routing.hard_classes import is_hard
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Policy, Records, Thresholds, route
 from meanet_jax.routing.scores import hard_probability, scores
 rng = np.random.default_rng(0)
-hard = is_hard(np.array([1, 3]), 4)
+hard = HardClasses(np.array([1, 3]), 4).mask
 main, cloud = rng.normal(size=(2, 9, 4)).astype(np.float32)
 extension = rng.normal(size=(9, 2)).astype(np.float32)
 records = Records(

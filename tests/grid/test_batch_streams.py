@@ -3,14 +3,14 @@ import numpy as np
 from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.grid.batch_streams import Source, make_batch_streams, make_store
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 
 
 def test_sources_give_the_batches_of_ordinary_runs(tiny):
   """Of hard images under their own labels, from any step on; a source that is done repeats."""
   train, settings = load(tiny.dataset).train, tiny.stages.edge
   classes = [(0, 2, 4, 6, 8), (1, 2, 3, 4, 5)]
-  maps = [label_map(np.asarray(c, np.int32), 10) for c in classes]
+  maps = [HardClasses(np.asarray(c, np.int32), 10).label_map for c in classes]
   sources = [Source(0, 3, 5, classes[0]), Source(1, 0, 12, classes[1])]
   streams, left = make_batch_streams(sources, "edge", settings, train, maps)
   store = make_store(train)

@@ -33,6 +33,7 @@ def test_json_gives_the_same_operating_point():
     written = point(policy)
     text = json.dumps(written.to_json(), allow_nan=False)
     read = OperatingPoint.from_json(json.loads(text))
+    assert read == written
     assert read.to_json() == written.to_json()
     assert (read.policy, read.temperatures) == (written.policy, written.temperatures)
     assert (read.hard_classes, read.fusion) == (written.hard_classes, written.fusion)

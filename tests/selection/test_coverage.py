@@ -7,8 +7,8 @@ import pytest
 
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.routing.hard_classes import (
+  HardClasses,
   confusion_matrix,
-  is_hard,
   select_hard_classes,
 )
 from meanet_jax.routing.policies import PRESETS, Records, Thresholds
@@ -55,7 +55,7 @@ def draw_every_class_alike(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def selecting(records: Records) -> np.ndarray:
   confusion = confusion_matrix(records.label, records.main.prediction, CLASSES)
-  return is_hard(select_hard_classes(confusion, HARD)[0], CLASSES)
+  return HardClasses(select_hard_classes(confusion, HARD)[0], CLASSES).mask
 
 
 def measured(records: Records, hard: np.ndarray) -> Points:

@@ -20,7 +20,7 @@ REASON = "no threshold keeps min-accuracy 0.9999; the nearest has min-accuracy "
 
 
 @pytest.fixture
-def unmet_run(evaluated_run, tmp_path) -> Path:
+def unmet_run(evaluated_run, tmp_path, printed) -> Path:
   """A run evaluated under a constraint that nothing meets."""
   workdir = tmp_path / "run"
   shutil.copytree(evaluated_run, workdir)

@@ -14,7 +14,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.routing.hard_classes import label_map
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
@@ -116,7 +116,7 @@ def test_the_edge_stage_sees_hard_images_alone_with_remapped_labels(finished_run
   np.testing.assert_array_equal(images.train.images, dataset.train.images[chosen])
   np.testing.assert_array_equal(hard[images.train.labels], dataset.train.labels[chosen])
   assert set(images.train.labels.tolist()) == set(range(5))
-  assert label_map(hard, 10)[hard].tolist() == list(range(5))
+  assert HardClasses(hard, 10).label_map[hard].tolist() == list(range(5))
 
 
 def test_an_interrupted_stage_goes_on_to_the_same_parameters(finished_run, tiny, tmp_path):
