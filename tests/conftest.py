@@ -63,6 +63,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(os.environ[_MADE], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def _lines_go_where_they_went() -> Iterator[None]:
+  """A command that a test calls leaves a handler behind."""
+  before = (list(log.logger.handlers), log.logger.propagate, log.logger.level)
+  yield
+  log.logger.handlers[:], log.logger.propagate, log.logger.level = before
+
+
 @pytest.fixture
 def printed() -> Iterator[Callable[[], str]]:
   """What a command would have printed so far, on a console 200 columns wide."""

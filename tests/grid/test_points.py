@@ -63,7 +63,7 @@ def test_values_are_literals_of_their_fields_type(tiny):
   ("axes", "message"),
   [
     (["stages.main.rate=1"], "'stages.main.rate' does not exist; accepted: epochs, batch_size"),
-    (["seed=0,x"], "'seed' is 'x'; accepted: int"),
+    (["seed=0,x"], "'seed' is 'x'; accepted: an integer"),
     (["stages.main.momentum=2"], "'stages.main.momentum' is 2.0; accepted: 0 to 1"),
     (["seed="], "grid axis 'seed=' is empty; accepted: at least one value"),
     (["seed"], "grid axis 'seed' has 'seed'; accepted: FIELD=VALUE,VALUE"),

@@ -127,7 +127,7 @@ def test_stopped_and_killed_they_go_on_bit_for_bit(complete, tmp_path):
   ("number", "flag", "line"),
   [
     (0, "--config.seed=-1", "configuration field 'seed' is -1; accepted: at least 0"),
-    (1, "--nosuch", "Unknown command line flag 'nosuch'"),
+    (1, "--nosuch", "flag --nosuch does not exist"),
   ],
 )
 def test_what_is_wrong_in_one_is_its_line_and_the_other_waits_in_vain(tmp_path, number, flag, line):
