@@ -2,7 +2,7 @@
 
 Command   python train.py --config configs/digits.py --workdir runs/digits
 Hardware  2 CPU cores: about a minute for all stages.
-Measured  see README.md, "What it reaches"; benchmarks/seeds.py makes that table.
+Measured  see docs/benchmarks.md; benchmarks/seeds.py makes that table.
 
 The main block is deliberately small, so that hard classes exist: 7 of 10. On the 211 images that
 select them only four classes are below 100% precision with seed 0; the other three are those of six
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
   config.dataset.test_fraction = 0.35
   config.dataset.validation_fraction = 0.3
   config.hard_classes.count = 7
-  # Below the 20% that the README speaks of: a share chosen on 351 images varies on others.
+  # Below the 20% of docs/benchmarks.md: a share chosen on 351 images varies on others.
   config.evaluation.constraints.max_offload = 0.15
   config.evaluation.calibration_fraction = 0.4
 

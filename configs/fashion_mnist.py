@@ -1,7 +1,7 @@
 """MEANet on Fashion-MNIST: 70,000 grey images of clothes, 28x28, ten classes.
 
 Prepare   meanet prepare fashion_mnist --data-dir DIR
-          (README.md, "Data sets": also from Debian's package, without a network)
+          (docs/data.md: also from Debian's package, without a network)
 Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data-dir DIR
 Hardware  2 CPU cores: at most 26 minutes for all stages.
 Measured  benchmarks/fashion_mnist.md: three seeds, all systems, and a static network that costs as
