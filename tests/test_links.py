@@ -64,7 +64,8 @@ def test_a_missing_page_and_a_missing_anchor_are_found(tmp_path):
   page = tmp_path / "page.md"
   page.write_text(
     "# Top\n\n[a](other.md#one-thing) [b](other.md#two-or-more) [c](#top)\n"
-    "[d](other.md#one-thing-1) [e](https://example.org/x) `[f](no.md)`\n\n    [g](no.md)\n\n```\n[h](no.md)\n```\n\n"
+    "[d](other.md#one-thing-1) [e](https://example.org/x) `[f](no.md)`\n\n"
+    "    [g](no.md)\n\n```\n[h](no.md)\n```\n\n"
     "[i](no.md) [j](other.md#three) [k](#nowhere)\n"
   )
   assert broken(page) == ["no.md", "other.md#three", "#nowhere"]
