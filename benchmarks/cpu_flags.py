@@ -108,7 +108,7 @@ def main(_: list[str]) -> None:
   lines = [
     "# Flags of XLA's compiler on CPU",
     "",
-    "Whole training steps on made-up images, with the kernel gradient of "
+    "Complete training steps on made-up images, with the kernel gradient of "
     "[cpu_gradient.md](cpu_gradient.md) already in place; each flag set in `XLA_FLAGS` before the "
     f"process started. Medians of {REPEATS.value} measurements, all flags in turn; the speed-up is "
     "of the same round without a flag. Made by `python -m benchmarks.cpu_flags`.",

@@ -96,8 +96,8 @@ def main(argv: list[str]) -> None:
   lines = [
     "# The kernel gradient of a convolution on CPU",
     "",
-    f"Milliseconds of a whole training step, medians of {REPEATS.value}, both kinds interleaved, "
-    "made-up images. Made by `python -m benchmarks.cpu_gradient`.",
+    f"Milliseconds of a complete training step, medians of {REPEATS.value}, both kinds "
+    "interleaved, made-up images. Made by `python -m benchmarks.cpu_gradient`.",
     "",
     "| configuration | stage | batch | XLA's gradient [ms] | ours [ms] | speed-up "
     "| compiled in, XLA's [s] | ours [s] |",

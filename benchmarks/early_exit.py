@@ -57,7 +57,7 @@ class Case(NamedTuple):
 
 
 def digits_case(workdir: str) -> Case:
-  """The trained edge on its test split, at the share that the trained main block judges hard."""
+  """The trained edge on its test split, at the share that the main block predicts hard."""
   run = RunDirectory.existing(run_directory(workdir))
   config = run.config()
   model, dataset = build(config), load(config.dataset)
@@ -222,7 +222,7 @@ def main() -> None:
     "t_main and t_ext (adaptive and extension block) are measured alone in the same rounds, "
     "without the rules' time on the host. Allowed: (t_main + t_ext) / (t_main + s t_ext). "
     "The target is 0.9 of it. Digits: the test split, repeated; s is what the trained main block "
-    "judges hard. ResNet-32: fresh weights and noise images, with the hard threshold set so that "
+    "predicts hard. ResNet-32: fresh weights and noise images, with the hard threshold set so that "
     "the share is as stated.",
     "",
     f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",

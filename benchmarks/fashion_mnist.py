@@ -184,8 +184,9 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
   lines = [
     f"# Fashion-MNIST: {len(tables)} seeds, test split of 10,000 images",
     "",
-    "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are chosen "
-    "on validation for the share in the row's name. Made by `python -m benchmarks.fashion_mnist"
+    "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are "
+    "selected on validation for the share in the row's name. Made by "
+    "`python -m benchmarks.fashion_mnist"
     f"{'' if _CLOUD.value else ' --nocloud'}`.",
     "",
     "| system | accuracy | hard classes | easy classes | to the cloud | edge MMAC | energy [µJ] |",

@@ -1,4 +1,4 @@
-"""A grid of 8 small networks against 8 runs, and members on a TPU; writes benchmarks/grid.md.
+"""A grid of 8 small networks against 8 runs, and trials on a TPU; writes benchmarks/grid.md.
 
 Command: python -m benchmarks.grid [--repeats 5]
 
@@ -201,7 +201,7 @@ def page() -> str:
       *rows,
       "",
       f"The grid takes {_ratio(without_compile)} of the sequential time without compilation "
-      f"(wanted: at most 0.9), {_ratio(with_compile)} with it (at most 0.5), and "
+      f"(target: at most 0.9), {_ratio(with_compile)} with it (at most 0.5), and "
       f"{_ratio(processes)} of the 8 processes' wall time, start-up included.",
       "",
       *report_tpu(RESULTS),

@@ -81,12 +81,12 @@ def report_tpu(results: Path) -> list[str]:
   lines = [
     "## ResNet-32 on a TPU, compiled ahead of time",
     "",
-    f"Stage main of CIFAR-100 (batch 128), members with seeds of their own on one of the "
+    f"Stage main of CIFAR-100 (batch 128), trials with seeds of their own on one of the "
     f"devices of {TOPOLOGY}. Flops as XLA's cost analysis counts them; bytes between the chip and "
     "its memory, read off the compiled program (`meanet_jax/planning/hbm_traffic.py`). Made by "
     "`python -m benchmarks.grid_tpu`. Nothing ran on a TPU.",
     "",
-    "| batching | members | Gflop a member | GB moved a member | temporaries a member [MB] | "
+    "| batching | trials | Gflop a trial | GB moved a trial | temporaries a trial [MB] | "
     "flops / single | bytes / single |",
     "|---|---|---|---|---|---|---|",
   ]

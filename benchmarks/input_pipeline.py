@@ -143,7 +143,7 @@ def in_memory() -> list[str]:
     "",
     f"A step with input takes {100 * cost:+.1f}% longer than the other of its pair (median; "
     f"quartiles {100 * low:+.1f}% and {100 * high:+.1f}%). Alone, input takes "
-    f"{100 * times['alone'] / step:.2f}% of a step's time (to reach: at most 3%).",
+    f"{100 * times['alone'] / step:.2f}% of a step's time (target: at most 3%).",
   ]
 
 
@@ -194,7 +194,7 @@ def streaming() -> list[str]:
     f"| limit: Pillow decoding alone | {images / decoded:,.0f} |",
     f"| demand: ResNet-18's edge stage on this machine, alone | {STREAM_BATCH / step:,.1f} |",
     "",
-    f"Streaming reaches {reached:.2f} of the limit (to reach: 0.85).",
+    f"Streaming reaches {reached:.2f} of the limit (target: 0.85).",
   ]
 
 

@@ -69,7 +69,7 @@ def invented_prices(count: int, rng: np.random.Generator, pattern: str = "daily"
     count: of images.
     rng: draws what is random about them.
     pattern: `daily`, a wave of `PER_DAY` images between about 0.4 and 1.6 with noise; `spikes`, a
-      fortieth of the time ten times as dear; `constant`.
+      fortieth of the time at ten times the price; `constant`.
   """
   hours = np.arange(count) // (PER_DAY // 24)
   if pattern == "daily":
@@ -173,8 +173,8 @@ def main() -> None:
     "deviation over streams. Made by `python -m benchmarks.online_price`.",
     "",
     "The edge is wrong about an image with a probability of 0.8 times its uncertainty (a mean of "
-    "27%), the cloud about 3%. `daily`: a wave between 0.4 and 1.6 of the mean with noise, "
-    f"{PER_DAY:,} images a day. `spikes`: a fortieth of the hours ten times as dear.",
+    "27%), the cloud about 3%. `daily`: a cycle between 0.4 and 1.6 of the mean with noise, "
+    f"{PER_DAY:,} images a day. `spikes`: a fortieth of the hours at ten times the price.",
     "",
     f"| {' | '.join(titles)} |",
     f"|{'---|' * len(titles)}",

@@ -41,7 +41,7 @@ TITLES = (
   "upload [µJ]",
   "accuracy in the cloud, images that are sent [%]",
   "all images [%]",
-  "the whole system [%]",
+  "the complete system [%]",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
 _WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")

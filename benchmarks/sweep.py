@@ -117,14 +117,14 @@ def main() -> None:
 {IMAGES:,} made-up images, {CLASSES} classes, {HARD} hard. Medians of {REPEATS} runs after one that
 compiles. Made by `python benchmarks/sweep.py`.
 
-| sweep | seconds | to reach |
+| sweep | seconds | target |
 |---|---|---|
 | 10,001 thresholds, vmapped | {one:.2f} | 1 |
 | all {IMAGES + 1:,} exact operating points | {exact:.3f} | 0.050 |
 | 256 x 256 pairs of thresholds, vmapped | {two:.2f} | 10 |
 
-Peak memory of the whole process with the 256 x 256 grid, JAX and the records included:
-{peak:.2f} GB (to reach: 1 GB).
+Peak memory of the complete process with the 256 x 256 grid, JAX and the records included:
+{peak:.2f} GB (target: 1 GB).
 A NumPy loop over the 10,001 thresholds takes {loop:.1f} s (measured on every 100th and scaled):
 {loop / one:.1f} times the vmapped sweep, {loop / exact:.0f} times the exact curve.
 
