@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from meanet_jax.errors import StdoutError
 
@@ -48,14 +49,14 @@ def checked_stdout() -> Iterator[None]:
     if not _is_stuck():
       raise
     if isinstance(error, BrokenPipeError):
-      _give_up()
+      _give_up(sys.stdout)
       sys.exit(128 + signal.SIGPIPE)
     raise unwritable(error) from error
 
 
 def unwritable(error: OSError) -> StdoutError:
   """What a standard output that cannot be written is told as; no more is written to it."""
-  _give_up()
+  _give_up(sys.stdout)
   return StdoutError(
     f"standard output cannot be written: {error.strerror}; accepted: one with room"
   )
@@ -63,8 +64,10 @@ def unwritable(error: OSError) -> StdoutError:
 
 def say_on_stderr(text: str) -> None:
   """A line on stderr, if that can be written: a command's status does not depend on it."""
-  with contextlib.suppress(OSError):
+  try:
     print(" ".join(text.split()), file=sys.stderr, flush=True)
+  except OSError:
+    _give_up(sys.stderr)
 
 
 def _is_open(descriptor: int) -> bool:
@@ -75,9 +78,9 @@ def _is_open(descriptor: int) -> bool:
   return True
 
 
-def _give_up() -> None:
-  # The interpreter flushes once more at its end, and would complain.
-  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _give_up(stream: TextIO) -> None:
+  # The interpreter flushes once more at its end, and would end with status 120.
+  os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_stuck() -> bool:

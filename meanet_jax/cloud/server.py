@@ -49,6 +49,11 @@ async def serve(
   for one in servers:
     await one.stop(limits.grace)
   reporting.cancel()
+  # Calls that the grace was too short for end here, and not with tracebacks as the loop closes.
+  left = asyncio.all_tasks() - {asyncio.current_task()}
+  for task in left:
+    task.cancel()
+  await asyncio.gather(*left, return_exceptions=True)
   logger.info("cloud tier stopped")
 
 

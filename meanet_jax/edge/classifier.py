@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.annotations import UInt8
-from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
+from meanet_jax.edge.interpreter import Run, open_signatures
+from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -17,7 +18,6 @@ from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
   MAIN,
-  Comparison,
   Thresholds,
   comparison,
   offloads_early,
@@ -27,8 +27,6 @@ from meanet_jax.routing.policies import (
 )
 from meanet_jax.routing.scores import Scores, scores
 
-# A signature: arrays by name to arrays by name.
-Run = Callable[..., dict[str, np.ndarray]]
 # A raw image [h, w, c] to its class, in original class numbers; with `cloud_rule` `fused` to the
 # cloud's logits [C].
 Cloud = Callable[[np.ndarray], Any]
@@ -64,32 +62,14 @@ class EdgeClassifier:
       UserError: files that are missing, damaged, or do not belong together; an operating point of
         other temperatures or hard classes.
     """
-    self.manifest = manifests.read_manifest(directory)
+    self.manifest = read_manifest(directory)
     self.operating_point = _given(operating_point, self.manifest.operating_point)
     self._policy = self.operating_point.policy
     self._cloud, self._skip = cloud, skip
     self._batch_size = self.manifest.batch_size
     self._image_dtype = np.dtype(self.manifest.image_dtype)
     self._is_hard = self.operating_point.hard_classes.mask
-    data = manifests.read_model(directory, manifests.EDGE, self.manifest)
-    path = Path(directory) / manifests.EDGE
-    try:
-      # Here, so that a device without it is told so in one line.
-      from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as error:
-      raise UserError(
-        f"the edge runs in LiteRT, and {error.name} is not installed; "
-        "accepted: pip install ai-edge-litert"
-      ) from error
-    try:
-      interpreter = Interpreter(model_content=data, num_threads=num_threads)
-      runners = [interpreter.get_signature_runner(name) for name in ("main", "extension")]
-    except (ValueError, RuntimeError) as error:
-      raise UserError(
-        f"{path} cannot be run: {error}; accepted: signatures main and extension"
-      ) from error
-    self._check_signatures(path, runners)
-    self._main, self._extension = runners
+    self._main, self._extension = open_signatures(directory, self.manifest, num_threads)
 
   def classify(self, images: np.ndarray) -> list[Answer]:
     """An answer for every image, in their order: uint8 [n, h, w, c], n is any number.
@@ -136,15 +116,13 @@ class EdgeClassifier:
     before, main_logits = decision.answer, decision.logits[0]
     (extension,) = self._extension_scores(main_logits[None], outputs, range(1))
     at_extension = takes_extension(self._policy, before.main, extension, np.True_)
-    seconds = before.seconds + time.perf_counter() - begun
-    return _answer(
-      at_extension,
-      before.complex,
-      before.compared,
-      before.main,
-      extension,
-      before.hard_probability,
-      seconds,
+    exit, of_exit = _answering(at_extension, before.main, extension)
+    return before._replace(
+      prediction=int(of_exit.prediction),
+      exit=exit,
+      scores=of_exit,
+      extension=extension,
+      seconds=before.seconds + time.perf_counter() - begun,
     )
 
   def cloud_prediction(self, decision: EdgeDecision, cloud: Any) -> int:
@@ -236,8 +214,18 @@ class EdgeClassifier:
       if online is not None and not known_early:
         online.record_decision(row, bool(complex), bool(ran[row]))
       seen = extension if ran[row] else None
-      seconds = time.perf_counter() - begun
-      answer = _answer(at_extension, complex, compared, main, seen, masses[row], seconds)
+      exit, of_exit = _answering(at_extension, main, seen)
+      answer = Answer(
+        prediction=int(of_exit.prediction),
+        exit=exit,
+        complex=bool(complex),
+        compared=compared,
+        scores=of_exit,
+        main=main,
+        extension=seen,
+        hard_probability=masses[row],
+        seconds=time.perf_counter() - begun,
+      )
       both = logits[row], extension_logits[row] if ran[row] else None
       decisions.append(EdgeDecision(answer, bool(skipped[row]), images[row], features[row], both))
     return decisions
@@ -291,26 +279,6 @@ class EdgeClassifier:
       accepted = ", ".join(map(str, shape))
       raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
 
-  def _check_signatures(self, path: Path, runners: list[Any]) -> None:
-    expected = ([self.manifest.batch_size, *self.manifest.image_shape], self.manifest.image_dtype)
-    for runner in runners:
-      image = runner.get_input_details()["image"]
-      found = (image["shape"].tolist(), np.dtype(image["dtype"]).name)
-      if found != expected:
-        raise UserError(
-          f"{path} takes images {found[1]} {found[0]}; "
-          f"accepted: {expected[1]} {expected[0]}, as {manifests.MANIFEST} says"
-        )
-    hard_classes = self.manifest.operating_point.hard_classes
-    known = (hard_classes.num_classes, len(hard_classes))
-    for name, runner, classes in zip(("main", "extension"), runners, known, strict=True):
-      width = int(runner.get_output_details()["logits"]["shape"][-1])
-      if width != classes:
-        raise UserError(
-          f"{path} has {width} classes at exit {name}; "
-          f"accepted: {classes}, as {manifests.MANIFEST} says"
-        )
-
 
 def _given(asked: OperatingPoint | None, exported: OperatingPoint) -> OperatingPoint:
   """The operating point asked for, if the export's signatures are made for it."""
@@ -323,20 +291,9 @@ def _given(asked: OperatingPoint | None, exported: OperatingPoint) -> OperatingP
   return asked
 
 
-def _answer(
-  at_extension: Any,
-  complex: Any,
-  compared: Comparison | None,
-  main: Scores,
-  extension: Scores | None,
-  mass: Any,
-  seconds: float,
-) -> Answer:
-  """The edge's own. extension: None where it did not run, so that main's answer is taken."""
-  exit, of_exit = (EXTENSION, extension) if at_extension and extension else (MAIN, main)
-  return Answer(
-    int(of_exit.prediction), exit, bool(complex), compared, of_exit, main, extension, mass, seconds
-  )
+def _answering(at_extension: Any, main: Scores, extension: Scores | None) -> tuple[int, Scores]:
+  """The exit that the edge answers at, and its scores; main's where the extension did not run."""
+  return (EXTENSION, extension) if at_extension and extension else (MAIN, main)
 
 
 def _scores(outputs: dict[str, np.ndarray], rows: range) -> list[Scores]:

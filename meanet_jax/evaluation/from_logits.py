@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -13,8 +12,15 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
-from meanet_jax.evaluation.records import make_records
-from meanet_jax.evaluation.systems import Context, figures, plain, route_selected, sweep_system
+from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.systems import (
+  Context,
+  System,
+  figures,
+  plain,
+  route_selected,
+  sweep_system,
+)
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
@@ -108,20 +114,20 @@ def select(
       f"confidence {constraints.confidence:g} needs images that selected nothing else, and fusion "
       "weights or a gate are fitted on the same; accepted: a policy without them, or no confidence"
     )
-  images = _Images(outputs, _labels(labels, *outputs.main.shape))
+  images = LabelledLogits(outputs, _labels(labels, *outputs.main.shape))
   if test is not None:
     test_outputs, test_classes = _checked(test[0])
     if test_classes != hard_classes:
       raise UserError("the test part has other classes; accepted: the classes of the other images")
-    parts = images, _Images(test_outputs, _labels(test[1], *test_outputs.main.shape))
+    parts = images, LabelledLogits(test_outputs, _labels(test[1], *test_outputs.main.shape))
   else:
     parts = _split(images, options.test_fraction, options.seed)
   fitted = fit_policy(policy, *parts[0], hard_classes, Temperatures(), options.run_share)
   validation, tested = (
     make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
   )
-  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation, fitted)
-  curve = sweep_system(policy, context, validation, validation, constraints)
+  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation.label)
+  curve = sweep_system(System(policy, fitted), context, validation, validation, constraints)
   point = curve.operating_point
   assert point is not None
   return LogitSelection(
@@ -130,13 +136,6 @@ def select(
     validation=_figures(context, point, validation),
     test=_figures(context, point, tested) if len(tested.label) else None,
   )
-
-
-class _Images(NamedTuple):
-  """Logits and labels of the same images."""
-
-  outputs: Outputs
-  labels: Int[np.ndarray, " n"]
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
@@ -208,7 +207,9 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   return labels.astype(np.int32)
 
 
-def _split(images: _Images, fraction: float, seed: int) -> tuple[_Images, _Images]:
+def _split(
+  images: LabelledLogits, fraction: float, seed: int
+) -> tuple[LabelledLogits, LabelledLogits]:
   """Images that select, and images set aside at random."""
   if not 0 <= fraction < 1:
     raise UserError(f"test_fraction is {fraction:g}; accepted: 0 to below 1")
@@ -220,10 +221,7 @@ def _split(images: _Images, fraction: float, seed: int) -> tuple[_Images, _Image
       "accepted: more images, or a smaller share"
     )
   parts = np.sort(order[aside:]), np.sort(order[:aside])
-  validation, test = (
-    jax.tree.map(lambda values, part=part: values[part], images) for part in parts
-  )
-  return validation, test
+  return images.of(parts[0]), images.of(parts[1])
 
 
 def _config(costs: Costs, options: SelectOptions) -> Config:
@@ -244,5 +242,5 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:
   counts = count(route_selected(point, records), records, point.hard_classes.mask)
   return {"num_examples": len(records.label)} | plain(
-    figures(context.on(records), point.policy, counts)
+    figures(context.on(records.label), point.policy, counts)
   )

@@ -67,6 +67,7 @@ def test_cifar100_is_prepared_and_read(cifar):
 
 TRAIN = """
 import sys
+from meanet_jax import log
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.training.train import train
@@ -81,6 +82,7 @@ fields.evaluation.calibration_fraction = 0.0  # so few images that all have to s
 for stage in (fields.stages.main, fields.stages.edge, fields.stages.cloud):
   stage.batch_size, stage.epochs = int(batch), 1
   stage.augment.random_resized_crop, stage.augment.pad_crop = True, 0
+log.to_console()
 train(resolve(fields), workdir, ReadOptions(data_dir, 0))
 """
 
