@@ -28,7 +28,7 @@ COMMANDS = {
   "eval": Command("evaluate", "evaluate finished runs, and select an operating point"),
   "export": Command("export", "export a run's edge for TF Lite"),
   "edge": Command("edge", "classify images with an exported edge", jax=False),
-  "cloud": Command("cloud", "serve a run's cloud model over REST and gRPC"),
+  "cloud": Command("cloud", "serve a run's cloud model over gRPC"),
   "prepare": Command("prepare", "prepare a TFDS data set"),
   "summary": Command("summary", "print what a configuration's networks cost"),
   "plan": Command("plan", "compile a configuration for a TPU slice that need not be at hand"),
