@@ -1,6 +1,6 @@
 """What no single field of a configuration can know."""
 
-from meanet_jax.config.schema import Config, DatasetConfig
+from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
 from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 
@@ -18,6 +18,7 @@ def validate(config: Config) -> None:
       f"hard_classes.count is {config.num_hard}; accepted: 1 to {classes - 1}, "
       f"for a dataset of {classes} classes"
     )
+  _validate_routing(config.routing)
   confidence = config.evaluation.constraints.confidence
   if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
@@ -53,6 +54,20 @@ def _validate_dataset(dataset: DatasetConfig) -> None:
   for name, values in (("mean", dataset.mean), ("std", dataset.std)):
     if channels and len(values) not in (1, channels):
       raise UserError(f"dataset.{name} has {len(values)} values; accepted: 1 or {channels}")
+
+
+def _validate_routing(routing: RoutingConfig) -> None:
+  """Refuses rules that nothing would read."""
+  if routing.policy == "configured":
+    return
+  unread = ["hard_rule", "edge_rule", "offload", "cloud_rule", "criterion"]
+  for name in [*unread, "calibrate"] if routing.policy == "auto" else unread:
+    value = getattr(routing, name)
+    if value != getattr(RoutingConfig, name):
+      raise UserError(
+        f"routing.{name} is {value!r} and routing.policy {routing.policy!r}, which does not read "
+        "it; accepted: routing.policy = 'configured', or that field left as it is"
+      )
 
 
 def _validate_stage(config: Config, name: str) -> None:

@@ -10,7 +10,7 @@ from meanet_jax.config.parsing import (
   resolve,
   to_json,
 )
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.errors import UserError
 from tests.experiments import tiny_config
 
@@ -85,6 +85,22 @@ def test_a_joint_stage_has_two_loss_weights():
       UserError, match=r"accepted: \(\), or 2 number\(s\) of which one is above 0"
     ):
       resolve(fields)
+
+
+@pytest.mark.parametrize(
+  ("policy", "name", "value"),
+  [("auto", "calibrate", True), ("late", "offload", "late"), ("gated", "criterion", "margin")],
+)
+def test_rules_that_the_policy_does_not_read_are_refused(policy, name, value):
+  config = default_config()
+  config.dataset.test_fraction = 0.4
+  config.routing[name] = value
+  assert getattr(resolve(config).routing, name) == value
+  config.routing.policy = policy
+  with pytest.raises(UserError, match=rf"routing\.{name} is .* and routing\.policy '{policy}'"):
+    resolve(config)
+  config.routing.update({name: getattr(RoutingConfig, name), "run_share": 0.3})
+  assert resolve(config).routing.policy == policy
 
 
 def test_a_missing_field_is_named(tiny):
