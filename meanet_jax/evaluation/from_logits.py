@@ -13,6 +13,7 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
+from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import Context, figures, plain, route_selected, sweep_system
 from meanet_jax.models.meanet import Outputs
@@ -62,13 +63,15 @@ class LogitSelection:
 
   unmet: why no threshold keeps the constraints; the point is then the nearest. validation, test:
   figures as those of a system in summary.json, on the images that selected the point and on those
-  that did not; test is None if there are none.
+  that did not; test is None if there are none. points: every operating point on both parts, as the
+  columns of `Evaluation.points` with `split` (`validation`, `test`) in place of `system`.
   """
 
   operating_point: OperatingPoint
   unmet: str | None
   validation: dict[str, Any]
   test: dict[str, Any] | None
+  points: dict[str, np.ndarray]
 
 
 # Per exit an array [n, c]; the extension's stands in a pair with its class numbers [k].
@@ -121,15 +124,34 @@ def select(
     make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
   )
   context = Context.of(_config(costs, options), costs.macs, hard_classes, validation, fitted)
-  curve = sweep_system(policy, context, validation, validation, constraints)
-  point = curve.operating_point
+  splits = {"validation": validation} | ({"test": tested} if len(tested.label) else {})
+  curves = {
+    split: sweep_system(policy, context, validation, records, constraints)
+    for split, records in splits.items()
+  }
+  point = curves["validation"].operating_point
   assert point is not None
+  found = {split: _figures(context, point, records) for split, records in splits.items()}
+  columns = {
+    split: point_columns(context.on(splits[split]), curve) for split, curve in curves.items()
+  }
   return LogitSelection(
     operating_point=point,
-    unmet=curve.unmet,
-    validation=_figures(context, point, validation),
-    test=_figures(context, point, tested) if len(tested.label) else None,
+    unmet=curves["validation"].unmet,
+    validation=found["validation"],
+    test=found.get("test"),
+    points=joined("split", columns),
   )
+
+
+def check_images(logits: Logits, labels: Any) -> None:
+  """Refuses logits and labels that `select` refuses.
+
+  Raises:
+    UserError: as `select`, of `logits` and `labels`.
+  """
+  outputs, _ = _checked(logits)
+  _labels(labels, *outputs.main.shape)
 
 
 class _Images(NamedTuple):
@@ -170,7 +192,10 @@ def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
       f"logits of exit extension are {extension.shape}; accepted: {(len(main), len(numbers))}, "
       "a row per image and a column per class number"
     )
-  return Outputs(main, extension, cloud), HardClasses(numbers, main.shape[1])
+  try:
+    return Outputs(main, extension, cloud), HardClasses(numbers, main.shape[1])
+  except UserError as error:
+    raise UserError(f"class numbers of exit extension: {error}") from error
 
 
 def _array(exit: str, values: Any) -> np.ndarray:
@@ -181,7 +206,8 @@ def _array(exit: str, values: Any) -> np.ndarray:
     )
   if not len(array):
     raise UserError(f"logits of exit {exit} are of no image; accepted: at least one")
-  array = array.astype(np.float32)
+  with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    array = array.astype(np.float32)
   refuse_nan(exit, array)
   return array
 
@@ -203,6 +229,11 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f"labels are {labels.dtype} {labels.shape}; accepted: integers {(count,)}")
   wrong = (labels < 0) | (labels >= num_classes)
+  if labels.min() >= 1 and labels.max() == num_classes:
+    raise UserError(
+      f"labels are {labels.min()} to {num_classes}; accepted: 0 to {num_classes - 1}; "
+      "subtract 1 from labels that count from 1"
+    )
   if wrong.any():
     raise UserError(f"labels have {labels[wrong][0]}; accepted: 0 to {num_classes - 1}")
   return labels.astype(np.int32)
