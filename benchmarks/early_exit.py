@@ -22,17 +22,18 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
 from meanet_jax.evaluation.predictor import Networks, Predictor
 from meanet_jax.evaluation.records import make_records
-from meanet_jax.evaluation.systems import policies, route_selected
+from meanet_jax.evaluation.systems import route_selected
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds, configured_policy
 from meanet_jax.routing.scores import hard_probability
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
+from meanet_jax.selection.baselines import edge_only
 from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
@@ -66,7 +67,7 @@ def digits_case(workdir: str) -> Case:
     _edge(Networks(model, load_variables(config, model, dataset, run), config.dataset)),
     np.tile(dataset.test.images, (_PASSES.value, 1, 1, 1)),
     OperatingPoint(
-      policies(config)["edge_only"],
+      edge_only(configured_policy(config.routing)),
       Thresholds(np.nan, np.nan, config.routing.hard_threshold),
       Temperatures(),
       HardClasses(read_hard_classes(run), config.dataset.num_classes),

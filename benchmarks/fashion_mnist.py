@@ -22,6 +22,8 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
+from meanet_jax.evaluation.policy_selection import select_policy
+from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
@@ -91,16 +93,17 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   macs = block_macs(build(config), config)
   validation, test = (
-    load_records(run.eval_path / name, None).records()
+    LabelledLogits(*load_records(run.eval_path / name, None)[:2])
     for name in ("records_validation.npz", "records.npz")
   )
-  context = Context.of(config, macs, hard_classes, test)
+  context = Context.of(config, macs, hard_classes, test.labels)
   alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload)
-    for name, system in evaluate_systems(context, validation, test, constraints).items():
-      sends = _CLOUD.value and name in ("main_cloud", "meanet")
+    meanet = select_policy(context, validation, constraints).system
+    for name, system in evaluate_systems(meanet, context, validation, test, constraints).items():
+      sends = _CLOUD.value and name in ("main_cloud", "paper", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
         rows[f"`{name}`{asked}"] = summary_entry(context, system)

@@ -18,7 +18,16 @@ from meanet_jax.runs.files import read_json, write_text
 ROOT = Path(__file__).parent.parent
 _CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds 0, 1, ... to train.")
-_SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle")
+_SYSTEMS = (
+  "main_only",
+  "edge_only",
+  "cloud_only",
+  "main_cloud",
+  "paper",
+  "meanet",
+  "random",
+  "oracle",
+)
 _ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 
 

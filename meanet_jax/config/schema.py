@@ -82,6 +82,13 @@ class HardClassesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`."""
 
+  policy: Literal["configured", "auto", "paper", "paper_imagenet", "abstract", "late", "gated"] = (
+    "configured"
+  )
+  """Whose rules `meanet` takes: those of the five fields `hard_rule` to `criterion` (`configured`),
+  those of a preset of `meanet_jax/routing/policies.py` by name, or those of the most accurate
+  policy of `meanet_jax/selection/family.py` under the constraints (`auto`), selected on validation
+  images that carry no guarantee. `auto` sets `calibrate` as well."""
   hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain"] = "argmax"
   """When the extension runs: where the predicted class is hard (`argmax`), where the main block's
   probability mass on hard classes is above `hard_threshold` (`probability`), where main is

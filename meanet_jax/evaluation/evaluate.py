@@ -17,7 +17,9 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.points import joined, point_columns
-from meanet_jax.evaluation.study import study
+from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
+from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.study import calibration, study
 from meanet_jax.evaluation.systems import (
   Context,
   Curve,
@@ -42,14 +44,16 @@ class Evaluation:
 
   dataset: the run's. constraints: under which thresholds were selected. context: of the test split;
   it has the configuration, the cost of every block and the hard classes. curves: every system's
-  operating points. validation, test: records of the splits. calibration: of every exit on the test
-  split. study: the figures of `evaluation/study.py`.
+  operating points. policy: MEANet's, as selected. validation, test: records of the splits, with
+  MEANet's temperatures and weights. calibration: of every exit on the test split. study: the
+  figures of `evaluation/study.py`.
   """
 
   dataset: Dataset
   constraints: Constraints
   context: Context
   curves: dict[str, Curve]
+  policy: SelectedPolicy
   validation: Records
   test: Records
   calibration: dict[str, Any]
@@ -110,6 +114,7 @@ class Evaluation:
       "class_names": list(self.class_names),
       "constraints": constraints,
       "wish": _under_earlier_names(constraints),
+      "policies": self.policy.to_json(),
       "systems": self.systems,
       "calibration": self.calibration,
       "study": self.study,
@@ -145,29 +150,30 @@ def evaluate(
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
-  collected = collect(config, run, dataset, hard_classes, reuse_records)
-  validation, test = collected.validation, collected.test
+  validation, test = collect(config, run, dataset, hard_classes, reuse_records)
 
+  model = build(config)
+  context = Context.of(config, block_macs(model, config), hard_classes, test.labels)
+  policy = select_policy(context, validation, constraints)
   logger.info(
     f"sweeping {config.evaluation.num_thresholds} thresholds, to select on "
     f"{selects.sum()} of {len(selects)} validation images"
   )
-  model = build(config)
-  context = Context.of(config, block_macs(model, config), hard_classes, test, collected.fitted)
-  selecting = jax.tree.map(lambda values: values[selects], validation)
-  curves = evaluate_systems(context, selecting, test, constraints)
-  meanet = curves["meanet"]
+  curves = evaluate_systems(policy.system, context, validation.of(selects), test, constraints)
+  meanet, fitted = curves["meanet"], policy.system.fitted
   assert meanet.operating_point is not None
-  taken = route_selected(meanet.operating_point, test)
+  records = make_records(*validation, hard_classes, fitted.temperatures, fitted.fusion)
+  taken = route_selected(meanet.operating_point, meanet.records)
   return Evaluation(
     dataset=dataset,
     constraints=constraints,
     context=context,
     curves=curves,
-    validation=validation,
-    test=test,
-    calibration=collected.calibration,
-    study=study(meanet.policy, context.fixed, validation, test, hard_classes.mask, taken)
+    policy=policy,
+    validation=records,
+    test=meanet.records,
+    calibration=calibration(*test, hard_classes, policy.temperatures),
+    study=study(meanet.policy, meanet.fixed, records, meanet.records, hard_classes.mask, taken)
     | {"training_activation_bytes": training_activation_bytes(model, config)},
   )
 

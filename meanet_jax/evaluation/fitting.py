@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.evaluation.records import cooled, make_records
+from meanet_jax.config.schema import Config
+from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.evaluation.records import LabelledLogits, cooled, make_records
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
@@ -25,6 +27,12 @@ class Fitted(NamedTuple):
   temperatures: Temperatures = Temperatures()
   fusion: FusionWeights | None = None
   run: Any = np.float32(np.nan)
+
+
+def selection_part(config: Config, validation: LabelledLogits) -> LabelledLogits:
+  """The validation images that select: those of a run that carry no guarantee."""
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  return validation.of(~calibration_part(len(validation.labels), fraction, seed))
 
 
 def fits_beside_thresholds(policy: Policy) -> bool:

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -14,8 +13,15 @@ from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.points import joined, point_columns
-from meanet_jax.evaluation.records import make_records
-from meanet_jax.evaluation.systems import Context, figures, plain, route_selected, sweep_system
+from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.systems import (
+  Context,
+  System,
+  figures,
+  plain,
+  route_selected,
+  sweep_system,
+)
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
@@ -74,6 +80,8 @@ class LogitSelection:
   points: dict[str, np.ndarray]
 
 
+_OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
+
 # Per exit an array [n, c]; the extension's stands in a pair with its class numbers [k].
 Logits = Mapping[str, Any]
 
@@ -111,30 +119,36 @@ def select(
       f"confidence {constraints.confidence:g} needs images that selected nothing else, and fusion "
       "weights or a gate are fitted on the same; accepted: a policy without them, or no confidence"
     )
-  images = _Images(outputs, _labels(labels, *outputs.main.shape))
+  images = LabelledLogits(outputs, _labels(labels, *outputs.main.shape))
   if test is not None:
     test_outputs, test_classes = _checked(test[0])
     if test_classes != hard_classes:
       raise UserError("the test part has other classes; accepted: the classes of the other images")
-    parts = images, _Images(test_outputs, _labels(test[1], *test_outputs.main.shape))
+    parts = images, LabelledLogits(test_outputs, _labels(test[1], *test_outputs.main.shape))
   else:
     parts = _split(images, options.test_fraction, options.seed)
   fitted = fit_policy(policy, *parts[0], hard_classes, Temperatures(), options.run_share)
   validation, tested = (
     make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
   )
-  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation, fitted)
+  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation.label)
   splits = {"validation": validation} | ({"test": tested} if len(tested.label) else {})
   curves = {
-    split: sweep_system(policy, context, validation, records, constraints)
+    split: sweep_system(System(policy, fitted), context, validation, records, constraints)
     for split, records in splits.items()
   }
   point = curves["validation"].operating_point
   assert point is not None
   found = {split: _figures(context, point, records) for split, records in splits.items()}
   columns = {
-    split: point_columns(context.on(splits[split]), curve) for split, curve in curves.items()
+    split: point_columns(context.on(splits[split].label), curve) for split, curve in curves.items()
   }
+  if "extension" not in logits:  # then no class is hard
+    for split in splits:
+      found[split] |= dict.fromkeys(_OF_HARD_CLASSES)
+      columns[split] |= {
+        name: np.full_like(columns[split][name], np.nan) for name in _OF_HARD_CLASSES
+      }
   return LogitSelection(
     operating_point=point,
     unmet=curves["validation"].unmet,
@@ -152,13 +166,6 @@ def check_images(logits: Logits, labels: Any) -> None:
   """
   outputs, _ = _checked(logits)
   _labels(labels, *outputs.main.shape)
-
-
-class _Images(NamedTuple):
-  """Logits and labels of the same images."""
-
-  outputs: Outputs
-  labels: Int[np.ndarray, " n"]
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
@@ -239,7 +246,9 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   return labels.astype(np.int32)
 
 
-def _split(images: _Images, fraction: float, seed: int) -> tuple[_Images, _Images]:
+def _split(
+  images: LabelledLogits, fraction: float, seed: int
+) -> tuple[LabelledLogits, LabelledLogits]:
   """Images that select, and images set aside at random."""
   if not 0 <= fraction < 1:
     raise UserError(f"test_fraction is {fraction:g}; accepted: 0 to below 1")
@@ -251,10 +260,7 @@ def _split(images: _Images, fraction: float, seed: int) -> tuple[_Images, _Image
       "accepted: more images, or a smaller share"
     )
   parts = np.sort(order[aside:]), np.sort(order[:aside])
-  validation, test = (
-    jax.tree.map(lambda values, part=part: values[part], images) for part in parts
-  )
-  return validation, test
+  return images.of(parts[0]), images.of(parts[1])
 
 
 def _config(costs: Costs, options: SelectOptions) -> Config:
@@ -275,5 +281,5 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:
   counts = count(route_selected(point, records), records, point.hard_classes.mask)
   return {"num_examples": len(records.label)} | plain(
-    figures(context.on(records), point.policy, counts)
+    figures(context.on(records.label), point.policy, counts)
   )

@@ -1,9 +1,10 @@
 """Records: what every exit says about every image of a split, computed from its logits."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
@@ -13,6 +14,20 @@ from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")
+
+
+class LabelledLogits(NamedTuple):
+  """What every exit says about n images, and their true classes.
+
+  outputs: finite NumPy logits [n, ...] of every exit. labels: int32 [n], original class numbers.
+  """
+
+  outputs: Outputs
+  labels: Int[np.ndarray, " n"]
+
+  def of(self, images: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "LabelledLogits":
+    """Those of some of the images."""
+    return jax.tree.map(lambda values: values[images], self)
 
 
 def cooled(logits: Any, temperature: float) -> Float[np.ndarray, "n c"]:

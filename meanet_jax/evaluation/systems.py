@@ -1,20 +1,23 @@
 """Systems: MEANet and its baselines, with thresholds from validation and figures from test."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
 from meanet_jax.evaluation.fitting import Fitted
+from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
+  PRESETS,
   Policy,
   Records,
   Route,
@@ -23,22 +26,20 @@ from meanet_jax.routing.policies import (
   route,
 )
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
-from meanet_jax.selection.select import Points, select
+from meanet_jax.selection.select import Points, excess, select
 from meanet_jax.selection.sweep import sweep, threshold_grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-  """What turns counts on a split into figures, and thresholds into operating points.
+  """What turns counts on a split into figures.
 
-  fitted: beside thresholds, on selection images. num_images, num_hard_images: of the
-  split, by true class.
+  num_images, num_hard_images: of the split, by true class.
   """
 
   config: Config
   macs: BlockMacs
   hard_classes: HardClasses
-  fitted: Fitted
   num_images: int
   num_hard_images: int
 
@@ -48,38 +49,53 @@ class Context:
     config: Config,
     macs: BlockMacs,
     hard_classes: HardClasses,
-    records: Records,
-    fitted: Fitted = Fitted(),  # noqa: B008 - immutable
+    labels: Int[np.ndarray, " n"],
   ) -> "Context":
-    """The context of the split that `records` cover."""
-    return cls(config, macs, hard_classes, fitted, 0, 0).on(records)
+    """The context of the split that has these labels."""
+    return cls(config, macs, hard_classes, 0, 0).on(labels)
 
-  def on(self, records: Records) -> "Context":
+  def on(self, labels: Int[np.ndarray, " n"]) -> "Context":
     """The same for another split."""
-    hard = int(self.hard_classes.mask[records.label].sum())
-    return dataclasses.replace(self, num_images=len(records.label), num_hard_images=hard)
+    hard = int(self.hard_classes.mask[labels].sum())
+    return dataclasses.replace(self, num_images=len(labels), num_hard_images=hard)
 
-  @property
-  def fixed(self) -> Thresholds:
-    """The thresholds that are the same at every operating point."""
-    return fixed_thresholds(self.config.routing.hard_threshold, self.fitted.run)
+
+class System(NamedTuple):
+  """A policy, and what was fitted for it beside thresholds."""
+
+  policy: Policy
+  fitted: Fitted = Fitted()
+
+
+# The paper's rules on logits as they are, whatever the configuration says.
+PAPER = System(PRESETS["paper"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
   """A system's operating points on the test split, and the one selected on validation.
 
-  thresholds, counts: arrays [t]. selected: an index into them. operating_point: the selected one;
-  None of a system that decides by something else than uncertainty. unmet: why no threshold kept the
-  constraints (`selected` is then the nearest); None when they are kept or nothing was to select.
+  records: of the test split, with the system's temperatures and weights. thresholds, counts: arrays
+  [t]. selected: an index into them. operating_point: the selected one; None of a system that
+  decides by something else than uncertainty. unmet: why no threshold kept the constraints
+  (`selected` is then the nearest); None when they are kept or nothing was to select. excess: how
+  far the selected point is from the constraints on validation, relative to them; 0 if it keeps
+  them.
   """
 
   policy: Policy
+  records: Records
   thresholds: Thresholds
   counts: Counts
   selected: int
   operating_point: OperatingPoint | None
   unmet: str | None = None
+  excess: float = 0.0
+
+  @property
+  def fixed(self) -> Thresholds:
+    """The thresholds that are the same at every operating point."""
+    return fixed_thresholds(self.thresholds.hard[0], self.thresholds.run[0])
 
   @property
   def is_swept(self) -> bool:
@@ -87,12 +103,17 @@ class Curve:
     return len(self.counts.correct) > 1
 
 
-def policies(config: Config) -> dict[str, Policy]:
-  """The systems of summary.json that are policies by name, baselines first."""
-  routing = config.routing
-  names = [field.name for field in dataclasses.fields(Policy)]
-  meanet = Policy(**{name: getattr(routing, name) for name in names})
-  return policy_baselines(meanet) | {"meanet": meanet}
+def systems_beside(meanet: System) -> dict[str, System]:
+  """The systems of summary.json that are policies by name: baselines, `paper` and `meanet`.
+
+  A baseline's logits are divided by MEANet's temperatures; `paper` has none.
+  """
+  baselines = policy_baselines(meanet.policy)
+  return {
+    **{name: System(policy, meanet.fitted) for name, policy in baselines.items()},
+    "paper": PAPER,
+    "meanet": meanet,
+  }
 
 
 def route_selected(point: OperatingPoint, records: Records) -> Route:
@@ -101,11 +122,16 @@ def route_selected(point: OperatingPoint, records: Records) -> Route:
 
 
 def evaluate_systems(
-  context: Context, validation: Records, test: Records, constraints: Constraints
+  meanet: System,
+  context: Context,
+  validation: LabelledLogits,
+  test: LabelledLogits,
+  constraints: Constraints,
 ) -> dict[str, Curve]:
   """Every system of summary.json, thresholds selected on validation, counts on test.
 
   Args:
+    meanet: beside which the others are.
     context: of the test split.
     validation: what thresholds are selected on; with a confidence, images that selected nothing
       else.
@@ -115,29 +141,45 @@ def evaluate_systems(
   Raises:
     UserError: constraints that cannot be tested (see `select`).
   """
-  systems = {
-    name: sweep_system(policy, context, validation, test, constraints)
-    for name, policy in policies(context.config).items()
-  }
-  meanet, fixed = systems["meanet"], context.fixed
-  is_hard = context.hard_classes.mask
+  made: dict[Any, tuple[Records, Records]] = {}
+  curves = {}
+  for name, system in systems_beside(meanet).items():
+    decisive = system.fitted.temperatures, system.fitted.fusion
+    if decisive not in made:
+      made[decisive] = (
+        make_records(*validation, context.hard_classes, *decisive),
+        make_records(*test, context.hard_classes, *decisive),
+      )
+    curves[name] = sweep_system(system, context, *made[decisive], constraints)
+  return curves | _without_threshold(curves["meanet"], context)
+
+
+def _without_threshold(meanet: Curve, context: Context) -> dict[str, Curve]:
+  """The systems that send images of MEANet's edge by something else than uncertainty."""
+  is_hard, test, fixed = context.hard_classes.mask, meanet.records, meanet.fixed
   rate = float(meanet.counts.cloud[meanet.selected] / len(test.label))
-  random = Random(meanet.policy, rate)
   oracle = Oracle(meanet.policy).route(test, is_hard, fixed)
-  at_random = random.expected_counts(test, is_hard, fixed)
-  systems["random"] = _single(meanet.policy, at_random)
-  systems["oracle"] = _single(meanet.policy, count(oracle, test, is_hard))
-  return systems
+  return {
+    "random": _single(meanet, Random(meanet.policy, rate).expected_counts(test, is_hard, fixed)),
+    "oracle": _single(meanet, count(oracle, test, is_hard)),
+  }
 
 
 def sweep_system(
-  policy: Policy, context: Context, validation: Records, test: Records, constraints: Constraints
+  system: System, context: Context, validation: Records, test: Records, constraints: Constraints
 ) -> Curve:
-  """One policy's curve; the other arguments are those of `evaluate_systems`."""
-  config, hard_classes = context.config, context.hard_classes
+  """One system's curve.
+
+  Args:
+    system: its policy and what was fitted for it.
+    context, constraints: as in `evaluate_systems`.
+    validation, test: records with the system's temperatures and weights.
+  """
+  config, hard_classes, policy = context.config, context.hard_classes, system.policy
   compares = policy.offload in ("early", "late")
   num_thresholds = config.evaluation.num_thresholds if compares else 1
-  grid = threshold_grid(policy, hard_classes, context.fixed, num_thresholds)
+  fixed = fixed_thresholds(config.routing.hard_threshold, system.fitted.run)
+  grid = threshold_grid(policy, hard_classes, fixed, num_thresholds)
 
   def run(records: Records) -> Counts:
     arrays = jax.tree.map(jnp.asarray, records)
@@ -145,18 +187,21 @@ def sweep_system(
     counts = sweep(policy, jax.tree.map(jnp.asarray, grid), arrays, mask)
     return Counts(*map(np.asarray, counts))
 
-  selected, unmet = 0, None
+  counts = run(test)
+  selected, unmet, beyond = 0, None, 0.0
   if compares:
-    points = _points(context.on(validation), policy, run(validation))
+    on_validation = counts if validation is test else run(validation)
+    points = _points(context.on(validation.label), policy, on_validation)
     selected, unmet = select(points, len(validation.label), constraints)
+    beyond = float(excess(points, constraints)[selected])
   point = OperatingPoint(
     policy,
     Thresholds(*(values[selected] for values in grid)),
-    context.fitted.temperatures,
+    system.fitted.temperatures,
     hard_classes,
-    context.fitted.fusion if policy.fuses else None,
+    system.fitted.fusion if policy.fuses else None,
   )
-  return Curve(policy, grid, run(test), selected, point, unmet)
+  return Curve(policy, test, grid, counts, selected, point, unmet, beyond)
 
 
 def _points(context: Context, policy: Policy, counts: Counts) -> Points:
@@ -174,11 +219,12 @@ def _points(context: Context, policy: Policy, counts: Counts) -> Points:
   )
 
 
-def _single(meanet: Policy, counts: Counts) -> Curve:
+def _single(meanet: Curve, counts: Counts) -> Curve:
   """One operating point without thresholds, of a system whose edge is `meanet`'s."""
   none = np.full(1, np.nan, np.float32)
   counts = Counts(*map(np.atleast_1d, counts))
-  return Curve(meanet, Thresholds(none, none, none, none), counts, 0, None)
+  thresholds = Thresholds(none, none, none, none)
+  return Curve(meanet.policy, meanet.records, thresholds, counts, 0, None)
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
@@ -204,10 +250,15 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
   }
 
 
+def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
+  """A system's figures at its selected operating point, as JSON has them."""
+  counts = Counts(*(values[system.selected] for values in system.counts))
+  return plain(figures(context, system.policy, counts))
+
+
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   """A system's entry in summary.json, at its selected operating point."""
-  counts = Counts(*(values[system.selected] for values in system.counts))
-  entry = plain(figures(context, system.policy, counts))
+  entry = selected_figures(context, system)
   if system.operating_point is None:
     entry["thresholds"] = dict.fromkeys(Thresholds._fields)
   else:

@@ -16,7 +16,7 @@ from meanet_jax.grid.points import Point, Settings
 from meanet_jax.grid.trials import DIVERGED, SCORES, point_path
 from meanet_jax.runs.files import read_json
 
-SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "meanet")
+SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "paper", "meanet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Outcome:
     """A system's accuracy on validation, of a finished trial."""
     assert self.scores is not None
     return self.scores["systems"][system]["accuracy"]
+
+  def cell(self, system: str) -> float | None:
+    """The same; None of an unfinished trial, or of a system that its scores have not."""
+    known = self.scores is not None and system in self.scores["systems"]
+    return self.accuracy(system) if known else None
 
   def unmet(self, system: str) -> str | None:
     """Why a system's thresholds break the constraints; None if they do not, or are not known."""
@@ -142,7 +147,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
         *outcome.point.settings.values(),
         outcome.status,
         *(stages.get(stage) for stage in STAGE_NAMES),
-        *(outcome.accuracy(system) if outcome.scores else None for system in SYSTEMS),
+        *map(outcome.cell, SYSTEMS),
         "; ".join(unmet_lines(outcome.scores["systems"])) if outcome.scores else "",
         point_path(workdir, outcome.point).relative_to(workdir),
       ]

@@ -1,16 +1,13 @@
 """The scores of a finished trial: the systems of summary.json, with figures on validation."""
 
-import jax
-
 from meanet_jax.cost.energy import BlockMacs
-from meanet_jax.evaluation.collect import fitted_of, temperatures_of
 from meanet_jax.evaluation.evaluate import threshold_images
-from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.policy_selection import select_policy
+from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import write_json
 from meanet_jax.runs.metrics import MetricsFile
@@ -35,20 +32,18 @@ def write_scores(trial: Trial, macs: BlockMacs) -> None:
   logits = Outputs(
     trial.logits[Exits.MAIN], trial.logits[Exits.EXTENSION], trial.logits[Exits.CLOUD]
   )
-  temperatures = Temperatures()
-  if config.routing.calibrate:
-    temperatures = temperatures_of(config, logits, split.labels, hard_classes)
-  fitted = fitted_of(config, logits, split.labels, hard_classes, temperatures)
-  records = make_records(logits, split.labels, hard_classes, temperatures, fitted.fusion)
+  validation = LabelledLogits(logits, split.labels)
   constraints = config.evaluation.constraints
   selects = threshold_images(config, constraints, len(split))
-  selecting = jax.tree.map(lambda values: values[selects], records)
-  context = Context.of(config, macs, hard_classes, records, fitted)
-  systems = evaluate_systems(context, selecting, records, constraints)
+  context = Context.of(config, macs, hard_classes, split.labels)
+  policy = select_policy(context, validation, constraints)
+  selecting = validation.of(selects)
+  systems = evaluate_systems(policy.system, context, selecting, validation, constraints)
   scores = {
     "split": "validation",
     "num_examples": len(split),
     "stages": stage_accuracies(run),
+    "policies": policy.to_json(),
     "systems": {name: summary_entry(context, curve) for name, curve in systems.items()},
   }
   write_json(run.path / SCORES, scores)

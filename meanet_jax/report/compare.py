@@ -75,7 +75,8 @@ def _compare(
   ]
   bands = {
     name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
-    for name in ("main_cloud", "meanet")
+    for name in ("main_cloud", "paper", "meanet")
+    if name in common  # earlier versions evaluated no `paper`
   }
   at_offload = {
     name: {

@@ -18,6 +18,7 @@ LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
   "meanet": "#D55E00",
+  "paper": "#56B4E9",
   "main_cloud": "#0072B2",
   "main_only": "#000000",
   "edge_only": "#009E73",

@@ -24,12 +24,18 @@ _LIMITS = {
 }
 
 
+_OF_EXTENSIONS = ("hard_accuracy", "easy_accuracy", "extension")
+
+
 def show_selection(found: LogitSelection, constraints: Constraints) -> None:
   """Prints what was asked, and what the operating point achieves on both parts, as a table."""
   parts = (found.validation, found.test)
   images = ["images", "", *("-" if part is None else str(part["num_examples"]) for part in parts)]
   rows = [images]
+  has_extension = found.operating_point.policy.hard_rule != "never"
   for column, title in COLUMNS:
+    if column in _OF_EXTENSIONS and not has_extension:
+      continue
     values = (None if part is None else (part | part["fraction"])[column] for part in parts)
     asked = _asked(column, constraints)
     rows.append([title, asked, *(figure_text(column, value) for value in values)])

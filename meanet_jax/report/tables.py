@@ -9,7 +9,6 @@ import numpy as np
 
 from meanet_jax import log
 from meanet_jax.evaluation.systems import Context, Curve
-from meanet_jax.routing.policies import Records
 from meanet_jax.selection.exact import exact_curve, pareto_front
 
 COLUMNS = (
@@ -52,7 +51,7 @@ def operating_points_csv(points: dict[str, np.ndarray]) -> str:
   return text.getvalue()
 
 
-def exact_points_csv(systems: dict[str, Curve], context: Context, records: Records) -> str:
+def exact_points_csv(systems: dict[str, Curve], context: Context) -> str:
   """The exact operating points of every swept system on the test split, a line each.
 
   With `offload` `early` all of them; with `late` the Pareto front over both thresholds.
@@ -61,10 +60,11 @@ def exact_points_csv(systems: dict[str, Curve], context: Context, records: Recor
   writer = csv.writer(text, lineterminator="\n")
   columns = ("system", "threshold_main", "threshold_extension", "correct", "cloud")
   writer.writerow([*columns, "accuracy", "fraction_cloud"])
-  hard_classes, fixed = context.hard_classes, context.fixed
+  hard_classes = context.hard_classes
   for name, curve in systems.items():
     if not curve.is_swept:
       continue
+    records, fixed = curve.records, curve.fixed
     if curve.policy.offload == "late":
       front = pareto_front(curve.policy, records, hard_classes.mask, fixed)
       points = (front.main, front.extension, front.correct, front.cloud)

@@ -52,7 +52,7 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory) -> None:
   write_json(out / "summary.json", summary)
   points = operating_points_csv(evaluation.points())
   write_text(out / "operating_points.csv", points)
-  exact = exact_points_csv(evaluation.curves, evaluation.context, evaluation.test)
+  exact = exact_points_csv(evaluation.curves, evaluation.context)
   write_text(out / "exact_points.csv", exact)
   test, hard_classes = evaluation.test, evaluation.hard_classes
   confusion = confusion_matrix(test.label, test.main.prediction, hard_classes.num_classes)

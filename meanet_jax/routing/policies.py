@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from meanet_jax.annotations import Bool, Float, Int
-from meanet_jax.config.schema import Criterion
+from meanet_jax.config.schema import Criterion, RoutingConfig
 from meanet_jax.routing.scores import Scores, uncertainty
 
 Array = Any  # a NumPy or JAX array
@@ -52,6 +52,16 @@ PRESETS = {
   "late": Policy(offload="late", criterion="max_prob"),
   "gated": Policy("argmax_uncertain", "fused", "late", "max_prob"),
 }
+
+
+def configured_policy(routing: RoutingConfig) -> Policy:
+  """The preset that is configured, or the policy of the fields beside it.
+
+  The latter with `auto` too: without images to select on there is no other.
+  """
+  names = [field.name for field in dataclasses.fields(Policy)]
+  fields = Policy(**{name: getattr(routing, name) for name in names})
+  return PRESETS.get(routing.policy, fields)
 
 
 class Thresholds(NamedTuple):

@@ -71,7 +71,7 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
   for limit in limits:
     kept &= limit.kept() if delta is None else limit.shown(num_images, delta)
   if not kept.any():
-    nearest = int(np.argmin(sum(limit.excess() for limit in limits)))
+    nearest = int(np.argmin(excess(points, constraints)))
     names = " and ".join(f"{limit.name} {limit.bound:g}" for limit in limits)
     at = ", ".join(f"{limit.name} {limit.value[nearest]:.4g}" for limit in limits)
     sure = "" if delta is None else f" with confidence {constraints.confidence:g}"
@@ -82,6 +82,12 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
     score = -points.offload if constraints.min_accuracy is not None else points.offload
   best = np.where(kept, score, -np.inf)
   return Selection(int(np.flatnonzero(best == best.max())[-1]), None)
+
+
+def excess(points: Points, constraints: Constraints) -> Float[np.ndarray, " t"]:
+  """How far each point is from the limits, relative to each of them and in sum; 0: it keeps all."""
+  limits = _limits(points, constraints)
+  return np.sum([np.zeros(len(points.accuracy)), *(limit.excess() for limit in limits)], axis=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,14 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.systems import policies, unmet_constraint
+from meanet_jax.evaluation.systems import unmet_constraint
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import fixed_thresholds
+from meanet_jax.routing.policies import configured_policy, fixed_thresholds
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
@@ -119,7 +119,7 @@ def without_dataset(config: Config, variables: Variables) -> Source:
   their numbers, and the first K are the hard ones.
   """
   config = _in_float32(config)
-  meanet = dataclasses.replace(policies(config)["meanet"], offload="never")
+  meanet = dataclasses.replace(configured_policy(config.routing), offload="never")
   hard_classes = HardClasses(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
   return Source(
     config=config,

@@ -13,9 +13,11 @@ from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import collect
-from meanet_jax.evaluation.collect import temperatures_of
 from meanet_jax.evaluation.evaluate import evaluate, threshold_images
+from meanet_jax.evaluation.fitting import selection_part
+from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.records_file import load_records, save_records
+from meanet_jax.evaluation.study import fit_temperatures
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json, write_json
@@ -202,12 +204,14 @@ def test_confident_thresholds_and_temperatures_come_from_parts_that_do_not_meet(
   assert texts(run)["operating_points.csv"] == before["operating_points.csv"]
   # The temperatures, from logits of which the calibration part is spoilt.
   spoilt = jax.tree.map(lambda v: np.where(part[:, None], -v, v), stored.logits)
-  first, second = (
-    temperatures_of(tiny, logits, stored.labels, stored.hard_classes)
-    for logits in (stored.logits, spoilt)
+  first, second, third = (
+    fit_temperatures(
+      *selection_part(tiny, LabelledLogits(logits, stored.labels)), stored.hard_classes
+    )
+    for logits in (stored.logits, spoilt, shuffled)
   )
   assert first == second
-  assert first != temperatures_of(tiny, shuffled, stored.labels, stored.hard_classes)
+  assert first != third
 
 
 def test_every_policy_can_be_evaluated_from_the_records(run, monkeypatch):

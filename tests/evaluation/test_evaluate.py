@@ -16,19 +16,28 @@ from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.evaluate import evaluate
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.evaluation.systems import policies
+from meanet_jax.evaluation.systems import System, systems_beside
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.report.tables import show_systems
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import route
+from meanet_jax.routing.policies import configured_policy, route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from tests.forked_commands import run_command
 
-SYSTEMS = ["main_only", "edge_only", "cloud_only", "main_cloud", "meanet", "random", "oracle"]
+SYSTEMS = [
+  "main_only",
+  "edge_only",
+  "cloud_only",
+  "main_cloud",
+  "paper",
+  "meanet",
+  "random",
+  "oracle",
+]
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +79,12 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   n = summary["num_examples"]
   assert (summary["dataset"], summary["split"], n) == ("digits", "test", 719)
   assert list(summary["systems"]) == SYSTEMS
+  assert summary["systems"]["paper"] == summary["systems"]["meanet"]
+  assert summary["policies"]["selected"] == "configured"
+  assert summary["policies"]["members"] == {}
   hard = np.isin(np.arange(10), summary["hard_classes"])
   macs = block_macs(build(tiny), tiny)
-  for name, policy in policies(tiny).items():
+  for name, (policy, _) in systems_beside(System(configured_policy(tiny.routing))).items():
     entry = summary["systems"][name]
     point = OperatingPoint.from_json(entry["operating_point"])
     assert point.policy == policy
@@ -110,7 +122,7 @@ def test_operating_points_hold_the_selected_point_of_the_summary(evaluated, tiny
   with (evaluated.eval_path / "operating_points.csv").open() as file:
     rows = list(csv.DictReader(file))
   summary = read_json(evaluated.eval_path / "summary.json")
-  for system in ("main_cloud", "meanet"):
+  for system in ("main_cloud", "paper", "meanet"):
     points = [row for row in rows if row["system"] == system]
     assert len(points) == tiny.evaluation.num_thresholds >= 1001
     (chosen,) = [row for row in points if row["chosen"] == "1"]

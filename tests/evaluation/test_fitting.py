@@ -11,8 +11,8 @@ from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
-from meanet_jax.evaluation.records import make_records
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.systems import Context, System, evaluate_systems, summary_entry
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
@@ -65,11 +65,11 @@ def test_a_gated_system_is_evaluated_at_what_was_fitted(cloud_rule):
   )
   policy = Policy(**rules)
   fitted = fit_policy(policy, *images(0), HARD, TEMPERATURES, config.routing.run_share)
-  validation, test = (
-    make_records(*images(seed), HARD, TEMPERATURES, fitted.fusion) for seed in (0, 1)
-  )
-  context = Context.of(config, MACS, HARD, test, fitted)
-  curves = evaluate_systems(context, validation, test, Constraints(max_offload=0.1))
+  validation, test_images = (LabelledLogits(*images(seed)) for seed in (0, 1))
+  test = make_records(*test_images, HARD, TEMPERATURES, fitted.fusion)
+  context = Context.of(config, MACS, HARD, test.label)
+  constraints = Constraints(max_offload=0.1)
+  curves = evaluate_systems(System(policy, fitted), context, validation, test_images, constraints)
   entries = {name: summary_entry(context, curve) for name, curve in curves.items()}
   point = OperatingPoint.from_json(entries["meanet"]["operating_point"])
   assert (point.policy, point.fusion, point.thresholds.run) == (policy, fitted.fusion, fitted.run)
@@ -80,6 +80,12 @@ def test_a_gated_system_is_evaluated_at_what_was_fitted(cloud_rule):
   order = [entries[name]["accuracy"] for name in ("main_only", "edge_only", "meanet", "oracle")]
   assert order == sorted(order)
   assert entries["main_cloud"]["operating_point"]["fusion"] is None
+  paper = OperatingPoint.from_json(entries["paper"]["operating_point"])
+  assert (paper.policy, paper.temperatures) == (PRESETS["paper"], Temperatures())
+  plain = make_records(*test_images, HARD)
+  counts = count(route(paper.policy, paper.thresholds, plain, HARD.mask), plain, HARD.mask)
+  assert entries["paper"]["accuracy"] == counts.correct / 800
+  assert entries["paper"]["fraction"]["cloud"] == counts.cloud / 800
 
 
 def test_an_operating_point_from_logits_alone_has_a_gate_and_weights():

@@ -6,22 +6,32 @@ import pytest
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.systems import Context, System, evaluate_systems, summary_entry
 from meanet_jax.routing.hard_classes import HardClasses
-from tests.experiments import random_records
+from meanet_jax.routing.policies import configured_policy
+from tests.experiments import random_logits
 
 HARD = np.array([0, 2, 3, 5, 8])
 IS_HARD = np.isin(np.arange(10), HARD)
 MACS = BlockMacs(1000, 5000, 100_000)
-TEST = random_records(np.random.default_rng(1), 300, 10, HARD)
-VALIDATION = random_records(np.random.default_rng(0), 300, 10, HARD)
+
+
+def images(seed: int) -> LabelledLogits:
+  labels, outputs = random_logits(np.random.default_rng(seed), 300, 10, HARD)
+  return LabelledLogits(outputs, labels)
+
+
+VALIDATION, TEST_IMAGES = images(0), images(1)
+TEST = make_records(*TEST_IMAGES, HardClasses(HARD, 10))
 
 
 def systems(constraints: Constraints, **routing):
   config = Config()
   config = dataclasses.replace(config, routing=dataclasses.replace(config.routing, **routing))
-  context = Context.of(config, MACS, HardClasses(HARD, 10), TEST)
-  found = evaluate_systems(context, VALIDATION, TEST, constraints)
+  context = Context.of(config, MACS, HardClasses(HARD, 10), TEST.label)
+  meanet = System(configured_policy(config.routing))
+  found = evaluate_systems(meanet, context, VALIDATION, TEST_IMAGES, constraints)
   return {name: summary_entry(context, curve) for name, curve in found.items()}, found
 
 
