@@ -16,6 +16,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
 from meanet_jax.evaluation.records import make_records
@@ -77,7 +78,8 @@ class Evaluation:
   @functools.cached_property
   def systems(self) -> dict[str, dict[str, Any]]:
     """The systems of summary.json: figures of each at its selected operating point."""
-    return {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    entries = {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    return with_per_class(entries, self.curves, self.class_names)
 
   @property
   def operating_point(self) -> OperatingPoint:

@@ -141,7 +141,7 @@ def without(name: str) -> dict[str, Any]:
     (PAIR | {"extention": OUTPUTS.extension}, "'extention' is unknown; did you mean 'extension'?"),
     (ALL | {"main": OUTPUTS.main[1:]}, "logits of exit cloud are (400, 10); accepted: (399, 10)"),
     (ALL | {"main": OUTPUTS.main[..., None]}, "logits of exit main are float32 (400, 10, 1)"),
-    (ALL | {"main": OUTPUTS.main * np.nan}, "exit main has NaN or infinite logits"),
+    (ALL | {"main": np.full_like(OUTPUTS.main, np.nan)}, "exit main has NaN or infinite logits"),
     (ALL | {"labels": LABELS + 1}, "labels are 1 to 10; accepted: 0 to 9; subtract 1 from"),
     (ALL | {"labels": LABELS + 2}, "labels have "),
     (ALL | {"labels": LABELS[1:]}, "labels are int32 (399,); accepted: integers (400,)"),

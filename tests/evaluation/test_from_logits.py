@@ -113,7 +113,7 @@ def changed(values: np.ndarray, value: float) -> np.ndarray:
     (PAIR | {"extension": (OUTPUTS.extension, HARD * 1.0)}, LABELS, r"accepted: integers \[k\]"),
     (PAIR, LABELS[1:], r"labels are int32 \(399,\); accepted: integers \(400,\)"),
     (PAIR, LABELS.astype(float), r"labels are float64 \(400,\); accepted: integers"),
-    (PAIR | {"main": OUTPUTS.main * np.float64(1e300)}, LABELS, "main has NaN or infinite logits"),
+    (PAIR | {"main": np.full((400, 10), 1e300)}, LABELS, "main has NaN or infinite logits"),
     (PAIR, changed(LABELS, 10), "labels have 10; accepted: 0 to 9"),
     (PAIR, LABELS + 1, "labels are 1 to 10; accepted: 0 to 9; subtract 1"),
     (PAIR, changed(LABELS, -1), "labels have -1; accepted: 0 to 9"),
