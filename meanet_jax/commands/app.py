@@ -15,6 +15,8 @@ from meanet_jax.stdout import checked_stdout, open_closed_streams, say_on_stderr
 class Command(NamedTuple):
   """A module with `add_flags(parser)` and `run(given)`, imported when the command is asked for.
 
+  `run` returns the exit status, or None for 0.
+
   jax: whether it uses JAX, whose process has to be set up.
   """
 
@@ -26,6 +28,7 @@ class Command(NamedTuple):
 COMMANDS = {
   "train": Command("train", "train a MEANet, or a grid of them"),
   "eval": Command("evaluate", "evaluate finished runs, and select an operating point"),
+  "select": Command("select", "select an operating point from logits of any framework"),
   "export": Command("export", "export a run's edge for TF Lite"),
   "edge": Command("edge", "classify images with an exported edge", jax=False),
   "cloud": Command("cloud", "serve a run's cloud model over gRPC"),
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: what follows `meanet`; those of this process if not given.
 
   Returns:
-    The exit status: 0, that of the error, or 2 for a wrong flag.
+    The exit status: the command's, that of the error, or 2 for a wrong flag.
   """
   return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_script(
   description: str | None,
   add_flags: Callable[[Parser], None],
-  run: Callable[[argparse.Namespace], object],
+  run: Callable[[argparse.Namespace], int | None],
 ) -> int:
   """Runs a script of its own, such as a benchmark, as `main` runs a command; the exit status.
 
@@ -60,18 +63,18 @@ def run_script(
     add_flags, run: as of a command's module.
   """
 
-  def script() -> None:
+  def script() -> int | None:
     parser = Parser(sys.argv[0], description)
     add_flags(parser)
     given = parser.parse(sys.argv[1:])
     _set_up()
-    run(given)
+    return run(given)
 
   return guarded(script)
 
 
-def guarded(main: Callable[[], object]) -> int:
-  """Calls `main`; the exit status.
+def guarded(main: Callable[[], int | None]) -> int:
+  """Calls `main`; the exit status: what it returns, 0 for None.
 
   A `UserError` ends as one line on stderr; output that nobody reads any longer (`| head`) without
   a word, with the status of SIGPIPE. Any other exception is a defect and keeps its traceback.
@@ -79,24 +82,23 @@ def guarded(main: Callable[[], object]) -> int:
   open_closed_streams()
   try:
     with checked_stdout():
-      main()
+      return main() or 0
   except UserError as error:
     say_on_stderr(f"error: {error}")
     return error.status
   except KeyboardInterrupt:
     say_on_stderr("error: interrupted")
     return 130
-  return 0
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str]) -> int | None:
   name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
   if name in ("-h", "--help"):
     print(_overview())
-    return
+    return None
   if name == "--version":
     print(meanet_jax.__version__)
-    return
+    return None
   if name not in COMMANDS:
     raise UserError(f"command {name!r} does not exist; {nearest(name, COMMANDS)}")
   command = COMMANDS[name]
@@ -106,7 +108,7 @@ def _run(arguments: Sequence[str]) -> None:
   given = parser.parse(rest)
   if command.jax:
     _set_up()
-  module.run(given)
+  return module.run(given)
 
 
 def _set_up() -> None:

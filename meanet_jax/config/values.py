@@ -30,31 +30,36 @@ def accepted(kind: Any) -> str:
   return _WORDS[kind]
 
 
-def checked(value: Any, kind: Any, path: str) -> Any:
+def checked(value: Any, kind: Any, path: str, what: str = "configuration field") -> Any:
   """`value` as the declared type `kind`; lists are taken for tuples, and integers for floats.
+
+  Args:
+    value: any.
+    kind: a declared type.
+    path, what: the name of the value and what has it, for messages.
 
   Raises:
     UserError: a value of another type, or out of range.
   """
   origin, args = get_origin(kind), get_args(kind)
   if origin is typing.Annotated:
-    found = checked(value, args[0], path)
+    found = checked(value, args[0], path, what)
     if not args[1].holds(found):
-      raise UserError(f"configuration field {path!r} is {found!r}; accepted: {args[1]}")
+      raise UserError(f"{what} {path!r} is {found!r}; accepted: {args[1]}")
     return found
   if origin in (types.UnionType, typing.Union):
-    return None if value is None else checked(value, args[0], path)
+    return None if value is None else checked(value, args[0], path, what)
   if origin is typing.Literal:
     if value not in args:
-      raise UserError(f"configuration field {path!r} is {value!r}; {nearest(str(value), args)}")
+      raise UserError(f"{what} {path!r} is {value!r}; {nearest(str(value), args)}")
     return value
   if origin is tuple:
     if not isinstance(value, tuple | list):
-      raise UserError(f"configuration field {path!r} is {value!r}; accepted: {accepted(kind)}")
-    return tuple(checked(item, args[0], path) for item in value)
+      raise UserError(f"{what} {path!r} is {value!r}; accepted: {accepted(kind)}")
+    return tuple(checked(item, args[0], path, what) for item in value)
   types_of = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}[kind]
   if not isinstance(value, types_of) or (isinstance(value, bool) and kind is not bool):
-    raise UserError(f"configuration field {path!r} is {value!r}; accepted: {accepted(kind)}")
+    raise UserError(f"{what} {path!r} is {value!r}; accepted: {accepted(kind)}")
   return kind(value)
 
 

@@ -16,6 +16,8 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.per_class import with_per_class
+from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.study import calibration, study
@@ -23,7 +25,6 @@ from meanet_jax.evaluation.systems import (
   Context,
   Curve,
   evaluate_systems,
-  figures,
   route_selected,
   summary_entry,
 )
@@ -77,7 +78,8 @@ class Evaluation:
   @functools.cached_property
   def systems(self) -> dict[str, dict[str, Any]]:
     """The systems of summary.json: figures of each at its selected operating point."""
-    return {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    entries = {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    return with_per_class(entries, self.curves, self.class_names)
 
   @property
   def operating_point(self) -> OperatingPoint:
@@ -97,8 +99,9 @@ class Evaluation:
     criterion's unit. The others are the figures of summary.json, fractions as fraction_EXIT. Each
     column is an array [t] over the points of all systems, one system after another.
     """
-    tables = [_columns(self.context, *named) for named in self.curves.items() if named[1].is_swept]
-    return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
+    swept = {name: curve for name, curve in self.curves.items() if curve.is_swept}
+    tables = {name: point_columns(self.context, curve) for name, curve in swept.items()}
+    return joined("system", tables)
 
   def summary(self) -> dict[str, Any]:
     """The contents of summary.json."""
@@ -211,18 +214,6 @@ def threshold_images(
       "and evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
     )
   return calibration_part(num_images, fraction, config.dataset.split_seed)
-
-
-def _columns(context: Context, name: str, curve: Curve) -> dict[str, np.ndarray]:
-  values = figures(context, curve.policy, curve.counts)
-  shares = {f"fraction_{exit}": share for exit, share in values.pop("fraction").items()}
-  thresholds = {f"threshold_{exit}": t for exit, t in curve.thresholds._asdict().items()}
-  count = len(curve.counts.correct)
-  numbers = {
-    column: np.broadcast_to(value, count).astype(float)
-    for column, value in (thresholds | values | shares).items()
-  }
-  return {"system": np.full(count, name), "chosen": np.arange(count) == curve.selected} | numbers
 
 
 def _under_earlier_names(constraints: dict[str, float | None]) -> dict[str, float | None]:

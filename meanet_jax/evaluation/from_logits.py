@@ -12,6 +12,7 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
+from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.systems import (
   Context,
@@ -68,14 +69,18 @@ class LogitSelection:
 
   unmet: why no threshold keeps the constraints; the point is then the nearest. validation, test:
   figures as those of a system in summary.json, on the images that selected the point and on those
-  that did not; test is None if there are none.
+  that did not; test is None if there are none. points: every operating point on both parts, as the
+  columns of `Evaluation.points` with `split` (`validation`, `test`) in place of `system`.
   """
 
   operating_point: OperatingPoint
   unmet: str | None
   validation: dict[str, Any]
   test: dict[str, Any] | None
+  points: dict[str, np.ndarray]
 
+
+_OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
 
 # Per exit an array [n, c]; the extension's stands in a pair with its class numbers [k].
 Logits = Mapping[str, Any]
@@ -127,15 +132,40 @@ def select(
     make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
   )
   context = Context.of(_config(costs, options), costs.macs, hard_classes, validation.label)
-  curve = sweep_system(System(policy, fitted), context, validation, validation, constraints)
-  point = curve.operating_point
+  splits = {"validation": validation} | ({"test": tested} if len(tested.label) else {})
+  curves = {
+    split: sweep_system(System(policy, fitted), context, validation, records, constraints)
+    for split, records in splits.items()
+  }
+  point = curves["validation"].operating_point
   assert point is not None
+  found = {split: _figures(context, point, records) for split, records in splits.items()}
+  columns = {
+    split: point_columns(context.on(splits[split].label), curve) for split, curve in curves.items()
+  }
+  if "extension" not in logits:  # then no class is hard
+    for split in splits:
+      found[split] |= dict.fromkeys(_OF_HARD_CLASSES)
+      columns[split] |= {
+        name: np.full_like(columns[split][name], np.nan) for name in _OF_HARD_CLASSES
+      }
   return LogitSelection(
     operating_point=point,
-    unmet=curve.unmet,
-    validation=_figures(context, point, validation),
-    test=_figures(context, point, tested) if len(tested.label) else None,
+    unmet=curves["validation"].unmet,
+    validation=found["validation"],
+    test=found.get("test"),
+    points=joined("split", columns),
   )
+
+
+def check_images(logits: Logits, labels: Any) -> None:
+  """Refuses logits and labels that `select` refuses.
+
+  Raises:
+    UserError: as `select`, of `logits` and `labels`.
+  """
+  outputs, _ = _checked(logits)
+  _labels(labels, *outputs.main.shape)
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
@@ -169,7 +199,10 @@ def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
       f"logits of exit extension are {extension.shape}; accepted: {(len(main), len(numbers))}, "
       "a row per image and a column per class number"
     )
-  return Outputs(main, extension, cloud), HardClasses(numbers, main.shape[1])
+  try:
+    return Outputs(main, extension, cloud), HardClasses(numbers, main.shape[1])
+  except UserError as error:
+    raise UserError(f"class numbers of exit extension: {error}") from error
 
 
 def _array(exit: str, values: Any) -> np.ndarray:
@@ -180,7 +213,8 @@ def _array(exit: str, values: Any) -> np.ndarray:
     )
   if not len(array):
     raise UserError(f"logits of exit {exit} are of no image; accepted: at least one")
-  array = array.astype(np.float32)
+  with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    array = array.astype(np.float32)
   refuse_nan(exit, array)
   return array
 
@@ -202,6 +236,11 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f"labels are {labels.dtype} {labels.shape}; accepted: integers {(count,)}")
   wrong = (labels < 0) | (labels >= num_classes)
+  if labels.min() >= 1 and labels.max() == num_classes:
+    raise UserError(
+      f"labels are {labels.min()} to {num_classes}; accepted: 0 to {num_classes - 1}; "
+      "subtract 1 from labels that count from 1"
+    )
   if wrong.any():
     raise UserError(f"labels have {labels[wrong][0]}; accepted: 0 to {num_classes - 1}")
   return labels.astype(np.int32)

@@ -1,14 +1,16 @@
 """How well each class is recognised: precision, recall, and their means over classes."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from meanet_jax.evaluation.systems import Curve, plain, route_selected
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
 
+DETAILED = ("meanet", "paper", "edge_only", "cloud_only")  # systems with figures of every class
 _EXITS = {"main": MAIN, "extension": EXTENSION, "cloud": CLOUD}
 
 
@@ -53,27 +55,19 @@ class PerClass:
     return _mean(self.f1)
 
   def to_json(self, class_names: Sequence[str]) -> dict[str, Any]:
-    """As `summary.json` may hold it; null where a ratio is not defined.
+    """Columns over classes, as `summary.json` has them; null where a ratio is not defined.
 
     Args:
       class_names: of all classes, in order.
     """
     shares = _divided(self.exits, self.support[:, None])
-    rows = zip(class_names, self.support, self.recall, self.precision, self.f1, shares, strict=True)
     return {
-      "balanced_accuracy": _or_none(self.balanced_accuracy),
-      "macro_f1": _or_none(self.macro_f1),
-      "classes": [
-        {
-          "name": name,
-          "support": int(support),
-          "recall": _or_none(recall),
-          "precision": _or_none(precision),
-          "f1": _or_none(f1),
-          "fraction": {exit: _or_none(share[place]) for place, exit in enumerate(_EXITS)},
-        }
-        for name, support, recall, precision, f1, share in rows
-      ],
+      "names": list(class_names),
+      "support": self.support.tolist(),
+      "recall": _or_none(self.recall),
+      "precision": _or_none(self.precision),
+      "f1": _or_none(self.f1),
+      "fraction": {exit: _or_none(shares[:, place]) for exit, place in _EXITS.items()},
     }
 
 
@@ -98,6 +92,30 @@ def per_class(route: Route, labels: Int[np.ndarray, " n"], num_classes: int) -> 
   )
 
 
+def with_per_class(
+  entries: Mapping[str, dict[str, Any]], curves: Mapping[str, Curve], class_names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+  """Entries of summary.json with `balanced_accuracy` and `macro_f1` of their operating points.
+
+  The systems of `DETAILED` have `per_class` as well. Systems without an operating point, which send
+  images by something else than uncertainty, stay as they are.
+
+  Args:
+    entries, curves: of the same systems, by name.
+    class_names: of all classes, in order.
+  """
+
+  def added(name: str, curve: Curve) -> dict[str, Any]:
+    if curve.operating_point is None:
+      return {}
+    route, labels = route_selected(curve.operating_point, curve.records), curve.records.label
+    found = per_class(route, labels, len(class_names))
+    means = plain({"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1})
+    return means | ({"per_class": found.to_json(class_names)} if name in DETAILED else {})
+
+  return {name: entry | added(name, curves[name]) for name, entry in entries.items()}
+
+
 def _divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
   """Ratios in float64, NaN where there is nothing to divide by."""
   return np.where(of > 0, counts / np.maximum(of, 1), np.nan)
@@ -108,5 +126,5 @@ def _mean(values: Float[np.ndarray, " c"]) -> float:
   return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _or_none(value: float) -> float | None:
-  return None if np.isnan(value) else float(value)
+def _or_none(values: Float[np.ndarray, " c"]) -> list[float | None]:
+  return [None if np.isnan(value) else float(value) for value in values]

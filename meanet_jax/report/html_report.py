@@ -87,6 +87,8 @@ def report_page(contents: ReportContents) -> str:
     unmet=_unmet(summary),
     fields="".join(map(_field, FIELDS)),
     hard_classes=_hard_classes(contents),
+    class_means=_class_means(summary["systems"]["meanet"]),
+    classes=_classes(summary["systems"]["meanet"]["per_class"]),
     examples="".join(_examples(kind, examples, contents) for kind in KIND_TITLES),
     environment=_table(("of the training run", ""), _flat(contents.environment)),
     config=_table(("field", "value"), _flat(contents.config)),
@@ -173,6 +175,23 @@ def _hard_classes(contents: ReportContents) -> str:
     (
       (contents.class_names[c], _percent(precision[c]), _percent(recall[c]))
       for c in contents.hard_classes["classes"]
+    ),
+  )
+
+
+def _class_means(meanet: dict[str, Any]) -> str:
+  balanced, macro = _percent(meanet["balanced_accuracy"]), _percent(meanet["macro_f1"])
+  return f"balanced accuracy {balanced}&nbsp;%, macro F1 {macro}&nbsp;%"
+
+
+def _classes(columns: dict[str, Any]) -> str:
+  ratios = (columns["recall"], columns["precision"], columns["f1"], *columns["fraction"].values())
+  exits = [f"{exit} [%]" for exit in columns["fraction"]]
+  return _table(
+    ("class", "images", "recall [%]", "precision [%]", "F1 [%]", *exits),
+    (
+      (name, str(support), *map(_percent, values))
+      for name, support, *values in zip(columns["names"], columns["support"], *ratios, strict=True)
     ),
   )
 

@@ -29,7 +29,7 @@ def rows(summary: dict[str, Any]) -> Iterator[list[str]]:
   """One row of texts per system, under `COLUMNS`, behind its name."""
   for name, entry in summary["systems"].items():
     values = entry | entry["fraction"]
-    yield [name, *(_text(column, values[column]) for column, _ in COLUMNS)]
+    yield [name, *(figure_text(column, values[column]) for column, _ in COLUMNS)]
 
 
 def show_systems(summary: dict[str, Any]) -> None:
@@ -77,7 +77,8 @@ def exact_points_csv(systems: dict[str, Curve], context: Context) -> str:
   return text.getvalue()
 
 
-def _text(column: str, value: float | None) -> str:
+def figure_text(column: str, value: float | None) -> str:
+  """A figure of one of `COLUMNS` in its unit; a dash for none."""
   if value is None:
     return "-"
   if column in ("energy_mj", "latency_ms"):

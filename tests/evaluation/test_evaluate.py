@@ -108,6 +108,30 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   assert summary["systems"]["cloud_only"]["fraction"]["cloud"] == 1
 
 
+def test_figures_of_every_class_are_those_of_the_selected_routes(evaluated):
+  summary = read_json(evaluated.eval_path / "summary.json")
+  systems, names = summary["systems"], summary["class_names"]
+  detailed = [name for name, entry in systems.items() if "per_class" in entry]
+  assert sorted(detailed) == ["cloud_only", "edge_only", "meanet", "paper"]
+  for name in detailed:
+    entry, found = systems[name], systems[name]["per_class"]
+    assert found["names"] == names
+    support = np.array(found["support"])
+    assert support.sum() == summary["num_examples"]
+    recall, f1 = np.array(found["recall"]), np.array(found["f1"], float)
+    assert (recall * support).sum() / support.sum() == pytest.approx(entry["accuracy"], abs=1e-12)
+    hard = summary["hard_classes"]
+    of_hard = (recall * support)[hard].sum() / support[hard].sum()
+    assert of_hard == pytest.approx(entry["hard_accuracy"], abs=1e-12)
+    assert entry["balanced_accuracy"] == pytest.approx(recall.mean(), abs=1e-12)
+    assert entry["macro_f1"] == pytest.approx(f1.mean(), abs=1e-12)
+    for exit, shares in found["fraction"].items():
+      share = (np.array(shares) * support).sum() / support.sum()
+      assert share == pytest.approx(entry["fraction"][exit], abs=1e-12)
+  without = {name for name, entry in systems.items() if "macro_f1" not in entry}
+  assert without == {"random", "oracle"}
+
+
 def test_the_threshold_was_selected_on_validation(evaluated, tiny):
   records = load_records(evaluated.eval_path / "records_validation.npz", None).records()
   entry = read_json(evaluated.eval_path / "summary.json")["systems"]["meanet"]

@@ -53,6 +53,18 @@ def test_a_test_part_of_its_own_selects_nothing():
   assert other.test["accuracy"] != plain.test["accuracy"]
 
 
+def test_the_operating_points_of_both_parts():
+  found = select(LOGITS, LABELS, COSTS, OFFLOADS, options=SelectOptions(num_thresholds=11))
+  points = found.points
+  assert points["split"].tolist() == ["validation"] * 11 + ["test"] * 11
+  for split, figures in (("validation", found.validation), ("test", found.test)):
+    (row,) = np.flatnonzero(points["chosen"] & (points["split"] == split))
+    assert points["accuracy"][row] == figures["accuracy"]
+    assert points["fraction_cloud"][row] == figures["fraction"]["cloud"]
+    assert points["energy_mj"][row] == figures["energy_mj"]
+    assert points["threshold_main"][row] == found.operating_point.thresholds.main
+
+
 def test_without_an_extension_it_is_the_system_of_two_exits():
   options = SelectOptions(test_fraction=0.0)
   found = select(PAIR, LABELS.tolist(), COSTS, Constraints(min_accuracy=0.5), options=options)
@@ -93,11 +105,17 @@ def changed(values: np.ndarray, value: float) -> np.ndarray:
     ({exit: values[:0] for exit, values in PAIR.items()}, LABELS[:0], "are of no image; accepted"),
     (PAIR | {"extension": OUTPUTS.extension}, LABELS, r"is no pair; accepted: \(logits \[n, k\]"),
     (PAIR | {"extension": (OUTPUTS.extension, HARD[1:])}, LABELS, r"accepted: \(400, 4\), a row"),
-    (PAIR | {"extension": (OUTPUTS.extension, HARD + 3)}, LABELS, "expected numbers from 0 to 9"),
+    (
+      PAIR | {"extension": (OUTPUTS.extension, HARD + 3)},
+      LABELS,
+      "extension: hard_classes is .* from 0 to 9",
+    ),
     (PAIR | {"extension": (OUTPUTS.extension, HARD * 1.0)}, LABELS, r"accepted: integers \[k\]"),
     (PAIR, LABELS[1:], r"labels are int32 \(399,\); accepted: integers \(400,\)"),
     (PAIR, LABELS.astype(float), r"labels are float64 \(400,\); accepted: integers"),
+    (PAIR | {"main": np.full((400, 10), 1e300)}, LABELS, "main has NaN or infinite logits"),
     (PAIR, changed(LABELS, 10), "labels have 10; accepted: 0 to 9"),
+    (PAIR, LABELS + 1, "labels are 1 to 10; accepted: 0 to 9; subtract 1"),
     (PAIR, changed(LABELS, -1), "labels have -1; accepted: 0 to 9"),
     ({exit: values[:1] for exit, values in PAIR.items()}, LABELS[:1], None),
   ],

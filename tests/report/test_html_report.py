@@ -21,6 +21,8 @@ def test_names_cannot_break_the_page():
   assert page.count('class="right">right: none</h4>') == 2
   assert page.count('class="wrong">wrong: none</h4>') == 3
   assert page.count("<figure>") == EXAMPLES_PER_KIND
+  assert "balanced accuracy 100.00&nbsp;%, macro F1 -&nbsp;%" in page
+  assert "<td>naïve ☃</td>" in page
 
 
 def test_the_page_has_the_configuration_and_versions(evaluated_run):
@@ -32,3 +34,14 @@ def test_the_page_has_the_configuration_and_versions(evaluated_run):
   epochs = config["stages"]["edge"]["epochs"]
   assert f"<td>stages.edge.epochs</td><td>{epochs}</td>" in page
   assert f"<td>dataset.name</td><td>{config['dataset']['name']}</td>" in page
+
+
+def test_the_page_has_every_class(evaluated_run):
+  page = (evaluated_run / "eval" / "report.html").read_text(encoding="utf-8")
+  entry = read_json(evaluated_run / "eval" / "summary.json")["systems"]["meanet"]
+  columns = entry["per_class"]
+  ratios = (columns["recall"], columns["precision"], columns["f1"], *columns["fraction"].values())
+  for name, support, *values in zip(columns["names"], columns["support"], *ratios, strict=True):
+    cells = "".join(f"<td>{'-' if v is None else f'{100 * v:.2f}'}</td>" for v in values)
+    assert f"<td>{name}</td><td>{support}</td>{cells}" in page
+  assert f"balanced accuracy {100 * entry['balanced_accuracy']:.2f}&nbsp;%" in page

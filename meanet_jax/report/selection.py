@@ -1,0 +1,100 @@
+"""What was selected from logits alone: the table in the terminal, and the files of a directory."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.errors import UserError
+from meanet_jax.evaluation.from_logits import Costs, LogitSelection
+from meanet_jax.evaluation.logit_files import LogitFile
+from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
+from meanet_jax.runs.files import write_json, write_text
+from meanet_jax.runs.lock import held
+
+# Which limit a figure has to keep.
+_LIMITS = {
+  "accuracy": ("min_accuracy", "at least"),
+  "cloud": ("max_offload", "at most"),
+  "energy_mj": ("max_energy_mj", "at most"),
+  "latency_ms": ("max_latency_ms", "at most"),
+}
+
+
+_OF_EXTENSIONS = ("hard_accuracy", "easy_accuracy", "extension")
+
+
+def show_selection(found: LogitSelection, constraints: Constraints) -> None:
+  """Prints what was asked, and what the operating point achieves on both parts, as a table."""
+  parts = (found.validation, found.test)
+  images = ["images", "", *("-" if part is None else str(part["num_examples"]) for part in parts)]
+  rows = [images]
+  has_extension = found.operating_point.policy.hard_rule != "never"
+  for column, title in COLUMNS:
+    if column in _OF_EXTENSIONS and not has_extension:
+      continue
+    values = (None if part is None else (part | part["fraction"])[column] for part in parts)
+    asked = _asked(column, constraints)
+    rows.append([title, asked, *(figure_text(column, value) for value in values)])
+  log.table(f"operating point, {_rules(found)}", ("figure", "asked", "validation", "test"), rows)
+  thresholds = found.operating_point.to_json()["thresholds"].items()
+  used = [f"{name} {value:.6g}" for name, value in thresholds if value is not None]
+  log.logger.info(f"thresholds: {', '.join(used)}")
+  if constraints.offload_penalty is not None:
+    log.logger.info(f"offload penalty: {constraints.offload_penalty:g}")
+  if constraints.confidence is not None:
+    log.logger.info(f"limits hold on new images with confidence {constraints.confidence:g}")
+
+
+def warn_of_absent_classes(path: str, images: LogitFile) -> None:
+  """Warns of classes without an image, of which nothing can be selected or said."""
+  absent = np.setdiff1d(np.arange(images.logits["main"].shape[1]), images.labels)
+  if len(absent):
+    log.logger.warning(f"{path}: no image of class {log.listed([str(c) for c in absent])}")
+
+
+def write_selection(
+  out: Path, found: LogitSelection, constraints: Constraints, costs: Costs
+) -> None:
+  """Writes operating_points.csv, summary.json and last operating_point.json, each completely.
+
+  Raises:
+    UserError: a directory that cannot be written, or that another process is writing.
+  """
+  with held(out, "--output"):
+    try:
+      write_text(out / "operating_points.csv", operating_points_csv(found.points))
+      write_json(out / "summary.json", _summary(found, constraints, costs))
+      write_json(out / "operating_point.json", found.operating_point.to_json())
+    except OSError as error:
+      raise UserError(
+        f"--output {out} cannot be written: {error.strerror or error}; accepted: a directory, or a "
+        "path where one can be made"
+      ) from error
+  log.logger.info(f"the operating point and its figures are in {out}")
+
+
+def _summary(found: LogitSelection, constraints: Constraints, costs: Costs) -> dict[str, Any]:
+  return {
+    "policy": dataclasses.asdict(found.operating_point.policy),
+    "num_classes": found.operating_point.hard_classes.num_classes,
+    "constraints": constraints.to_json(),
+    "unmet": found.unmet,
+    "validation": found.validation,
+    "test": found.test,
+    "costs": dataclasses.asdict(costs),
+  }
+
+
+def _asked(column: str, constraints: Constraints) -> str:
+  name, words = _LIMITS.get(column, ("", ""))
+  limit = getattr(constraints, name) if name else None
+  return "" if limit is None else f"{words} {figure_text(column, limit)}"
+
+
+def _rules(found: LogitSelection) -> str:
+  policy = dataclasses.asdict(found.operating_point.policy)
+  return ", ".join(f"{name} {rule}" for name, rule in policy.items())
