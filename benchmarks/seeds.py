@@ -18,16 +18,6 @@ from meanet_jax.runs.files import read_json, write_text
 ROOT = Path(__file__).parent.parent
 _CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds 0, 1, ... to train.")
-_SYSTEMS = (
-  "main_only",
-  "edge_only",
-  "cloud_only",
-  "main_cloud",
-  "paper",
-  "meanet",
-  "random",
-  "oracle",
-)
 _ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 
 
@@ -61,7 +51,7 @@ def report(name: str, summaries: list[dict], seconds: list[float]) -> str:
     "| system | accuracy | hard classes | easy classes | to the cloud | edge kMAC | energy [µJ] |",
     "|---|---|---|---|---|---|---|",
   ]
-  for system in _SYSTEMS:
+  for system in summaries[0]:
     rows = [s[system] for s in summaries]
     cells = [spread([100 * row[f] for row in rows], 2) for f in _ACCURACIES]
     cells.append(spread([100 * row["fraction"]["cloud"] for row in rows], 1))

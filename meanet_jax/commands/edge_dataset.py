@@ -14,8 +14,7 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
   """The test split of a data set, split as the export's configuration says.
 
   It is read by `meanet_jax/data`, which needs no JAX, but packages that a device may not have. Its
-  images are preprocessed as `edge.json` records, like files; as the set itself is evaluated, where
-  an earlier version recorded nothing.
+  images are preprocessed as `edge.json` records, like files.
 
   Raises:
     UserError: a package that is missing, a set that is not there, or one of other classes.
