@@ -5,7 +5,6 @@ Command: python -m benchmarks.early_exit [--workdir runs/digits]
 
 import argparse
 import os
-import runpy
 import statistics
 import sys
 import time
@@ -17,10 +16,12 @@ import jax
 import numpy as np
 
 from benchmarks.digits_run import DIGITS, run_directory
+from configs import cifar100_resnet32_b
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
+from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
@@ -41,7 +42,6 @@ from meanet_jax.selection.baselines import edge_only
 from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.steps import make_forward
 
-ROOT = Path(__file__).parent.parent
 EDGE = Exits.MAIN | Exits.EXTENSION
 
 
@@ -89,12 +89,11 @@ def digits_case(workdir: str, passes: int) -> Case:
   )
 
 
-def resnet32_cases(
-  shares: tuple[float, ...], count: int, batch_size: int | None = None
+def untrained_cases(
+  name: str, config: Config, shares: tuple[float, ...], count: int
 ) -> Iterator[Case]:
   """Fresh weights on noise: the `hard` threshold lies where the wanted share is above it."""
-  config = resolve(runpy.run_path(str(ROOT / "configs/cifar100_resnet32_b.py"))["get_config"]())
-  batch_size = batch_size or config.evaluation.batch_size
+  batch_size = config.evaluation.batch_size
   model = build(config)
   shape = config.dataset.image_shape
   variables = init_variables(model, 0, shape, ("main", "adaptive", "extension"))
@@ -112,7 +111,7 @@ def resnet32_cases(
     # Midway, so that rounding moves no image across.
     limit = np.float32((mass[at - 1] + mass[at]) / 2)
     yield Case(
-      f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
+      f"{name}, untrained, share set to {share:.0%}",
       Networks(model, variables, config.dataset),
       images,
       OperatingPoint(
@@ -256,7 +255,9 @@ def run(given: argparse.Namespace) -> None:
     "|" + "---|" * 11,
   ]
   digits = digits_case(given.workdir, given.passes)
-  for case in (digits, *resnet32_cases((0.25, 0.5), given.images)):
+  resnet32 = resolve(cifar100_resnet32_b.get_config())
+  cases = untrained_cases("`cifar100_resnet32_b`", resnet32, (0.25, 0.5), given.images)
+  for case in (digits, *cases):
     lines.append(row(case, measure(case, given.runs)))
     print(lines[-1], flush=True)
   lines += [

@@ -40,10 +40,11 @@ STAGES = ("main", "edge", "cloud")
 
 
 class Experiment(NamedTuple):
-  """What is trained. config: a file or name. epochs: of every stage."""
+  """What is trained. config: a file or name. epochs: of every stage. flags: XLA's, as well."""
 
   config: str
   epochs: int
+  flags: str = ""
 
 
 class Pace(NamedTuple):
@@ -134,7 +135,8 @@ def start(experiment: Experiment, workdir: Path) -> subprocess.Popen:
   ]
   workdir.parent.mkdir(parents=True, exist_ok=True)
   with log(workdir).open("a") as file:
-    return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    env = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {experiment.flags}"}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
 
 
 class Moment(NamedTuple):
