@@ -20,8 +20,9 @@ NOT_MEASURED = f"""{TITLE}
 Not yet measured: no accelerator has been at hand. Everything below runs on CPU with tiny sizes
 (`{COMMAND} --rehearse --out DIR`), where it says nothing about a card.
 
-On a machine with a card, `{COMMAND} --budget-seconds 480 --out DIR` measures these parts in this
-order, and `{COMMAND} --report DIR` replaces this page by what it found:
+On a machine with a card, `{COMMAND} --budget-seconds 480 --out DIR` measures
+these parts in this order, and `{COMMAND} --report DIR` replaces this page by
+what it found:
 
 """
 

@@ -13,7 +13,6 @@ BLOCKED = (
   "ai_edge_quantizer",
   "grpc",
   "kubernetes",
-  "libtpu",
   "litert_converter",
   "prometheus_client",
   "pyarrow",
@@ -28,8 +27,13 @@ BLOCKED = (
 SCRIPT = """
 import sys
 from pathlib import Path
-for name in sys.argv[2].split(","):
-  sys.modules[name] = None  # importing it raises ImportError
+
+class Absent:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition(".")[0] in sys.argv[2].split(","):
+      raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Absent())
 import meanet_jax as mea
 from meanet_jax.config.parsing import resolve
 from tests.experiments import tiny_config
