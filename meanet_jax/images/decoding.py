@@ -168,7 +168,7 @@ def _to_eight_bits(image: Any, raw: str, deep: bool) -> Any:
     )
   if deep and image.format == "JPEG2000":
     raise UndecodableImageError(
-      "it is JPEG 2000 colour of more than 8 bits, whose white Pillow turns black; convert it to PNG"
+      "it is JPEG 2000 colour of more than 8 bits, whose white Pillow turns black; make it a PNG"
     )
   return image
 

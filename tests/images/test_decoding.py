@@ -85,7 +85,7 @@ def test_colour_of_more_than_8_bits_is_said_to_be_deep(encoded):
 def test_deep_colour_whose_white_would_turn_black_is_refused():
   with Image.open(io.BytesIO(DEEP_JPEG2000)) as image:
     assert np.asarray(image)[7, 7, 0] == 0  # the largest value; else the rule can go
-  with pytest.raises(UndecodableImageError, match="^it is JPEG 2000 colour of more than 8 bits, "):
+  with pytest.raises(UndecodableImageError, match=r"^it is JPEG 2000 colour of more than 8 bits, "):
     decode(DEEP_JPEG2000, 3)
 
 
