@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ _SHIPPED = Path(__file__).parent / "profiles"
 _ACCEPTED = "accepted: what meanet measure wrote, or a file as docs/device_profiles.md has it"
 # P(X >= p95) >= 0.05, so Markov's inequality bounds it for times that are not negative.
 _LARGEST_RATIO = 20.0
+# An integer of JSON may be beyond the floats.
+_LARGEST_NUMBER = 1e300
 _BLOCK = ("mean_ms", "p95_ms", "mean_mj", "p95_mj")
 _EXTRA = {"main": ("macs",), "extension": ("macs",), "upload": ("bytes_per_image",), "idle": ()}
 
@@ -164,9 +165,11 @@ def _check_keys(source: Mapping[str, Any], prefix: str, accepted: Sequence[str])
 
 def _number(source: Mapping[str, Any], key: str, prefix: str) -> float:
   value = source.get(key)
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  # An integer of JSON may be beyond the floats.
-  if not is_number or not 0 <= value < 1e300 or not math.isfinite(value):
+  if (
+    not isinstance(value, int | float)
+    or isinstance(value, bool)
+    or not 0 <= value < _LARGEST_NUMBER  # which is False of NaN
+  ):
     found = repr(value)[:60] if key in source else "missing"
     raise _FaultError(f"{prefix}{key} is {found}; expected a finite number, at least 0")
   return float(value)
