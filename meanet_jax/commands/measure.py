@@ -96,6 +96,9 @@ def run(given: argparse.Namespace) -> None:
     parts=parts,
   )
   print(*_table(profile), sep="\n")
+  _warn_of_stalls(profile)
+  if sent is not None and sent.failed:
+    say_on_stderr(f"warning: {sent.failed} of {given.images} images had no answer and do not count")
   _write(profile, Path(given.out))
   print(f"written: {given.out}")
 
@@ -171,6 +174,20 @@ def _table(profile: DeviceProfile) -> list[str]:
   for name, part in profile.parts.items():
     lines.append(f"  {name:<20}{part.mean_ms:>12.4f}{part.p95_ms:>12.4f}")
   return lines
+
+
+def _warn_of_stalls(profile: DeviceProfile) -> None:
+  """A mean above the 0.95 quantile comes of a few very long times."""
+  stalled = [
+    name
+    for name in BLOCKS
+    if (block := profile.block(name)) is not None and block.mean_ms > block.p95_ms
+  ]
+  if stalled:
+    say_on_stderr(
+      f"warning: the mean of {', '.join(stalled)} is above the 0.95 quantile: other programs were "
+      "running; measure again when the device does nothing else"
+    )
 
 
 def _source(given: argparse.Namespace, found: Found) -> str:
