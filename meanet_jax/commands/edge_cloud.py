@@ -33,7 +33,7 @@ AGREEMENT_FLOOR = AgreementMonitor._field_defaults["floor"]
 
 
 class Link(NamedTuple):
-  """offloader: an `Offloader`. address: as it is printed. unreachable: why, if it cannot be asked."""
+  """offloader: an `Offloader`. address: as printed. unreachable: why, if it cannot be asked."""
 
   offloader: Any
   address: str

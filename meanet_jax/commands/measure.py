@@ -22,7 +22,7 @@ from meanet_jax.config.ranges import Range
 from meanet_jax.cost.device import BLOCKS, DeviceProfile, Link, Timing
 from meanet_jax.edge.decode import decode_file
 from meanet_jax.edge.link.encoding import Encoding, encode
-from meanet_jax.edge.manifest import EDGE, Manifest
+from meanet_jax.edge.manifest import EDGE, Manifest, read_manifest
 from meanet_jax.edge.measure import (
   FEWEST,
   WARM_UP,
@@ -38,6 +38,7 @@ from meanet_jax.edge.measure import (
 from meanet_jax.edge.power import SYSFS, Found, find_meter
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import MODES, ignore_pillow_warnings
+from meanet_jax.stdout import say_on_stderr
 
 _UPPERMOST = 100_000
 # Where boards and PCs say what they are.
@@ -67,8 +68,7 @@ def run(given: argparse.Namespace) -> None:
   ignore_pillow_warnings()
   directory = require(given.model, "--model", "a directory that `meanet export` wrote")
   _check(given)
-  classifier = open_classifier(directory, given.threads)
-  manifest = classifier.manifest
+  manifest = read_manifest(directory)
   images, parts = _images(given.files, manifest, given.images)
   link = None if given.cloud is None else open_link(given, manifest)
   with contextlib.ExitStack() as stack:
@@ -76,6 +76,8 @@ def run(given: argparse.Namespace) -> None:
       stack.callback(link.offloader.close)
       if link.unreachable is not None:
         raise UserError(f"{link.address} {link.unreachable}; expected a cloud that answers")
+    # Only now: the interpreter has a word of its own for stderr, where an error is to be alone.
+    classifier = open_classifier(directory, given.threads)
     found = find_meter(Path(given.sysfs))
     energy = idle_energy(found.meter, given.energy_seconds)
     print(*_conditions(given, found, energy), sep="\n")
@@ -98,7 +100,7 @@ def run(given: argparse.Namespace) -> None:
   print(*_table(profile), sep="\n")
   _warn_of_stalls(profile)
   if sent is not None and sent.failed:
-    say_on_stderr(f"warning: {sent.failed} of {given.images} images had no answer and do not count")
+    say_on_stderr(f"warning: {sent.failed} of {given.images} images had no answer: not counted")
   _write(profile, Path(given.out))
   print(f"written: {given.out}")
 
