@@ -4,15 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 SYSFS = Path("/sys")
 _SECONDS_BETWEEN_SAMPLES = 0.02
 _COUNTER = ("energy_uj", "max_energy_range_uj")
 
 
+@runtime_checkable
 class Meter(Protocol):
-  """A source of energy readings. covers: what it measures, in words."""
+  """A source of energy readings."""
 
   @property
   def covers(self) -> str:
