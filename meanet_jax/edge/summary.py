@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, upload_bytes
 from meanet_jax.edge.manifest import EDGE, Manifest
 from meanet_jax.edge.results import EXIT_NAMES, Result
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
@@ -15,8 +15,9 @@ class Summary:
 
   answered: images with an answer. unreadable: files without. exits: images that ended at main,
   extension and cloud. ran_extension: images for which it ran. sent: images that were sent, answered
-  or not, monitored ones among them. fallbacks, monitored: by outcome. retries: attempts
-  beyond the first. labelled, correct: images whose label is known, and those answered so.
+  or not, monitored ones among them; extension_and_sent: for which both holds. fallbacks, monitored:
+  by outcome. retries: attempts beyond the first. labelled, correct: images whose label is known,
+  and those answered so.
   """
 
   answered: int = 0
@@ -24,6 +25,7 @@ class Summary:
   exits: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
   ran_extension: int = 0
   sent: int = 0
+  extension_and_sent: int = 0
   fallbacks: dict[str, int] = dataclasses.field(default_factory=dict)
   monitored: dict[str, int] = dataclasses.field(default_factory=dict)
   retries: int = 0
@@ -53,6 +55,7 @@ class Summary:
       self.fallbacks[result.fallback] = self.fallbacks.get(result.fallback, 0) + 1
     if reply is not None and reply.attempts:
       self.sent += 1
+      self.extension_and_sent += answer.extension is not None
       self.retries += reply.attempts - 1
       self.bytes_up += reply.bytes_up
       self.bytes_down += reply.bytes_down
@@ -72,17 +75,10 @@ class Summary:
     n, sent = max(self.answered, 1), max(self.sent, 1)
     signatures = manifest.files[EDGE].signatures
     macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
-    predicted = image_cost(
-      manifest.cost,
-      macs,
-      upload_bytes(manifest.cost, manifest.dataset),
-      main_runs=1.0,
-      extension_runs=self.ran_extension / n,
-      offloads=self.sent / n,
-    )
-    as_sent = image_cost(
-      manifest.cost, macs, self.bytes_up / sent, 1.0, self.ran_extension / n, self.sent / n
-    )
+    shares = Shares(1.0, self.ran_extension / n, self.sent / n, self.extension_and_sent / n)
+    image_bytes = upload_bytes(manifest.cost, manifest.dataset)
+    predicted = image_cost(manifest.cost, macs, image_bytes, shares)
+    as_sent = image_cost(manifest.cost, macs, self.bytes_up / sent, shares)
     return {
       "images": self.answered,
       "unreadable": self.unreadable,
