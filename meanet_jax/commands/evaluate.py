@@ -1,12 +1,14 @@
 """Evaluates finished runs: meanet eval --workdir runs/digits [--max-offload 0.1].
 
-Several --workdir are evaluated where needed and compared: mean and spread over runs.
+Several --workdir are evaluated where needed and compared: mean and spread over runs. The exit
+status is 3 where no system keeps the constraints.
 """
 
 import argparse
 
 from meanet_jax import log
 from meanet_jax.commands.constraint_flags import (
+  UNMET_STATUS,
   add_constraint_flags,
   constraints_of,
   given_constraints,
@@ -42,8 +44,8 @@ def add_flags(parser: Parser) -> None:
   )
 
 
-def run(given: argparse.Namespace) -> None:
-  """Evaluates."""
+def run(given: argparse.Namespace) -> int:
+  """Evaluates; the exit status."""
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
   from meanet_jax.api import Run, evaluate
   from meanet_jax.commands.compilation_cache import use_compilation_cache
@@ -56,16 +58,19 @@ def run(given: argparse.Namespace) -> None:
   check_devices()
   use_compilation_cache(given.compilation_cache)
   asked = given_constraints(given)
-  alone = len(given.workdir) == 1
+  alone, status = len(given.workdir) == 1, 0
   for workdir in given.workdir:
     found = Run(workdir)
     done = (found.path / "eval/summary.json").exists()
     if alone or asked or given.reuse_records or not done:
-      evaluate(
+      evaluation = evaluate(
         found,
         constraints_of(found.config, asked),
         reuse_records=given.reuse_records,
         options=read_options(given),
       )
+      if evaluation.verdict.system is None:
+        status = UNMET_STATUS
   if not alone:
     compare(given.workdir, given.output)
+  return status

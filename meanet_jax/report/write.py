@@ -15,6 +15,7 @@ from meanet_jax.report.figures import (
   drawn_names,
 )
 from meanet_jax.report.html_report import ReportContents, report_page
+from meanet_jax.report.limits import show_verdict
 from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.runs.directory import RunDirectory
@@ -76,5 +77,6 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory) -> None:
   if boxes := undrawable_warning([evaluation.dataset.name, *drawn_names(names)]):
     logger.warning(boxes)
   logger.info(f"figures and tables are in {run.path}/eval")
+  show_verdict(summary)
   for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
     logger.warning(warning)
