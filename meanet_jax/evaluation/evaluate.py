@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,13 +10,14 @@ import numpy as np
 from jaxtyping import Bool
 
 from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.cost_changes import changed_cost
 from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.collect import Reuse, collect
 from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
@@ -62,7 +64,7 @@ class Evaluation:
 
   @property
   def config(self) -> Config:
-    """The run's configuration."""
+    """The run's configuration, with the constants that costs were computed with."""
     return self.context.config
 
   @property
@@ -116,6 +118,7 @@ class Evaluation:
       "class_names": list(self.class_names),
       "constraints": constraints,
       "wish": _under_earlier_names(constraints),
+      "cost": dataclasses.asdict(self.config.cost),
       "policies": self.policy.to_json(),
       "systems": self.systems,
       "calibration": self.calibration,
@@ -126,8 +129,9 @@ class Evaluation:
 def evaluate(
   run: RunDirectory,
   constraints: Constraints | None = None,
-  reuse_records: bool = False,
+  reuse: Reuse = "never",
   options: ReadOptions | None = None,
+  cost: Mapping[str, Any] | None = None,
 ) -> Evaluation:
   """Collects records, selects thresholds on validation and computes figures on test.
 
@@ -137,14 +141,16 @@ def evaluate(
   Args:
     run: with all stages finished.
     constraints: replace the configuration's.
-    reuse_records: read the records of an earlier evaluation instead of running the networks.
+    reuse: whether the records of an earlier evaluation are read instead of running the networks.
     options: where and how data are read.
+    cost: constants of the cost model by field, in place of the configuration's.
 
   Raises:
-    UserError: a run with unfinished stages or on other data, constraints that cannot be tested, or
-      records that cannot be reused.
+    UserError: a wrong constant, a run with unfinished stages or on other data, constraints that
+      cannot be tested, or records that cannot be reused.
   """
   config = run.config()
+  config = dataclasses.replace(config, cost=changed_cost(config.cost, cost or {}))
   check_evaluation(config)
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   run.check_data(dataset.describe())
@@ -152,7 +158,7 @@ def evaluate(
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
-  validation, test = collect(config, run, dataset, hard_classes, reuse_records)
+  validation, test = collect(config, run, dataset, hard_classes, reuse)
 
   model = build(config)
   context = Context.of(config, block_macs(model, config), hard_classes, test.labels)

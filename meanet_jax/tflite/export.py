@@ -14,7 +14,7 @@ from meanet_jax.edge.manifest import (
   Signature,
   file_entry,
 )
-from meanet_jax.errors import UserError
+from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
@@ -50,11 +50,11 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
   """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
 
   Raises:
-    UserError: thresholds that break their constraints, which the options do not allow; or a
-      directory that cannot be written, or that another process is writing.
+    UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
+    UserError: a directory that cannot be written, or that another process is writing.
   """
   if source.unmet is not None and not options.allow_unmet:
-    raise UserError(
+    raise UnmetConstraintsError(
       f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
       "under constraints that can be met (eval.py), or --allow-unmet to export it nevertheless"
     )

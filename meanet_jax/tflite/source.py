@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanet_jax.config.schema import Config
+from meanet_jax.config.cost_changes import changed_cost
+from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
-from meanet_jax.errors import UserError
+from meanet_jax.errors import UserError, hint
 from meanet_jax.evaluation.systems import unmet_constraint
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
@@ -20,7 +22,7 @@ from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import configured_policy, fixed_thresholds
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.training.restore import load_variables, read_hard_classes, require_finished
@@ -44,45 +46,72 @@ class Source:
   dataset: Dataset | None
 
 
-def from_run(workdir: str | Path, options: ReadOptions | None = None) -> Source:
-  """A run's networks at the operating point that its evaluation selected.
+class Selected(NamedTuple):
+  """Which of a run's evaluations is exported.
+
+  name: of the evaluation; None for that without a name. cost: constants of the cost model by field,
+  in place of the evaluation's.
+  """
+
+  name: str | None = None
+  cost: Mapping[str, Any] = MappingProxyType({})
+
+
+def from_run(
+  workdir: str | Path, options: ReadOptions | None = None, selected: Selected | None = None
+) -> Source:
+  """A run's networks at the operating point that an evaluation selected.
 
   Args:
     workdir: the run.
     options: where and how its data are read.
+    selected: the evaluation; that without a name if not given.
 
   Raises:
-    UserError: no run, one that another process is writing, one with an unfinished stage, or one
-      that has not been evaluated. Thresholds that break a constraint are no error here: `unmet`
-      says why, and `export` decides.
+    UserError: no run, one that another process is writing, one with an unfinished stage, one that
+      has not been evaluated under that name, or a wrong constant. Thresholds that break a
+      constraint are no error here: `unmet` says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
   refuse_if_held(run.path)  # by eval.py, which may be about to select other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   require_finished(config, dataset, run)
-  summary_path = run.eval_path / "summary.json"
+  name, changes = selected or Selected()
+  summary_path = run.evaluation_path(name) / SUMMARY
+  command = f"meanet eval --workdir {workdir}" + (f" --name {name}" if name else "")
   if not summary_path.is_file():
-    raise UserError(
-      f"workdir {workdir} has not been evaluated, so no thresholds are selected; "
-      f"accepted: a run after meanet eval --workdir {workdir}"
-    )
-  entry = read_json(summary_path)["systems"]["meanet"]
-  point = _operating_point(summary_path, entry, f"meanet eval --workdir {workdir}")
+    raise _not_evaluated(run, name, command)
+  summary = read_json(summary_path)
+  entry = summary["systems"]["meanet"]
+  point = _operating_point(summary_path, entry, command)
   if not np.array_equal(point.hard_classes.numbers, read_hard_classes(run)):
     raise UserError(
-      f"{summary_path} is of other hard classes than the run's; "
-      f"accepted: a run after meanet eval --workdir {workdir}"
+      f"{summary_path} is of other hard classes than the run's; accepted: a run after {command}"
     )
+  cost = changed_cost(CostConfig(**summary["cost"]) if "cost" in summary else config.cost, changes)
   model = build(config)
   return Source(
-    config=config,
+    config=dataclasses.replace(config, cost=cost),
     model=model,
     variables=load_variables(config, model, dataset, run),
     class_names=dataset.class_names,
     operating_point=point,
     unmet=unmet_constraint(entry),
     dataset=dataset,
+  )
+
+
+def _not_evaluated(run: RunDirectory, name: str | None, command: str) -> UserError:
+  if name is None:
+    return UserError(
+      f"workdir {run.path} has not been evaluated, so no thresholds are selected; "
+      f"accepted: a run after {command}"
+    )
+  names = [other for other in run.evaluations() if other is not None]
+  have = f"those of this run are {', '.join(names)}" if names else "this run has none with a name"
+  return UserError(
+    f"workdir {run.path} has no evaluation {name!r}; {hint(name, names)}{have}; {command} makes it"
   )
 
 
