@@ -13,6 +13,9 @@ from typing import Any
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.changes import CostChanges
+from meanet_jax.cost.device import DeviceProfile
+from meanet_jax.cost.device_file import read_profile
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -110,6 +113,7 @@ def evaluate(
   constraints: Constraints | None = None,
   *,
   name: str | None = None,
+  device: str | os.PathLike[str] | DeviceProfile | None = None,
   cost: Mapping[str, Any] | None = None,
   reuse_records: bool | None = None,
 ) -> Evaluation:
@@ -119,16 +123,21 @@ def evaluate(
     run: with all stages finished.
     constraints: on the operating point; the configuration's unless given.
     name: of the evaluation; those of other names stay.
-    cost: constants of the cost model by field, in place of the configuration's.
+    device: a profile, its file, or the name of an installed one; the configuration's cost model if
+      not given.
+    cost: constants of the cost model by field, in place of the configuration's and the profile's.
     reuse_records: whether the records of an earlier evaluation are read instead of running the
       networks. If not given, an evaluation with a name reads them where they are the run's, and one
       without runs the networks.
 
   Raises:
-    UserError: an unfinished run, a wrong name or constant, constraints that cannot be tested, or
-      records that cannot be reused.
+    UserError: an unfinished run, a wrong name, profile or constant, constraints that cannot be
+      tested, or records that cannot be reused.
   """
-  return evaluate_run(run.path, constraints, reuse_records, run.options, cost, name)
+  if not isinstance(device, DeviceProfile | None):
+    device = read_profile(os.fspath(device))
+  costs = CostChanges(device, cost or {})
+  return evaluate_run(run.path, constraints, reuse_records, run.options, costs, name)
 
 
 def export(

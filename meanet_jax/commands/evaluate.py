@@ -15,6 +15,7 @@ from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.experiment import add_read_flags, read_options
 from meanet_jax.commands.flags import Parser, add_path, add_switch, require
 from meanet_jax.commands.process import add_cache_flag
+from meanet_jax.cost.device_file import read_profile
 
 
 def add_flags(parser: Parser) -> None:
@@ -50,7 +51,14 @@ def add_flags(parser: Parser) -> None:
   add_read_flags(parser)
   add_cache_flag(parser)
   add_constraint_flags(parser)
-  add_cost_flags(parser, "those of the run")
+  add_path(
+    parser,
+    "--device",
+    metavar="FILE",
+    help="a device profile (device.json), or the name of an installed one, in place of the cost "
+    "model",
+  )
+  add_cost_flags(parser, "those of the run and the device")
   parser.epilog = (
     "A run has the configuration that it was trained with (config.json in its directory)."
   )
@@ -70,17 +78,20 @@ def run(given: argparse.Namespace) -> None:
     require(None, "--workdir", "the directory of a run")
   check_devices()
   use_compilation_cache(given.compilation_cache)
-  asked, cost = given_constraints(given), cost_changes(given)
+  asked, constants = given_constraints(given), cost_changes(given)
+  profile = None if given.device is None else read_profile(given.device)
   alone = len(given.workdir) == 1
+  anew = bool(asked or constants) or not (profile is None and given.reuse_records is None)
   for workdir in given.workdir:
     found = Run(workdir, read_options(given))
     done = given.name in RunDirectory(workdir).evaluations()
-    if alone or asked or cost or given.reuse_records is not None or not done:
+    if alone or anew or not done:
       evaluate(
         found,
         constraints_of(found.config, asked),
         name=given.name,
-        cost=cost,
+        device=profile,
+        cost=constants,
         reuse_records=given.reuse_records,
       )
   if not alone:

@@ -16,9 +16,9 @@ UNNAMED = "(no name)"
 def run_evaluations(workdir: str | Path) -> list[dict[str, Any]]:
   """What `meanet summary --workdir` prints of a run's evaluations; the first has no name.
 
-  name: null without one. constraints: those that were asked. cost: the constants that are not the
-  run's. accuracy, sent, energy_mj, latency_ms: of `meanet` on the test split. unmet: why the
-  constraints are not kept, or null.
+  name: null without one. constraints: those that were asked. device: the name of the profile, or
+  null. cost: the constants that are not the run's. accuracy, sent, energy_mj, latency_ms: of
+  `meanet` on the test split. unmet: why the constraints are not kept, or null.
 
   Raises:
     UserError: no run, or a file that cannot be read.
@@ -32,10 +32,12 @@ def _row(
   name: str | None, summary: Mapping[str, Any], configured: dict[str, Any]
 ) -> dict[str, Any]:
   meanet = summary["systems"]["meanet"]
-  cost = summary.get("cost", configured)  # earlier versions had no others than the run's
+  # Earlier versions had no other costs than the run's.
+  cost, profile = summary.get("cost", configured), summary.get("profile")
   return {
     "name": name,
     "constraints": _given(summary["constraints"]),
+    "device": None if profile is None else profile["name"],
     "cost": {key: value for key, value in cost.items() if configured.get(key) != value},
     "accuracy": meanet["accuracy"],
     "sent": meanet["fraction"]["cloud"],
@@ -52,11 +54,22 @@ def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
     return
   log.table(
     f"{workdir}: evaluations, system meanet on the test split",
-    ("name", "asked", "costs", "accuracy [%]", "sent [%]", "energy [mJ]", "latency [ms]", "kept"),
+    (
+      "name",
+      "asked",
+      "device",
+      "costs",
+      "accuracy [%]",
+      "sent [%]",
+      "energy [mJ]",
+      "latency [ms]",
+      "kept",
+    ),
     (
       (
         UNNAMED if row["name"] is None else row["name"],
         _text(row["constraints"]),
+        row["device"] or "-",
         _text(row["cost"]),
         f"{100 * row['accuracy']:.2f}",
         f"{100 * row['sent']:.2f}",
@@ -70,7 +83,7 @@ def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _given(constraints: Mapping[str, Any]) -> dict[str, Any]:
-  return {key: value for key, value in constraints.items() if value not in (None, False)}
+  return {key: x for key, x in constraints.items() if x is not None and x is not False}
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -24,8 +24,8 @@ from meanet_jax.commands.flags import (
   add_switch,
   require,
 )
-from meanet_jax.config.cost_changes import changed_cost
 from meanet_jax.config.ranges import Range
+from meanet_jax.cost.changes import changed_cost
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 

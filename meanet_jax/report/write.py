@@ -1,11 +1,10 @@
 """What an evaluation returned, drawn and written to its directory below the run's eval/."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import to_json
+from meanet_jax.cost.changes import CostChanges
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.evaluation.evaluate import Evaluation, evaluate
 from meanet_jax.evaluation.systems import unmet_lines
@@ -30,14 +29,14 @@ def evaluate_run(
   constraints: Constraints | None = None,
   reuse_records: bool | None = None,
   options: ReadOptions | None = None,
-  cost: Mapping[str, Any] | None = None,
+  costs: CostChanges = CostChanges(),  # noqa: B008 - immutable
   name: str | None = None,
 ) -> Evaluation:
   """Evaluates a run and writes the files, while no other process may write to the run.
 
   Args:
     workdir: a run with all stages finished.
-    constraints, options, cost: as in `evaluate`.
+    constraints, options, costs: as in `evaluate`.
     reuse_records: True reads the records in `eval/` and refuses others than the run's; False runs
       the networks. If not given, an evaluation with a name reads them where they are the run's,
       and one without runs the networks.
@@ -51,7 +50,7 @@ def evaluate_run(
   out = run.evaluation_path(name)
   reuse = "if_valid" if reuse_records is None and name is not None else "never"
   with held(run.path):
-    evaluation = evaluate(run, constraints, "always" if reuse_records else reuse, options, cost)
+    evaluation = evaluate(run, constraints, "always" if reuse_records else reuse, options, costs)
     run.record_data(evaluation.dataset.describe())
     make_directory(out, "the evaluation's directory")
     write_evaluation(evaluation, run, out)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meanet_jax.cost.device import check_export
 from meanet_jax.edge.manifest import (
   CLOUD,
   EDGE,
@@ -69,6 +70,11 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
     files = {name: _entry(data, counted) for name, data in models.items()}
     manifest = make_manifest(source, options, files, int(macs.cloud))
+    if source.profile is not None:
+      try:
+        check_export(source.profile, files[EDGE].sha256)
+      except UserError as error:  # other temperatures or numbers; its networks have as many MACs
+        logger.warning(str(error))
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
@@ -115,6 +121,8 @@ def make_manifest(
     weights="untrained" if source.dataset is None else "trained",
     cost=source.config.cost,
     cloud_macs=cloud_macs,
+    profile=source.profile,
+    evaluation=source.evaluation,
     files=files,
     versions=recorded_versions(),
   )

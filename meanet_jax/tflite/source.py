@@ -8,13 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanet_jax.config.cost_changes import changed_cost
 from meanet_jax.config.schema import Config, CostConfig
+from meanet_jax.cost.changes import changed_cost
+from meanet_jax.cost.device import DeviceProfile
+from meanet_jax.cost.energy import upload_bytes
+from meanet_jax.cost.named_profile import parse_named_profile
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
+from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError, hint
 from meanet_jax.evaluation.systems import unmet_constraint
+from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
@@ -32,9 +37,11 @@ from meanet_jax.training.restore import load_variables, read_hard_classes, requi
 class Source:
   """Networks at an operating point.
 
-  model: computes in float32, whatever the configuration trains in. variables: of every block, on
-  the host. unmet: why the thresholds break the constraints that they were selected under, None if
-  they do not. dataset: None for untrained networks, which have none.
+  config: with the costs of the evaluation. model: computes in float32, whatever the configuration
+  trains in. variables: of every block, on the host. unmet: why the thresholds break the constraints
+  that they were selected under, None if they do not. dataset, evaluation: None for untrained
+  networks, which have none; no evaluation of an earlier version has figures to expect. profile: of
+  the device that costs are of; None for the cost model alone.
   """
 
   config: Config
@@ -44,6 +51,8 @@ class Source:
   operating_point: OperatingPoint
   unmet: str | None
   dataset: Dataset | None
+  profile: DeviceProfile | None = None
+  evaluation: Evaluated | None = None
 
 
 class Selected(NamedTuple):
@@ -89,16 +98,29 @@ def from_run(
     raise UserError(
       f"{summary_path} is of other hard classes than the run's; accepted: a run after {command}"
     )
-  cost = changed_cost(CostConfig(**summary["cost"]) if "cost" in summary else config.cost, changes)
   model = build(config)
+  try:
+    profile, evaluation = _evaluated(name, summary)
+    cost = CostConfig(**summary["cost"]) if "cost" in summary else config.cost
+  except (UserError, KeyError, TypeError, ValueError) as error:
+    raise _damaged(summary_path, error, command) from error
+  unmet = unmet_constraint(entry)
+  if changes:
+    cost = changed_cost(cost, changes)
+    if evaluation is not None:
+      image_bytes = upload_bytes(cost, config.dataset)
+      evaluation = evaluation.at_costs(cost, block_macs(model, config), image_bytes, profile)
+      unmet = unmet or evaluation.broken_limit()
   return Source(
     config=dataclasses.replace(config, cost=cost),
     model=model,
     variables=load_variables(config, model, dataset, run),
     class_names=dataset.class_names,
     operating_point=point,
-    unmet=unmet_constraint(entry),
+    unmet=unmet,
     dataset=dataset,
+    profile=profile,
+    evaluation=evaluation,
   )
 
 
@@ -115,6 +137,16 @@ def _not_evaluated(run: RunDirectory, name: str | None, command: str) -> UserErr
   )
 
 
+def _evaluated(
+  name: str | None, summary: Mapping[str, Any]
+) -> tuple[DeviceProfile | None, Evaluated | None]:
+  """An evaluation's device profile, and what it leads to expect; both None of earlier versions."""
+  if "expected" not in summary:
+    return None, None
+  fields = {"name": name, "constraints": summary["constraints"], "expected": summary["expected"]}
+  return parse_named_profile(summary["profile"]), Evaluated.from_json(fields)
+
+
 def _operating_point(path: Path, entry: Mapping[str, Any], command: str) -> OperatingPoint:
   if "operating_point" not in entry:
     raise UserError(
@@ -124,7 +156,12 @@ def _operating_point(path: Path, entry: Mapping[str, Any], command: str) -> Oper
   try:
     return OperatingPoint.from_json(entry["operating_point"])
   except UserError as error:
-    raise UserError(f"{path} is damaged: {error}; accepted: a run after {command}") from error
+    raise _damaged(path, error, command) from error
+
+
+def _damaged(path: Path, error: Exception, command: str) -> UserError:
+  what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+  return UserError(f"{path} is damaged: {what}; accepted: a run after {command}")
 
 
 def untrained(config: Config, cloud: bool) -> Source:
