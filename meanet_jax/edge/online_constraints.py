@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from meanet_jax.cost.energy import BlockMacs, image_cost
+from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj
 from meanet_jax.edge.manifest import EDGE, Manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import AgreementMonitor
@@ -69,9 +69,8 @@ def make_budgets(
   price = constraints.price
 
   def energy(use: Use) -> float:
-    return image_cost(
-      manifest.cost, macs, use.bytes_up, 1.0, float(use.ran_extension), float(use.sent)
-    ).energy_mj
+    ran, sent = float(use.ran_extension), float(use.sent)
+    return edge_energy_mj(manifest.cost, macs, use.bytes_up, Shares(1.0, ran, sent, ran * sent))
 
   asked: list[tuple[str, float | None, Callable[[Use], float]]] = [
     ("target_offload", constraints.target_offload, lambda use: float(use.sent)),

@@ -10,7 +10,9 @@ from jaxtyping import Int
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
-from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
+from meanet_jax.cost.device import DeviceProfile, cost_basis
+from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, upload_bytes
+from meanet_jax.cost.latency import Number
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.routing.counts import Counts, count
@@ -34,7 +36,8 @@ from meanet_jax.selection.sweep import sweep, threshold_grid
 class Context:
   """What turns counts on a split into figures.
 
-  num_images, num_hard_images: of the split, by true class.
+  num_images, num_hard_images: of the split, by true class. profile: of the device, whose constants
+  `config.cost` already has (`device_constants`); None for the cost model alone.
   """
 
   config: Config
@@ -42,6 +45,7 @@ class Context:
   hard_classes: HardClasses
   num_images: int
   num_hard_images: int
+  profile: DeviceProfile | None = None
 
   @classmethod
   def of(
@@ -50,9 +54,10 @@ class Context:
     macs: BlockMacs,
     hard_classes: HardClasses,
     labels: Int[np.ndarray, " n"],
+    profile: DeviceProfile | None = None,
   ) -> "Context":
     """The context of the split that has these labels."""
-    return cls(config, macs, hard_classes, 0, 0).on(labels)
+    return cls(config, macs, hard_classes, 0, 0, profile).on(labels)
 
   def on(self, labels: Int[np.ndarray, " n"]) -> "Context":
     """The same for another split."""
@@ -208,7 +213,7 @@ def _points(context: Context, policy: Policy, counts: Counts) -> Points:
   values = figures(context, policy, counts)
   # No image can cost more than one that runs every block and is sent up as well.
   one = dataclasses.replace(context, num_images=1, num_hard_images=0)
-  everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1))
+  everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1, 1))
   return Points(
     values["accuracy"],
     values["fraction"]["cloud"],
@@ -228,7 +233,10 @@ def _single(meanet: Curve, counts: Counts) -> Curve:
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
-  """The figures of operating points: numbers where `counts` are scalars, arrays where arrays."""
+  """The figures of operating points: numbers where `counts` are scalars, arrays where arrays.
+
+  Whether energy and latency are measured or estimated is `cost_basis(context.profile)`.
+  """
   n, hard = context.num_images, context.num_hard_images
   easy = n - hard
   shares = {name: np.asarray(getattr(counts, name)) / n for name in ("main", "extension", "cloud")}
@@ -236,10 +244,14 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     context.config.cost,
     context.macs,
     upload_bytes(context.config.cost, context.config.dataset),
-    # With `always` the raw image goes up before anything is computed.
-    main_runs=0.0 if policy.offload == "always" else 1.0,
-    extension_runs=np.asarray(counts.ran_extension) / n,
-    offloads=shares["cloud"],
+    Shares(
+      # With `always` the raw image goes up before anything is computed.
+      main=0.0 if policy.offload == "always" else 1.0,
+      extension=np.asarray(counts.ran_extension) / n,
+      sent=shares["cloud"],
+      extension_and_sent=np.asarray(counts.extension_and_cloud) / n,
+    ),
+    context.profile,
   )
   return {
     "accuracy": counts.correct / n,
@@ -259,6 +271,7 @@ def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   """A system's entry in summary.json, at its selected operating point."""
   entry = selected_figures(context, system)
+  entry["cost_basis"] = cost_basis(context.profile)
   if system.operating_point is None:
     entry["thresholds"] = dict.fromkeys(Thresholds._fields)
   else:
