@@ -1,12 +1,14 @@
 """Evaluates finished runs: meanet eval --workdir runs/digits [--max-offload 0.1] [--name NAME].
 
-Several --workdir are evaluated where needed and compared: mean and spread over runs.
+Several --workdir are evaluated where needed and compared: mean and spread over runs. The exit
+status is 3 where no system keeps the constraints.
 """
 
 import argparse
 
 from meanet_jax import log
 from meanet_jax.commands.constraint_flags import (
+  UNMET_STATUS,
   add_constraint_flags,
   constraints_of,
   given_constraints,
@@ -64,8 +66,8 @@ def add_flags(parser: Parser) -> None:
   )
 
 
-def run(given: argparse.Namespace) -> None:
-  """Evaluates."""
+def run(given: argparse.Namespace) -> int:
+  """Evaluates; the exit status."""
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
   from meanet_jax.api import Run, evaluate
   from meanet_jax.commands.compilation_cache import use_compilation_cache
@@ -80,13 +82,13 @@ def run(given: argparse.Namespace) -> None:
   use_compilation_cache(given.compilation_cache)
   asked, constants = given_constraints(given), cost_changes(given)
   profile = None if given.device is None else read_profile(given.device)
-  alone = len(given.workdir) == 1
+  alone, status = len(given.workdir) == 1, 0
   anew = bool(asked or constants) or not (profile is None and given.reuse_records is None)
   for workdir in given.workdir:
     found = Run(workdir, read_options(given))
     done = given.name in RunDirectory(workdir).evaluations()
     if alone or anew or not done:
-      evaluate(
+      evaluation = evaluate(
         found,
         constraints_of(found.config, asked),
         name=given.name,
@@ -94,5 +96,8 @@ def run(given: argparse.Namespace) -> None:
         cost=constants,
         reuse_records=given.reuse_records,
       )
+      if evaluation.verdict.system is None:
+        status = UNMET_STATUS
   if not alone:
     compare(given.workdir, given.output, given.name)
+  return status

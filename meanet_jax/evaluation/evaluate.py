@@ -21,6 +21,7 @@ from meanet_jax.edge.expected import SplitFigures
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import Reuse, collect
 from meanet_jax.evaluation.expected import split_figures
+from meanet_jax.evaluation.limit_report import limit_report
 from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
@@ -33,6 +34,7 @@ from meanet_jax.evaluation.systems import (
   route_selected,
   summary_entry,
 )
+from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
@@ -84,7 +86,15 @@ class Evaluation:
   def systems(self) -> dict[str, dict[str, Any]]:
     """The systems of summary.json: figures of each at its selected operating point."""
     entries = {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    for name, curve in self.curves.items():
+      if curve.operating_point is not None:
+        entries[name] |= limit_report(self.context, curve, self.constraints)
     return with_per_class(entries, self.curves, self.class_names)
+
+  @functools.cached_property
+  def verdict(self) -> Verdict:
+    """Which system to deploy under the constraints."""
+    return verdict(candidates(self.curves, self.constraints), self.constraints)
 
   @property
   def operating_point(self) -> OperatingPoint:
@@ -131,6 +141,7 @@ class Evaluation:
       "profile": named_profile(self.context.profile),
       "expected": {split: of_split.to_json() for split, of_split in self.expected().items()},
       "policies": self.policy.to_json(),
+      "verdict": self.verdict.to_json(),
       "systems": self.systems,
       "calibration": self.calibration,
       "study": self.study,
@@ -236,6 +247,6 @@ def threshold_images(
   return calibration_part(num_images, fraction, config.dataset.split_seed)
 
 
-def _under_earlier_names(constraints: dict[str, float | None]) -> dict[str, float | None]:
+def _under_earlier_names(constraints: dict[str, Any]) -> dict[str, Any]:
   earlier = {"offload_penalty": "price"}
   return {earlier.get(name, name): value for name, value in constraints.items()}

@@ -1,9 +1,9 @@
 """The figures that an operating point leads a device to expect, of a split's records."""
 
 import numpy as np
-import scipy.stats
 
 from meanet_jax.edge.expected import CONFIDENCE, SplitFigures
+from meanet_jax.evaluation.intervals import exact_interval
 from meanet_jax.evaluation.systems import Context, figures, route_selected
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -21,11 +21,10 @@ def split_figures(context: Context, point: OperatingPoint, records: Records) -> 
   num_images = len(records.label)
   counts = count(route_selected(point, records), records, context.hard_classes.mask)
   found = figures(context.on(np.asarray(records.label)), point.policy, counts)
-  exact = scipy.stats.binomtest(int(counts.correct), num_images).proportion_ci(CONFIDENCE, "exact")
   return SplitFigures(
     num_images=num_images,
     accuracy=float(found["accuracy"]),
-    accuracy_interval=(float(exact.low), float(exact.high)),
+    accuracy_interval=exact_interval(int(counts.correct), num_images, CONFIDENCE),
     fraction={name: float(share) for name, share in found["fraction"].items()},
     ran_extension=float(counts.ran_extension) / num_images,
     extension_and_cloud=float(counts.extension_and_cloud) / num_images,

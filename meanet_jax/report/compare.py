@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.log import logger
@@ -158,8 +159,7 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
 
 
 def _constraints(summary: dict[str, Any]) -> str:
-  fields = summary.get("constraints", summary["wish"])  # as earlier versions named them
-  return ", ".join(f"{name} {value:g}" for name, value in fields.items() if value is not None)
+  return str(Constraints(**summary["constraints"]))
 
 
 def _page(

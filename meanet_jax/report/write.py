@@ -17,6 +17,7 @@ from meanet_jax.report.figures import (
   drawn_names,
 )
 from meanet_jax.report.html_report import ReportContents, report_page
+from meanet_jax.report.limits import show_verdict
 from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
@@ -93,5 +94,6 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory, out: Path) -> No
   if boxes := undrawable_warning([evaluation.dataset.name, *drawn_names(names)]):
     logger.warning(boxes)
   logger.info(f"figures and tables are in {out}")
+  show_verdict(summary)
   for warning in unmet_lines(summary["systems"]):  # last, so that nobody overlooks them
     logger.warning(warning)
