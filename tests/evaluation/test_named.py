@@ -207,10 +207,8 @@ def test_summary_lists_them(named_run, finished_run, capsys, printed):
   summary.run(given(summary, "--workdir", named_run, "--json"))
   assert json.loads(capsys.readouterr().out) == run_evaluations(named_run)
   show_evaluations(named_run, run_evaluations(named_run))
-  rows = [
-    line.split() for line in printed().splitlines() if re.search(r"\b(yes|no)$", line.rstrip())
-  ]
-  assert [row[0] for row in rows] == ["(no", "pi", "slow", "tight"]
+  rows = re.findall(r"^[^\w(]*(\(no name\)|pi|slow|tight) .* (yes|no)\W*$", printed(), re.MULTILINE)
+  assert rows == [(name, "yes") for name in ("(no name)", "pi", "slow", "tight")]
   show_evaluations(finished_run.path, run_evaluations(finished_run.path))
   assert "has no evaluation; meanet eval --workdir" in printed()
   for flags in (["--config", "digits"], ["--config.seed=3"]):
