@@ -36,6 +36,11 @@ class NetworkConfig:
   name: str = "custom"
   """A network of `meanet_jax/models/zoo.py`, or `custom` for the one in `structure`."""
   structure: StructureConfig = StructureConfig()
+  module: str = ""
+  """A Linen module of your own, `package.module:Class`, instead of a name or a structure; imported
+  from the current directory or PYTHONPATH (docs/own_networks.md)."""
+  arguments: str = ""
+  """Fields of that module, as a JSON object: `{"width": 16}`."""
   width_multiplier: PositiveFloat = 1.0
   """Scales MobileNetV2's channels; 1 for every other network."""
   split_after: NonNegative = 0
