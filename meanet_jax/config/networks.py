@@ -50,10 +50,12 @@ class NetworkConfig:
   dropout: Annotated[float, Range(0, 0.99)] = 0.0
   """Share of the pooled features dropped in training."""
   pretrained: str = ""
-  """Path of a torchvision-style state dict to start from; empty for none."""
+  """What to start from: the path of a torchvision-style state dict, or RUN[:BLOCK], the directory
+  of another run and a block of it (`main`, `cloud`, `adaptive`, `extension`; the same one where
+  none is named); empty for fresh weights."""
   reset_head: bool = False
   """With pretrained weights, start the last dense layer afresh, whatever the file's is called, if
-  it has one."""
+  it has one; of a module its part `head`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,19 +126,32 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
 
   def network(block: str) -> Network | OwnNetwork:
     settings: NetworkConfig = getattr(model, block)
+    frozen = config.stage(block).freeze
     if settings.module:
+      if frozen:
+        raise UserError(
+          f"stages.{block}.freeze is {frozen} beside model.{block}.module; accepted: 0, and "
+          f"stages.{block}.learning_rate_factors with NAME=0"
+        )
       return own_network(config, block, **numerics)
     if settings.arguments:
       raise UserError(
         f"model.{block}.arguments is {settings.arguments!r} without model.{block}.module; "
         "accepted: both or none"
       )
+    structure = network_structure(settings, f"model.{block}")
+    if frozen > len(structure.depths):
+      raise UserError(
+        f"stages.{block}.freeze is {frozen}; accepted: at most {len(structure.depths)}, the stages "
+        f"of model.{block}"
+      )
     return Network(
-      network_structure(settings, f"model.{block}"),
+      structure,
       config.dataset.num_classes,
       settings.head_pool,
       settings.dropout,
       **numerics,
+      frozen=frozen,
     )
 
   adaptive = None
