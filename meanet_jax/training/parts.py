@@ -113,9 +113,9 @@ def _is_head(name: str) -> bool:
 
 
 def _is_frozen(name: str, stages: int) -> bool:
-  _, part, place, *_ = name.split(".")
-  if not stages or part != "trunk":
+  if not stages or name.split(".")[1] != "trunk":
     return False
+  place = name.split(".")[2]
   return place == "stem" or int(place.removeprefix("stage").partition("_")[0]) <= stages
 
 

@@ -53,7 +53,7 @@ def test_the_example_trains_evaluates_and_exits_early_on_the_device(run, tmp_pat
   assert summary["systems"]["main_only"]["accuracy"] > 0.2
   assert summary["systems"]["main_only"]["macs_edge"] < summary["systems"]["edge_only"]["macs_edge"]
   images = load(run.config().dataset).test.images_at(range(8))
-  results = [EdgeClassifier(tmp_path).classify(image) for image in images]
+  results = EdgeClassifier(tmp_path).classify(images)
   assert len(results) == 8
 
 
