@@ -239,7 +239,7 @@ def _check_contract(network: nn.Module, plain: bool, place: _Place) -> None:
       return jax.eval_shape(function, *arguments)
     except InvalidRngError as error:
       raise place.refusal(
-        f"draws random numbers {what}, of {_rng(error)}",
+        f"draws random numbers {what} ({_in_one_line(error)})",
         "the same output for the same images in evaluation mode (train=False), and in training "
         "random numbers of 'dropout' alone",
       ) from error
@@ -249,6 +249,14 @@ def _check_contract(network: nn.Module, plain: bool, place: _Place) -> None:
         "what docs/own_networks.md asks of a module",
       ) from error
 
+  if not plain:
+    features, _ = traced(
+      "in evaluation mode",
+      lambda k, x: network.init_with_output(k, x, False, method="features"),
+      key,
+      images,
+    )
+    _check_array(features, (2, None, None, None), f"features of {shape}", place)
   (features, logits), variables = traced(
     "in evaluation mode",
     lambda k, x: network.init_with_output(k, x, False, method=forward),
@@ -265,8 +273,6 @@ def _check_contract(network: nn.Module, plain: bool, place: _Place) -> None:
     raise place.refusal(
       f"keeps {', '.join(sorted(odd))} variables", "float32; compute in the field `dtype`"
     )
-  if not plain:
-    _check_array(features, (2, None, None, None), f"features of {shape}", place)
   _check_array(logits, (2, place.num_classes), f"logits of {shape}", place)
   traced(
     "in evaluation mode", lambda v, x: network.apply(v, x, False, method=forward), variables, images
@@ -301,11 +307,6 @@ def _check_array(found: Any, shape: tuple[int | None, ...], what: str, place: _P
       f"returns {found.dtype} {found.shape} as {what}",
       f"floating point {text}, for {place.num_classes} classes",
     )
-
-
-def _rng(error: Exception) -> str:
-  text = str(error)
-  return f"{text.split(chr(39))[1]!r}" if text.count("'") > 1 else "a stream that is not there"
 
 
 def _in_one_line(error: Exception) -> str:
