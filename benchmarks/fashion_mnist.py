@@ -1,11 +1,12 @@
 """Trains Fashion-MNIST for three seeds, a static network beside each; writes fashion_mnist.md.
 
-Command: python -m benchmarks.fashion_mnist --data_dir DIR [--seeds 3] [--nostatic] [--nocloud]
+Command: python -m benchmarks.fashion_mnist --data-dir DIR [--seeds 3] [--no-static] [--no-cloud]
 
-`--nocloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
+`--no-cloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
 runs differ in the cloud model, which is of one narrow stage, and no other stage depends on it.
 """
 
+import argparse
 import dataclasses
 import statistics
 import subprocess
@@ -15,10 +16,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
 
 from meanet_jax import log
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -47,10 +50,6 @@ CONFIG = "configs/fashion_mnist.py"
 OFFLOADS = (0.05, 0.1, 0.2)
 STATIC = "static network"
 ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where fashion_mnist lies prepared.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... to train.", lower_bound=2)
-_STATIC = flags.DEFINE_bool("static", True, "Train the static networks and compare with them.")
-_CLOUD = flags.DEFINE_bool("cloud", True, "Train the cloud model and route to it.")
 NARROW_CLOUD = (
   "--config.stages.cloud.epochs=2",
   "--config.model.cloud.structure.stem=conv3_stride2",
@@ -61,18 +60,18 @@ NARROW_CLOUD = (
 )
 
 
-def train(seed: int) -> RunDirectory:
+def train(seed: int, data_dir: str | None, cloud: bool) -> RunDirectory:
   """The finished and evaluated run of a seed."""
-  name = f"fashion_mnist-{seed}" if _CLOUD.value else f"fashion_mnist_edge-{seed}"
+  name = f"fashion_mnist-{seed}" if cloud else f"fashion_mnist_edge-{seed}"
   workdir = ROOT / "runs" / "seeds" / name
-  data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+  data = [f"--data-dir={data_dir}"] if data_dir else []
   for command in (
     [
       "train.py",
       f"--config={CONFIG}",
       f"--config.seed={seed}",
       f"--workdir={workdir}",
-      *(() if _CLOUD.value else NARROW_CLOUD),
+      *(() if cloud else NARROW_CLOUD),
       *data,
     ],
     ["eval.py", f"--workdir={workdir}", *data],
@@ -87,7 +86,7 @@ def minutes(run: RunDirectory) -> float:
   return (max(path.stat().st_mtime for path in saved) - run.config_path.stat().st_mtime) / 60
 
 
-def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
+def systems(run: RunDirectory, cloud: bool) -> dict[str, dict[str, Any]]:
   """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
@@ -97,13 +96,13 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
     for name in ("records_validation.npz", "records.npz")
   )
   context = Context.of(config, macs, hard_classes, test.labels)
-  alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
+  alone = ("main_only", "edge_only", *(("cloud_only",) if cloud else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload)
     meanet = select_policy(context, validation, constraints).system
     for name, system in evaluate_systems(meanet, context, validation, test, constraints).items():
-      sends = _CLOUD.value and name in ("main_cloud", "paper", "meanet")
+      sends = cloud and name in ("main_cloud", "paper", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
         rows[f"`{name}`{asked}"] = summary_entry(context, system)
@@ -137,10 +136,10 @@ def static_config(config: Config, macs: float) -> Config:
   return sized(min(range(4, 40), key=distance))
 
 
-def static(config: Config, run: RunDirectory) -> dict[str, Any]:
+def static(config: Config, run: RunDirectory, data_dir: str | None) -> dict[str, Any]:
   """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
   hard = HardClasses(read_hard_classes(run), config.dataset.num_classes).mask
-  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
+  dataset = load(config.dataset, ReadOptions(data_dir))
   beside = RunDirectory.create(f"{run.path}-static", config)
   model = build(config, AXIS)
   variables = jax.device_get(initial_variables(config, model, ("main",)))
@@ -160,29 +159,49 @@ def static(config: Config, run: RunDirectory) -> dict[str, Any]:
   }
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where fashion_mnist lies prepared")
+  add_integer(parser, "--seeds", Range(2), default=3, help="seeds 0, 1, ... to train")
+  parser.add_argument(
+    "--no-static",
+    dest="static",
+    action="store_false",
+    help="neither train the static networks nor compare with them",
+  )
+  parser.add_argument(
+    "--no-cloud",
+    dest="cloud",
+    action="store_false",
+    help="neither train the cloud model nor route to it",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Trains what is missing under runs/, then writes the table."""
   log.to_console()
-  runs = [train(seed) for seed in range(_SEEDS.value)]
-  tables = [systems(run) for run in runs]
+  runs = [train(seed, given.data_dir, given.cloud) for seed in range(given.seeds)]
+  tables = [systems(run, given.cloud) for run in runs]
   average = statistics.mean(table["`edge_only`"]["macs_edge"] for table in tables)
-  for run, table in zip(runs, tables, strict=True) if _STATIC.value else ():
+  for run, table in zip(runs, tables, strict=True) if given.static else ():
     config = static_config(run.config(), average)
     cost = table["`main_only`"]
-    found = static(config, run)
+    found = static(config, run, given.data_dir)
     table[STATIC] = {
       **found,
       "fraction": {"cloud": 0.0},
       # Arithmetic alone, as the other edge systems' without an upload.
       "energy_mj": found["macs_edge"] * cost["energy_mj"] / cost["macs_edge"],
     }
-  text = report(tables, max(map(minutes, runs)), runs[0].config())
-  page = "fashion_mnist.md" if _CLOUD.value else "fashion_mnist_static.md"
+  text = report(tables, max(map(minutes, runs)), runs[0].config(), given.cloud)
+  page = "fashion_mnist.md" if given.cloud else "fashion_mnist_static.md"
   write_text(ROOT / "benchmarks" / page, text)
   print(text)
 
 
-def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Config) -> str:
+def report(
+  tables: list[dict[str, dict[str, Any]]], longest: float, config: Config, cloud: bool
+) -> str:
   """The table as Markdown."""
   lines = [
     f"# Fashion-MNIST: {len(tables)} seeds, test split of 10,000 images",
@@ -190,13 +209,13 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
     "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are "
     "selected on validation for the share in the row's name. Made by "
     "`python -m benchmarks.fashion_mnist"
-    f"{'' if _CLOUD.value else ' --nocloud'}`.",
+    f"{'' if cloud else ' --no-cloud'}`.",
     "",
     "| system | accuracy | hard classes | easy classes | to the cloud | edge MMAC | energy [µJ] |",
     "|---|---|---|---|---|---|---|",
   ]
   order = ["`main_only`", "`edge_only`", *([STATIC] if STATIC in tables[0] else [])]
-  order += ["`cloud_only`"] if _CLOUD.value else []
+  order += ["`cloud_only`"] if cloud else []
   order += [name for name in tables[0] if name not in order]
   for name in order:
     rows = [table[name] for table in tables]
@@ -210,7 +229,7 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
   lines += [
     "",
     *_compared(tables, config),
-    *_took(longest),
+    *_took(longest, cloud),
     f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",
     "",
@@ -218,8 +237,8 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
   return "\n".join(lines)
 
 
-def _took(longest: float) -> list[str]:
-  if not _CLOUD.value:  # nobody wants to know how long a part of it takes
+def _took(longest: float, cloud: bool) -> list[str]:
+  if not cloud:  # nobody wants to know how long a part of it takes
     return [""]
   took = f"Training took at most {longest:.0f} minutes a seed, all stages and compilation included."
   return [took, ""]
@@ -228,7 +247,7 @@ def _took(longest: float) -> list[str]:
 def _compared(tables: list[dict[str, dict[str, Any]]], config: Config) -> list[str]:
   """Whether early exit is worth it."""
   if STATIC not in tables[0]:
-    return ["No static network of the same cost was trained for this page (`--nostatic`)."]
+    return ["No static network of the same cost was trained for this page (`--no-static`)."]
   gain = [100 * (table["`edge_only`"]["accuracy"] - table[STATIC]["accuracy"]) for table in tables]
   worth = "worth it" if min(gain) > 0 else "not worth it" if max(gain) < 0 else "not decided"
   return [
@@ -247,4 +266,4 @@ def spread(values: list[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

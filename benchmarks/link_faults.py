@@ -37,9 +37,9 @@ SHARE = 0.2  # of the images that the threshold sends
 
 
 class Passes(NamedTuple):
-  """Of each kind, in turn. count: how many. images: in each."""
+  """Of each kind, in turn. repeats: how many. images: in each."""
 
-  count: int
+  repeats: int
   images: int
 
 
@@ -62,7 +62,7 @@ def dead_cloud(
   alone, dead = [], []
   with tempfile.TemporaryDirectory() as directory:
     out = str(Path(directory) / "answers.jsonl")
-    for _ in range(passes.count + 1):  # the first is for the caches
+    for _ in range(passes.repeats + 1):  # the first is for the caches
       alone.append(throughput(edge, images, passes.images, None, out))
       offloader = offloader_to(port, model)
       offloader.open_circuit()

@@ -40,9 +40,9 @@ UNTRAINED = (
 
 
 class Passes(NamedTuple):
-  """Timed passes. count: how many. images: that each times, one by one."""
+  """Timed passes. repeats: how many. images: that each times, one by one."""
 
-  count: int
+  repeats: int
   images: int
 
 
@@ -87,7 +87,7 @@ def row(name: str, source: Source, quantize: Quantize, passes: Passes) -> str:
     features = [main(image=image)["features"] for image in single]
     pairs = list(zip(single, features, strict=True))
     times = [
-      milliseconds(call, passes.images, passes.count)
+      milliseconds(call, passes.images, passes.repeats)
       for call in (
         lambda: [main(image=image) for image in single],
         lambda: [extension(image=i, features=f) for i, f in pairs],
