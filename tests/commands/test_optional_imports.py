@@ -29,7 +29,8 @@ import sys
 from pathlib import Path
 from importlib.machinery import PathFinder
 
-class WithoutExtras:
+class WithoutExtras(PathFinder):
+  @staticmethod
   def find_spec(name, path=None, target=None):
     absent = name.partition(".")[0] in sys.argv[2].split(",")
     return None if absent else PathFinder.find_spec(name, path, target)
