@@ -8,8 +8,9 @@ from meanet_jax.commands.flags import Parser, add_number, add_switch
 from meanet_jax.config.constraints import Constraints, check_constraints
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.schema import Config
+from meanet_jax.errors import UnmetConstraintsError
 
-UNMET_STATUS = 3  # of a command whose constraints nothing keeps
+UNMET_STATUS = UnmetConstraintsError.status  # of a command whose constraints nothing keeps
 
 
 def add_constraint_flags(parser: Parser) -> None:
