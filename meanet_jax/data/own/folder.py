@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from meanet_jax.data.own.files import SPLITS, ImageFiles, check_classes, shown, sorted_names
+from meanet_jax.data.own.files import (
+  SPLIT_NAMES,
+  SPLITS,
+  ImageFiles,
+  check_classes,
+  shown,
+  sorted_names,
+)
+from meanet_jax.data.own.stores import FileStore
 from meanet_jax.errors import UserError
 from meanet_jax.log import listed
 
-# By the names that people give them.
-SPLIT_FOLDERS = {
-  "train": "train",
-  "training": "train",
-  "validation": "validation",
-  "valid": "validation",
-  "val": "validation",
-  "test": "test",
-  "testing": "test",
-}
 INDEX_NAME = ".meanet_jax.images.npz"
 
 
@@ -41,7 +39,8 @@ def read_folder(root: Path) -> ImageFiles:
   seen: set[str] = set()
   found: dict[str, list[tuple[int, list[str]]]] = {}  # by class: places of splits, and paths
   others: list[str] = []
-  endings = tuple(Image.registered_extensions())  # in lower case
+  # In lower case; the usual ones first, for they are compared one after another.
+  endings = (".jpg", ".jpeg", ".png", *Image.registered_extensions())
   splits = _split_folders(root)
   for folder, split in splits or [(root, None)]:
     above = "" if split is None else f"{folder.name}/"
@@ -53,10 +52,10 @@ def read_folder(root: Path) -> ImageFiles:
       seen.add(entry.name)
       images: list[str] = []
       for path, names in _files_below(entry, above + entry.name, frozenset()):
-        chosen = [name for name in names if name.lower().endswith(endings)]
+        chosen = [path + name for name in names if name.lower().endswith(endings)]
         if len(chosen) < len(names):
           others += [path + name for name in names if not name.lower().endswith(endings)]
-        images += [path + name for name in chosen]
+        images += chosen
       if images:
         found.setdefault(entry.name, []).append((place, images))
   notes = []
@@ -74,7 +73,7 @@ def read_folder(root: Path) -> ImageFiles:
   sizes = [len(paths) for _, paths in parts]
   return ImageFiles(
     source=root,
-    root=root,
+    store=FileStore(root),
     index_path=root / INDEX_NAME,
     paths=tuple(path for _, paths in parts for path in sorted(paths)),
     labels=np.repeat(np.arange(len(names), dtype=np.int32), [counts[name] for name in names]),
@@ -86,9 +85,10 @@ def read_folder(root: Path) -> ImageFiles:
 
 def _split_folders(root: Path) -> list[tuple[Path, str]]:
   """The folders of the splits and their names; none where the folders are classes."""
-  folders = [entry for entry in _visible(root) if _is_folder(entry)]
-  known = [entry for entry in folders if entry.name.lower() in SPLIT_FOLDERS]
-  training = [entry for entry in known if SPLIT_FOLDERS[entry.name.lower()] == "train"]
+  entries = sorted(_visible(root), key=lambda entry: entry.name)
+  folders = [entry for entry in entries if _is_folder(entry)]
+  known = [entry for entry in folders if entry.name.lower() in SPLIT_NAMES]
+  training = [entry for entry in known if SPLIT_NAMES[entry.name.lower()] == "train"]
   if not training or not any(_is_folder(entry) for entry in _visible(training[0].path)):
     return []
   if len(known) < len(folders):
@@ -97,7 +97,7 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
       f"{shown(root)} has {shown(training[0].name)} with folders in it, and also {shown(other)}; "
       "accepted: folders of classes alone, or train, validation and test alone"
     )
-  splits = [SPLIT_FOLDERS[entry.name.lower()] for entry in known]
+  splits = [SPLIT_NAMES[entry.name.lower()] for entry in known]
   if len(set(splits)) < len(splits):
     raise UserError(
       f"{shown(root)} has two folders of one split ({', '.join(shown(e.name) for e in known)}); "
@@ -124,10 +124,11 @@ def _files_below(
     folders = [entry for entry in entries if entry.is_dir()]
   except OSError:  # a link to itself
     folders = [entry for entry in entries if _is_folder(entry)]
+  names = [entry.name for entry in entries]
   if folders:
-    yield f"{path}/", [entry.name for entry in entries if entry not in folders]
-  else:
-    yield f"{path}/", [entry.name for entry in entries]
+    not_files = {entry.name for entry in folders}
+    names = [name for name in names if name not in not_files]
+  yield f"{path}/", names
   for entry in folders:
     yield from _files_below(entry, f"{path}/{entry.name}", above | {here})
 
@@ -136,7 +137,7 @@ def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
   """What a folder holds, in no order; hidden names are left out."""
   try:
     with os.scandir(folder) as entries:
-      return [entry for entry in entries if not entry.name.startswith(".")]
+      return [entry for entry in entries if entry.name[0] != "."]
   except OSError as error:
     raise UserError(
       f"{shown(folder)} cannot be read: {error.strerror}; accepted: a folder of images"

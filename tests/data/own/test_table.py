@@ -1,6 +1,6 @@
 import pytest
 
-from meanet_jax.data.own.table import read_table
+from meanet_jax.data.own.table import read_csv
 from meanet_jax.errors import UserError
 from tests.data.own.folders import write
 
@@ -16,7 +16,7 @@ def table(root, text: str, encoding: str = "utf-8"):
 def test_paths_count_from_the_table(tmp_path):
   absolute = tmp_path / "3.png"
   text = f"label, Path ,size\nsnow/ice,a/2.png,5\nrain,1.png,6\nrain,{absolute},7\n"
-  files = read_table(table(tmp_path, text, "utf-8-sig"))
+  files = read_csv(table(tmp_path, text, "utf-8-sig"))
   assert files.class_names == ("rain", "snow/ice")
   assert files.paths == ("a/2.png", "1.png", str(absolute))
   assert files.labels.tolist() == [1, 0, 0]
@@ -24,7 +24,7 @@ def test_paths_count_from_the_table(tmp_path):
 
 
 def test_splits(tmp_path):
-  files = read_table(
+  files = read_csv(
     table(tmp_path, "path,label,split\n1.png,a,train\na/2.png,b,VAL\n3.png,a,test\n")
   )
   assert files.splits is not None
@@ -50,9 +50,9 @@ def test_splits(tmp_path):
 )
 def test_refusals(tmp_path, text, words):
   with pytest.raises(UserError, match=words):
-    read_table(table(tmp_path, text))
+    read_csv(table(tmp_path, text))
 
 
 def test_a_table_in_another_encoding(tmp_path):
   with pytest.raises(UserError, match="cannot be read as CSV in UTF-8"):
-    read_table(table(tmp_path, "path,label\n1.png,caf\xe9\n", "latin-1"))
+    read_csv(table(tmp_path, "path,label\n1.png,caf\xe9\n", "latin-1"))
