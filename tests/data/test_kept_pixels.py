@@ -6,13 +6,14 @@ import os
 import numpy as np
 import pytest
 
+from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data import in_memory
 from meanet_jax.data.own import load as own
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
 from meanet_jax.images.preprocessing import WHOLE
 from tests.data.own.folders import own_config, write, write_folder
-from tests.data.sets import picture
+from tests.data.sets import encoded, picture, write_set
 from tests.images.files import saved
 
 HERE = ReadOptions(workers=0)
@@ -125,3 +126,23 @@ def test_pixels_are_mapped_and_cannot_be_written(tmp_path):
   pixels = own._Reading.of(found, config, HERE).kept_pixels()
   assert pixels is not None
   assert not pixels.flags.writeable
+
+
+def test_a_prepared_set_is_decoded_once_per_split(tmp_path, decoded):
+  images = [(encoded(picture(number, (16, 16)), "PNG"), number % 2) for number in range(24)]
+  splits = {"train": images[:18], "test": images[18:]}
+  directory = write_set(tmp_path, "pets", splits, shape=(16, 16, 3), shards=2)
+  config = DatasetConfig(
+    name="pets", image_shape=(16, 16, 3), num_classes=2, validation_fraction=0.25
+  )
+  options = ReadOptions(str(tmp_path), workers=0)
+  first = load(config, options)
+  same(load(config, options), first)
+  assert len(load_test(config, options)[1]) == 6
+  assert decoded == [24]
+  shard = next(directory.glob("pets-train*00001-of-00002"))
+  shard.write_bytes(shard.read_bytes())  # another time of last change
+  same(load(config, options), first)
+  assert decoded == [42]
+  load(dataclasses.replace(config, train_split="train[:50%]"), options)
+  assert decoded == [51]

@@ -40,9 +40,9 @@ def save(table: pa.Table, root: Path, files: int = 1) -> Path:
   size, names = -(-len(table) // files), []
   for number in range(files):
     names.append(f"data-{number:05d}-of-{files:05d}.arrow")
-    with pa.OSFile(str(root / names[-1]), "wb") as file:
-      with pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table.slice(number * size, size), max_chunksize=3)
+    path = str(root / names[-1])
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+      writer.write_table(table.slice(number * size, size), max_chunksize=3)
   state = {"_data_files": [{"filename": name} for name in names], "_split": None}
   (root / "state.json").write_text(json.dumps(state))
   (root / "dataset_info.json").write_text(json.dumps({"features": {}}))

@@ -125,6 +125,6 @@ def test_damaged_directories(tmp_path):
   with pytest.raises(UserError, match="lists no data files"):
     read_saved(root)
   path = write(tmp_path / "images.parquet", b"no Parquet file")
-  with pytest.raises(UserError, match="images.parquet cannot be read as Parquet"):
+  with pytest.raises(UserError, match=r"images\.parquet cannot be read as Parquet"):
     read_parquet(path)
   np.testing.assert_equal(len(list(tmp_path.iterdir())), 2)  # nothing was left behind

@@ -58,9 +58,7 @@ def test_three_groups_of_a_class_are_enough(sizes, seed):
 def test_a_class_of_too_few_groups_is_named():
   labels = np.repeat([0, 1], 40)
   groups = np.concatenate([np.arange(40), np.repeat([50, 51], 20)])
-  with pytest.raises(
-    UserError, match=r"too few groups of a class .*\(the fewest: class 1 2, .*3 g"
-  ):
+  with pytest.raises(UserError, match=r"too few groups of a class .*\(the fewest: class 1 2, "):
     assigned(labels, groups)
 
 
