@@ -42,6 +42,8 @@ def read_folder(root: Path) -> ImageFiles:
   # In lower case; the usual ones first, for they are compared one after another.
   endings = (".jpg", ".jpeg", ".png", *Image.registered_extensions())
   splits = _split_folders(root)
+  status = root.stat()
+  above_all = frozenset({(status.st_dev, status.st_ino)})
   for folder, split in splits or [(root, None)]:
     above = "" if split is None else f"{folder.name}/"
     place = 0 if split is None else SPLITS.index(split)
@@ -51,7 +53,7 @@ def read_folder(root: Path) -> ImageFiles:
         continue
       seen.add(entry.name)
       images: list[str] = []
-      for path, names in _files_below(entry, above + entry.name, frozenset()):
+      for path, names in _files_below(entry, above + entry.name, above_all):
         chosen = [path + name for name in names if name.lower().endswith(endings)]
         if len(chosen) < len(names):
           others += [path + name for name in names if not name.lower().endswith(endings)]

@@ -78,7 +78,7 @@ def draw_groups(
   has, left = counts > 0, (counts > 0).sum(axis=0)
   taken, missing = np.zeros(len(counts), bool), np.full(len(total), fraction) * (total > 0)
   order = np.random.default_rng(seed).permutation(len(counts))
-  order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+  order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")].tolist()
 
   def spared(group: int) -> bool:
     return not taken[group] and bool((left[has[group]] > keep).all())

@@ -83,7 +83,7 @@ def listed_files(source: Path, rows: Iterable[Row]) -> ImageFiles:
   by_path: dict[str, Row] = {}
   missing: list[Row] = []
   for row in rows:
-    earlier = by_path.setdefault(row.path, row)
+    earlier = by_path.setdefault(os.path.normpath(row.path), row)
     if earlier is not row:
       labels = f" as {shown(earlier.label)} and {shown(row.label)}"
       raise UserError(
@@ -112,7 +112,7 @@ def listed_files(source: Path, rows: Iterable[Row]) -> ImageFiles:
     source=source,
     store=FileStore(source.parent),
     index_path=source.with_name(f".{source.name}.meanet_jax.npz"),
-    paths=tuple(by_path),
+    paths=tuple(row.path for row in rows),
     labels=np.array([number[row.label] for row in rows], np.int32),
     class_names=class_names,
     splits=np.array(splits, np.int8) if splits else None,
