@@ -39,8 +39,11 @@ def read_folder(root: Path) -> ImageFiles:
   seen: set[str] = set()
   found: dict[str, list[tuple[int, list[str]]]] = {}  # by class: places of splits, and paths
   others: list[str] = []
-  # In lower case; the usual ones first, for they are compared one after another.
-  endings = (".jpg", ".jpeg", ".png", *Image.registered_extensions())
+  # In lower case; the usual ones first, for they are compared one after another. Pillow writes PDF,
+  # for one, and does not read it.
+  known = Image.registered_extensions().items()
+  readable = [ending for ending, form in known if form in Image.OPEN]
+  endings = (".jpg", ".jpeg", ".png", *readable)
   splits = _split_folders(root)
   status = root.stat()
   above_all = frozenset({(status.st_dev, status.st_ino)})
