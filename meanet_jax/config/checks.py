@@ -1,7 +1,8 @@
 """What no single field of a configuration can know."""
 
+from meanet_jax.config.constraints import check_constraints
 from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
-from meanet_jax.config.stages import STAGE_NAMES
+from meanet_jax.config.stages import STAGE_NAMES, learning_rate_factors
 from meanet_jax.errors import UserError
 
 
@@ -19,6 +20,7 @@ def validate(config: Config) -> None:
       f"for a dataset of {classes} classes"
     )
   _validate_routing(config.routing)
+  check_constraints(config.evaluation.constraints)
   confidence = config.evaluation.constraints.confidence
   if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
@@ -85,6 +87,7 @@ def _validate_stage(config: Config, name: str) -> None:
         f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
       )
     return  # no step is taken, whatever the schedule
+  _validate_parts(config, name)
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
       f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
@@ -99,4 +102,29 @@ def _validate_stage(config: Config, name: str) -> None:
     raise UserError(
       f"stages.{name}.step_epochs has {early[0]}; accepted: epochs after the "
       f"{stage.warmup_epochs} of warm-up"
+    )
+
+
+def _validate_parts(config: Config, name: str) -> None:
+  stage, path = config.stage(name), f"stages.{name}"
+  try:
+    learning_rate_factors(stage)
+  except ValueError as error:
+    raise UserError(
+      f"{path}.learning_rate_factors is {stage.learning_rate_factors}; accepted: NAME=FACTOR, each "
+      "name once, factors of at least 0"
+    ) from error
+  for field in ("freeze", "head_epochs"):
+    value = getattr(stage, field)
+    if value and name == "edge":
+      raise UserError(f"{path}.{field} is {value}; accepted: 0 (stages main and cloud have it)")
+  if stage.freeze and name == "main" and config.stages.joint:
+    raise UserError(
+      f"{path}.freeze is {stage.freeze} and stages.joint true, which trains all of the main block; "
+      "accepted: one of them"
+    )
+  if stage.head_epochs >= stage.epochs:
+    raise UserError(
+      f"{path}.head_epochs is {stage.head_epochs}; accepted: fewer than the stage's "
+      f"{stage.epochs} epochs"
     )

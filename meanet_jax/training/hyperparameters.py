@@ -15,6 +15,7 @@ class Hyperparameters(NamedTuple):
   learning_rate: of the step under way; None asks the stage's schedule. momentum, ema_decay: without
   them (Python's 0) a state has no place for them, which an array of 0 does not take from it.
   loss_weights: of the stage's exits in their order; empty weighs nothing.
+  head_steps: first steps in which the head alone learns; None asks the stage's epochs.
   """
 
   learning_rate: Number | None
@@ -23,6 +24,7 @@ class Hyperparameters(NamedTuple):
   label_smoothing: Number
   ema_decay: Number
   loss_weights: tuple[Number, ...]
+  head_steps: Number | None = None
 
   @classmethod
   def of(cls, config: StageConfig) -> "Hyperparameters":
