@@ -41,7 +41,8 @@ class ArrowStore:
     """See `ImageStore`."""
     file, _, row = path.rpartition(":")
     try:
-      value = _column(str(self.root / file), self.column)[int(row)].as_py()
+      where = self.root / file
+      value = _column(str(where), self.column, file_status(where))[int(row)].as_py()
     except (pa.ArrowException, IndexError) as error:
       raise OSError(" ".join(str(error).split())) from error
     data = value["bytes"] if isinstance(value, dict) else value
@@ -223,5 +224,6 @@ def _table(path: str, columns: Sequence[str]) -> pa.Table:
 
 
 @functools.lru_cache(maxsize=128)
-def _column(path: str, column: str) -> pa.ChunkedArray:
+def _column(path: str, column: str, status: tuple[int, ...]) -> pa.ChunkedArray:  # noqa: ARG001
+  """One column of a file; that of another status is read anew."""
   return _table(path, (column,))[column]

@@ -1,7 +1,9 @@
 """A user's own images as a data set."""
 
+import csv
 import dataclasses
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,7 @@ def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
     preprocessing=reading.reader.preprocessing,
     skipped={"all": found.skipped},
     data_dir=str(path),
+    listing=_listing(files, splits),
   )
 
 
@@ -155,6 +158,16 @@ def load_own_test(
   chosen = np.flatnonzero(_assigned(found.files, config) == SPLITS.index("test"))
   reading = _Reading.of(found, config, options, preprocessing)
   return found.files.class_names, reading.split(chosen, "test", reading.kept_pixels())
+
+
+def _listing(files: ImageFiles, splits: Int[np.ndarray, " n"]) -> str:
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(("path", "label", "split"))
+  for path, label, split in zip(files.paths, files.labels, splits, strict=True):
+    writer.writerow((path, files.class_names[label], SPLITS[split]))
+  # Paths need not be UTF-8, and a listing must.
+  return text.getvalue().encode("utf-8", "backslashreplace").decode()
 
 
 def _load_arrays(path: Path, config: DatasetConfig) -> Dataset:
