@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from meanet_jax.data.own.table import read_csv
@@ -23,6 +24,13 @@ def test_paths_count_from_the_table(tmp_path):
   assert files.splits is None
 
 
+def test_groups(tmp_path):
+  files = read_csv(table(tmp_path, "path,label,Group\n1.png,a,p1\na/2.png,b,p2\n3.png,a,p1\n"))
+  assert files.groups is not None
+  assert files.groups.tolist() == ["p1", "p2", "p1"]
+  assert files.select(np.array([1])).groups.tolist() == ["p2"]
+
+
 def test_splits(tmp_path):
   files = read_csv(
     table(tmp_path, "path,label,split\n1.png,a,train\na/2.png,b,VAL\n3.png,a,test\n")
@@ -45,6 +53,7 @@ def test_splits(tmp_path):
     ("path,label\n1.png,a\n3.png,\n", "line 3 of .* has no label"),
     ("path,label\n1.png,a\n3.png\n", "line 3 of .* has no label"),
     ("path,label\n1.png,a\n1.png,b\n", r"lists 1.png twice \(lines 2 and 3\)"),
+    ("path,label,group\n1.png,a,p\n3.png,b,\n", "line 3 of .* has no group; accepted: one in"),
     ("path,label,split\n1.png,a,train\n3.png,b,dev\n", "line 3 of .* has split 'dev'; accepted"),
   ],
 )
