@@ -26,9 +26,14 @@ class Place:
   image_shape: tuple[int, ...]
   num_classes: int
 
+  @property
+  def label(self) -> str:
+    """The field and its value, for messages."""
+    return f"model.{self.block}.module {self.module!r}"
+
   def refusal(self, found: str, accepted: str) -> UserError:
     """The error of a module that cannot be used there."""
-    return UserError(f"model.{self.block}.module {self.module!r} {found}; accepted: {accepted}")
+    return UserError(f"{self.label} {found}; accepted: {accepted}")
 
 
 def check_contract(network: nn.Module, plain: bool, place: Place) -> None:

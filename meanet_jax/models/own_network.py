@@ -144,8 +144,8 @@ def _module_class(place: Place) -> type[nn.Module]:
   cls = getattr(module, name, None)
   if cls is None:
     classes = [key for key, value in vars(module).items() if _is_linen(value)]
-    raise place.refusal(
-      f"is not in {module.__file__}", nearest(name, classes).removeprefix("accepted: ") or "a class"
+    raise UserError(
+      f"{place.label} is not in {module.__file__}; {nearest(name, classes or ['a Linen module'])}"
     )
   if not _is_linen(cls):
     raise place.refusal(f"is {type(cls).__name__} {name}", "a class that inherits from nn.Module")
