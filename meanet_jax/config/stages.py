@@ -87,8 +87,8 @@ class StageConfig:
   weigh_exits_by_share: bool = False
   """Instead of `loss_weights`, where a stage trains two exits: the shares of validation images that
   end at them when the hard classes are selected (the predicted class is hard: at the extension),
-  times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs exits by
-  the images that are left for them."""
+  times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs
+  exits by the images that are left for them."""
   class_weights: Annotated[tuple[float, ...], Range(0)] = ()
   """Factors of the losses of images, one for each class of the data set, scaled so that their mean
   over the training images that an exit learns from is 1. Empty: 1 each."""

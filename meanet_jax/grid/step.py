@@ -53,7 +53,8 @@ class Constants(NamedTuple):
 class Sources(NamedTuple):
   """What trials that share images share: s of them on a device.
 
-  keys: raw, of the stage's steps. to_hard: the label map of the hard classes; None for a stage that needs none.
+  keys: raw, of the stage's steps. to_hard: the label map of the hard classes; None for a
+  stage that needs none.
   """
 
   keys: UInt32[Array, "s 2"]

@@ -64,7 +64,7 @@ def train(
     found = None
     with full_disk_in_one_line(context.run.path):
       for stage in gradient_stages(context.config):
-        if stage.needs_hard_classes:
+        if stage.needs_hard_classes and found is None:
           found = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, found)
   logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
