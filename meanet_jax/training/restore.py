@@ -97,6 +97,16 @@ def read_label_map(stage: Stage, config: Config, run: RunDirectory) -> Int[np.nd
   return label_map(read_json(run.hard_classes_path), config.dataset.num_classes)
 
 
+def load_hard_classes(config: Config, run: RunDirectory) -> HardClasses:
+  """The run's hard classes, with those of its extension.
+
+  Raises:
+    UserError: the stage has not been run.
+  """
+  classes, extension = config.dataset.num_classes, config.model.extension_classes
+  return HardClasses(read_hard_classes(run), classes, extension)
+
+
 def label_map(found: Mapping[str, Any], num_classes: int) -> Int[np.ndarray, " c"]:
   """The label map of the hard classes in what hard_classes.json holds."""
   return HardClasses(np.asarray(found["classes"], np.int32), num_classes).label_map
