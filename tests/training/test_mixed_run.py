@@ -31,18 +31,18 @@ pytestmark = pytest.mark.full
 @pytest.fixture(scope="module")
 def config() -> Config:
   fields = tiny_config()
-  fields.stages.training, fields.stages.cloud_first = "mixed", True
-  fields.stages.finetune = fields.stages.edge.copy_and_resolve_references()
-  fields.stages.finetune.learning_rate = 0.01
-  fields.stages.finetune.weigh_exits_by_share = True
+  stages = fields.stages
+  stages.training, stages.cloud_first = "mixed", True
+  stages.finetune.update(stages.edge)
+  stages.finetune.learning_rate, stages.finetune.weigh_exits_by_share = 0.01, True
   fields.model.extension_classes = "all"
-  for name in ("main", "edge", "finetune"):
-    fields.stages[name].distillation.weight = 0.5
-  for name in ("edge", "finetune"):
-    fields.stages[name].easy_weight = 0.3
-  fields.stages.main.balance_classes = True
-  for name in STAGES:
-    fields.stages[name].epochs = 1
+  for stage in (stages.main, stages.edge, stages.finetune):
+    stage.distillation.weight = 0.5
+  for stage in (stages.edge, stages.finetune):
+    stage.easy_weight = 0.3
+  stages.main.balance_classes = True
+  for stage in (stages.cloud, stages.main, stages.edge, stages.finetune):
+    stage.epochs = 1
   return resolve(fields)
 
 
