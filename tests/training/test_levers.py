@@ -13,6 +13,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.steps import divergence, stage_key
+from tests.devices import forced_devices
+from tests.forked_commands import run_command
 from tests.training.linear_meanet import (
   FOUND,
   HARD,
@@ -203,3 +205,19 @@ def test_a_step_computes_mains_logits_only_where_they_weigh_images(tiny):
   assert (every.computed, every.exits) == (Exits.MAIN | Exits.EXTENSION, Exits.EXTENSION)
   assert every.images == "all"
   assert "cloud" not in every.blocks
+
+
+def test_two_devices_learn_what_one_does(tmp_path):
+  """With every lever at once, in the stage finetune; sums are added in another order."""
+  found = []
+  for devices in (1, 2):
+    path = tmp_path / f"{devices}.npz"
+    command = ("-m", "tests.training.lever_steps", path)
+    assert run_command(*command, env=forced_devices(devices)).returncode == 0
+    with np.load(path) as arrays:
+      assert int(arrays["devices"]) == devices
+      found.append({name: arrays[name] for name in arrays if name != "devices"})
+  one, two = found
+  assert len(one) == len(two) > 4
+  for name, value in one.items():
+    np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=3e-6 * np.abs(value).max())
