@@ -28,7 +28,6 @@ from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
-from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
@@ -37,6 +36,7 @@ from meanet_jax.training import stages
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import AXIS, replicate
+from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import load_hard_classes
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages

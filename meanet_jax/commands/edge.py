@@ -15,9 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.edge_cloud import (
   ADAPTATION,
   AGREEMENT_FLOOR,
+  add_address_flags,
   connect,
   deadline_gate,
   online_adaptation,
@@ -60,37 +62,19 @@ def add_flags(parser: Parser) -> None:
   add_path(parser, "--data-dir", metavar="DIR", help="where prepared sets lie")
   add_path(parser, "--output", metavar="FILE", help="a JSON line per image, or - for stdout")
   add_path(parser, "--summary", metavar="FILE", help="the figures at the end, as JSON")
+  add_cost_flags(parser, "those of the export, for the figures at the end")
   _add_cloud_flags(parser.add_argument_group("cloud"))
   _add_adaptation_flags(parser.add_argument_group("online adaptation (with --cloud)"))
 
 
 def _add_cloud_flags(flags: Flags) -> None:
-  flags.add_argument(
-    "--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
-  )
-  add_path(
-    flags,
-    "--ca-file",
-    metavar="FILE",
-    help="certificates to trust, PEM; the system's if not given",
-  )
-  add_path(flags, "--token-file", metavar="FILE", help="bearer token")
-  flags.add_argument(
-    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
-  )
+  add_address_flags(flags)
   add_integer(flags, "--window", Range(1, 10_000), default=16, help="images that may be under way")
   add_number(
     flags,
     "--deadline-ms",
     Range(1e-3, 1e7),
     help="from taking an image up to its answer",
-  )
-  add_number(
-    flags,
-    "--check-seconds",
-    Range(1e-3, 1e4),
-    default=5.0,
-    help="to find the cloud at the start",
   )
   add_integer(
     flags, "--attempts", Range(1, 1000), default=3, help="to send one image by its deadline"
@@ -162,7 +146,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _classify(given: argparse.Namespace) -> None:
-  manifest = read_manifest(given.model)
+  manifest = read_manifest(given.model).at_costs(cost_changes(given))
   if manifest.unmet_constraint is not None:
     say_on_stderr(
       f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}"
@@ -178,7 +162,7 @@ def _classify(given: argparse.Namespace) -> None:
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
     gate = deadline_gate(given, classifier) if given.cloud is not None else None
     output = None if given.output is None else stack.enter_context(Output(given.output))
-    summary = Summary()
+    summary = Summary(adapts=adaptation is not None)
 
     def give(answer: Result) -> None:
       summary.add(answer)

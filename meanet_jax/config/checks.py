@@ -1,6 +1,8 @@
 """What no single field of a configuration can know."""
 
+from meanet_jax.config.constraints import check_constraints
 from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
+from meanet_jax.config.stages import learning_rate_factors
 from meanet_jax.errors import UserError
 
 
@@ -18,6 +20,7 @@ def validate(config: Config) -> None:
       f"for a dataset of {classes} classes"
     )
   _validate_routing(config.routing)
+  check_constraints(config.evaluation.constraints)
   confidence = config.evaluation.constraints.confidence
   if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(
@@ -85,6 +88,7 @@ def _validate_stage(config: Config, name: str) -> None:
       also = ", or 0 with pretrained weights" if name in pretrained else ""
       raise UserError(f"stages.{name}.epochs is 0; accepted: at least 1{also}")
     return  # no step is taken, whatever the schedule
+  _validate_parts(config, name)
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
       f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
@@ -148,4 +152,30 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
     raise UserError(
       f"stages.{name}.distillation.weight is {weight} and stages.cloud.epochs 0 with "
       "model.cloud.reset_head; accepted: a teacher whose head has learned"
+    )
+
+
+def _validate_parts(config: Config, name: str) -> None:
+  stage, path = config.stage(name), f"stages.{name}"
+  try:
+    learning_rate_factors(stage)
+  except ValueError as error:
+    raise UserError(
+      f"{path}.learning_rate_factors is {stage.learning_rate_factors}; accepted: NAME=FACTOR, each "
+      "name once, factors of at least 0"
+    ) from error
+  for field in ("freeze", "head_epochs"):
+    value = getattr(stage, field)
+    if value and name in ("edge", "finetune"):
+      raise UserError(f"{path}.{field} is {value}; accepted: 0 (stages main and cloud have it)")
+  training = config.stages.training
+  if stage.freeze and name == "main" and training != "blockwise":
+    raise UserError(
+      f"{path}.freeze is {stage.freeze} and stages.training {training!r}, which trains all of the "
+      "main block; accepted: one of them"
+    )
+  if stage.head_epochs >= stage.epochs:
+    raise UserError(
+      f"{path}.head_epochs is {stage.head_epochs}; accepted: fewer than the stage's "
+      f"{stage.epochs} epochs"
     )

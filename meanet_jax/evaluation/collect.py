@@ -1,9 +1,11 @@
 """A run's records: made by running its networks, or read again from its eval/ directory."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import EXITS, LabelledLogits
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.log import logger
@@ -16,6 +18,10 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.restore import load_variables
+
+# Whether records that are there are read instead of running the networks: `never`, `if_valid` (they
+# are complete, and of this run as it is now), or `always`, where others are refused.
+Reuse = Literal["never", "if_valid", "always"]
 
 
 class Collected(NamedTuple):
@@ -30,7 +36,7 @@ def collect(
   run: RunDirectory,
   dataset: Dataset,
   hard_classes: HardClasses,
-  reuse: bool,
+  reuse: Reuse,
 ) -> Collected:
   """The logits of a finished run; writes them to its eval/ directory, or reads them there.
 
@@ -39,11 +45,11 @@ def collect(
     run: with all stages finished.
     dataset: the configuration's.
     hard_classes: the run's.
-    reuse: read the logits that are there instead of running the networks.
+    reuse: whether the logits that are there are read instead of running the networks.
 
   Raises:
-    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged, of another
-      format or of another run.
+    UserError: NaN or infinite logits, or with `always` records that are missing, damaged, of
+      another format or of another run.
   """
   model = build(config)
   variables = load_variables(config, model, dataset, run)
@@ -56,15 +62,29 @@ def collect(
   made_from = fingerprint(config, hard_classes, variables, labels)
   # With the split's name, or the two files could change places.
   identity = {name: f"{name}-{made_from}" for name in splits}
-  if reuse:
-    logger.info("reading records; no network runs")
-    logits = {name: load_records(path, identity[name]).logits for name, path in paths.items()}
-  else:
+  logits = _existing(paths, identity, reuse)
+  if logits is None:
     logits = _logits(config, model, variables, splits)
     run.eval_path.mkdir(exist_ok=True)
     for name, path in paths.items():
       save_records(path, RecordsFile(logits[name], labels[name], hard_classes, identity[name]))
   return Collected(**{name: LabelledLogits(logits[name], labels[name]) for name in splits})
+
+
+def _existing(
+  paths: dict[str, Path], identity: dict[str, str], reuse: Reuse
+) -> dict[str, Outputs] | None:
+  """The logits of earlier records by split; None where the networks are to run."""
+  if reuse == "never":
+    return None
+  try:
+    logits = {name: load_records(path, identity[name]).logits for name, path in paths.items()}
+  except UserError:
+    if reuse == "always":
+      raise
+    return None
+  logger.info("reading records; no network runs")
+  return logits
 
 
 def _logits(

@@ -1,11 +1,13 @@
 """A run's directory: where its files lie, and whether they are those of one run of this version."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.environment import environment
@@ -15,6 +17,8 @@ from meanet_jax.runs.lock import make_directory
 # Of what is in the directory of a run or a grid. A change after which this version could not go on
 # with an older directory, or would read it otherwise than it was meant, takes the next number.
 FORMAT = 1
+SUMMARY = "summary.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
 
 
@@ -160,6 +164,35 @@ class RunDirectory:
       )
     return begun
 
+  def record_modules(self, modules: dict[str, dict[str, str]]) -> None:
+    """Writes down the user's modules, by block, as they are when the run first has them."""
+    known = self._modules()
+    same = {
+      block for block in modules if known.get(block, {}).get("module") == modules[block]["module"]
+    }
+    kept = {block: (known if block in same else modules)[block] for block in modules}
+    if kept != known:
+      write_json(self.modules_path, kept)
+
+  def warn_of_changed_modules(self, modules: dict[str, dict[str, str]]) -> None:
+    """Names the user's modules whose files have changed since they were written down."""
+    known = self._modules()
+    for block, found in modules.items():
+      before = known.get(block)
+      if before is not None and before["sha256"] != found["sha256"]:
+        logger.warning(
+          f"the file of {found['module']} (model.{block}.module) has changed since workdir "
+          f"{self.path} was begun; what it learned is read into the module as it is now"
+        )
+
+  def _modules(self) -> dict[str, dict[str, str]]:
+    return read_json(self.modules_path) if self.modules_path.exists() else {}
+
+  @property
+  def modules_path(self) -> Path:
+    """The user's modules by block: names, and digests of their files."""
+    return self.path / "modules.json"
+
   @property
   def config_path(self) -> Path:
     """The resolved configuration; a directory without it is not a run."""
@@ -197,8 +230,30 @@ class RunDirectory:
 
   @property
   def eval_path(self) -> Path:
-    """What eval.py writes."""
+    """The records of the run's networks, and what an evaluation without a name writes."""
     return self.path / "eval"
+
+  def evaluation_path(self, name: str | None) -> Path:
+    """What the evaluation with this name writes; the one without a name is in `eval_path` itself.
+
+    Raises:
+      UserError: a name that cannot be a directory's beside the files of `eval_path`.
+    """
+    if name is None:
+      return self.eval_path
+    if not _NAME.fullmatch(name):
+      raise UserError(
+        f"the name of an evaluation is {name!r}; accepted: up to 100 of the letters a-z and A-Z, "
+        "digits, - and _, of which the first is a letter or digit"
+      )
+    return self.eval_path / name
+
+  def evaluations(self) -> dict[str | None, Path]:
+    """The summaries of the run's evaluations by name, None's first."""
+    found = sorted(self.eval_path.glob(f"*/{SUMMARY}"))
+    named = {path.parent.name: path for path in found if _NAME.fullmatch(path.parent.name)}
+    unnamed = self.eval_path / SUMMARY
+    return ({None: unnamed} if unnamed.is_file() else {}) | named
 
   def checkpoints_path(self, stage: str) -> Path:
     """The checkpoints of one stage, a directory per step."""
