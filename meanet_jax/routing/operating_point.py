@@ -96,6 +96,8 @@ class OperatingPoint:
     Raises:
       UserError: a field that is missing, unknown or wrong, named.
     """
+    if isinstance(source, Mapping):
+      source = {"extension_classes": "hard", **source}  # which earlier versions did not know
     fields = _fields(source, "operating_point", _JSON_FIELDS)
     return cls(
       policy=_policy(fields["policy"]),

@@ -50,6 +50,8 @@ def test_the_extensions_classes_are_kept():
   assert OperatingPoint.from_json(written).hard_classes == every != HARD
   with pytest.raises(UserError, match=r"^extension_classes is 'some'; expected 'hard' or 'all'"):
     OperatingPoint.from_json(written | {"extension_classes": "some"})
+  del written["extension_classes"]
+  assert OperatingPoint.from_json(written).hard_classes == HARD  # of an earlier version
 
 
 @pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)
