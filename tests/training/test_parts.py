@@ -206,8 +206,9 @@ def test_parts_that_are_not_there_are_refused(stage, changes, words):
   assert "\n" not in str(caught.value)
 
 
-def test_frozen_stages_and_a_joint_stage_are_refused():
+@pytest.mark.parametrize("training", ["joint", "mixed"])
+def test_frozen_stages_and_a_stage_that_trains_all_of_main_are_refused(training):
   config = tiny_config()
-  config.stages.joint, config.stages.main.freeze = True, 1
-  with pytest.raises(UserError, match=r"stages\.main\.freeze is 1 and stages\.joint"):
+  config.stages.training, config.stages.main.freeze = training, 1
+  with pytest.raises(UserError, match=r"stages\.main\.freeze is 1 and stages\.training"):
     resolve(config)
