@@ -236,6 +236,8 @@ def test_the_terminal_table(evaluated, printed):
   text, accuracy = printed(), summary["systems"]["meanet"]
   assert "energy [mJ]" in text
   assert "latency [ms]" in text
+  assert "p95 [ms]" in text
+  assert "(energy estimated, latency estimated)" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
   assert f"{100 * accuracy['accuracy']:.2f}" in line
 
