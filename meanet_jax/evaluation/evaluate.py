@@ -33,8 +33,8 @@ from meanet_jax.evaluation.systems import (
   evaluate_systems,
   route_selected,
   summary_entry,
-  unmet_entry,
 )
+from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
