@@ -98,7 +98,9 @@ class Evaluation:
   @functools.cached_property
   def verdict(self) -> Verdict:
     """Which system to deploy under the constraints."""
-    return verdict(candidates(self.curves, self.constraints), self.constraints)
+    profile = self.context.profile
+    device = None if profile is None else profile.name
+    return verdict(candidates(self.curves, self.constraints), self.constraints, device)
 
   @property
   def operating_point(self) -> OperatingPoint:
