@@ -94,7 +94,8 @@ def verdict(
   taken = order[best([keeping[name] for name in order], constraints)]
   others = [name for name in order if keeping[name] != keeping[taken]]
   runner_up = others[best([keeping[name] for name in others], constraints)] if others else None
-  sentence = f"deploy {taken}{on}, {_why(taken, keeping, constraints)}: {_figures(keeping[taken])} on validation"
+  why = _why(taken, keeping, constraints)
+  sentence = f"deploy {taken}{on}, {why}: {_figures(keeping[taken])} on validation"
   if runner_up is not None:
     gap = 100 * (keeping[runner_up].accuracy - keeping[taken].accuracy)
     sentence += f"; next is {runner_up}, {_figures(keeping[runner_up])} ({gap:+.1f} points)"
