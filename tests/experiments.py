@@ -32,6 +32,8 @@ def tiny_config() -> ConfigDict:
     stage.epochs, stage.batch_size, stage.augment.pad_crop = 2, 64, 1
   config.logging.every_steps = 3
   config.logging.checkpoint_every_epochs = 1
+  # What an epoch teaches is too little for an image sent to be worth it, and devices are to send.
+  config.evaluation.constraints.spend_budget = True
   return config
 
 

@@ -33,8 +33,8 @@ from meanet_jax.evaluation.systems import (
   evaluate_systems,
   route_selected,
   summary_entry,
-  unmet_entry,
 )
+from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
@@ -98,7 +98,9 @@ class Evaluation:
   @functools.cached_property
   def verdict(self) -> Verdict:
     """Which system to deploy under the constraints."""
-    return verdict(candidates(self.curves, self.constraints), self.constraints)
+    profile = self.context.profile
+    device = None if profile is None else profile.name
+    return verdict(candidates(self.curves, self.constraints), self.constraints, device)
 
   @property
   def operating_point(self) -> OperatingPoint:

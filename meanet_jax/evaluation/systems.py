@@ -15,6 +15,7 @@ from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, late_share, up
 from meanet_jax.cost.latency import Number
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -343,22 +344,6 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
     entry["operating_point"] = system.operating_point.to_json()
     entry["thresholds"] = entry["operating_point"]["thresholds"]
   return entry if system.unmet is None else entry | unmet_entry(system.unmet)
-
-
-def unmet_entry(unmet: str) -> dict[str, str]:
-  """What a system's entry in summary.json has where its operating point breaks the constraints."""
-  return {"unmet": unmet, "wish_unmet": unmet}  # under its earlier name as well
-
-
-def unmet_constraint(entry: dict[str, Any]) -> str | None:
-  """Why the thresholds of a system's entry in summary.json break the constraints; None: kept."""
-  return entry.get("unmet")
-
-
-def unmet_lines(entries: dict[str, dict[str, Any]]) -> list[str]:
-  """A line for each system, by name, whose thresholds break the constraints."""
-  found = {name: unmet_constraint(entry) for name, entry in entries.items()}
-  return [f"{name}: {unmet}" for name, unmet in found.items() if unmet is not None]
 
 
 def _ratio(part: Number, whole: int) -> Any:
