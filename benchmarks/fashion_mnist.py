@@ -29,7 +29,6 @@ from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_ent
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
@@ -38,7 +37,7 @@ from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import AXIS, replicate
 from meanet_jax.training.pretrained import initial_variables
-from meanet_jax.training.restore import read_hard_classes
+from meanet_jax.training.restore import load_hard_classes
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages
 
@@ -90,7 +89,7 @@ def minutes(run: RunDirectory) -> float:
 def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
-  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = load_hard_classes(config, run)
   macs = block_macs(build(config), config)
   validation, test = (
     LabelledLogits(*load_records(run.eval_path / name, None)[:2])
@@ -100,7 +99,7 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
-    constraints = Constraints(max_offload=offload)
+    constraints = Constraints(max_offload=offload, spend_budget=True)
     meanet = select_policy(context, validation, constraints).system
     for name, system in evaluate_systems(meanet, context, validation, test, constraints).items():
       sends = _CLOUD.value and name in ("main_cloud", "paper", "meanet")
@@ -139,7 +138,7 @@ def static_config(config: Config, macs: float) -> Config:
 
 def static(config: Config, run: RunDirectory) -> dict[str, Any]:
   """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
-  hard = HardClasses(read_hard_classes(run), config.dataset.num_classes).mask
+  hard = load_hard_classes(config, run).mask
   dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
   beside = RunDirectory.create(f"{run.path}-static", config)
   model = build(config, AXIS)

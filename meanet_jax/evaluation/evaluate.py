@@ -33,6 +33,7 @@ from meanet_jax.evaluation.systems import (
   evaluate_systems,
   route_selected,
   summary_entry,
+  unmet_entry,
 )
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
@@ -43,7 +44,7 @@ from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Records, Route
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.restore import read_hard_classes, require_finished
+from meanet_jax.training.restore import load_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,9 @@ class Evaluation:
     for name, curve in self.curves.items():
       if curve.operating_point is not None:
         entries[name] |= limit_report(self.context, curve, self.constraints)
+    meanet = self.curves["meanet"].selection
+    if meanet is not None and meanet.unmet is not None:
+      entries["meanet"] |= unmet_entry(meanet.unmet)  # without a threshold as well: it is exported
     return with_per_class(entries, self.curves, self.class_names)
 
   @functools.cached_property
@@ -177,7 +181,7 @@ def evaluate(
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   run.check_data(dataset.describe())
   require_finished(config, dataset, run)
-  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = load_hard_classes(config, run)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
   model = build(config)

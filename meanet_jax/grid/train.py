@@ -59,6 +59,7 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
   """
   run = RunDirectory.create(point_path(context.path, point), point.config, dataset.data_dir)
   run.record_data(dataset.describe())
+  run.record_files(dataset.listing)
   run.record_modules(own_modules(point.config))
   own = RunContext(point.config, model, dataset, run, context.stop, context.tensorboard)
   return Trial(point, own)
@@ -66,7 +67,7 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
 
 def _train(trials: Sequence[Trial], grid: GridConfig) -> None:
   config, model = trials[0].config, trials[0].context.model
-  stages = gradient_stages(config.stages.joint)
+  stages = gradient_stages(config)
   fresh = make_init(model, config.dataset.image_shape)
   for trial in trials:
     run = trial.context.run

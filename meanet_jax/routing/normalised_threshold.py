@@ -83,5 +83,5 @@ def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> f
   """The largest uncertainty of an exit; a fused distribution is over all classes."""
   few = exit == EXTENSION and policy.edge_rule != "fused"
   return largest_uncertainty(
-    policy.criterion, len(hard_classes) if few else hard_classes.num_classes
+    policy.criterion, len(hard_classes.known) if few else hard_classes.num_classes
   )

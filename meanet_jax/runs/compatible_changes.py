@@ -16,15 +16,22 @@ _FIELDS = {
     "evaluation.calibration_fraction",
     "model.adaptive",
     "model.extension",
+    "model.extension_classes",
     "model.join",
     "stages.edge",
-    "stages.joint",
+    "stages.training",
   ),
+  "finetune": ("stages.finetune",),
   "cloud": ("model.cloud", "stages.cloud"),
 }
 _SELECT = ("model.main", "stages.main", "hard_classes", "evaluation.calibration_fraction")
 # The stages whose outcome stands on that of a stage, itself among them.
-_FOLLOWING = {"main": ("main", "edge"), "edge": ("edge",), "cloud": ("cloud",)}
+_FOLLOWING = {
+  "main": ("main", "edge", "finetune"),
+  "edge": ("edge", "finetune"),
+  "finetune": ("finetune",),
+  "cloud": ("cloud",),
+}
 
 
 def begun_stages(workdir: Path) -> set[str]:
@@ -46,7 +53,7 @@ def check_compatible(workdir: Path, begun: Config, asked: Config) -> dict[str, s
   stages = begun_stages(workdir)
   fixed = fixed_changes(begun, asked, stages)
   if fixed:
-    open_stages = [stage for stage in _FIELDS if _is_open(stage, stages)]
+    open_stages = [stage for stage in begun.stage_names if _is_open(stage, stages)]
     others = f", but for fields of stage {' and '.join(open_stages)}" if open_stages else ""
     raise UserError(
       f"workdir {workdir} holds a run of another configuration, which differs in "

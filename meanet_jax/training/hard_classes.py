@@ -84,7 +84,7 @@ def check_hard_classes(config: Config, dataset: Dataset) -> list[str]:
   if lacking:
     lines.append(f"classes {lacking}; they cannot be hard and count as easy")
   batch_size = config.stages.edge.batch_size
-  if config.stages.joint:
+  if config.stages.training == "joint" or config.model.extension_classes == "all":
     check_split_size(len(dataset.train), batch_size, "edge")
     return lines
   if config.hard_classes.selection == "random":
@@ -171,6 +171,16 @@ def read_confusion(found: Mapping[str, Any]) -> Int[np.ndarray, "c c"]:
   confusion = np.zeros((classes, classes), np.int64)
   confusion[cells["true"], cells["predicted"]] = cells["count"]
   return confusion
+
+
+def predicted_hard_share(found: Mapping[str, Any]) -> float:
+  """The share of the images that selected the hard classes for which main predicts one of them.
+
+  Args:
+    found: what hard_classes.json holds.
+  """
+  confusion = read_confusion(found)
+  return float(confusion[:, found["classes"]].sum() / confusion.sum())
 
 
 def _selecting(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:

@@ -69,7 +69,7 @@ def check_parts(config: Config, model: MEANet) -> None:
     UserError: a factor's name that is no part of a block that its stage trains, or `head_epochs`
       of a network without a head.
   """
-  for stage in gradient_stages(config.stages.joint):
+  for stage in gradient_stages(config):
     settings, path = config.stage(stage.name), f"stages.{stage.name}"
     if not (settings.learning_rate_factors or settings.head_epochs):
       continue

@@ -116,7 +116,7 @@ def _block_of_run(weights: _Weights) -> Block:
   run = RunDirectory.existing(weights.path)
   refuse_if_held(run.path)
   config = run.config()
-  stages = [x for x in gradient_stages(config.stages.joint) if weights.block in x.trainable]
+  stages = [x for x in gradient_stages(config) if weights.block in x.trainable]
   abstract = abstract_variables(build(config), config.dataset.image_shape)
   if weights.block not in abstract:
     raise UserError(f"weights {str(weights)!r}: the run has no such block; accepted: one it has")

@@ -46,6 +46,13 @@ def test_records_survive_the_disk(tmp_path):
       np.testing.assert_array_equal(ours, theirs)
 
 
+def test_an_extension_of_all_classes_is_read_as_one(tmp_path):
+  every = HardClasses(HARD.numbers, 6, "all")
+  file = RecordsFile(LOGITS._replace(extension=LOGITS.main), LABELS, every, "test-0123abcd")
+  save_records(tmp_path / "records.npz", file)
+  assert_equal(load_records(tmp_path / "records.npz", None), file)
+
+
 def assert_equal(found: RecordsFile, expected: RecordsFile) -> None:
   assert (found.hard_classes, found.fingerprint) == (expected.hard_classes, expected.fingerprint)
   for ours, theirs in zip((*found.logits, found.labels), (*expected.logits, expected.labels)):

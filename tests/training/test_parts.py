@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from tests.experiments import tiny_config
 
 BASE = StageConfig(epochs=4, schedule="constant", weight_decay=0.1)
 OPTIMIZERS = ("sgd", "adamw", "lamb")
-PARAMS = {
+PARAMS: Any = {
   "main": {
     "trunk": {
       "stem": {"conv": {"kernel": jnp.array([1.0, -2.0])}},
@@ -43,7 +44,7 @@ PARAMS = {
 
 def moved(config: StageConfig, steps: int) -> list[dict[str, np.ndarray]]:
   """What each of so many steps adds to the parameters, by part, all gradients the same."""
-  tx = make_optimizer(config, steps_per_epoch=3)
+  tx: Any = make_optimizer(config, steps_per_epoch=3)
   state, params, found = tx.init(PARAMS), PARAMS, []
   gradients = jax.tree.map(lambda x: 0.3 * jnp.ones_like(x), params)
   for _ in range(steps):
@@ -205,8 +206,9 @@ def test_parts_that_are_not_there_are_refused(stage, changes, words):
   assert "\n" not in str(caught.value)
 
 
-def test_frozen_stages_and_a_joint_stage_are_refused():
+@pytest.mark.parametrize("training", ["joint", "mixed"])
+def test_frozen_stages_and_a_stage_that_trains_all_of_main_are_refused(training):
   config = tiny_config()
-  config.stages.joint, config.stages.main.freeze = True, 1
-  with pytest.raises(UserError, match=r"stages\.main\.freeze is 1 and stages\.joint"):
+  config.stages.training, config.stages.main.freeze = training, 1
+  with pytest.raises(UserError, match=r"stages\.main\.freeze is 1 and stages\.training"):
     resolve(config)
