@@ -125,6 +125,11 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
       f"stages.{name}.class_weights is {stage.class_weights} and balance_classes True; accepted: "
       "one of them"
     )
+  if stage.balance_classes and stage.sampling == "balanced":
+    raise UserError(
+      f"stages.{name}.sampling is 'balanced' and balance_classes True, which count small classes "
+      "twice; accepted: one of them"
+    )
   if stage.class_weights and classes and len(stage.class_weights) != classes:
     raise UserError(
       f"stages.{name}.class_weights has {len(stage.class_weights)} numbers; accepted: {classes}, "
