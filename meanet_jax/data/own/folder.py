@@ -72,7 +72,7 @@ def read_folder(root: Path) -> ImageFiles:
   if empty := sorted(seen - set(found)):
     notes.append(f"folders without an image are ignored: {shown(listed(empty))}")
   counts = {name: sum(len(paths) for _, paths in parts) for name, parts in found.items()}
-  check_classes(counts, root)
+  check_classes(counts, root, notes)
   names = sorted_names(set(found))
   parts = [part for name in names for part in sorted(found[name], key=lambda part: part[1][0])]
   sizes = [len(paths) for _, paths in parts]
