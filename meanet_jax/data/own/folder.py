@@ -57,8 +57,9 @@ def read_folder(root: Path) -> ImageFiles:
       seen.add(entry.name)
       images: list[str] = []
       for path, names in _files_below(entry, above + entry.name, above_all):
-        chosen = [path + name for name in names if name.lower().endswith(endings)]
-        if len(chosen) < len(names):
+        chosen = [path + name for name in names if name.endswith(endings)]
+        if len(chosen) < len(names):  # or in capitals
+          chosen = [path + name for name in names if name.lower().endswith(endings)]
           others += [path + name for name in names if not name.lower().endswith(endings)]
         images += chosen
       if images:
