@@ -112,6 +112,10 @@ def test_refusals(tiny, path, value, words):
       "stages.main.class_weights has 2 numbers; accepted: 10, one for each class",
     ),
     (
+      {"stages.edge.sampling": "balanced", "stages.edge.balance_classes": True},
+      "stages.edge.balance_classes is True and sampling 'balanced'; accepted: one of them",
+    ),
+    (
       {"stages.main.class_weights": (1.0,) * 10, "stages.main.balance_classes": True},
       "and balance_classes True; accepted: one of them",
     ),
