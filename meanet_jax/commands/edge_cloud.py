@@ -54,12 +54,14 @@ def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
     len(manifest.class_names),
     classes_digest(manifest.class_names),
     encoding,
+    manifest.operating_point.policy.cloud_rule == "fused",
   )
-  unreachable = check(address, expected, flags.check_seconds)
+  checked = check(address, expected, flags.check_seconds)
+  expected = expected._replace(logits=expected.logits and checked.logits)
   retry_policy = RetryPolicy(attempts=flags.attempts)
   offloader = Offloader(address, expected, flags.window, retry_policy)
-  if unreachable is not None:
-    say_on_stderr(f"warning: {address} {unreachable}; the edge answers until it can")
+  if checked.unreachable is not None:
+    say_on_stderr(f"warning: {address} {checked.unreachable}; the edge answers until it can")
     offloader.open_circuit()
   return offloader
 

@@ -10,6 +10,7 @@ import numpy as np
 from meanet_jax.annotations import UInt8
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.edge.interpreter import Run, open_signatures
+from meanet_jax.edge.link.replies import CloudAnswer
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
@@ -125,6 +126,11 @@ class EdgeClassifier:
       seconds=before.seconds + time.perf_counter() - begun,
     )
 
+  @property
+  def fuses_cloud(self) -> bool:
+    """Whether the policy needs the cloud's logits, and not its class alone."""
+    return self._policy.cloud_rule == "fused"
+
   def cloud_prediction(self, decision: EdgeDecision, cloud: Any) -> int:
     """The class of an image that was sent, by the policy's `cloud_rule`.
 
@@ -132,8 +138,20 @@ class EdgeClassifier:
       decision: the edge's.
       cloud: the cloud's class; with `fused` its logits [C], without temperature.
     """
-    if self._policy.cloud_rule == "replace":
-      return int(cloud)
+    return self._fused_with_cloud(decision, cloud)[0] if self.fuses_cloud else int(cloud)
+
+  def final_answer(self, decision: EdgeDecision, cloud: CloudAnswer) -> CloudAnswer:
+    """What the policy's `cloud_rule` makes of the cloud's answer to an image.
+
+    The cloud's own with `replace`, and where `fused` has no logits to work with.
+    """
+    if not self.fuses_cloud or cloud.logits is None:
+      return cloud
+    prediction, probability = self._fused_with_cloud(decision, cloud.logits)
+    return cloud._replace(prediction=prediction, probability=probability)
+
+  def _fused_with_cloud(self, decision: EdgeDecision, cloud: Any) -> tuple[int, float]:
+    """Class and probability of the distribution of edge and cloud, from the cloud's logits [C]."""
     point, (main, extension) = self.operating_point, decision.logits
     cooled_main = main / np.float32(point.temperatures.main)
     edge = (
@@ -141,7 +159,8 @@ class EdgeClassifier:
     )
     assert point.fusion is not None
     cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
-    return int(np.argmax(fuse_cloud(edge, cooled, point.fusion.cloud)))
+    fused = fuse_cloud(edge, cooled, point.fusion.cloud)
+    return int(np.argmax(fused)), float(np.exp(np.max(fused)))
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].

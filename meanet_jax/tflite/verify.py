@@ -17,7 +17,7 @@ from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, cooled, make_records
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.fusion import fuse_extension
+from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -47,8 +47,9 @@ class Verification(NamedTuple):
   """What was found on n images.
 
   exits, predictions: int32 [2, n], by JAX and by LiteRT; an image that goes to the cloud has the
-  cloud's answer by JAX in both. labels: int32 [n]. near: bool [n], see `near_a_threshold`. logits:
-  by exit. early, always: float [n], seconds per image with skipping and without.
+  cloud's answer by JAX in both, fused with the edge's of each where the policy says so. labels:
+  int32 [n]. near: bool [n], see `near_a_threshold`. logits: by exit. early, always: float [n],
+  seconds per image with skipping and without.
   """
 
   exits: Int[np.ndarray, "2 n"]
@@ -134,6 +135,9 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   early = EdgeClassifier(directory, cloud=cloud)
   always = EdgeClassifier(directory, cloud=cloud, skip=False)
   answers, seconds, all_seconds = _timed(early, always, images)
+  settled = from_cloud
+  if early.fuses_cloud:
+    settled = _fused_with_cloud(early, images, outputs.cloud)
   exits = np.array([answer.exit for answer in answers], np.int32)
   edge = np.array([answer.prediction for answer in answers], np.int32)
   logits = _litert_logits(early, directory, images)
@@ -144,7 +148,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   }
   return Verification(
     exits=np.stack([expected.exit, exits]),
-    predictions=np.stack([expected.prediction, np.where(exits == CLOUD, from_cloud, edge)]),
+    predictions=np.stack([expected.prediction, np.where(exits == CLOUD, settled, edge)]),
     labels=records.label,
     near=near_a_threshold(point, records, outputs),
     logits=differences,
@@ -191,6 +195,8 @@ def near_a_threshold(
     logits = map(cooled, outputs[:2], temperatures[:2])
     side_logits = fuse_extension(*logits, point.hard_classes, weight)
   near = tied(outputs.main, "main") | tied(side_logits, side)
+  if policy.cloud_rule == "fused":
+    near |= _near_a_fused_tie(point, outputs, moved)
   if policy.hard_rule in ("argmax_uncertain", "uncertain"):
     near |= unsure(records.main, outputs.main, "main", thresholds.run)
   if policy.hard_rule == "probability":
@@ -203,6 +209,40 @@ def near_a_threshold(
   if policy.offload == "late":
     near |= unsure(extension_scores(policy, records), side_logits, side, thresholds.extension)
   return near
+
+
+def _near_a_fused_tie(
+  point: OperatingPoint, outputs: Outputs, moved: dict[str, float]
+) -> Bool[np.ndarray, " n"]:
+  """Images whose answer of edge and cloud together has a runner-up too near.
+
+  The difference of two log-probabilities of the fused distribution of the edge moves by at most
+  twice what main's logits move by plus what the mixed ones do, and weighs 1 - w; the cloud's logits
+  are JAX's on both sides.
+  """
+  assert point.fusion is not None
+  main, extension, cloud = map(cooled, outputs, point.temperatures)
+  weight, near = point.fusion.cloud, np.zeros(len(main), bool)
+  fused = fuse_extension(main, extension, point.hard_classes, point.fusion.edge)
+  slack = 2 * (1 - weight) * (moved["main"] + max(moved["main"], moved["extension"])) + 1e-5
+  for edge in (log_softmax(main), fused):
+    top = np.sort(fuse_cloud(edge, cloud, weight), axis=-1)[:, -2:]
+    near |= top[:, -1] - top[:, 0] <= slack
+  return near
+
+
+def _fused_with_cloud(
+  edge: EdgeClassifier, images: np.ndarray, cloud: Float[np.ndarray, "n c"]
+) -> Int[np.ndarray, " n"]:
+  """The device's answers for images that are sent, given the cloud's logits by JAX."""
+  size = edge.manifest.batch_size
+  decisions = [
+    one
+    for start in range(0, len(images), size)
+    for one in edge.decide(images[start : start + size])
+  ]
+  answers = map(edge.cloud_prediction, decisions, cloud)
+  return np.fromiter(answers, np.int32, len(images))
 
 
 def _timed(

@@ -46,11 +46,12 @@ def offloader_to(
   retry_policy: RetryPolicy = LONG_DEADLINE,
   encoding: Encoding | None = None,
   address: Address | None = None,
+  logits: bool = False,
 ) -> Offloader:
   manifest = EdgeClassifier(exported).manifest
   names = manifest.class_names
   expected = Expected(
-    manifest.image_shape, len(names), classes_digest(names), encoding or Encoding()
+    manifest.image_shape, len(names), classes_digest(names), encoding or Encoding(), logits
   )
   return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, retry_policy)
 
