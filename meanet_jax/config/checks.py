@@ -27,6 +27,12 @@ def validate(config: Config) -> None:
     )
   for name in STAGE_NAMES:
     _validate_stage(config, name)
+  if config.baselines.static and config.model.main.pretrained:
+    raise UserError(
+      f"baselines.static is {config.baselines.static:g} and model.main.pretrained "
+      f"{config.model.main.pretrained!r}; accepted: 0 with pretrained weights, which fit no other "
+      "width"
+    )
 
 
 def _validate_dataset(dataset: DatasetConfig) -> None:

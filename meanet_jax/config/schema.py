@@ -8,6 +8,7 @@ below the fields are what `meanet config NAME` prints (`documentation.py` reads 
 import dataclasses
 from typing import Annotated, Literal
 
+from meanet_jax.config.baselines import BaselinesConfig
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.ranges import (
@@ -181,6 +182,7 @@ class Config:
   routing: RoutingConfig = RoutingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
   cost: CostConfig = CostConfig()
+  baselines: BaselinesConfig = BaselinesConfig()
   logging: LoggingConfig = LoggingConfig()
 
   @property
@@ -190,5 +192,14 @@ class Config:
     return self.dataset.num_classes // 2 if count is None else count
 
   def stage(self, name: str) -> StageConfig:
-    """The configuration of the gradient stage `name`, one of `STAGE_NAMES`."""
-    return {"main": self.stages.main, "edge": self.stages.edge, "cloud": self.stages.cloud}[name]
+    """The configuration of the gradient stage `name`, one of `STAGE_NAMES`, or `static`.
+
+    The latter learns by main's recipe (`training/static.py`).
+    """
+    stages = self.stages
+    return {
+      "main": stages.main,
+      "edge": stages.edge,
+      "cloud": stages.cloud,
+      "static": stages.main,
+    }[name]

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.evaluation.records import EXITS, LabelledLogits
@@ -16,13 +19,24 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.restore import load_variables
+from meanet_jax.training.static import StaticNetwork, load_static
+from meanet_jax.training.steps import exit_logits
+
+
+class StaticLogits(NamedTuple):
+  """What a run's static network says about both splits, [n, c] each, and its MACs per image."""
+
+  validation: Float[np.ndarray, "n c"]
+  test: Float[np.ndarray, "m c"]
+  macs: int
 
 
 class Collected(NamedTuple):
-  """The logits of both splits."""
+  """The logits of both splits; `static` is None for a run without such a network."""
 
   validation: LabelledLogits
   test: LabelledLogits
+  static: StaticLogits | None = None
 
 
 def collect(
@@ -36,14 +50,14 @@ def collect(
 
   Args:
     config: the run's.
-    run: with all stages finished.
+    run: with all stages of its MEANet finished.
     dataset: the configuration's.
     hard_classes: the run's.
     reuse: read the logits that are there instead of running the networks.
 
   Raises:
-    UserError: NaN or infinite logits, or with `reuse` records that are missing, damaged, of another
-      format or of another run.
+    UserError: NaN or infinite logits, a static network that is configured and has not been trained,
+      or with `reuse` records that are missing, damaged, of another format or of another run.
   """
   model = build(config)
   variables = load_variables(config, model, dataset, run)
@@ -53,18 +67,46 @@ def collect(
     "test": run.eval_path / "records.npz",
   }
   labels = {name: split.labels for name, split in splits.items()}
-  made_from = fingerprint(config, hard_classes, variables, labels)
+  static = load_static(config, dataset, run) if config.baselines.static else None
+  beside = {} if static is None else {"static": static.variables["main"]}
+  made_from = fingerprint(config, hard_classes, variables | beside, labels)
   # With the split's name, or the two files could change places.
   identity = {name: f"{name}-{made_from}" for name in splits}
   if reuse:
     logger.info("reading records; no network runs")
-    logits = {name: load_records(path, identity[name]).logits for name, path in paths.items()}
+    files = {name: load_records(path, identity[name]) for name, path in paths.items()}
   else:
     logits = _logits(config, model, variables, splits)
+    static_logits = _static_logits(static, config.evaluation.batch_size, splits)
+    files = {
+      name: RecordsFile(
+        logits[name], labels[name], hard_classes, identity[name], static_logits.get(name)
+      )
+      for name in splits
+    }
     run.eval_path.mkdir(exist_ok=True)
     for name, path in paths.items():
-      save_records(path, RecordsFile(logits[name], labels[name], hard_classes, identity[name]))
-  return Collected(**{name: LabelledLogits(logits[name], labels[name]) for name in splits})
+      save_records(path, files[name])
+  both = {name: LabelledLogits(file.logits, file.labels) for name, file in files.items()}
+  if static is None:
+    return Collected(**both)
+  found = {name: file.static for name, file in files.items()}
+  return Collected(**both, static=StaticLogits(**found, macs=static.macs))
+
+
+def _static_logits(
+  static: StaticNetwork | None, batch_size: int, splits: dict[str, Split]
+) -> dict[str, Float[np.ndarray, "n c"]]:
+  """Those of the static network by split; none without one."""
+  if static is None:
+    return {}
+  forward = ForwardPass(static.model, Exits.MAIN, static.config.dataset, batch_size, alone=True)
+  on_devices = replicate(static.variables)
+  logits = {}
+  for name, split in splits.items():
+    logits[name] = exit_logits(forward(on_devices, split), Exits.MAIN)
+    refuse_nan("static", logits[name])
+  return logits
 
 
 def _logits(

@@ -20,6 +20,7 @@ from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
 from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.study import calibration, study
 from meanet_jax.evaluation.systems import (
   Context,
@@ -152,7 +153,8 @@ def evaluate(
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
-  validation, test = collect(config, run, dataset, hard_classes, reuse_records)
+  collected = collect(config, run, dataset, hard_classes, reuse_records)
+  validation, test = collected.validation, collected.test
 
   model = build(config)
   context = Context.of(config, block_macs(model, config), hard_classes, test.labels)
@@ -162,6 +164,7 @@ def evaluate(
     f"{selects.sum()} of {len(selects)} validation images"
   )
   curves = evaluate_systems(policy.system, context, validation.of(selects), test, constraints)
+  curves |= static_curves(context, collected, selects, constraints)
   meanet, fitted = curves["meanet"], policy.system.fitted
   assert meanet.operating_point is not None
   records = make_records(*validation, hard_classes, fitted.temperatures, fitted.fusion)

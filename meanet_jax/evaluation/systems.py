@@ -59,6 +59,10 @@ class Context:
     hard = int(self.hard_classes.mask[labels].sum())
     return dataclasses.replace(self, num_images=len(labels), num_hard_images=hard)
 
+  def costing(self, macs: BlockMacs | None) -> "Context":
+    """The same with what blocks cost; None leaves that as it is."""
+    return self if macs is None else dataclasses.replace(self, macs=macs)
+
 
 class System(NamedTuple):
   """A policy, and what was fitted for it beside thresholds."""
@@ -80,7 +84,7 @@ class Curve:
   decides by something else than uncertainty. unmet: why no threshold kept the constraints
   (`selected` is then the nearest); None when they are kept or nothing was to select. excess: how
   far the selected point is from the constraints on validation, relative to them; 0 if it keeps
-  them.
+  them. macs: what its blocks cost, where another network is in main's place; None for the run's.
   """
 
   policy: Policy
@@ -91,6 +95,7 @@ class Curve:
   operating_point: OperatingPoint | None
   unmet: str | None = None
   excess: float = 0.0
+  macs: BlockMacs | None = None
 
   @property
   def fixed(self) -> Thresholds:
@@ -253,7 +258,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
 def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
   """A system's figures at its selected operating point, as JSON has them."""
   counts = Counts(*(values[system.selected] for values in system.counts))
-  return plain(figures(context, system.policy, counts))
+  return plain(figures(context.costing(system.macs), system.policy, counts))
 
 
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:

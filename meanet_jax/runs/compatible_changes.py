@@ -21,10 +21,16 @@ _FIELDS = {
     "stages.joint",
   ),
   "cloud": ("model.cloud", "stages.cloud"),
+  "static": ("baselines",),
 }
 _SELECT = ("model.main", "stages.main", "hard_classes", "evaluation.calibration_fraction")
 # The stages whose outcome stands on that of a stage, itself among them.
-_FOLLOWING = {"main": ("main", "edge"), "edge": ("edge",), "cloud": ("cloud",)}
+_FOLLOWING = {
+  "main": ("main", "edge", "static"),
+  "edge": ("edge", "static"),
+  "cloud": ("cloud",),
+  "static": ("static",),
+}
 
 
 def begun_stages(workdir: Path) -> set[str]:

@@ -50,15 +50,15 @@ def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> Non
   """
   for stage in gradient_stages(config.stages.joint):
     step = complete_step(run.checkpoints_path(stage.name))
-    unfinished = None
+    missing = None
     if step is None:
-      unfinished = stage.name
+      missing = stage.name
     elif stage.needs_hard_classes and not run.hard_classes_path.is_file():
-      unfinished = "hard_classes"
+      missing = "hard_classes"
     elif step != last_step(stage, config, dataset, run):
-      unfinished = stage.name
-    if unfinished is not None:
-      raise _unfinished(run, unfinished)
+      missing = stage.name
+    if missing is not None:
+      raise unfinished(run, missing)
 
 
 def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int) -> Variables:
@@ -73,9 +73,8 @@ def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int)
   """
   step = complete_step(run.checkpoints_path(CLOUD.name))
   if step is None or step != num_steps(config.stages.cloud, num_train):
-    raise _unfinished(run, CLOUD.name)
-  abstract = abstract_variables(model, config.dataset.image_shape)
-  return jax.device_get(_read_variables(CLOUD, config, abstract, run, step))
+    raise unfinished(run, CLOUD.name)
+  return read_variables(CLOUD, config, model, run, step)
 
 
 def read_hard_classes(run: RunDirectory) -> Int[np.ndarray, " k"]:
@@ -100,11 +99,20 @@ def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory)
   return num_steps(config.stage(stage.name), images)
 
 
-def _unfinished(run: RunDirectory, stage: str) -> UserError:
+def unfinished(run: RunDirectory, stage: str) -> UserError:
+  """What is raised for a run with a stage that has not finished."""
   return UserError(
     f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
     "finished (the same command goes on with this one)"
   )
+
+
+def read_variables(
+  stage: Stage, config: Config, model: MEANet, run: RunDirectory, step: int
+) -> Variables:
+  """What a stage learned, on the host, from its checkpoint of a step."""
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  return jax.device_get(_read_variables(stage, config, abstract, run, step))
 
 
 def _read_variables(

@@ -45,6 +45,8 @@ EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION
 # The ablation: every block of the edge learns at once, the extension from hard images alone.
 JOINT = Stage("edge", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)
+# A main block alone, of another width (`training/static.py`); it is no part of the MEANet.
+STATIC = Stage("static", ("main",), Exits.MAIN, Exits.MAIN)
 
 
 def gradient_stages(joint: bool) -> tuple[Stage, ...]:

@@ -34,6 +34,7 @@ from meanet_jax.training.distributed import (
 )
 from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
+from meanet_jax.training.stages import STATIC
 
 
 @contextlib.contextmanager
@@ -180,7 +181,7 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
-    for name in STAGE_NAMES:
+    for name in (*STAGE_NAMES, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -12,6 +12,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits
+from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Variables
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step
@@ -27,8 +28,9 @@ from meanet_jax.training.parallel import replicate
 from meanet_jax.training.restore import load_variables, read_hard_classes
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
-from meanet_jax.training.stages import Stage, gradient_stages, num_steps
+from meanet_jax.training.stages import STATIC, Stage, gradient_stages, num_steps
 from meanet_jax.training.start import start
+from meanet_jax.training.static import static_context
 
 LabelMap = Int[np.ndarray, " c"]
 
@@ -70,6 +72,8 @@ def train(
         if stage.needs_hard_classes:
           to_hard = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, to_hard)
+      if context.config.baselines.static:
+        _static_stage(context)
   logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
 
 
@@ -89,6 +93,19 @@ def _gradient_stage(
     f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
   )
   variables().update(train_stage(stage, context, variables(), images))
+
+
+def _static_stage(context: RunContext) -> None:
+  """Trains the ordinary network that costs what the edge does on average."""
+  beside = static_context(context)
+
+  @functools.cache
+  def variables() -> Variables:
+    return broadcast_from_process_0(
+      lambda: jax.device_get(initial_variables(beside.config, beside.model, ("main",)))
+    )
+
+  _gradient_stage(STATIC, beside, variables, None)
 
 
 def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> LabelMap:

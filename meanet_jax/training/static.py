@@ -1,0 +1,119 @@
+"""The stage `static`: an ordinary network that costs what the edge costs on average.
+
+It is trained as a main block alone, by the same loop, under a configuration made from the run's:
+`model.main` is widened, and the schedule of `stages.main` is stretched until it sees as many images
+as the stages main and edge see together.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from meanet_jax.config.networks import ModelConfig
+from meanet_jax.config.schema import Config
+from meanet_jax.config.stages import StageConfig
+from meanet_jax.data.splits import Dataset
+from meanet_jax.log import logger
+from meanet_jax.models.costs import block_macs
+from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.variables import Variables
+from meanet_jax.models.widening import widened_main
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.checkpoints import complete_step
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+from meanet_jax.training.context import RunContext
+from meanet_jax.training.distributed import broadcast_from_process_0
+from meanet_jax.training.parallel import AXIS
+from meanet_jax.training.restore import last_step, read_label_map, read_variables, unfinished
+from meanet_jax.training.stage_images import count_training_images
+from meanet_jax.training.stages import STATIC, Stage, gradient_stages
+
+
+class StaticNetwork(NamedTuple):
+  """The finished network of a run: a model whose main block it is, without a mapped axis."""
+
+  config: Config
+  model: MEANet
+  variables: Variables
+
+  @property
+  def macs(self) -> int:
+    """Multiply-accumulates for one image."""
+    return block_macs(self.model, self.config).main
+
+
+def static_context(context: RunContext) -> RunContext:
+  """The context in which the stage trains; the hard classes are selected.
+
+  Args:
+    context: of the run.
+  """
+  config = broadcast_from_process_0(
+    lambda: static_config(context.config, context.dataset, context.run)
+  )
+  structure, macs = config.model.main.structure, block_macs(build(config), config).main
+  logger.info(
+    f"stage static: widths {structure.stem_width}, {structure.widths}: {macs:,} MACs an image, for "
+    f"{context.config.baselines.static:g} x the edge's average"
+  )
+  return dataclasses.replace(context, config=config, model=build(config, AXIS))
+
+
+def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config:
+  """The configuration of the static network of a run whose hard classes are selected.
+
+  The edge's average MACs are those of main and, for the share of the images that selected the hard
+  classes for which main predicted one (the paper's rule), of adaptive and extension block.
+  """
+  costs = block_macs(build(config), config)
+  edge = costs.main + predicted_hard_share(run) * costs.extension
+  stages, images = config.stages, len(dataset.train)
+  seen = stages.main.epochs * images
+  for stage in gradient_stages(config.stages.joint):
+    if stage.name == "edge":
+      seen += stages.edge.epochs * _images(stage, config, dataset, run)
+  main = stretched(stages.main, max(1, round(seen / images)))
+  widened = widened_main(config, config.baselines.static * edge)
+  # The other blocks are in no step; what main's features were joined with may not fit any more.
+  model = dataclasses.replace(
+    config.model, main=widened, adaptive=ModelConfig.adaptive, join="none"
+  )
+  return dataclasses.replace(config, model=model, stages=dataclasses.replace(stages, main=main))
+
+
+def predicted_hard_share(run: RunDirectory) -> float:
+  """The share of the images that selected the hard classes for which main predicted one of them."""
+  found = read_json(run.hard_classes_path)
+  hard, counts = set(found["classes"]), found["confusion_counts"]
+  pairs = list(zip(counts["predicted"], counts["count"], strict=True))
+  return sum(n for predicted, n in pairs if predicted in hard) / sum(n for _, n in pairs)
+
+
+def stretched(recipe: StageConfig, epochs: int) -> StageConfig:
+  """A recipe over another number of epochs: the steps of its schedule keep their places in it."""
+  factor = epochs / recipe.epochs
+  steps = sorted({max(1, round(epoch * factor)) for epoch in recipe.step_epochs})
+  return dataclasses.replace(
+    recipe,
+    epochs=epochs,
+    step_epochs=tuple(steps),
+    warmup_epochs=min(round(recipe.warmup_epochs * factor), epochs - 1),
+  )
+
+
+def load_static(config: Config, dataset: Dataset, run: RunDirectory) -> StaticNetwork:
+  """The static network of a run.
+
+  Raises:
+    UserError: the stage has not finished.
+  """
+  config = static_config(config, dataset, run)
+  model = build(config)
+  step = complete_step(run.checkpoints_path(STATIC.name))
+  if step is None or step != last_step(STATIC, config, dataset, run):
+    raise unfinished(run, STATIC.name)
+  return StaticNetwork(config, model, read_variables(STATIC, config, model, run, step))
+
+
+def _images(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:
+  return count_training_images(stage, dataset, read_label_map(stage, config, run))
