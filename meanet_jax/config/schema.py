@@ -21,7 +21,7 @@ from meanet_jax.config.ranges import (
 )
 from meanet_jax.config.stages import StageConfig, StagesConfig
 
-Criterion = Literal["entropy", "max_prob", "margin"]
+Criterion = Literal["entropy", "max_prob", "margin", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,9 @@ class RoutingConfig:
   cloud_rule: Literal["replace", "fused"] = "replace"
   """Whether the cloud's answer replaces the edge's or is combined with it."""
   criterion: Criterion = "entropy"
-  """Uncertainty: entropy, 1 - the largest probability, or 1 - the margin of the two largest."""
+  """Uncertainty: entropy, 1 - the largest probability, 1 - the margin of the two largest, or the
+  expected gain of asking the cloud (`learned`, with `offload` `late`), whose regression is fitted
+  on validation images and needs 2,000 of them that carry no guarantee."""
   hard_threshold: Fraction = 0.5
   """The main block's mass on hard classes above which `probability` says hard."""
   run_share: Fraction = 0.2

@@ -14,6 +14,7 @@ from meanet_jax.edge.link.replies import CloudAnswer
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -204,6 +205,8 @@ class EdgeClassifier:
     outputs = self._main(image=batch)
     rows = range(len(images))
     mains, masses = _scores(outputs, rows), outputs["hard_probability"]
+    if self._policy.learns:
+      mains = [self._with_gain(mains[row], mains[row], masses[row], False) for row in rows]
     features, logits = outputs["features"], outputs["logits"]
     # What the rule `late` says of an image is not known before its extension has run.
     known_early = self._policy.offload != "late"
@@ -221,6 +224,10 @@ class EdgeClassifier:
     if True in ran or not self._skip:
       outputs = self._extension(image=batch, features=features)
       extensions = self._extension_scores(logits, outputs, rows)
+      if self._policy.learns:
+        extensions = [
+          self._with_gain(extensions[row], mains[row], masses[row], True) for row in rows
+        ]
       extension_logits = outputs["logits"]
     decisions = []
     for row in rows:
@@ -258,6 +265,11 @@ class EdgeClassifier:
     count = len(main_logits)
     fused = scores(self._fused(main_logits, outputs["logits"][:count]))
     return _scores(fused._asdict(), rows)
+
+  def _with_gain(self, answer: Scores, main: Scores, mass: np.float32, ran: bool) -> Scores:
+    """One image's scores with what the criterion `learned` compares."""
+    assert self.operating_point.gain is not None
+    return with_gain(self.operating_point.gain, answer, main, mass, ran)
 
   def _fused(self, main: np.ndarray, extension: np.ndarray) -> np.ndarray:
     """Log-probabilities [n, C] from the logits of both exits, without temperature."""

@@ -167,7 +167,7 @@ def evaluate(
   curves |= static_curves(context, collected, selects, constraints)
   meanet, fitted = curves["meanet"], policy.system.fitted
   assert meanet.operating_point is not None
-  records = make_records(*validation, hard_classes, fitted.temperatures, fitted.fusion)
+  records = make_records(*validation, hard_classes, *fitted.of_logits)
   taken = route_selected(meanet.operating_point, meanet.records)
   return Evaluation(
     dataset=dataset,

@@ -41,7 +41,7 @@ def static_curves(
   macs = dataclasses.replace(context.macs, main=static.macs)
   fitted = Fitted(_temperatures(selection_part(context.config, validation)))
   records = [
-    make_records(*images, context.hard_classes, fitted.temperatures)
+    make_records(*images, context.hard_classes, *fitted.of_logits)
     for images in (validation.of(selects), test)
   ]
   curves = {

@@ -149,7 +149,7 @@ def evaluate_systems(
   made: dict[Any, tuple[Records, Records]] = {}
   curves = {}
   for name, system in systems_beside(meanet).items():
-    decisive = system.fitted.temperatures, system.fitted.fusion
+    decisive = system.fitted.of_logits
     if decisive not in made:
       made[decisive] = (
         make_records(*validation, context.hard_classes, *decisive),
@@ -205,6 +205,7 @@ def sweep_system(
     system.fitted.temperatures,
     hard_classes,
     system.fitted.fusion if policy.fuses else None,
+    system.fitted.gain if policy.learns else None,
   )
   return Curve(policy, test, grid, counts, selected, point, unmet, beyond)
 

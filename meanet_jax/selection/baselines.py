@@ -34,8 +34,11 @@ def edge_only(meanet: Policy) -> Policy:
 
 
 def main_cloud(meanet: Policy) -> Policy:
-  """The two-exit system: a MEANet without its extension, under the same criterion."""
-  return Policy(hard_rule="never", offload="early", criterion=meanet.criterion)
+  """The two-exit system: a MEANet without its extension, under the same criterion.
+
+  Of `learned`, whose regression is of another edge, under the largest probability.
+  """
+  return Policy(hard_rule="never", offload="early", criterion=meanet.run_criterion)
 
 
 def policy_baselines(meanet: Policy) -> dict[str, Policy]:

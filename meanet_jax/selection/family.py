@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.selection.learned import FEWEST_IMAGES
 
 
 class Member(NamedTuple):
@@ -37,7 +38,16 @@ FAMILY = (
     "gated_max_prob_cloud_fused",
     Policy("argmax_uncertain", "fused", "late", "max_prob", "fused"),
   ),
+  Member("late_learned", Policy("argmax", "extension", "late", "learned")),
+  Member("gated_learned", Policy("argmax_uncertain", "fused", "late", "learned")),
 )
+
+
+def fitted_from(num_images: int) -> tuple[Member, ...]:
+  """The members that so many selection images can fit."""
+  return tuple(
+    member for member in FAMILY if num_images >= FEWEST_IMAGES or not member.policy.learns
+  )
 
 
 class Outcome(NamedTuple):

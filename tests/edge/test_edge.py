@@ -66,7 +66,7 @@ def records(exported, images) -> Records:
   """
   outputs = EdgeClassifier(exported).outputs(images)
   main, extension = (
-    Scores(**{name: outputs[exit][name] for name in Scores._fields})
+    Scores(**{name: outputs[exit][name] for name in Scores._fields[:4]})
     for exit in ("main", "extension")
   )
   cloud = main._replace(prediction=np.arange(len(images), dtype=np.int32))
@@ -150,7 +150,7 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
     assert answer.prediction == edge.prediction[row]
     assert answer.complex == edge.complex[row]
     taken = side if answer.exit else records.main
-    assert answer.scores == Scores(*(column[row] for column in taken))
+    assert answer.scores == Scores(*(column[row] for column in taken[:4]))
     assert answer.hard_probability == records.hard_probability[row]
 
 

@@ -85,10 +85,13 @@ def test_the_cloud_replaces_where_it_gives_no_logits_which_is_said_once(
   assert line.startswith("warning: the cloud gives no logits, with which ")
 
 
-@pytest.mark.parametrize(
-  ("mode", "reason"),
-  [("few_logits", Fallback.WRONG_SHAPE), ("infinite_logits", Fallback.WRONG_CLASSES)],
-)
+LOGIT_LIES = [
+  ("few_logits", Fallback.WRONG_SHAPE),
+  ("infinite_logits", Fallback.WRONG_CLASSES),
+]
+
+
+@pytest.mark.parametrize(("mode", "reason"), LOGIT_LIES)
 def test_logits_that_are_none_leave_the_edges_answer(
   server, exported, images, fusing, mode, reason
 ):
@@ -154,7 +157,7 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
 
 
 def test_every_mode_of_the_server_is_tried():
-  assert {"right", "typed", *(mode for mode, _ in LIES)} == set(OipServer.MODES)
+  assert {"right", "typed", *(mode for mode, _ in LIES + LOGIT_LIES)} == set(OipServer.MODES)
 
 
 def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(

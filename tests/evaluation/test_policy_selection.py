@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.errors import UserError
@@ -55,7 +55,7 @@ def plain_choice(validation: LabelledLogits, most: float) -> tuple[str, dict[str
   taken, accuracies = None, {}
   for name, policy, calibrated in FAMILY:
     applied = temperatures if calibrated else Temperatures()
-    fitted = fit_policy(policy, *part, HARD, applied, 0.3)
+    fitted = fit_policy(policy, part, HARD, applied, RoutingConfig(run_share=0.3))
     records = make_records(*part, HARD, applied, fitted.fusion)
     found = None
     for number in range(POINTS):

@@ -46,6 +46,24 @@ def test_records_survive_the_disk(tmp_path):
       np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_static_network_is_one_more_exit_and_files_without_it_are_read(tmp_path):
+  path = tmp_path / "records.npz"
+  static = LOGITS.cloud + np.float32(1)
+  save_records(path, FILE._replace(static=static))
+  found = load_records(path, None)
+  assert_equal(found, FILE)
+  np.testing.assert_array_equal(found.static, static)
+  entries = dict(np.load(path))
+  np.savez(path, **entries | {"static_logits": static[:, 1:]})
+  assert "entry static_logits is float32 (20, 5)" in refused(path)
+  # As the version before wrote them.
+  del entries["static_logits"]
+  np.savez(path, **entries | {"format": np.int32(2)})
+  old = load_records(path, None)
+  assert_equal(old, FILE)
+  assert old.static is None
+
+
 def assert_equal(found: RecordsFile, expected: RecordsFile) -> None:
   assert (found.hard_classes, found.fingerprint) == (expected.hard_classes, expected.fingerprint)
   for ours, theirs in zip((*found.logits, found.labels), (*expected.logits, expected.labels)):

@@ -17,14 +17,8 @@ from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, route
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
-from meanet_jax.tflite.verify import (
-  LOGIT_TOLERANCE,
-  LogitDifference,
-  compare,
-  judge,
-  near_a_threshold,
-  verify,
-)
+from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
+from meanet_jax.tflite.verify import LogitDifference, compare, judge, verify
 from tests.exports import configured
 
 POLICIES = [
