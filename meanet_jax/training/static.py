@@ -23,6 +23,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import broadcast_from_process_0
+from meanet_jax.training.hard_classes import read_confusion
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.restore import last_step, read_label_map, read_variables, unfinished
 from meanet_jax.training.stage_images import count_training_images
@@ -84,9 +85,8 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
 def predicted_hard_share(run: RunDirectory) -> float:
   """The share of the images that selected the hard classes for which main predicted one of them."""
   found = read_json(run.hard_classes_path)
-  hard, counts = set(found["classes"]), found["confusion_counts"]
-  pairs = list(zip(counts["predicted"], counts["count"], strict=True))
-  return sum(n for predicted, n in pairs if predicted in hard) / sum(n for _, n in pairs)
+  confusion = read_confusion(found)
+  return float(confusion[:, found["classes"]].sum() / confusion.sum())
 
 
 def stretched(recipe: StageConfig, epochs: int) -> StageConfig:

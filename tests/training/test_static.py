@@ -43,7 +43,8 @@ def beside(finished_run, tiny, tmp_path_factory) -> RunDirectory:
 def test_the_share_is_that_of_predictions_of_hard_classes(tmp_path):
   run = RunDirectory.create(tmp_path / "run", Config())
   counts = {"true": [0, 1, 2, 2], "predicted": [0, 0, 1, 2], "count": [5, 3, 8, 4]}
-  write_json(run.hard_classes_path, {"classes": [1, 2], "confusion_counts": counts})
+  found = {"classes": [1, 2], "precision": [0.5, 0, 1], "confusion_counts": counts}
+  write_json(run.hard_classes_path, found)
   assert predicted_hard_share(run) == 12 / 20
 
 
