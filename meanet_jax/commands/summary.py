@@ -11,7 +11,6 @@ from meanet_jax import log
 from meanet_jax.commands.experiment import add_config_flag, read_config
 from meanet_jax.commands.flags import Parser, add_switch
 from meanet_jax.config.schema import Config
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.devices import check_devices
 from meanet_jax.models.costs import (
@@ -59,8 +58,10 @@ def summarise(config: Config) -> dict[str, Any]:
     }
     for block, (function, arguments) in block_functions(model, config).items()
   }
-  batch_sizes = {"whole_edge_network": config.stages.edge.batch_size} | {
-    name: config.stage(name).batch_size for name in STAGE_NAMES
+  stages = config.stages
+  together = stages.finetune if stages.training == "mixed" else stages.edge
+  batch_sizes = {"whole_edge_network": together.batch_size} | {
+    name: config.stage(name).batch_size for name in config.stage_names
   }
   return {
     "dataset": config.dataset.name,

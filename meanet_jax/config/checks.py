@@ -1,7 +1,6 @@
 """What no single field of a configuration can know."""
 
 from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 
 
@@ -25,7 +24,7 @@ def validate(config: Config) -> None:
       "evaluation.calibration_fraction is 0; accepted: above 0 with "
       "evaluation.constraints.confidence, which needs validation images that selected nothing else"
     )
-  for name in STAGE_NAMES:
+  for name in config.stage_names:
     _validate_stage(config, name)
   if config.baselines.static and config.model.main.pretrained:
     raise UserError(
@@ -85,18 +84,19 @@ def _validate_routing(routing: RoutingConfig) -> None:
 
 def _validate_stage(config: Config, name: str) -> None:
   stage = config.stage(name)
-  exits = 2 if name == "edge" and config.stages.joint else 1
+  both = name == "finetune" or (name == "edge" and config.stages.training == "joint")
+  exits = 2 if both else 1
   if stage.loss_weights and (len(stage.loss_weights) != exits or not any(stage.loss_weights)):
     raise UserError(
       f"stages.{name}.loss_weights is {stage.loss_weights}; accepted: (), or "
       f"{exits} number(s) of which one is above 0"
     )
+  _validate_levers(config, name, both)
   pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
   if stage.epochs == 0:
     if not pretrained.get(name):
-      raise UserError(
-        f"stages.{name}.epochs is 0; accepted: at least 1, or 0 with pretrained weights"
-      )
+      also = ", or 0 with pretrained weights" if name in pretrained else ""
+      raise UserError(f"stages.{name}.epochs is 0; accepted: at least 1{also}")
     return  # no step is taken, whatever the schedule
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
@@ -112,4 +112,53 @@ def _validate_stage(config: Config, name: str) -> None:
     raise UserError(
       f"stages.{name}.step_epochs has {early[0]}; accepted: epochs after the "
       f"{stage.warmup_epochs} of warm-up"
+    )
+
+
+def _validate_levers(config: Config, name: str, both: bool) -> None:
+  """Refuses ways of training that contradict each other, or that nothing would read.
+
+  Args:
+    config: the experiment.
+    name: of a stage.
+    both: whether the stage trains main and extension together.
+  """
+  stage, classes = config.stage(name), config.dataset.num_classes
+  if stage.weigh_exits_by_share and (not both or stage.loss_weights):
+    raise UserError(
+      f"stages.{name}.weigh_exits_by_share is True; accepted: True in a stage that trains main and "
+      "extension together (finetune, or a joint stage edge), with loss_weights = ()"
+    )
+  if stage.balance_classes and stage.class_weights:
+    raise UserError(
+      f"stages.{name}.class_weights is {stage.class_weights} and balance_classes True; accepted: "
+      "one of them"
+    )
+  if stage.class_weights and classes and len(stage.class_weights) != classes:
+    raise UserError(
+      f"stages.{name}.class_weights has {len(stage.class_weights)} numbers; accepted: {classes}, "
+      "one for each class"
+    )
+  extends = both or name == "edge"
+  if stage.easy_weight != 1 and not (extends and config.model.extension_classes == "all"):
+    raise UserError(
+      f"stages.{name}.easy_weight is {stage.easy_weight}; accepted: 1, or another one in a stage "
+      "that trains the extension, with model.extension_classes = 'all'"
+    )
+  weight = stage.distillation.weight
+  if not weight:
+    return
+  if name == "cloud":
+    raise UserError(
+      f"stages.cloud.distillation.weight is {weight}; accepted: 0, because the cloud is the teacher"
+    )
+  if not config.stages.cloud_first:
+    raise UserError(
+      f"stages.{name}.distillation.weight is {weight} and stages.cloud_first False; accepted: "
+      "True, which trains the teacher first, or weight 0"
+    )
+  if config.stages.cloud.epochs == 0 and config.model.cloud.reset_head:
+    raise UserError(
+      f"stages.{name}.distillation.weight is {weight} and stages.cloud.epochs 0 with "
+      "model.cloud.reset_head; accepted: a teacher whose head has learned"
     )

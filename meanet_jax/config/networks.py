@@ -66,6 +66,9 @@ class ModelConfig:
   join: Literal["concat", "sum", "none"] = "concat"
   """How main features and adaptive features are joined: on channels (`concat`), added (`sum`), or
   not at all (`none`: there is no adaptive block and the extension sees main features alone)."""
+  extension_classes: Literal["hard", "all"] = "hard"
+  """Which classes the extension has: the `hard` ones, and learns from their images alone, or `all`,
+  from all images (`stages.edge.easy_weight`). Hard classes decide where it runs either way."""
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   """Of activations and convolutions; parameters, statistics and logits are float32."""
   batch_norm: Literal["synchronised", "per_device"] = "synchronised"

@@ -193,15 +193,20 @@ class Config:
     count = self.hard_classes.count
     return self.dataset.num_classes // 2 if count is None else count
 
+  @property
+  def extension_outputs(self) -> int:
+    """How many classes the extension has: K or C."""
+    return self.num_hard if self.model.extension_classes == "hard" else self.dataset.num_classes
+
+  @property
+  def stage_names(self) -> tuple[str, ...]:
+    """The gradient stages that the experiment trains, in order."""
+    edge = ("main", "edge", "finetune") if self.stages.training == "mixed" else ("main", "edge")
+    return ("cloud", *edge) if self.stages.cloud_first else (*edge, "cloud")
+
   def stage(self, name: str) -> StageConfig:
     """The configuration of the gradient stage `name`, one of `STAGE_NAMES`, or `static`.
 
     The latter learns by main's recipe (`training/static.py`).
     """
-    stages = self.stages
-    return {
-      "main": stages.main,
-      "edge": stages.edge,
-      "cloud": stages.cloud,
-      "static": stages.main,
-    }[name]
+    return self.stages.main if name == "static" else getattr(self.stages, name)

@@ -12,7 +12,8 @@ from meanet_jax.config.ranges import (
   Range,
 )
 
-STAGE_NAMES = ("main", "edge", "cloud")
+# Every stage there can be; `Config.stage_names` has those that an experiment trains, in order.
+STAGE_NAMES = ("main", "edge", "finetune", "cloud")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,19 @@ class AugmentConfig:
   cutout: NonNegative = 0
   """Blank a square of so many pixels a side with the data set's mean, its centre anywhere in the
   image; DeVries and Taylor 2017."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+  """What a stage learns from the run's finished cloud, beside the labels."""
+
+  weight: Fraction = 0.0
+  """The loss of an image is (1 - weight) CE + weight T^2 KL(teacher || student) in nats, both
+  distributions softened by T; Hinton et al. 2015 (arXiv 1503.02531). The teacher sees the student's
+  augmented images; an extension of hard classes learns from its logits of these classes alone.
+  Above 0 it requires `stages.cloud_first`; 0: no teacher."""
+  temperature: PositiveFloat = 4.0
+  """The T that divides the logits of both."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +81,29 @@ class StageConfig:
   label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
   """Probability mass moved from the label to all classes evenly."""
   loss_weights: Annotated[tuple[float, ...], Range(0)] = ()
-  """Factors of the cross-entropies that the stage's loss adds up, one of them above 0: of main and
-  extension in a joint stage `edge`, of its one exit in any other. The logged loss has them in it.
-  Empty: 1 each."""
+  """Factors of the losses of exits that the stage's loss adds up, one of them above 0: of main and
+  extension in a joint stage `edge` and in `finetune`, of its one exit in any other. The logged loss
+  has them in it. Empty: 1 each."""
+  weigh_exits_by_share: bool = False
+  """Instead of `loss_weights`, where a stage trains two exits: the shares of validation images that
+  end at them when the hard classes are selected (the predicted class is hard: at the extension),
+  times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs exits by
+  the images that are left for them."""
+  class_weights: Annotated[tuple[float, ...], Range(0)] = ()
+  """Factors of the losses of images, one for each class of the data set, scaled so that their mean
+  over the training images that an exit learns from is 1. Empty: 1 each."""
+  balance_classes: bool = False
+  """Instead of `class_weights`: n / (C n_c), for n images, n_c of them of class c; King and Zeng
+  2001, scikit-learn's `balanced`. Classes without images weigh nothing."""
+  easy_weight: Fraction = 1.0
+  """With `model.extension_classes` = `all`: the factor of the extension's losses of images that are
+  of an easy class and that main predicts as one, against 1 for all others, which the extension
+  would run on; scaled so that the mean over validation images is 1."""
   ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0
   """Of the moving average of parameters and batch statistics, which is then what is validated,
   handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) / (10 + t)), so
   that a short run does not stay where it began."""
+  distillation: DistillationConfig = DistillationConfig()
   augment: AugmentConfig = AugmentConfig()
 
 
@@ -83,7 +113,14 @@ class StagesConfig:
 
   main: StageConfig = StageConfig()
   edge: StageConfig = StageConfig()
+  finetune: StageConfig = StageConfig(learning_rate=0.01)
+  """Read with `training` = `mixed` alone."""
   cloud: StageConfig = StageConfig()
-  joint: bool = False
-  """An ablation of MEANet's blockwise training: in stage `edge` the main block learns on, from all
-  images, together with adaptive and extension block, from those of hard classes."""
+  training: Literal["blockwise", "joint", "mixed"] = "blockwise"
+  """How the edge's blocks are trained. `blockwise`, MEANet's: main first, then the others beside a
+  main block that stays. `joint`, an ablation: in stage `edge` main learns on, from all images,
+  together with adaptive and extension block. `mixed`: blockwise, and then a stage `finetune` that
+  trains all three together from there, at its own rate; the mixed regime of arXiv 2407.14320. The
+  hard classes stay those that were selected before."""
+  cloud_first: bool = False
+  """Train the cloud before main, as distillation from it requires; otherwise it comes last."""

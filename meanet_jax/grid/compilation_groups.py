@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from meanet_jax.config.schema import Config
-from meanet_jax.config.stages import STAGE_NAMES, StageConfig
+from meanet_jax.config.stages import DistillationConfig, StageConfig
 from meanet_jax.grid.points import Point
 
 
@@ -40,7 +40,7 @@ def program(config: Config) -> Config:
     name: dataclasses.replace(getattr(config.model, name), dropout=0.0)
     for name in ("main", "cloud")
   }
-  stages = {name: _stage_program(config.stage(name)) for name in STAGE_NAMES}
+  stages = {name: _stage_program(config.stage(name)) for name in config.stage_names}
   return dataclasses.replace(
     config,
     seed=0,
@@ -61,6 +61,12 @@ def _stage_program(stage: StageConfig) -> StageConfig:
     weight_decay=0.0,
     label_smoothing=0.0,
     loss_weights=(),
+    weigh_exits_by_share=False,
+    easy_weight=1.0,
+    # With class weights, or a teacher, a step has more to compute.
+    class_weights=(1.0,) if stage.class_weights or stage.balance_classes else (),
+    balance_classes=False,
+    distillation=DistillationConfig(0.5 if stage.distillation.weight else 0.0),
     # Without momentum, or an average, a state has no place for it.
     momentum=0.5 if stage.momentum else 0.0,
     ema_decay=0.5 if stage.ema_decay else 0.0,

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from meanet_jax.config.grid import GridConfig
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.splits import Dataset
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.step import choose_batching
@@ -67,23 +66,20 @@ def estimate(group: CompilationGroup, dataset: Dataset, grid: GridConfig, rate: 
   model = build(config)
   macs = block_macs(model, config)
   share = config.num_hard / config.dataset.num_classes
-  joint = config.stages.joint
-  edge_images = 1.0 if joint else share
-  # Macs of a training image in units of a forward pass: one more pass backward over what is only
-  # read would be none.
-  trained = {
-    "main": 3 * macs.main,
-    "edge": 3 * (macs.main + macs.extension) if joint else macs.main + 3 * macs.extension,
-    "cloud": 3 * macs.cloud,
-  }
-  validated = {"main": macs.main, "edge": macs.main + macs.extension, "cloud": macs.cloud}
+  of_blocks = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
   flops = 0.0
-  for name in STAGE_NAMES:
-    settings = config.stage(name)
-    images = len(dataset.train) * (edge_images if name == "edge" else 1.0)
+  for stage in gradient_stages(config):
+    settings = config.stage(stage.name)
+    images = len(dataset.train) * (share if stage.images == "hard" else 1.0)
     passes = math.ceil(settings.epochs / config.logging.checkpoint_every_epochs)
-    flops += 2 * trained[name] * settings.epochs * images
-    flops += 2 * validated[name] * passes * len(dataset.validation)
+    # The backward pass is two more forward passes over what learns, and none over what is read.
+    read = {block: of_blocks[block] for block in of_blocks if block in stage.blocks}
+    learned = sum(count for block, count in read.items() if block in stage.trainable)
+    trained = sum(read.values()) + 2 * learned
+    validated = stage.blocks - ({"cloud"} if stage.teacher else set())
+    watched = {block: count for block, count in read.items() if block in validated}
+    flops += 2 * trained * settings.epochs * images
+    flops += 2 * sum(watched.values()) * passes * len(dataset.validation)
   devices = jax.device_count()  # of all processes, which share out the trials
   trials = grid.per_device or -(-len(group.points) // devices)
   trial_batches = -(-len(group.points) // (devices * trials))
@@ -107,7 +103,7 @@ def _trial_bytes(group: CompilationGroup, model: Any) -> int:
   abstract = abstract_variables(model, config.dataset.image_shape)
   activations = training_activation_bytes(model, config)
   most = 0
-  for stage in gradient_stages(config.stages.joint):
+  for stage in gradient_stages(config):
     settings = config.stage(stage.name)
     tx = make_optimizer(settings, 1)
     state = jax.eval_shape(
@@ -117,8 +113,8 @@ def _trial_bytes(group: CompilationGroup, model: Any) -> int:
       abstract,
     )
     kept = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    all_blocks = config.stages.joint and stage.name == "edge"
-    used = activations["whole_edge_network" if all_blocks else stage.name]
+    together = len(stage.exits) > 1
+    used = activations["whole_edge_network" if together else stage.name]
     most = max(most, kept + used)
   return most
 
@@ -127,5 +123,5 @@ def _image_bytes(dataset: Dataset, config: Any) -> int:
   images = getattr(dataset.train, "images", None)
   if images is not None:
     return images.nbytes
-  largest = max(config.stage(name).batch_size for name in STAGE_NAMES)
+  largest = max(config.stage(name).batch_size for name in config.stage_names)
   return largest * math.prod(config.dataset.image_shape)

@@ -125,12 +125,14 @@ def best_outcome(setting: Setting, system: str) -> Outcome:
 def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
   """A line for each trial: its fields, what became of it, and its accuracies on validation."""
   fields = list(outcomes[0].point.settings)
+  trained = {name for outcome in outcomes for name in outcome.point.config.stage_names}
+  names = [name for name in STAGE_NAMES if name in trained]
   columns = [
     "point",
     "group",
     *fields,
     "status",
-    *(f"{stage}_validation_accuracy" for stage in STAGE_NAMES),
+    *(f"{stage}_validation_accuracy" for stage in names),
     *(f"{system}_validation_accuracy" for system in SYSTEMS),
     "unmet",
     "workdir",
@@ -146,7 +148,7 @@ def grid_csv(outcomes: Sequence[Outcome], workdir: Path) -> str:
         outcome.group,
         *outcome.point.settings.values(),
         outcome.status,
-        *(stages.get(stage) for stage in STAGE_NAMES),
+        *(stages.get(stage) for stage in names),
         *map(outcome.cell, SYSTEMS),
         "; ".join(unmet_lines(outcome.scores["systems"])) if outcome.scores else "",
         point_path(workdir, outcome.point).relative_to(workdir),

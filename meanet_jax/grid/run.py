@@ -10,7 +10,6 @@ import jax
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import Config
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -59,7 +58,7 @@ def plan(config: Config, grid: GridConfig) -> list[CompilationGroup]:
   for group in groups:
     build(group.config)
     check_evaluation(group.config)  # the best point is evaluated here, when all is trained
-    for name in STAGE_NAMES:
+    for name in group.config.stage_names:
       settings = group.config.stage(name)
       if settings.batch_size % settings.accumulate:
         raise UserError(

@@ -40,7 +40,7 @@ class Constants(NamedTuple):
 
   rates: the learning rate of every step, padded. steps: of the stage; later ones change nothing.
   source: which of its device's sources it learns from. numbers: the configuration's, arrays [],
-  without a learning rate and with a loss weight for every exit. dropout: of the stage's network.
+  without a learning rate, with a loss weight for every exit. dropout: of the stage's network.
   """
 
   rates: Float[Array, " t"]
@@ -53,7 +53,7 @@ class Constants(NamedTuple):
 class Sources(NamedTuple):
   """What trials that share images share: s of them on a device.
 
-  keys: raw, of the stage's steps. to_hard: the label map of a joint stage; None elsewhere.
+  keys: raw, of the stage's steps. to_hard: the label map of the hard classes; None for a stage that needs none.
   """
 
   keys: UInt32[Array, "s 2"]

@@ -64,7 +64,7 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
 
 def _train(trials: Sequence[Trial], grid: GridConfig) -> None:
   config, model = trials[0].config, trials[0].context.model
-  stages = gradient_stages(config.stages.joint)
+  stages = gradient_stages(config)
   fresh = make_init(model, config.dataset.image_shape)
   for trial in trials:
     run = trial.context.run

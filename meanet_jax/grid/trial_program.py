@@ -158,7 +158,7 @@ class TrialProgram:
       )
     keys = [jax.random.key_data(stage_key(source.seed, stage.name)) for source in batch.sources]
     to_hard = None
-    if stage.needs_hard_classes and stage.images == "all":
+    if stage.needs_hard_classes:
       maps = {state.source: state.to_hard for state in self._states}
       to_hard = np.stack([maps[source] for source in batch.sources])[batch.source_numbers]
     sources = Sources(np.stack(keys)[batch.source_numbers], to_hard)

@@ -17,9 +17,9 @@ from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
-from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_schedule
 from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.stage_images import count_training_images
 from meanet_jax.training.stage_run import StageRun, files_on_disk, open_stage_run
 from meanet_jax.training.stages import Stage
@@ -126,7 +126,9 @@ class TrialState:
     rates[: self.run.steps] = np.asarray(schedule(jnp.arange(self.run.steps)), np.float32)
     networks = {"main": config.model.main, "cloud": config.model.cloud}
     dropped = [networks[block].dropout for block in networks if block in stage.trainable]
-    numbers = Hyperparameters.of(settings)
+    path = self.trial.context.run.hard_classes_path
+    found = read_json(path) if stage.needs_hard_classes else None
+    numbers = run_numbers(stage, config, self.trial.context.dataset.train.labels, found)
     if not numbers.loss_weights:  # the others of its compilation group may have some
       numbers = numbers._replace(loss_weights=(1.0,) * len(stage.exits))
     return Constants(

@@ -101,18 +101,21 @@ def training_activation_bytes(model: MEANet, config: Config) -> dict[str, int]:
   """`activation_bytes` at the configured batch sizes, per training step that a MEANet can take.
 
   `main`, `edge` and `cloud` are the stages; `whole_edge_network` trains all blocks of the edge at
-  once, at the edge stage's batch size, which is what blockwise training saves.
+  once, at the batch size of the stage that does, or else of the edge stage, which is what blockwise
+  training saves.
   """
   edge = tuple(block for block in ("adaptive", "extension") if getattr(model, block) is not None)
+  stages = config.stages
+  together = stages.finetune if stages.training == "mixed" else stages.edge
   steps = {
-    "main": (Exits.MAIN, ("main",), config.stages.main),
-    "edge": (Exits.EXTENSION, edge, config.stages.edge),
+    "main": (Exits.MAIN, ("main",), stages.main),
+    "edge": (Exits.EXTENSION, edge, stages.edge),
     "whole_edge_network": (
       Exits.MAIN | Exits.EXTENSION,
       ("main", *edge),
-      config.stages.edge,
+      together,
     ),
-    "cloud": (Exits.CLOUD, ("cloud",), config.stages.cloud),
+    "cloud": (Exits.CLOUD, ("cloud",), stages.cloud),
   }
   return {
     name: activation_bytes(model, config, exits, train, stage.batch_size // stage.accumulate)

@@ -28,7 +28,7 @@ class Exits(enum.Flag):
 class Outputs(NamedTuple):
   """Logits per exit, float32; None where the mask leaves an exit out.
 
-  main, cloud: [b, C]. extension: [b, K], over hard classes in increasing class number.
+  main, cloud: [b, C]. extension: [b, K], over hard classes in increasing class number, or [b, C].
   """
 
   main: Float[Array, "b c"] | None

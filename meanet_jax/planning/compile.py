@@ -78,7 +78,9 @@ def compile_step(
   shape = config.dataset.image_shape
   tx = make_optimizer(settings, max(steps_per_epoch(images.count, batch_size), 1))
   to_hard = None
-  if len(stage.exits) > 1:  # which classes are hard is known after training; any K cost the same
+  if (
+    stage.needs_hard_classes
+  ):  # which classes are hard is known after training; any K cost the same
     to_hard = HardClasses(np.arange(config.num_hard), config.dataset.num_classes).label_map
   step = make_train_step(
     model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES, to_hard

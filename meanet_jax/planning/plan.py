@@ -154,7 +154,7 @@ def plan(
   every = training_images(config.dataset, num_train)
   chip, devices = open_slice(topology)
   work = []
-  for stage in stages.gradient_stages(config.stages.joint):
+  for stage in stages.gradient_stages(config):
     settings = config.stage(stage.name)
     size = batch_size or settings.batch_size
     field = "flag --batch-size" if batch_size else f"stages.{stage.name}.batch_size"

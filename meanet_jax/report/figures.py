@@ -23,6 +23,8 @@ COLOURS = {
   "main_only": "#000000",
   "edge_only": "#009E73",
   "cloud_only": "#CC79A7",
+  "static": "#7F3C8D",
+  "static_cloud": "#A65628",
   "random": "#999999",
   "oracle": "#F0E442",
 }

@@ -16,18 +16,21 @@ _FIELDS = {
     "evaluation.calibration_fraction",
     "model.adaptive",
     "model.extension",
+    "model.extension_classes",
     "model.join",
     "stages.edge",
-    "stages.joint",
+    "stages.training",
   ),
+  "finetune": ("stages.finetune",),
   "cloud": ("model.cloud", "stages.cloud"),
   "static": ("baselines",),
 }
 _SELECT = ("model.main", "stages.main", "hard_classes", "evaluation.calibration_fraction")
 # The stages whose outcome stands on that of a stage, itself among them.
 _FOLLOWING = {
-  "main": ("main", "edge", "static"),
-  "edge": ("edge", "static"),
+  "main": ("main", "edge", "finetune", "static"),
+  "edge": ("edge", "finetune", "static"),
+  "finetune": ("finetune", "static"),
   "cloud": ("cloud",),
   "static": ("static",),
 }
@@ -52,7 +55,7 @@ def check_compatible(workdir: Path, begun: Config, asked: Config) -> dict[str, s
   stages = begun_stages(workdir)
   fixed = fixed_changes(begun, asked, stages)
   if fixed:
-    open_stages = [stage for stage in _FIELDS if _is_open(stage, stages)]
+    open_stages = [stage for stage in begun.stage_names if _is_open(stage, stages)]
     others = f", but for fields of stage {' and '.join(open_stages)}" if open_stages else ""
     raise UserError(
       f"workdir {workdir} holds a run of another configuration, which differs in "

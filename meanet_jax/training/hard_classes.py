@@ -84,7 +84,7 @@ def check_hard_classes(config: Config, dataset: Dataset) -> list[str]:
   if lacking:
     lines.append(f"classes {lacking}; they cannot be hard and count as easy")
   batch_size = config.stages.edge.batch_size
-  if config.stages.joint:
+  if config.stages.training == "joint" or config.model.extension_classes == "all":
     check_split_size(len(dataset.train), batch_size, "edge")
     return lines
   if config.hard_classes.selection == "random":

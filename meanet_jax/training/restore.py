@@ -1,5 +1,8 @@
 """What a run has learned, read again from its directory."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import numpy as np
 from jaxtyping import Int
@@ -34,7 +37,7 @@ def load_variables(
   abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
-  for stage in gradient_stages(config.stages.joint):
+  for stage in gradient_stages(config):
     step = complete_step(run.checkpoints_path(stage.name))
     if step is not None and step == last_step(stage, config, dataset, run):
       variables |= _read_variables(stage, config, abstract, run, step)
@@ -48,7 +51,7 @@ def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> Non
   Raises:
     UserError: with the stage's name.
   """
-  for stage in gradient_stages(config.stages.joint):
+  for stage in gradient_stages(config):
     step = complete_step(run.checkpoints_path(stage.name))
     missing = None
     if step is None:
@@ -90,7 +93,12 @@ def read_label_map(stage: Stage, config: Config, run: RunDirectory) -> Int[np.nd
   """The label map of the run's hard classes; None for a stage that does not need them."""
   if not stage.needs_hard_classes:
     return None
-  return HardClasses(read_hard_classes(run), config.dataset.num_classes).label_map
+  return label_map(read_json(run.hard_classes_path), config.dataset.num_classes)
+
+
+def label_map(found: Mapping[str, Any], num_classes: int) -> Int[np.ndarray, " c"]:
+  """The label map of the hard classes in what hard_classes.json holds."""
+  return HardClasses(np.asarray(found["classes"], np.int32), num_classes).label_map
 
 
 def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:

@@ -19,6 +19,7 @@ from meanet_jax.runs.stage_files import StageFiles, closing_after_errors
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0, is_process_0
 from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.loop import take_steps
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (
@@ -38,7 +39,11 @@ PyTree = Any
 
 
 def train_stage(
-  stage: Stage, context: RunContext, variables: Variables, images: StageImages
+  stage: Stage,
+  context: RunContext,
+  variables: Variables,
+  images: StageImages,
+  numbers: Hyperparameters | None = None,
 ) -> Variables:
   """Trains a stage to its end, from its newest checkpoint if there is one.
 
@@ -47,6 +52,7 @@ def train_stage(
     context: of the run, its model built with the mapped axis.
     variables: of every block, on the host; those of trainable blocks are the starting point.
     images: the stage's own.
+    numbers: of its loss, `run_numbers`; None for the configuration's.
 
   Returns:
     The learned variables of the stage's blocks, on the host.
@@ -60,7 +66,7 @@ def train_stage(
   check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
   run = open_stage_run(stage, context, variables, len(images.train), _SharedFiles)
   with closing_after_errors(run.files):
-    program = _MappedRun(run, images)
+    program = _MappedRun(run, images, numbers)
     begun = time.monotonic()
     with log.progress(f"stage {stage.name}", run.steps, run.begin) as advance:
       take_steps(program, context.stop, advance)
@@ -76,13 +82,13 @@ def train_stage(
 class _MappedRun:
   """The loop's `Program` of a run that all devices train together."""
 
-  def __init__(self, run: StageRun, images: StageImages):
+  def __init__(self, run: StageRun, images: StageImages, numbers: Hyperparameters | None):
     stage, config = run.stage, run.context.config
     settings, part = config.stage(stage.name), (jax.process_index(), jax.process_count())
     order = Order(len(images.train), config.seed, stage.name, settings.batch_size, *part)
     batches = images.train.training_batches(order, settings.augment)
     settings = dataclasses.replace(settings, augment=batches.augment)
-    recipe = Recipe(settings, make_optimizer(settings, run.steps_per_epoch))
+    recipe = Recipe(settings, make_optimizer(settings, run.steps_per_epoch), numbers)
     step = make_train_step(
       run.context.model, stage, recipe, config.dataset, ACROSS_DEVICES, images.to_hard
     )

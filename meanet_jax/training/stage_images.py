@@ -14,7 +14,7 @@ from meanet_jax.training.stages import Stage
 class StageImages:
   """What one stage learns from and is validated on; labels are those of its watched exit.
 
-  to_hard: the label map for the extension where it learns beside the main block; None elsewhere.
+  to_hard: the label map of the hard classes; None for a stage that needs none.
   """
 
   train: Split
@@ -43,6 +43,7 @@ def stage_images(
   return StageImages(
     train=_subset(dataset.train, to_hard, "train"),
     validation=_subset(dataset.validation, to_hard, "validation"),
+    to_hard=to_hard,
   )
 
 

@@ -9,7 +9,6 @@ import jax
 
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import Config
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.data.batches import check_split_size
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
@@ -77,7 +76,7 @@ def start(
 
 def _check_batch_sizes(config: Config) -> None:
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
-  for name in STAGE_NAMES:
+  for name in config.stage_names:
     settings = config.stage(name)
     check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
 
@@ -91,8 +90,9 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   Raises:
     UserError: a batch above the number of its stage's images, or classes without images.
   """
-  for name in ("main", "cloud"):
-    check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  for name in config.stage_names:
+    if name != "edge":  # which `check_hard_classes` knows about
+      check_split_size(len(dataset.train), config.stage(name).batch_size, name)
   check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 
@@ -112,7 +112,7 @@ def check_workers(config: Config, dataset: Dataset) -> None:
 
   # A stage is validated while its own stream stays open.
   evaluation = needed(config.evaluation.batch_size, len(validation))
-  settings = [config.stage(name) for name in STAGE_NAMES]
+  settings = [config.stage(name) for name in config.stage_names]
   most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
   check_shared_memory(most + evaluation, train.workers)
 
@@ -181,7 +181,7 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
-    for name in (*STAGE_NAMES, STATIC.name):
+    for name in (*config.stage_names, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -2,7 +2,7 @@
 
 It is trained as a main block alone, by the same loop, under a configuration made from the run's:
 `model.main` is widened, and the schedule of `stages.main` is stretched until it sees as many images
-as the stages main and edge see together.
+as the stages of the edge (main, edge and perhaps finetune) see together.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from meanet_jax.training.hard_classes import read_confusion
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.restore import last_step, read_label_map, read_variables, unfinished
 from meanet_jax.training.stage_images import count_training_images
-from meanet_jax.training.stages import STATIC, Stage, gradient_stages
+from meanet_jax.training.stages import CLOUD, STATIC, Stage, gradient_stages
 
 
 class StaticNetwork(NamedTuple):
@@ -60,6 +60,11 @@ def static_context(context: RunContext) -> RunContext:
   return dataclasses.replace(context, config=config, model=build(config, AXIS))
 
 
+def static_stage(config: Config) -> Stage:
+  """The stage, with the teacher that main has."""
+  return dataclasses.replace(STATIC, teacher=config.stages.main.distillation.weight > 0)
+
+
 def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config:
   """The configuration of the static network of a run whose hard classes are selected.
 
@@ -69,10 +74,11 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
   costs = block_macs(build(config), config)
   edge = costs.main + predicted_hard_share(run) * costs.extension
   stages, images = config.stages, len(dataset.train)
-  seen = stages.main.epochs * images
-  for stage in gradient_stages(config.stages.joint):
-    if stage.name == "edge":
-      seen += stages.edge.epochs * _images(stage, config, dataset, run)
+  seen = sum(
+    config.stage(stage.name).epochs * _images(stage, config, dataset, run)
+    for stage in gradient_stages(config)
+    if stage.name != CLOUD.name
+  )
   main = stretched(stages.main, max(1, round(seen / images)))
   widened = widened_main(config, config.baselines.static * edge)
   # The other blocks are in no step; what main's features were joined with may not fit any more.

@@ -79,8 +79,9 @@ def make_train_step(
     model, stage, recipe: what learns, and how.
     dataset: how its images are normalised.
     reduce: means and sums over the shards of a batch; None for one shard.
-    to_hard: the label map that the extension's labels go through, -1 leaving an image out of its
-      loss; None when the batch holds the extension's own labels.
+    to_hard: the label map of the run's hard classes; None for a stage without an extension, or one
+      that learns from hard images without a teacher. Where a stage learns from all images and its
+      extension has hard classes alone, the others leave an image out of the extension's loss.
 
   Returns:
     A function of a state, one shard of a batch (`image` uint8 [b, h, w, c], `label` int32 [b],
@@ -93,18 +94,45 @@ def make_train_step(
   numbers = recipe.numbers or Hyperparameters.of(config)
 
   def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
-    if exit is not Exits.EXTENSION or to_hard is None:
+    if exit is not Exits.EXTENSION or stage.images == "hard" or stage.extension_classes == "all":
       return labels
     return jnp.take(jnp.asarray(to_hard), labels, axis=0)
 
   def exit_weights(exit: Exits, labels: Int[Array, " b"]) -> Float[Array, " b"]:
     return (exit_labels(exit, labels) >= 0).astype(jnp.float32)
 
+  def exit_teacher(exit: Exits, teacher: Float[Array, "b c"], classes: int) -> Float[Array, "b k"]:
+    if exit is not Exits.EXTENSION or stage.extension_classes == "all":
+      return teacher
+    hard = jnp.flatnonzero(jnp.asarray(to_hard) >= 0, size=classes)
+    return jnp.take(teacher, hard, axis=-1)
+
+  def image_weights(outputs: Outputs, labels: Int[Array, " b"]) -> Float[Array, " b"]:
+    easy, other = (jnp.float32(weight) for weight in numbers.image_weights)
+    is_hard = jnp.asarray(to_hard) >= 0
+    predicted = jnp.argmax(exit_logits(outputs, Exits.MAIN), axis=-1)
+    runs = jnp.take(is_hard, labels, axis=0) | jnp.take(is_hard, predicted, axis=0)
+    return jnp.where(runs, other, easy)
+
   def exit_loss(
-    outputs: Outputs, exit: Exits, labels: Int[Array, " b"], share: Float[Array, ""]
+    outputs: Outputs,
+    exit: Exits,
+    batch: Batch,
+    share: Float[Array, ""],
+    teacher: Float[Array, "b c"] | None,
   ) -> Float[Array, ""]:
+    logits, labels = exit_logits(outputs, exit), batch["label"]
     known = exit_labels(exit, labels)
-    losses = cross_entropy(exit_logits(outputs, exit), known, numbers.label_smoothing)
+    losses = cross_entropy(logits, known, numbers.label_smoothing)
+    if teacher is not None:
+      weight, softened = jnp.float32(numbers.teacher_weight), jnp.float32(numbers.temperature)
+      taught = divergence(exit_teacher(exit, teacher, logits.shape[-1]), logits, softened)
+      losses = (1 - weight) * losses + weight * taught
+    if numbers.class_weights:
+      factors = numbers.class_weights[tuple(stage.exits).index(exit)]
+      losses = losses * jnp.take(jnp.asarray(factors), known, axis=0)
+    if exit is Exits.EXTENSION and numbers.image_weights:
+      losses = losses * image_weights(outputs, labels)
     return jnp.mean(exit_weights(exit, labels) * losses) / jnp.maximum(share, 1e-9)
 
   def backward(
@@ -121,9 +149,12 @@ def make_train_step(
       images = images + _zero_once_known(after)
     # Each batch drops other features: its key holds the place of its first image.
     dropout_key = jax.random.fold_in(jax.random.fold_in(key, 1), batch["position"][0])
+    frozen = by_collection(state.frozen)
+    teacher = None
+    if stage.teacher:  # outside of what is differentiated, and in evaluation mode
+      teacher = exit_logits(model.apply(frozen, images, exits=Exits.CLOUD), Exits.CLOUD)
 
     def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Array]]:
-      frozen = by_collection(state.frozen)
       variables = {
         "params": frozen["params"] | params,
         "batch_stats": frozen["batch_stats"] | batch_stats,
@@ -131,12 +162,12 @@ def make_train_step(
       outputs, updates = model.apply(
         variables,
         images,
-        exits=stage.exits,
+        exits=stage.computed,
         train=stage.trainable,
         mutable=["batch_stats"],
         rngs={"dropout": dropout_key},
       )
-      losses = [exit_loss(outputs, exit, batch["label"], shares[exit]) for exit in stage.exits]
+      losses = [exit_loss(outputs, exit, batch, shares[exit], teacher) for exit in stage.exits]
       if numbers.loss_weights:
         weighed = zip(numbers.loss_weights, losses, strict=True)
         losses = [weight * loss for weight, loss in weighed]
@@ -206,6 +237,20 @@ def cross_entropy(
   """Cross-entropy in nats against labels smoothed over all classes."""
   targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
   return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+
+def divergence(
+  teacher: Float[Array, "b c"], student: Float[Array, "b c"], temperature: Number
+) -> Float[Array, " b"]:
+  """T^2 KL(teacher || student) in nats, of distributions softened by T (Hinton et al. 2015).
+
+  T^2, because the gradient of the divergence alone shrinks by as much.
+  """
+  log_teacher, log_student = (
+    jax.nn.log_softmax(logits / temperature) for logits in (teacher, student)
+  )
+  gaps = jnp.exp(log_teacher) * (log_teacher - log_student)
+  return temperature * temperature * jnp.sum(gaps, axis=-1)
 
 
 def exit_logits(outputs: Outputs, exit: Exits) -> Float[Any, "b c"]:

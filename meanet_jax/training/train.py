@@ -1,12 +1,11 @@
-"""Training one run: the four stages in order, those that are finished left alone."""
+"""Training one run: its stages in order, those that are finished left alone."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
@@ -14,7 +13,6 @@ from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Variables
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.files import read_json, write_json
@@ -25,14 +23,13 @@ from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import stop_before
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.restore import load_variables, read_hard_classes
+from meanet_jax.training.restore import label_map, load_variables
+from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
-from meanet_jax.training.stages import STATIC, Stage, gradient_stages, num_steps
+from meanet_jax.training.stages import Stage, gradient_stages, num_steps
 from meanet_jax.training.start import start
-from meanet_jax.training.static import static_context
-
-LabelMap = Int[np.ndarray, " c"]
+from meanet_jax.training.static import static_context, static_stage
 
 
 def train(
@@ -66,23 +63,36 @@ def train(
         lambda: load_variables(context.config, context.model, context.dataset, context.run)
       )
 
-    to_hard = None
+    found = None
     with full_disk_in_one_line(context.run.path):
-      for stage in gradient_stages(config.stages.joint):
+      for stage in gradient_stages(context.config):
         if stage.needs_hard_classes:
-          to_hard = _hard_classes_stage(context, variables)
-        _gradient_stage(stage, context, variables, to_hard)
+          found = _hard_classes_stage(context, variables)
+        _gradient_stage(stage, context, variables, found)
       if context.config.baselines.static:
-        _static_stage(context)
+        _static_stage(context, variables)
   logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
 
 
 def _gradient_stage(
-  stage: Stage, context: RunContext, variables: Callable[[], Variables], to_hard: LabelMap | None
+  stage: Stage,
+  context: RunContext,
+  variables: Callable[[], Variables],
+  found: dict[str, Any] | None,
 ) -> None:
-  """Trains a stage that is not finished, and updates the variables with what it learned."""
-  settings, run = context.config.stage(stage.name), context.run
-  images = all_succeed(lambda: stage_images(stage, context.dataset, to_hard))
+  """Trains a stage that is not finished, and updates the variables with what it learned.
+
+  Args:
+    stage, context: what learns, and of which run.
+    variables: of every block.
+    found: what hard_classes.json holds, once it is there.
+  """
+  config, run, dataset = context.config, context.run, context.dataset
+  settings = config.stage(stage.name)
+  known = found if stage.needs_hard_classes else None
+  to_hard = None if known is None else label_map(known, config.dataset.num_classes)
+  images = all_succeed(lambda: stage_images(stage, dataset, to_hard))
+  numbers = all_succeed(lambda: run_numbers(stage, config, dataset.train.labels, known))
   total = num_steps(settings, len(images.train))
   if broadcast_from_process_0(lambda: finished_step(run.checkpoints_path(stage.name))) == total:
     logger.info(f"stage {stage.name}: already finished ({total} steps)")
@@ -92,24 +102,26 @@ def _gradient_stage(
     f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
     f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
   )
-  variables().update(train_stage(stage, context, variables(), images))
+  variables().update(train_stage(stage, context, variables(), images, numbers))
 
 
-def _static_stage(context: RunContext) -> None:
+def _static_stage(context: RunContext, variables: Callable[[], Variables]) -> None:
   """Trains the ordinary network that costs what the edge does on average."""
   beside = static_context(context)
+  stage = static_stage(beside.config)
 
   @functools.cache
-  def variables() -> Variables:
-    return broadcast_from_process_0(
+  def start_from() -> Variables:
+    fresh = broadcast_from_process_0(
       lambda: jax.device_get(initial_variables(beside.config, beside.model, ("main",)))
     )
+    return fresh | ({"cloud": variables()["cloud"]} if stage.teacher else {})
 
-  _gradient_stage(STATIC, beside, variables, None)
+  _gradient_stage(stage, beside, start_from, None)
 
 
-def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> LabelMap:
-  """Selects the hard classes of a run that has none yet; their label map."""
+def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> dict[str, Any]:
+  """Selects the hard classes of a run that has none yet; what hard_classes.json holds."""
   path = context.run.hard_classes_path
   if broadcast_from_process_0(path.exists):
     found = broadcast_from_process_0(lambda: read_json(path))
@@ -122,5 +134,5 @@ def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables])
     assert logits is not None
     selected = all_succeed(lambda: select(config, dataset, logits))
     broadcast_from_process_0(lambda: write_json(path, selected))
-  hard_classes = broadcast_from_process_0(lambda: read_hard_classes(context.run))
-  return HardClasses(hard_classes, context.config.dataset.num_classes).label_map
+    found = broadcast_from_process_0(lambda: read_json(path))
+  return found

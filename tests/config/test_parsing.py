@@ -75,7 +75,7 @@ def test_refusals(tiny, path, value, words):
 
 def test_a_joint_stage_has_two_loss_weights():
   fields = tiny_config()
-  fields.stages.joint = True
+  fields.stages.training = "joint"
   for accepted in ((), (1, 0), (0.5, 2.0)):
     fields.stages.edge.loss_weights = accepted
     assert resolve(fields).stages.edge.loss_weights == accepted

@@ -44,14 +44,14 @@ def test_fields_that_move_together_and_lists_are_axes_like_any_other(tiny):
 def test_values_are_literals_of_their_fields_type(tiny):
   axes = (
     "stages.main.step_epochs=(1,),(1, 2)",
-    "stages.joint=true,False",
+    "stages.cloud_first=true,False",
     "hard_classes.count=None,3",
     "stages.cloud.learning_rate=1",
   )
   found = settings(axes, tiny)
   assert found[0] == {
     "stages.main.step_epochs": (1,),
-    "stages.joint": True,
+    "stages.cloud_first": True,
     "hard_classes.count": None,
     "stages.cloud.learning_rate": 1.0,
   }

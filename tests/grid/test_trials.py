@@ -151,7 +151,9 @@ class Joint(NamedTuple):
 @pytest.fixture(scope="module")
 def joint(tiny, tmp_path_factory) -> Joint:
   edge = dataclasses.replace(tiny.stages.edge, epochs=1)
-  config = dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, edge=edge, joint=True))
+  config = dataclasses.replace(
+    tiny, stages=dataclasses.replace(tiny.stages, edge=edge, training="joint")
+  )
   axes = ("{seed=0}, {seed=1, stages.edge.loss_weights=(0.5,0.8)}",)
   (group,) = plan(config, GridConfig(axes=axes))
   hard_classes = ([1, 2, 3, 8, 9], [0, 1, 4, 5, 7])

@@ -26,7 +26,7 @@ def dataset(train: list[int], validation: list[int]) -> Dataset:
   return Dataset("zoo", NAMES[: len(train)], split(train), split(validation), split([1]))
 
 
-def config(classes: int = 6, batch: int = 4, joint: bool = False, **hard_classes) -> Config:
+def config(classes: int = 6, batch: int = 4, training: str = "blockwise", **hard_classes) -> Config:
   start = Config()
   stage = dataclasses.replace(start.stages.edge, batch_size=batch)
   small = dataclasses.replace(start.stages.main, batch_size=1)
@@ -34,7 +34,9 @@ def config(classes: int = 6, batch: int = 4, joint: bool = False, **hard_classes
     start,
     dataset=dataclasses.replace(start.dataset, num_classes=classes),
     hard_classes=dataclasses.replace(start.hard_classes, **hard_classes),
-    stages=dataclasses.replace(start.stages, main=small, cloud=small, edge=stage, joint=joint),
+    stages=dataclasses.replace(
+      start.stages, main=small, cloud=small, edge=stage, training=training
+    ),
   )
 
 
@@ -92,9 +94,9 @@ def test_the_largest_possible_edge_set_is_compared_with_the_edge_batch():
   # Of a class that cannot be hard no image counts.
   with pytest.raises(UserError, match="is 110; accepted: at most 54, "):
     check_images(config(batch=110, count=2), dataset([1, 2, 3, 4, 50, 60], [2, 2, 2, 2, 2, 0]))
-  assert check_images(config(batch=120, count=2, joint=True), found) == []
+  assert check_images(config(batch=120, count=2, training="joint"), found) == []
   with pytest.raises(UserError, match=r"edge\.batch_size is 121; accepted: at most 120, the"):
-    check_images(config(batch=121, count=2, joint=True), found)
+    check_images(config(batch=121, count=2, training="joint"), found)
 
 
 def test_a_random_selection_is_known_before_the_first_step():

@@ -2,18 +2,34 @@
 
 import dataclasses
 
+import pytest
+
 from meanet_jax.config.stages import STAGE_NAMES
-from meanet_jax.training.stages import CLOUD, EDGE, JOINT, MAIN, gradient_stages, num_steps
+from meanet_jax.training.stages import (
+  CLOUD,
+  EDGE,
+  FINETUNE,
+  JOINT,
+  MAIN,
+  gradient_stages,
+  num_steps,
+)
 
 
-def test_stages_train_in_the_order_of_the_configuration():
-  assert gradient_stages(joint=False) == (MAIN, EDGE, CLOUD)
-  assert gradient_stages(joint=True) == (MAIN, JOINT, CLOUD)
-  for joint in (False, True):
-    stages = gradient_stages(joint)
-    assert tuple(stage.name for stage in stages) == STAGE_NAMES
-    # Hard classes are selected once the main block is trained.
-    assert [stage.name for stage in stages if stage.needs_hard_classes] == ["edge"]
+@pytest.mark.parametrize("cloud_first", [False, True])
+@pytest.mark.parametrize(
+  ("training", "edge"),
+  [("blockwise", (EDGE,)), ("joint", (JOINT,)), ("mixed", (EDGE, FINETUNE))],
+)
+def test_stages_train_in_the_order_of_the_configuration(tiny, training, edge, cloud_first):
+  stages = dataclasses.replace(tiny.stages, training=training, cloud_first=cloud_first)
+  config = dataclasses.replace(tiny, stages=stages)
+  found = gradient_stages(config)
+  assert found == ((CLOUD, MAIN, *edge) if cloud_first else (MAIN, *edge, CLOUD))
+  assert tuple(stage.name for stage in found) == config.stage_names
+  assert set(config.stage_names) <= set(STAGE_NAMES)
+  # Hard classes are selected once the main block is trained.
+  assert [stage for stage in found if stage.needs_hard_classes] == list(edge)
 
 
 def test_incomplete_batches_are_no_steps(tiny):
