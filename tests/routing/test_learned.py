@@ -8,7 +8,7 @@ import pytest
 from meanet_jax.config.parsing import resolve
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.learned import FEATURES, LEAST_REST, GainWeights, with_gain
+from meanet_jax.routing.learned import LEAST_REST, GainWeights, with_gain
 from meanet_jax.routing.normalised_threshold import (
   NOTHING_SENT,
   normalised_threshold,
@@ -18,19 +18,11 @@ from meanet_jax.routing.normalised_threshold import (
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import MAIN, Policy, Records, fixed_thresholds, route
 from meanet_jax.routing.scores import Scores, scores, uncertainty
+from tests.learned import some_weights
 
 CLASSES = 5
 HARD = HardClasses(np.array([0, 3], np.int32), CLASSES)
 LATE = Policy("argmax", "extension", "late", "learned")
-
-
-def some_weights(seed: int = 0) -> GainWeights:
-  rng = np.random.default_rng(seed)
-
-  def rows(width: int) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, rng.normal(scale=0.3, size=(3, width)).tolist()))
-
-  return GainWeights(rows(len(FEATURES)), rows(CLASSES), tuple(rng.normal(size=3).tolist()))
 
 
 def some_scores(seed: int, count: int = 40) -> Scores:
@@ -60,7 +52,7 @@ def plain_gain(weights: GainWeights, answer, main, mass: float, ran: bool) -> fl
 
 @pytest.mark.parametrize("ran", [False, True])
 def test_a_gain_is_that_of_plain_python_for_one_image_and_for_many(ran):
-  weights, main, extension = some_weights(), some_scores(1), some_scores(2)
+  weights, main, extension = some_weights(CLASSES), some_scores(1), some_scores(2)
   mass = np.linspace(0, 1, 40, dtype=np.float32)
   answer = extension if ran else main
   found = with_gain(weights, answer, main, mass, ran)
@@ -77,7 +69,7 @@ def test_a_gain_is_that_of_plain_python_for_one_image_and_for_many(ran):
 
 
 def test_normalised_thresholds_reach_from_everything_to_nothing():
-  weights, main = some_weights(), some_scores(1)
+  weights, main = some_weights(CLASSES), some_scores(1)
   mass = np.full(40, 0.5, np.float32)
   main = with_gain(weights, main, main, mass, False)
   extension = with_gain(weights, some_scores(2), main, mass, True)
@@ -102,11 +94,11 @@ def test_normalised_thresholds_reach_from_everything_to_nothing():
 
 def test_an_operating_point_keeps_its_weights_on_disk():
   at = thresholds_at(0.6, LATE, HARD, fixed_thresholds())
-  point = OperatingPoint(LATE, at, Temperatures(), HARD, gain=some_weights())
+  point = OperatingPoint(LATE, at, Temperatures(), HARD, gain=some_weights(CLASSES))
   assert OperatingPoint.from_json(point.to_json()) == point
   with pytest.raises(UserError, match=r"^gain is missing; expected weights, which Policy"):
     OperatingPoint(LATE, at, Temperatures(), HARD)
-  short = some_weights()._replace(bias=(1.0, 2.0))
+  short = some_weights(CLASSES)._replace(bias=(1.0, 2.0))
   with pytest.raises(UserError, match=r"^gain has rows of .* and 2 biases; expected rows of "):
     OperatingPoint(LATE, at, Temperatures(), HARD, gain=short)
   source = point.to_json()
