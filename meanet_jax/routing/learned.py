@@ -6,7 +6,7 @@ knows about it. Its score P(+1) - P(-1) is in accuracy per image sent, so that a
 its threshold. NumPy computes it, in an evaluation and on a device, over one image as over many.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def gain_features(
 
 
 def expected_gain(
-  weights: GainWeights, features: Float[np.ndarray, "n 7"], prediction: np.ndarray
+  weights: GainWeights, features: Float[np.ndarray, "n f"], prediction: np.ndarray
 ) -> Float[np.ndarray, " n"]:
   """P(+1) - P(-1), float32, from -1 to 1.
 
@@ -80,7 +80,7 @@ def with_gain(
   weights: GainWeights,
   answer: Scores,
   main: Scores,
-  hard_probability: Float[np.ndarray, " n"],
+  hard_probability: Any,
   ran_extension: bool,
 ) -> Scores:
   """The scores of an exit together with what `learned` compares where that exit answers.
