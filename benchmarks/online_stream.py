@@ -8,7 +8,7 @@ import numpy as np
 import scipy.ndimage
 
 from meanet_jax.config.schema import Config
-from meanet_jax.cost.energy import BlockMacs, image_cost
+from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.evaluation.records import records_at
@@ -116,7 +116,7 @@ def millijoules(
   config: Config, macs: BlockMacs, extended: np.ndarray, sent_bytes: np.ndarray
 ) -> np.ndarray:
   """Energy of the edge per image, from the cost model and the bytes really sent."""
-  return image_cost(config.cost, macs, sent_bytes, 1.0, extended, 1.0).energy_mj
+  return edge_energy_mj(config.cost, macs, sent_bytes, Shares(1.0, extended, 1.0, extended))
 
 
 def accuracy(stream: Stream, goes: np.ndarray) -> float:

@@ -13,6 +13,9 @@ from typing import Any
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.changes import CostChanges
+from meanet_jax.cost.device import DeviceProfile
+from meanet_jax.cost.device_file import read_profile
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -32,16 +35,17 @@ from meanet_jax.training.restore import load_variables, require_finished
 class Run:
   """A run on disk, of `train` or of the command of that name.
 
-  path: its directory. config: what it was trained with.
+  path: its directory. config: what it was trained with. options: where and how data are read.
   """
 
-  def __init__(self, path: str | os.PathLike[str]):
+  def __init__(self, path: str | os.PathLike[str], options: ReadOptions | None = None):
     """Opens the run in a directory.
 
     Raises:
       UserError: there is none.
     """
     self._directory = RunDirectory.existing(os.fspath(path))
+    self.options = options
 
   @property
   def path(self) -> Path:
@@ -57,11 +61,8 @@ class Run:
     """The lines of metrics.jsonl in order: stage, step, epoch and what was logged there."""
     return MetricsFile(self._directory.metrics_path).read()
 
-  def load(self, options: ReadOptions | None = None) -> tuple[MEANet, Variables]:
+  def load(self) -> tuple[MEANet, Variables]:
     """The networks and what they have learned.
-
-    Args:
-      options: where the data set lies, by whose size finished stages are known.
 
     Returns:
       The Linen module, and variables on the host: by block (`main`, `adaptive`, `extension`,
@@ -71,7 +72,7 @@ class Run:
       UserError: a stage has not finished.
     """
     config, run = self.config, self._directory
-    dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+    dataset = load(config.dataset, (self.options or ReadOptions()).or_from(run.data_dir()))
     require_finished(config, dataset, run)
     model = build(config)
     return model, load_variables(config, model, dataset, run)
@@ -104,53 +105,64 @@ def train(
     TrainingDivergedError: a loss that is not finite.
   """
   training.train(config, os.fspath(workdir), options, stop, tensorboard)
-  return Run(workdir)
+  return Run(workdir, options)
 
 
 def evaluate(
   run: Run,
   constraints: Constraints | None = None,
   *,
-  reuse_records: bool = False,
-  options: ReadOptions | None = None,
+  name: str | None = None,
+  device: str | os.PathLike[str] | DeviceProfile | None = None,
+  cost: Mapping[str, Any] | None = None,
+  reuse_records: bool | None = None,
 ) -> Evaluation:
-  """Evaluates a finished run, selects its operating point, and writes its `eval/`.
+  """Evaluates a finished run, selects its operating point, and writes its `eval/` or `eval/NAME`.
 
   Args:
     run: with all stages finished.
     constraints: on the operating point; the configuration's unless given.
-    reuse_records: read the records of an earlier evaluation instead of running the networks.
-    options: where and how data are read.
+    name: of the evaluation; those of other names stay.
+    device: a profile, its file, or the name of an installed one; the configuration's cost model if
+      not given.
+    cost: constants of the cost model by field, in place of the configuration's and the profile's.
+    reuse_records: whether the records of an earlier evaluation are read instead of running the
+      networks. If not given, an evaluation with a name reads them where they are the run's, and one
+      without runs the networks.
 
   Raises:
-    UserError: an unfinished run, constraints that cannot be tested, or records that cannot be
-      reused.
+    UserError: an unfinished run, a wrong name, profile or constant, constraints that cannot be
+      tested, or records that cannot be reused.
   """
-  return evaluate_run(run.path, constraints, reuse_records, options)
+  if not isinstance(device, DeviceProfile | None):
+    device = read_profile(os.fspath(device))
+  costs = CostChanges(device, cost or {})
+  return evaluate_run(run.path, constraints, reuse_records, run.options, costs, name)
 
 
 def export(
   run: Run,
   out: str | os.PathLike[str],
   *,
+  operating_point: str | None = None,
+  allow_unmet: bool = False,
   quantize: str = "none",
   cloud: bool = False,
-  allow_unmet: bool = False,
-  options: ReadOptions | None = None,
 ) -> Manifest:
   """Writes the edge of an evaluated run for TF Lite: `edge.tflite` and `edge.json`.
 
   Args:
     run: that `evaluate` has evaluated.
     out: the directory to write.
+    operating_point: the name of the evaluation that selected it; that without a name if not given.
+    allow_unmet: whether thresholds that break their constraints are exported.
     quantize: `none`, `float16`, `dynamic_int8` or `int8`.
     cloud: whether the cloud model is exported as well.
-    allow_unmet: whether thresholds that break their constraints are exported.
-    options: where and how data are read.
 
   Raises:
-    UserError: the extra `export` is not installed, the run has not been evaluated, or the directory
-      cannot be written.
+    UserError: the extra `export` is not installed, the run has not been evaluated under that name,
+      or the directory cannot be written.
+    UnmetConstraintsError: thresholds that break their constraints, which are not allowed.
   """
   from meanet_jax.tflite.versions import check_versions
 
@@ -158,9 +170,9 @@ def export(
   # Only now, because these import what has just been checked.
   from meanet_jax.tflite.export import Options
   from meanet_jax.tflite.export import export as write
-  from meanet_jax.tflite.source import from_run
+  from meanet_jax.tflite.source import Selected, from_run
 
-  source = from_run(run.path, options)
+  source = from_run(run.path, run.options, Selected(operating_point))
   return write(source, Path(out), Options(quantize=quantize, cloud=cloud, allow_unmet=allow_unmet))
 
 

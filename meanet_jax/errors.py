@@ -42,6 +42,12 @@ class StoppedError(UserError):
     return f"stopped by {number.name} {where}"
 
 
+class UnmetConstraintsError(UserError):
+  """An operating point that does not keep its constraints. The command ends with status 3."""
+
+  status = 3
+
+
 class TrainingStoppedError(StoppedError):
   """A signal during training: all is saved."""
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.edge_cloud import (
   ADAPTATION,
   AGREEMENT_FLOOR,
@@ -60,6 +61,7 @@ def add_flags(parser: Parser) -> None:
   add_path(parser, "--data-dir", metavar="DIR", help="where prepared sets lie")
   add_path(parser, "--output", metavar="FILE", help="a JSON line per image, or - for stdout")
   add_path(parser, "--summary", metavar="FILE", help="the figures at the end, as JSON")
+  add_cost_flags(parser, "those of the export, for the figures at the end")
   _add_cloud_flags(parser.add_argument_group("cloud"))
   _add_adaptation_flags(parser.add_argument_group("online adaptation (with --cloud)"))
 
@@ -162,7 +164,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _classify(given: argparse.Namespace) -> None:
-  manifest = read_manifest(given.model)
+  manifest = read_manifest(given.model).at_costs(cost_changes(given))
   if manifest.unmet_constraint is not None:
     say_on_stderr(
       f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}"
@@ -178,7 +180,7 @@ def _classify(given: argparse.Namespace) -> None:
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
     gate = deadline_gate(given, classifier) if given.cloud is not None else None
     output = None if given.output is None else stack.enter_context(Output(given.output))
-    summary = Summary()
+    summary = Summary(adapts=adaptation is not None)
 
     def give(answer: Result) -> None:
       summary.add(answer)

@@ -1,19 +1,23 @@
-"""Evaluates finished runs: meanet eval --workdir runs/digits [--max-offload 0.1].
+"""Evaluates finished runs: meanet eval --workdir runs/digits [--max-offload 0.1] [--name NAME].
 
-Several --workdir are evaluated where needed and compared: mean and spread over runs.
+Several --workdir are evaluated where needed and compared: mean and spread over runs. The exit
+status is 3 where no system keeps the constraints.
 """
 
 import argparse
 
 from meanet_jax import log
 from meanet_jax.commands.constraint_flags import (
+  UNMET_STATUS,
   add_constraint_flags,
   constraints_of,
   given_constraints,
 )
+from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.experiment import add_read_flags, read_options
 from meanet_jax.commands.flags import Parser, add_path, add_switch, require
 from meanet_jax.commands.process import add_cache_flag
+from meanet_jax.cost.device_file import read_profile
 
 
 def add_flags(parser: Parser) -> None:
@@ -33,39 +37,67 @@ def add_flags(parser: Parser) -> None:
     default="runs/comparison",
     help="where the comparison of several runs is written",
   )
-  add_switch(parser, "--reuse-records", "read the records of an earlier evaluation; run no network")
+  parser.add_argument(
+    "--name",
+    metavar="NAME",
+    help="of this evaluation, which is written to eval/NAME beside those of other names; without "
+    "it eval/ itself is written",
+  )
+  add_switch(
+    parser,
+    "--reuse-records",
+    "read the records of an earlier evaluation; run no network (with --name this is the default "
+    "where they are the run's; --no-reuse-records runs the networks)",
+  )
+  parser.set_defaults(reuse_records=None)
   add_read_flags(parser)
   add_cache_flag(parser)
   add_constraint_flags(parser)
+  add_path(
+    parser,
+    "--device",
+    metavar="FILE",
+    help="a device profile (device.json), or the name of an installed one, in place of the cost "
+    "model",
+  )
+  add_cost_flags(parser, "those of the run and the device")
   parser.epilog = (
     "A run has the configuration that it was trained with (config.json in its directory)."
   )
 
 
-def run(given: argparse.Namespace) -> None:
-  """Evaluates."""
+def run(given: argparse.Namespace) -> int:
+  """Evaluates; the exit status."""
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
   from meanet_jax.api import Run, evaluate
   from meanet_jax.commands.compilation_cache import use_compilation_cache
   from meanet_jax.devices import check_devices
   from meanet_jax.report.compare import compare
+  from meanet_jax.runs.directory import RunDirectory
 
   log.to_console()
   if not given.workdir:
     require(None, "--workdir", "the directory of a run")
   check_devices()
   use_compilation_cache(given.compilation_cache)
-  asked = given_constraints(given)
-  alone = len(given.workdir) == 1
+  asked, constants = given_constraints(given), cost_changes(given)
+  profile = None if given.device is None else read_profile(given.device)
+  alone, status = len(given.workdir) == 1, 0
+  anew = bool(asked or constants) or not (profile is None and given.reuse_records is None)
   for workdir in given.workdir:
-    found = Run(workdir)
-    done = (found.path / "eval/summary.json").exists()
-    if alone or asked or given.reuse_records or not done:
-      evaluate(
+    found = Run(workdir, read_options(given))
+    done = given.name in RunDirectory(workdir).evaluations()
+    if alone or anew or not done:
+      evaluation = evaluate(
         found,
         constraints_of(found.config, asked),
+        name=given.name,
+        device=profile,
+        cost=constants,
         reuse_records=given.reuse_records,
-        options=read_options(given),
       )
+      if evaluation.verdict.system is None:
+        status = UNMET_STATUS
   if not alone:
-    compare(given.workdir, given.output)
+    compare(given.workdir, given.output, given.name)
+  return status

@@ -1,11 +1,15 @@
 """Exports a run's edge for TF Lite.
 
-meanet export --workdir runs/digits --out runs/digits/export [--verify]
+meanet export --workdir runs/digits --out runs/digits/export [--operating-point NAME] [--verify]
+
+The exit status is 3 where the evaluation's thresholds do not keep its constraints.
 """
 
 import argparse
+import dataclasses
 
 from meanet_jax import log
+from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.experiment import (
   add_config_flag,
   add_read_flags,
@@ -21,6 +25,7 @@ from meanet_jax.commands.flags import (
   require,
 )
 from meanet_jax.config.ranges import Range
+from meanet_jax.cost.changes import changed_cost
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 
@@ -36,6 +41,12 @@ def add_flags(parser: Parser) -> None:
   add_config_flag(parser)
   add_read_flags(parser)
   add_path(parser, "--out", metavar="DIR", help="the directory to write")
+  parser.add_argument(
+    "--operating-point",
+    metavar="NAME",
+    help="that of the evaluation with this name (meanet eval --name); if not given, of that "
+    "without a name",
+  )
   add_choice(
     parser,
     "--quantize",
@@ -56,6 +67,7 @@ def add_flags(parser: Parser) -> None:
     parser, "--allow-unmet", "export thresholds that do not meet the constraints of the evaluation"
   )
   add_switch(parser, "--verify", "run the files in LiteRT over the test split and compare with JAX")
+  add_cost_flags(parser, "those of the evaluation, for the figures in edge.json")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -68,6 +80,8 @@ def run(given: argparse.Namespace) -> None:
     )
   if given.verify and not given.workdir:
     raise UserError("--verify with --config; accepted: --workdir, a run with a test split")
+  if given.operating_point and not given.workdir:
+    raise UserError("--operating-point with --config; accepted: --workdir, a run with evaluations")
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
   from meanet_jax.devices import check_devices
   from meanet_jax.tflite.versions import check_versions
@@ -76,14 +90,17 @@ def run(given: argparse.Namespace) -> None:
   check_devices()
   # Only now, because these import what has just been checked.
   from meanet_jax.tflite.export import Options, export
-  from meanet_jax.tflite.source import from_run, untrained
+  from meanet_jax.tflite.source import Selected, from_run, untrained
   from meanet_jax.tflite.verify import verify
 
   log.to_console()
   if given.workdir:
-    source = from_run(given.workdir, read_options(given))
+    selected = Selected(given.operating_point, cost_changes(given))
+    source = from_run(given.workdir, read_options(given), selected)
   else:
-    source = untrained(read_config(given), given.cloud)
+    config = read_config(given)
+    cost = changed_cost(config.cost, cost_changes(given))
+    source = untrained(dataclasses.replace(config, cost=cost), given.cloud)
   options = Options(given.quantize, given.batch, given.input, given.cloud, given.allow_unmet)
   export(source, out, options)
   if source.unmet is not None:

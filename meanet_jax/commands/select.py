@@ -10,14 +10,16 @@ import argparse
 from pathlib import Path
 
 from meanet_jax import log
-from meanet_jax.commands.constraint_flags import add_constraint_flags, given_constraints
+from meanet_jax.commands.constraint_flags import (
+  UNMET_STATUS,
+  add_constraint_flags,
+  given_constraints,
+)
 from meanet_jax.commands.flags import Parser, add_choice, add_integer, add_number, add_path, require
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import PRESETS
-
-UNMET_STATUS = 3
 
 
 def add_flags(parser: Parser) -> None:

@@ -1,18 +1,22 @@
-"""What a configuration's networks cost, per block.
+"""What a configuration's networks cost, per block; or the evaluations of a run.
 
 meanet summary --config cifar100_resnet32_b [--json]
+meanet summary --workdir runs/digits [--json]
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from meanet_jax import log
+from meanet_jax.commands.evaluations import run_evaluations, show_evaluations
 from meanet_jax.commands.experiment import add_config_flag, read_config
-from meanet_jax.commands.flags import Parser, add_switch
+from meanet_jax.commands.flags import Parser, add_path, add_switch
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.devices import check_devices
+from meanet_jax.errors import UserError
 from meanet_jax.models.costs import (
   block_functions,
   compiled_flops,
@@ -27,19 +31,30 @@ from meanet_jax.models.zoo import build
 def add_flags(parser: Parser) -> None:
   """Adds the flags of this command."""
   add_config_flag(parser)
+  add_path(parser, "--workdir", metavar="DIR", help="a run, whose evaluations are listed")
   add_switch(parser, "--json", "print JSON instead of tables")
 
 
 def run(given: argparse.Namespace) -> None:
-  """Counts and prints."""
-  config = read_config(given)
-  check_devices()
-  summary = summarise(config)
-  if given.json:
-    print(json.dumps(summary, indent=2))
+  """Counts, or reads what evaluations wrote, and prints."""
+  if given.workdir and (given.config or given.fields):
+    raise UserError("--workdir and --config were both given; accepted: one of them")
+  if given.workdir:
+    found = run_evaluations(given.workdir)
+    _print(found, given.json, lambda: show_evaluations(given.workdir, found))
+  else:
+    config = read_config(given)
+    check_devices()
+    summary = summarise(config)
+    _print(summary, given.json, lambda: show(summary))
+
+
+def _print(found: Any, as_json: bool, show_tables: Callable[[], None]) -> None:
+  if as_json:
+    print(json.dumps(found, indent=2))
   else:
     log.to_console()
-    show(summary)
+    show_tables()
 
 
 def summarise(config: Config) -> dict[str, Any]:

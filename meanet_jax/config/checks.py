@@ -1,5 +1,6 @@
 """What no single field of a configuration can know."""
 
+from meanet_jax.config.constraints import check_constraints
 from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
 from meanet_jax.errors import UserError
 
@@ -18,6 +19,7 @@ def validate(config: Config) -> None:
       f"for a dataset of {classes} classes"
     )
   _validate_routing(config.routing)
+  check_constraints(config.evaluation.constraints)
   confidence = config.evaluation.constraints.confidence
   if confidence is not None and not config.evaluation.calibration_fraction:
     raise UserError(

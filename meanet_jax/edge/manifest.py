@@ -11,14 +11,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from meanet_jax.config.schema import CostConfig, DatasetConfig
-from meanet_jax.cost.energy import RADIOS
+from meanet_jax.cost.changes import changed_cost
+from meanet_jax.cost.device import DeviceProfile
+from meanet_jax.cost.energy import RADIOS, BlockMacs, upload_bytes
+from meanet_jax.cost.named_profile import named_profile, parse_named_profile
+from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import Preprocessing
 from meanet_jax.routing.operating_point import OperatingPoint
 
-FORMAT = 4
-# Format 3 has policy, thresholds, temperatures and hard classes as fields of their own.
-EARLIER = 3
+FORMAT = 5
+# Format 4 has neither `evaluation` nor `profile`.
+EARLIER = 4
 MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that meanet export wrote"
@@ -53,7 +57,10 @@ class Manifest:
   evaluated. batch_size: images per call of a signature. quantize: `none`,
   `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
   configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
-  image, whether it is exported or not. files: by name. versions: of the packages that made them.
+  image, whether it is exported or not. profile: of the device that costs were computed for; None
+  for the cost model alone. evaluation: which selected the operating point, with the figures that it
+  leads to expect; None of untrained weights, and of exports of earlier versions. files: by name.
+  versions: of the packages that made them.
   """
 
   dataset: DatasetConfig
@@ -68,8 +75,31 @@ class Manifest:
   weights: str
   cost: CostConfig
   cloud_macs: int
+  profile: DeviceProfile | None
+  evaluation: Evaluated | None
   files: dict[str, File]
   versions: dict[str, str | None]
+
+  @property
+  def macs(self) -> BlockMacs:
+    """Of the exported blocks and the cloud."""
+    signatures = self.files[EDGE].signatures
+    return BlockMacs(signatures["main"].macs, signatures["extension"].macs, self.cloud_macs)
+
+  def at_costs(self, changes: Mapping[str, Any]) -> "Manifest":
+    """The same with other constants of the cost model, under which figures are expected.
+
+    Args:
+      changes: values by the field's name in `CostConfig`.
+
+    Raises:
+      UserError: a constant that does not exist, of a wrong type or out of range.
+    """
+    cost, evaluation = changed_cost(self.cost, changes), self.evaluation
+    if evaluation is not None:
+      image_bytes = upload_bytes(cost, self.dataset)
+      evaluation = evaluation.at_costs(cost, self.macs, image_bytes, self.profile)
+    return dataclasses.replace(self, cost=cost, evaluation=evaluation)
 
   def to_json(self) -> dict[str, Any]:
     """What edge.json holds."""
@@ -77,6 +107,8 @@ class Manifest:
     for name in ("dataset", "cost", "preprocessing"):
       fields[name] = dataclasses.asdict(getattr(self, name))
     fields["operating_point"] = self.operating_point.to_json()
+    fields["evaluation"] = None if self.evaluation is None else self.evaluation.to_json()
+    fields["profile"] = named_profile(self.profile)
     fields["files"] = {name: dataclasses.asdict(file) for name, file in self.files.items()}
     return {"format": FORMAT} | fields
 
@@ -137,14 +169,12 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
   unmet = source["unmet_constraint"]
   if not isinstance(unmet, str | None):
     raise ValueError(f"unmet_constraint is {unmet!r}")
-  earlier = source["format"] == EARLIER
+  if source["format"] == EARLIER:
+    source = {**source, "evaluation": None, "profile": None}
   manifest = Manifest(
-    # Earlier exports have no path: there were no own images.
-    dataset=_settings(DatasetConfig, {"path": ""} | source["dataset"], "dataset"),
+    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),
-    operating_point=OperatingPoint.from_json(
-      _from_format_3(source) if earlier else source["operating_point"]
-    ),
+    operating_point=OperatingPoint.from_json(source["operating_point"]),
     unmet_constraint=unmet,
     image_shape=(int(height), int(width), int(channels)),
     image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
@@ -154,6 +184,8 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     weights=source["weights"],
     cost=_settings(CostConfig, source["cost"], "cost"),
     cloud_macs=int(source["cloud_macs"]),
+    profile=parse_named_profile(source["profile"]),
+    evaluation=None if source["evaluation"] is None else Evaluated.from_json(source["evaluation"]),
     files={EDGE: _file(source["files"][EDGE])}
     | {name: _file(entry) for name, entry in source["files"].items()},
     versions=dict(source["versions"]),
@@ -168,17 +200,6 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
   for name in ("main", "extension"):
     manifest.files[EDGE].signatures[name]  # a KeyError names it
   return manifest
-
-
-def _from_format_3(source: Mapping[str, Any]) -> dict[str, Any]:
-  """The operating point's fields, from those of an earlier manifest."""
-  policy = {"cloud_rule": "replace"} | source["policy"]
-  offload = policy.pop("offload_rule", None)
-  policy["offload"] = {"main": "early", "edge": "late"}.get(offload, offload)
-  fields = {name: source[name] for name in ("temperatures", "hard_classes")}
-  thresholds = {"run": None} | source["thresholds"]
-  of = {"num_classes": len(source["class_names"]), "fusion": None}
-  return fields | of | {"policy": policy, "thresholds": thresholds}
 
 
 def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from meanet_jax.cost.energy import BlockMacs, image_cost
-from meanet_jax.edge.manifest import EDGE, Manifest
+from meanet_jax.cost.energy import Shares, edge_energy_mj
+from meanet_jax.edge.manifest import Manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import AgreementMonitor
 from meanet_jax.routing.online.budget import Budget, check_budget
@@ -63,15 +63,13 @@ def make_budgets(
   Raises:
     UserError: a target that no threshold can keep; prices without a budget that they apply to.
   """
-  signatures = manifest.files[EDGE].signatures
-  macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, manifest.cloud_macs)
   share = constraints.agreement.share if constraints.agreement is not None else 0.0
   price = constraints.price
 
   def energy(use: Use) -> float:
-    return image_cost(
-      manifest.cost, macs, use.bytes_up, 1.0, float(use.ran_extension), float(use.sent)
-    ).energy_mj
+    ran, sent = float(use.ran_extension), float(use.sent)
+    shares = Shares(1.0, ran, sent, ran * sent)
+    return edge_energy_mj(manifest.cost, manifest.macs, use.bytes_up, shares, manifest.profile)
 
   asked: list[tuple[str, float | None, Callable[[Use], float]]] = [
     ("target_offload", constraints.target_offload, lambda use: float(use.sent)),

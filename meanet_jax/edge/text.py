@@ -80,7 +80,23 @@ def table(figures: dict[str, Any]) -> list[str]:
     f"{as_sent['bytes_up']:>12.1f}",
     f"{'time [ms]':<12}{measured['service_ms']:>12.3f}{model['latency_ms']:>12.3f}"
     f"{as_sent['latency_ms']:>12.3f}",
+    f"{'  p95':<12}{_number(measured['service_p95_ms']):>12}{model['latency_p95_ms']:>12.3f}"
+    f"{as_sent['latency_p95_ms']:>12.3f}",
     f"{'and waiting':<12}{measured['latency_ms']:>12.3f}",
+    f"{'  p95':<12}{_number(measured['latency_p95_ms']):>12}",
     f"{'energy [mJ]':<12}{'-':>12}{model['energy_mj']:>12.5f}{as_sent['energy_mj']:>12.5f}",
   ]
-  return lines
+  return lines + _conclusion(figures["checks"] or [])
+
+
+def _conclusion(checks: list[dict[str, Any]]) -> list[str]:
+  """A line per failed assumption, or one that says that none did."""
+  failed = [check["text"] for check in checks if check["failed"]]
+  if failed:
+    return [f"not as expected: {text}" for text in failed]
+  judged = [check["text"] for check in checks if check["failed"] is False]
+  return [f"as expected: {'; '.join(judged)}"] if judged else []
+
+
+def _number(value: float | None) -> str:
+  return "-" if value is None else f"{value:.3f}"

@@ -1,12 +1,14 @@
 """A run's records: made by running its networks, or read again from its eval/ directory."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset, Split
+from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import EXITS, LabelledLogits
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.log import logger
@@ -31,6 +33,11 @@ class StaticLogits(NamedTuple):
   macs: int
 
 
+# Whether records that are there are read instead of running the networks: `never`, `if_valid` (they
+# are complete, and of this run as it is now), or `always`, where others are refused.
+Reuse = Literal["never", "if_valid", "always"]
+
+
 class Collected(NamedTuple):
   """The logits of both splits; `static` is None for a run without such a network."""
 
@@ -44,7 +51,7 @@ def collect(
   run: RunDirectory,
   dataset: Dataset,
   hard_classes: HardClasses,
-  reuse: bool,
+  reuse: Reuse,
 ) -> Collected:
   """The logits of a finished run; writes them to its eval/ directory, or reads them there.
 
@@ -53,11 +60,11 @@ def collect(
     run: with all stages of its MEANet finished.
     dataset: the configuration's.
     hard_classes: the run's.
-    reuse: read the logits that are there instead of running the networks.
+    reuse: whether the logits that are there are read instead of running the networks.
 
   Raises:
     UserError: NaN or infinite logits, a static network that is configured and has not been trained,
-      or with `reuse` records that are missing, damaged, of another format or of another run.
+      or with `always` records that are missing, damaged, of another format or of another run.
   """
   model = build(config)
   variables = load_variables(config, model, dataset, run)
@@ -72,10 +79,8 @@ def collect(
   made_from = fingerprint(config, hard_classes, variables | beside, labels)
   # With the split's name, or the two files could change places.
   identity = {name: f"{name}-{made_from}" for name in splits}
-  if reuse:
-    logger.info("reading records; no network runs")
-    files = {name: load_records(path, identity[name]) for name, path in paths.items()}
-  else:
+  files = _existing(paths, identity, reuse)
+  if files is None:
     logits = _logits(config, model, variables, splits)
     static_logits = _static_logits(static, config.evaluation.batch_size, splits)
     files = {
@@ -107,6 +112,22 @@ def _static_logits(
     logits[name] = exit_logits(forward(on_devices, split), Exits.MAIN)
     refuse_nan("static", logits[name])
   return logits
+
+
+def _existing(
+  paths: dict[str, Path], identity: dict[str, str], reuse: Reuse
+) -> dict[str, RecordsFile] | None:
+  """Earlier records by split; None where the networks are to run."""
+  if reuse == "never":
+    return None
+  try:
+    files = {name: load_records(path, identity[name]) for name, path in paths.items()}
+  except UserError:
+    if reuse == "always":
+      raise
+    return None
+  logger.info("reading records; no network runs")
+  return files
 
 
 def _logits(

@@ -10,12 +10,18 @@ from jaxtyping import Bool
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.changes import CostChanges
+from meanet_jax.cost.device import check_network
+from meanet_jax.cost.named_profile import named_profile
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
+from meanet_jax.edge.expected import SplitFigures
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.collect import Reuse, collect
+from meanet_jax.evaluation.expected import split_figures
+from meanet_jax.evaluation.limit_report import limit_report
 from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
@@ -29,6 +35,7 @@ from meanet_jax.evaluation.systems import (
   route_selected,
   summary_entry,
 )
+from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
@@ -63,7 +70,7 @@ class Evaluation:
 
   @property
   def config(self) -> Config:
-    """The run's configuration."""
+    """The run's configuration, with the constants that costs were computed with."""
     return self.context.config
 
   @property
@@ -80,7 +87,15 @@ class Evaluation:
   def systems(self) -> dict[str, dict[str, Any]]:
     """The systems of summary.json: figures of each at its selected operating point."""
     entries = {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
+    for name, curve in self.curves.items():
+      if curve.operating_point is not None:
+        entries[name] |= limit_report(self.context.costing(curve.macs), curve, self.constraints)
     return with_per_class(entries, self.curves, self.class_names)
+
+  @functools.cached_property
+  def verdict(self) -> Verdict:
+    """Which system to deploy under the constraints."""
+    return verdict(candidates(self.curves, self.constraints), self.constraints)
 
   @property
   def operating_point(self) -> OperatingPoint:
@@ -92,6 +107,12 @@ class Evaluation:
   def route(self) -> Route:
     """Where MEANet's operating point sends the test images."""
     return route_selected(self.operating_point, self.test)
+
+  def expected(self) -> dict[str, SplitFigures]:
+    """What MEANet's operating point leads a device to expect, by split."""
+    records = {"validation": self.validation, "test": self.test}
+    point = self.operating_point
+    return {split: split_figures(self.context, point, of) for split, of in records.items()}
 
   def points(self) -> dict[str, np.ndarray]:
     """Every operating point of every swept system, as the columns of operating_points.csv.
@@ -117,7 +138,11 @@ class Evaluation:
       "class_names": list(self.class_names),
       "constraints": constraints,
       "wish": _under_earlier_names(constraints),
+      "cost": dataclasses.asdict(self.config.cost),
+      "profile": named_profile(self.context.profile),
+      "expected": {split: of_split.to_json() for split, of_split in self.expected().items()},
       "policies": self.policy.to_json(),
+      "verdict": self.verdict.to_json(),
       "systems": self.systems,
       "calibration": self.calibration,
       "study": self.study,
@@ -127,8 +152,9 @@ class Evaluation:
 def evaluate(
   run: RunDirectory,
   constraints: Constraints | None = None,
-  reuse_records: bool = False,
+  reuse: Reuse = "never",
   options: ReadOptions | None = None,
+  costs: CostChanges = CostChanges(),  # noqa: B008 - immutable
 ) -> Evaluation:
   """Collects records, selects thresholds on validation and computes figures on test.
 
@@ -138,14 +164,16 @@ def evaluate(
   Args:
     run: with all stages finished.
     constraints: replace the configuration's.
-    reuse_records: read the records of an earlier evaluation instead of running the networks.
+    reuse: whether the records of an earlier evaluation are read instead of running the networks.
     options: where and how data are read.
+    costs: in place of the configuration's.
 
   Raises:
-    UserError: a run with unfinished stages or on other data, constraints that cannot be tested, or
-      records that cannot be reused.
+    UserError: a profile of another network, a wrong constant, a run with unfinished stages or on
+      other data, constraints that cannot be tested, or records that cannot be reused.
   """
   config = run.config()
+  config = dataclasses.replace(config, cost=costs.of(config.cost))
   check_evaluation(config)
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   run.check_data(dataset.describe())
@@ -153,11 +181,14 @@ def evaluate(
   hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
-  collected = collect(config, run, dataset, hard_classes, reuse_records)
+  model = build(config)
+  macs = block_macs(model, config)
+  if costs.profile is not None:
+    check_network(costs.profile, int(macs.main), int(macs.extension))
+  collected = collect(config, run, dataset, hard_classes, reuse)
   validation, test = collected.validation, collected.test
 
-  model = build(config)
-  context = Context.of(config, block_macs(model, config), hard_classes, test.labels)
+  context = Context.of(config, macs, hard_classes, test.labels, costs.profile)
   policy = select_policy(context, validation, constraints)
   logger.info(
     f"sweeping {config.evaluation.num_thresholds} thresholds, to select on "
@@ -219,6 +250,6 @@ def threshold_images(
   return calibration_part(num_images, fraction, config.dataset.split_seed)
 
 
-def _under_earlier_names(constraints: dict[str, float | None]) -> dict[str, float | None]:
+def _under_earlier_names(constraints: dict[str, Any]) -> dict[str, Any]:
   earlier = {"offload_penalty": "price"}
   return {earlier.get(name, name): value for name, value in constraints.items()}

@@ -12,6 +12,7 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
+from meanet_jax.evaluation.limit_report import limit_report
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.systems import (
@@ -69,7 +70,8 @@ class LogitSelection:
 
   unmet: why no threshold keeps the constraints; the point is then the nearest. validation, test:
   figures as those of a system in summary.json, on the images that selected the point and on those
-  that did not; test is None if there are none. points: every operating point on both parts, as the
+  that did not; test is None if there are none. limits, noise: as in a system's entry of
+  summary.json (`limit_report`), limits without what is of test if there is none. points: every operating point on both parts, as the
   columns of `Evaluation.points` with `split` (`validation`, `test`) in place of `system`.
   """
 
@@ -77,6 +79,8 @@ class LogitSelection:
   unmet: str | None
   validation: dict[str, Any]
   test: dict[str, Any] | None
+  limits: dict[str, Any]
+  noise: dict[str, float] | None
   points: dict[str, np.ndarray]
 
 
@@ -148,11 +152,16 @@ def select(
       columns[split] |= {
         name: np.full_like(columns[split][name], np.nan) for name in _OF_HARD_CLASSES
       }
+  last = next(reversed(splits))
+  report = limit_report(context.on(splits[last].label), curves[last], constraints)
+  if last != "test":
+    report["limits"] = {name: _untested(limit) for name, limit in report["limits"].items()}
   return LogitSelection(
     operating_point=point,
     unmet=curves["validation"].unmet,
     validation=found["validation"],
     test=found.get("test"),
+    **report,
     points=joined("split", columns),
   )
 
@@ -277,6 +286,10 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
     ),
     evaluation=dataclasses.replace(config.evaluation, num_thresholds=options.num_thresholds),
   )
+
+
+def _untested(limit: dict[str, Any]) -> dict[str, Any]:
+  return {name: limit[name] for name in ("asked", "validation", "kept_on_validation")}
 
 
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:

@@ -8,11 +8,19 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy, selection_part
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.study import fit_temperatures
-from meanet_jax.evaluation.systems import Context, System, selected_figures, sweep_system
+from meanet_jax.evaluation.systems import (
+  Context,
+  Curve,
+  System,
+  outcome,
+  selected_figures,
+  sweep_system,
+)
 from meanet_jax.log import logger
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, configured_policy
-from meanet_jax.selection.family import Outcome, best, fitted_from
+from meanet_jax.selection.alternatives import best
+from meanet_jax.selection.family import fitted_from
 
 
 class SelectedPolicy(NamedTuple):
@@ -73,7 +81,7 @@ def select_policy(
   systems = [fitted(member.policy, member.calibrated) for member in family]
   limits = dataclasses.replace(constraints, confidence=None)
   tried = [_try(system, context, images, limits) for system in systems]
-  outcomes = [outcome for outcome, _ in tried]
+  outcomes = [outcome(curve) for curve, _ in tried]
   taken = best(outcomes, limits)
   logger.info(
     f"policy {family[taken].name}: the best of {len(family)} on {count} validation images, "
@@ -81,23 +89,21 @@ def select_policy(
   )
   members = {
     member.name: {
-      "accuracy": outcome.accuracy,
-      "fraction_cloud": outcome.offload,
-      "macs_edge": outcome.macs_edge,
-      "unmet": unmet,
+      "accuracy": entry["accuracy"],
+      "fraction_cloud": entry["fraction"]["cloud"],
+      "macs_edge": entry["macs_edge"],
+      "unmet": curve.unmet,
     }
-    for member, (outcome, unmet) in zip(family, tried, strict=True)
+    for member, (curve, entry) in zip(family, tried, strict=True)
   }
   return SelectedPolicy(family[taken].name, systems[taken], temperatures, count, members)
 
 
 def _try(
   system: System, context: Context, images: LabelledLogits, limits: Constraints
-) -> tuple[Outcome, str | None]:
-  """What a system achieves on the images that its threshold is selected on, and what it breaks."""
+) -> tuple[Curve, dict[str, Any]]:
+  """A system's curve on the images that its threshold is selected on, and its figures there."""
   fitted = system.fitted
   records = make_records(*images, context.hard_classes, *fitted.of_logits)
   curve = sweep_system(system, context, records, records, limits)
-  entry = selected_figures(context.on(images.labels), curve)
-  share = entry["fraction"]["cloud"]
-  return Outcome(entry["accuracy"], share, entry["macs_edge"], curve.excess), curve.unmet
+  return curve, selected_figures(context.on(images.labels), curve)

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
-from meanet_jax.cost.energy import BlockMacs, Number, image_cost, upload_bytes
+from meanet_jax.cost.device import DeviceProfile, cost_basis
+from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, upload_bytes
+from meanet_jax.cost.latency import Number
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.routing.counts import Counts, count
@@ -25,8 +27,11 @@ from meanet_jax.routing.policies import (
   fixed_thresholds,
   route,
 )
+from meanet_jax.selection.alternatives import Outcome
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
-from meanet_jax.selection.select import Points, excess, select
+from meanet_jax.selection.class_counts import class_counts
+from meanet_jax.selection.limits import Points, excess
+from meanet_jax.selection.select import Selection, select
 from meanet_jax.selection.sweep import sweep, threshold_grid
 
 
@@ -34,7 +39,8 @@ from meanet_jax.selection.sweep import sweep, threshold_grid
 class Context:
   """What turns counts on a split into figures.
 
-  num_images, num_hard_images: of the split, by true class.
+  num_images, num_hard_images: of the split, by true class. profile: of the device, whose constants
+  `config.cost` already has (`device_constants`); None for the cost model alone.
   """
 
   config: Config
@@ -42,6 +48,7 @@ class Context:
   hard_classes: HardClasses
   num_images: int
   num_hard_images: int
+  profile: DeviceProfile | None = None
 
   @classmethod
   def of(
@@ -50,9 +57,10 @@ class Context:
     macs: BlockMacs,
     hard_classes: HardClasses,
     labels: Int[np.ndarray, " n"],
+    profile: DeviceProfile | None = None,
   ) -> "Context":
     """The context of the split that has these labels."""
-    return cls(config, macs, hard_classes, 0, 0).on(labels)
+    return cls(config, macs, hard_classes, 0, 0, profile).on(labels)
 
   def on(self, labels: Int[np.ndarray, " n"]) -> "Context":
     """The same for another split."""
@@ -60,8 +68,17 @@ class Context:
     return dataclasses.replace(self, num_images=len(labels), num_hard_images=hard)
 
   def costing(self, macs: BlockMacs | None) -> "Context":
-    """The same with what blocks cost; None leaves that as it is."""
-    return self if macs is None else dataclasses.replace(self, macs=macs)
+    """The same with what blocks cost; None leaves that as it is.
+
+    A measured main block is taken to need time and energy in proportion to its MACs.
+    """
+    if macs is None:
+      return self
+    profile = self.profile
+    if profile is not None and profile.main is not None:
+      main = profile.main.times(macs.main / self.macs.main)
+      profile = dataclasses.replace(profile, main=main)
+    return dataclasses.replace(self, macs=macs, profile=profile)
 
 
 class System(NamedTuple):
@@ -80,22 +97,33 @@ class Curve:
   """A system's operating points on the test split, and the one selected on validation.
 
   records: of the test split, with the system's temperatures and weights. thresholds, counts: arrays
-  [t]. selected: an index into them. operating_point: the selected one; None of a system that
-  decides by something else than uncertainty. unmet: why no threshold kept the constraints
-  (`selected` is then the nearest); None when they are kept or nothing was to select. excess: how
-  far the selected point is from the constraints on validation, relative to them; 0 if it keeps
-  them. macs: what its blocks cost, where another network is in main's place; None for the run's.
+  [t]. operating_point: the selected one; None of a system that decides by something else than
+  uncertainty. on_validation, excess, selection: the same points on the images that select, how far
+  each is from the constraints there, and which is selected; None of such a system.
+  macs: what its blocks cost, where another network is in main's place; None for the run's.
   """
 
   policy: Policy
   records: Records
   thresholds: Thresholds
   counts: Counts
-  selected: int
-  operating_point: OperatingPoint | None
-  unmet: str | None = None
-  excess: float = 0.0
+  operating_point: OperatingPoint | None = None
+  on_validation: Points | None = None
+  excess: Float[np.ndarray, " t"] | None = None
+  selection: Selection | None = None
   macs: BlockMacs | None = None
+
+  @property
+  def selected(self) -> int:
+    """The number of the operating point that was selected on validation."""
+    return 0 if self.selection is None else self.selection.point
+
+  @property
+  def unmet(self) -> str | None:
+    """Why no threshold keeps the constraints (the nearest is selected then); None if one does, or
+    if there is none to select.
+    """
+    return self.selection.unmet if self.selection is not None and self.is_swept else None
 
   @property
   def fixed(self) -> Thresholds:
@@ -193,35 +221,68 @@ def sweep_system(
     return Counts(*map(np.asarray, counts))
 
   counts = run(test)
-  selected, unmet, beyond = 0, None, 0.0
-  if compares:
-    on_validation = counts if validation is test else run(validation)
-    points = _points(context.on(validation.label), policy, on_validation)
-    selected, unmet = select(points, len(validation.label), constraints)
-    beyond = float(excess(points, constraints)[selected])
+  on_validation = counts if validation is test else run(validation)
+  points = measured_points(context.on(validation.label), policy, on_validation, constraints)
+  if constraints.needs_classes:
+    points = dataclasses.replace(
+      points,
+      class_correct=class_counts(policy, grid, validation, hard_classes),
+      class_images=np.bincount(validation.label, minlength=hard_classes.num_classes),
+    )
+  selection = select(points, len(validation.label), constraints)
   point = OperatingPoint(
     policy,
-    Thresholds(*(values[selected] for values in grid)),
+    Thresholds(*(values[selection.point] for values in grid)),
     system.fitted.temperatures,
     hard_classes,
     system.fitted.fusion if policy.fuses else None,
     system.fitted.gain if policy.learns else None,
   )
-  return Curve(policy, test, grid, counts, selected, point, unmet, beyond)
+  beyond = excess(points, constraints)
+  return Curve(policy, test, grid, counts, point, points, beyond, selection)
 
 
-def _points(context: Context, policy: Policy, counts: Counts) -> Points:
+def measured_points(
+  context: Context, policy: Policy, counts: Counts, constraints: Constraints
+) -> Points:
+  """Operating points as the selection has them, but for figures of single classes.
+
+  Args:
+    context: of the split that is counted.
+    policy: the rules.
+    counts: arrays [t].
+    constraints: what has to be known of them.
+  """
   values = figures(context, policy, counts)
   # No image can cost more than one that runs every block and is sent up as well.
   one = dataclasses.replace(context, num_images=1, num_hard_images=0)
-  everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1))
+  everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1, 1))
   return Points(
-    values["accuracy"],
-    values["fraction"]["cloud"],
-    values["energy_mj"],
-    values["latency_ms"],
-    float(everything["energy_mj"]),
-    float(everything["latency_ms"]),
+    accuracy=values["accuracy"],
+    offload=values["fraction"]["cloud"],
+    energy_mj=values["energy_mj"],
+    latency_ms=values["latency_ms"],
+    worst_energy_mj=float(everything["energy_mj"]),
+    worst_latency_ms=float(everything["latency_ms"]),
+    bytes_up=values["bytes_up"],
+    image_bytes=float(everything["bytes_up"]),
+  )
+
+
+def outcome(system: Curve) -> Outcome:
+  """What a system achieves on the images that its operating point was selected on."""
+  points, selection = system.on_validation, system.selection
+  assert points is not None
+  assert selection is not None
+  assert system.excess is not None
+  point = selection.point
+  return Outcome(
+    float(points.accuracy[point]),
+    float(points.offload[point]),
+    float(points.energy_mj[point]),
+    float(system.excess[point]),
+    float(points.accuracy[selection.highest]),
+    selection.standard_error,
   )
 
 
@@ -230,11 +291,14 @@ def _single(meanet: Curve, counts: Counts) -> Curve:
   none = np.full(1, np.nan, np.float32)
   counts = Counts(*map(np.atleast_1d, counts))
   thresholds = Thresholds(none, none, none, none)
-  return Curve(meanet.policy, meanet.records, thresholds, counts, 0, None)
+  return Curve(meanet.policy, meanet.records, thresholds, counts)
 
 
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
-  """The figures of operating points: numbers where `counts` are scalars, arrays where arrays."""
+  """The figures of operating points: numbers where `counts` are scalars, arrays where arrays.
+
+  Whether energy and latency are measured or estimated is `cost_basis(context.profile)`.
+  """
   n, hard = context.num_images, context.num_hard_images
   easy = n - hard
   shares = {name: np.asarray(getattr(counts, name)) / n for name in ("main", "extension", "cloud")}
@@ -242,10 +306,14 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     context.config.cost,
     context.macs,
     upload_bytes(context.config.cost, context.config.dataset),
-    # With `always` the raw image goes up before anything is computed.
-    main_runs=0.0 if policy.offload == "always" else 1.0,
-    extension_runs=np.asarray(counts.ran_extension) / n,
-    offloads=shares["cloud"],
+    Shares(
+      # With `always` the raw image goes up before anything is computed.
+      main=0.0 if policy.offload == "always" else 1.0,
+      extension=np.asarray(counts.ran_extension) / n,
+      sent=shares["cloud"],
+      extension_and_sent=np.asarray(counts.extension_and_cloud) / n,
+    ),
+    context.profile,
   )
   return {
     "accuracy": counts.correct / n,
@@ -265,6 +333,9 @@ def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   """A system's entry in summary.json, at its selected operating point."""
   entry = selected_figures(context, system)
+  basis = cost_basis(context.profile)
+  # Nothing was measured on another network than the run's.
+  entry["cost_basis"] = basis if system.macs is None else dict.fromkeys(basis, "estimated")
   if system.operating_point is None:
     entry["thresholds"] = dict.fromkeys(Thresholds._fields)
   else:
@@ -277,7 +348,7 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
 
 def unmet_constraint(entry: dict[str, Any]) -> str | None:
   """Why the thresholds of a system's entry in summary.json break the constraints; None: kept."""
-  return entry.get("unmet", entry.get("wish_unmet"))  # as earlier versions wrote it
+  return entry.get("unmet")
 
 
 def unmet_lines(entries: dict[str, dict[str, Any]]) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
-from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
@@ -32,12 +33,13 @@ COLUMNS = (
 OFFLOADS = np.linspace(0, 1, 101)
 
 
-def compare(workdirs: list[str], output: str | Path) -> None:
+def compare(workdirs: list[str], output: str | Path, name: str | None = None) -> None:
   """Writes comparison.json, a figure with bands and comparison.html to `output`.
 
   Args:
     workdirs: evaluated runs of one data set, at least two.
     output: directory, made when missing.
+    name: of the evaluation of each that is compared; None for that without a name.
 
   Raises:
     UserError: a run without evaluation, one that is given twice, runs of different data sets, or an
@@ -48,17 +50,18 @@ def compare(workdirs: list[str], output: str | Path) -> None:
   for workdir, place in zip(workdirs, places, strict=True):
     if places.count(place) > 1:
       raise UserError(f"workdir {workdir} is given twice; accepted: different runs")
-  summaries = [read_json(run.eval_path / "summary.json") for run in runs]
+  evaluations = [run.evaluation_path(name) for run in runs]
+  summaries = [read_json(path / SUMMARY) for path in evaluations]
   for key in ("dataset", "num_classes", "num_examples"):
     found = {summary[key] for summary in summaries}
     if len(found) > 1:
       raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
   with held(Path(output), "output"):
-    _compare(runs, workdirs, summaries, Path(output))
+    _compare(evaluations, workdirs, summaries, Path(output))
 
 
 def _compare(
-  runs: list[RunDirectory],
+  evaluations: list[Path],
   workdirs: list[str],
   summaries: list[dict[str, Any]],
   out: Path,
@@ -74,7 +77,7 @@ def _compare(
     for line in unmet_lines(summary["systems"])
   ]
   bands = {
-    name: np.stack([_accuracy_at(run.eval_path / "operating_points.csv", name) for run in runs])
+    name: np.stack([_accuracy_at(path / "operating_points.csv", name) for path in evaluations])
     for name in ("main_cloud", "paper", "meanet")
     if name in common  # earlier versions evaluated no `paper`
   }
@@ -100,7 +103,7 @@ def _compare(
   page = _page(spreads, dict(zip(workdirs, constraints)), unmet, figure)
   write_text(out / "comparison.html", page)
   log.table(
-    f"{len(runs)} runs: mean ± standard deviation",
+    f"{len(workdirs)} runs: mean ± standard deviation",
     ("system", *(title for _, title, _ in COLUMNS)),
     ([name, *_cells(values)] for name, values in spreads.items()),
   )
@@ -156,8 +159,7 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
 
 
 def _constraints(summary: dict[str, Any]) -> str:
-  fields = summary.get("constraints", summary["wish"])  # as earlier versions named them
-  return ", ".join(f"{name} {value:g}" for name, value in fields.items() if value is not None)
+  return str(Constraints(**summary["constraints"]))
 
 
 def _page(

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from meanet_jax.data.splits import Split
 from meanet_jax.evaluation.systems import unmet_lines
 from meanet_jax.report.examples import Examples, data_uri, pick
+from meanet_jax.report.limits import limit_lines
 from meanet_jax.report.tables import COLUMNS, rows
 from meanet_jax.routing.policies import Route
 
@@ -114,7 +115,14 @@ def _skipped(summary: dict[str, Any]) -> str:
 
 def _unmet(summary: dict[str, Any]) -> str:
   lines = [f"<p>{html.escape(line)}</p>" for line in unmet_lines(summary["systems"])]
-  return f'<div class="warning"><p>Constraints not met:</p>{"".join(lines)}</div>' if lines else ""
+  warning = (
+    f'<div class="warning"><p>Constraints not met:</p>{"".join(lines)}</div>' if lines else ""
+  )
+  asked = "".join(
+    f"<li>{html.escape(line)}</li>" for line in limit_lines(summary["systems"]["meanet"])
+  )
+  verdict = html.escape(summary["verdict"]["sentence"])
+  return f"{warning if lines else ''}<p>Verdict: {verdict}.</p><ul>{asked}</ul>"
 
 
 def _data(contents: ReportContents) -> dict[str, Any]:

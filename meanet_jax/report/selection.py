@@ -11,6 +11,7 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, LogitSelection
 from meanet_jax.evaluation.logit_files import LogitFile
+from meanet_jax.report.limits import show_limits
 from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
 from meanet_jax.runs.files import write_json, write_text
 from meanet_jax.runs.lock import held
@@ -19,6 +20,7 @@ from meanet_jax.runs.lock import held
 _LIMITS = {
   "accuracy": ("min_accuracy", "at least"),
   "cloud": ("max_offload", "at most"),
+  "bytes_up": ("max_bytes", "at most"),
   "energy_mj": ("max_energy_mj", "at most"),
   "latency_ms": ("max_latency_ms", "at most"),
 }
@@ -43,6 +45,8 @@ def show_selection(found: LogitSelection, constraints: Constraints) -> None:
   thresholds = found.operating_point.to_json()["thresholds"].items()
   used = [f"{name} {value:.6g}" for name, value in thresholds if value is not None]
   log.logger.info(f"thresholds: {', '.join(used)}")
+  entry = {"limits": found.limits, "noise": found.noise, "thresholds": dict(thresholds)}
+  show_limits("selected", entry)
   if constraints.offload_penalty is not None:
     log.logger.info(f"offload penalty: {constraints.offload_penalty:g}")
   if constraints.confidence is not None:
@@ -85,6 +89,8 @@ def _summary(found: LogitSelection, constraints: Constraints, costs: Costs) -> d
     "unmet": found.unmet,
     "validation": found.validation,
     "test": found.test,
+    "limits": found.limits,
+    "noise": found.noise,
     "costs": dataclasses.asdict(costs),
   }
 

@@ -12,7 +12,8 @@ class Counts(NamedTuple):
   """Images per outcome, one entry per operating point.
 
   correct: answered correctly; hard_correct: the same among images whose true class is hard.
-  main, extension, cloud: ended there. ran_extension: adaptive and extension block ran.
+  main, extension, cloud: ended there. ran_extension: adaptive and extension block ran;
+  extension_and_cloud: and the image was sent all the same.
   """
 
   correct: Int[Array, "*t"]
@@ -21,6 +22,7 @@ class Counts(NamedTuple):
   extension: Int[Array, "*t"]
   cloud: Int[Array, "*t"]
   ran_extension: Int[Array, "*t"]
+  extension_and_cloud: Int[Array, "*t"]
 
 
 def count(taken: Route, records: Records, is_hard: Bool[Array, " c"]) -> Counts:
@@ -39,4 +41,5 @@ def count(taken: Route, records: Records, is_hard: Bool[Array, " c"]) -> Counts:
     extension=total(taken.exit == EXTENSION),
     cloud=total(taken.exit == CLOUD),
     ran_extension=total(taken.ran_extension),
+    extension_and_cloud=total(taken.ran_extension & (taken.exit == CLOUD)),
   )

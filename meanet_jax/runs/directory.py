@@ -1,5 +1,6 @@
 """A run's directory: where its files lie, and whether they are those of one run of this version."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from meanet_jax.runs.lock import make_directory
 # Of what is in the directory of a run or a grid. A change after which this version could not go on
 # with an older directory, or would read it otherwise than it was meant, takes the next number.
 FORMAT = 1
+SUMMARY = "summary.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket
 
 
@@ -197,8 +200,30 @@ class RunDirectory:
 
   @property
   def eval_path(self) -> Path:
-    """What eval.py writes."""
+    """The records of the run's networks, and what an evaluation without a name writes."""
     return self.path / "eval"
+
+  def evaluation_path(self, name: str | None) -> Path:
+    """What the evaluation with this name writes; the one without a name is in `eval_path` itself.
+
+    Raises:
+      UserError: a name that cannot be a directory's beside the files of `eval_path`.
+    """
+    if name is None:
+      return self.eval_path
+    if not _NAME.fullmatch(name):
+      raise UserError(
+        f"the name of an evaluation is {name!r}; accepted: up to 100 of the letters a-z and A-Z, "
+        "digits, - and _, of which the first is a letter or digit"
+      )
+    return self.eval_path / name
+
+  def evaluations(self) -> dict[str | None, Path]:
+    """The summaries of the run's evaluations by name, None's first."""
+    found = sorted(self.eval_path.glob(f"*/{SUMMARY}"))
+    named = {path.parent.name: path for path in found if _NAME.fullmatch(path.parent.name)}
+    unnamed = self.eval_path / SUMMARY
+    return ({None: unnamed} if unnamed.is_file() else {}) | named
 
   def checkpoints_path(self, stage: str) -> Path:
     """The checkpoints of one stage, a directory per step."""

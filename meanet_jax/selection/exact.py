@@ -102,6 +102,7 @@ def exact_curve(
     extension=after(edge.exit == EXTENSION, none),
     cloud=after(none, every),
     ran_extension=after(edge.ran_extension, ran_if_sent),
+    extension_and_cloud=after(none, ran_if_sent),
   )
   # From everything offloaded (smallest threshold) to nothing.
   return ExactCurve(

@@ -1,9 +1,7 @@
-"""The family of policies that `routing.policy` `auto` selects from, and which of it is best."""
+"""The family of policies that `routing.policy` `auto` selects from."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from meanet_jax.config.constraints import Constraints
 from meanet_jax.routing.policies import PRESETS, Policy
 from meanet_jax.selection.learned import FEWEST_IMAGES
 
@@ -48,33 +46,3 @@ def fitted_from(num_images: int) -> tuple[Member, ...]:
   return tuple(
     member for member in FAMILY if num_images >= FEWEST_IMAGES or not member.policy.learns
   )
-
-
-class Outcome(NamedTuple):
-  """What a policy achieves on selection images, at the operating point selected on them.
-
-  accuracy, offload: shares of images. macs_edge: mean per image. excess: how far it is from the
-  limits, as in `select.excess`; 0 if it keeps them.
-  """
-
-  accuracy: float
-  offload: float
-  macs_edge: float
-  excess: float
-
-
-def best(outcomes: Sequence[Outcome], constraints: Constraints) -> int:
-  """The number of the outcome that is best under constraints; if none keeps them, of the nearest.
-
-  Best is what `select.select` seeks in thresholds: with a penalty the largest accuracy - penalty x
-  offload, else with `min_accuracy` the fewest offloads, else the largest accuracy. Of equals the
-  one of fewer edge MACs is taken, then the first.
-  """
-
-  def worth(outcome: Outcome) -> float:
-    if constraints.offload_penalty is not None:
-      return outcome.accuracy - constraints.offload_penalty * outcome.offload
-    return outcome.accuracy if constraints.min_accuracy is None else -outcome.offload
-
-  keys = [(outcome.excess, -worth(outcome), outcome.macs_edge) for outcome in outcomes]
-  return keys.index(min(keys))

@@ -23,11 +23,11 @@ from jaxtyping import Bool, Float, Int
 
 
 def binomial_p_value(
-  violations: Int[np.ndarray, " t"], num_images: int, limit: float
-) -> Float[np.ndarray, " t"]:
+  violations: Int[np.ndarray, "*t"], num_images: int | Int[np.ndarray, " c"], limit: float
+) -> Float[np.ndarray, "*t"]:
   """P-value of "the rate is above `limit`", exact: P(Binomial(n, limit) <= violations)."""
   if limit >= 1:
-    return np.zeros(len(violations))
+    return np.zeros(violations.shape)
   return scipy.stats.binom.cdf(violations, num_images, limit)
 
 
@@ -50,6 +50,25 @@ def bounded_p_value(
   return np.minimum(1, np.minimum(hoeffding, bentkus))
 
 
+def weighted_p_value(
+  mean: Float[np.ndarray, " t"], class_images: Int[np.ndarray, " c"], limit: float
+) -> Float[np.ndarray, " t"]:
+  """P-value of "the classes' rates are above `limit` in the mean", each class of equal weight.
+
+  Given their classes, images are independent, and one of class k moves the mean by at most
+  1 / (C n_k): Hoeffding 1963, theorem 2, exp(-2 (limit - mean)^2 / sum over k of 1 / (C^2 n_k)).
+
+  Args:
+    mean: over classes, of each class's share of violations.
+    class_images: n_k, above 0.
+    limit: below 1.
+  """
+  if limit >= 1:
+    return np.zeros_like(mean)
+  spread = float(np.sum(1 / class_images)) / len(class_images) ** 2
+  return np.exp(-2 * np.maximum(limit - mean, 0) ** 2 / spread)
+
+
 def fixed_sequence(
   p_values: Float[np.ndarray, " t"], order: Int[np.ndarray, " t"], delta: float
 ) -> Bool[np.ndarray, " t"]:
@@ -66,3 +85,10 @@ def images_needed(limit: float, delta: float) -> int:
   if limit <= 0:
     raise ValueError("a rate of 0 cannot be shown with any number of images")
   return 1 if limit >= 1 else math.ceil(math.log(delta) / math.log1p(-limit))
+
+
+def weighted_images_needed(limit: float, delta: float) -> int:
+  """Fewest images, in classes of equal size, for `weighted_p_value` without a violation."""
+  if limit <= 0:
+    raise ValueError("a rate of 0 cannot be shown with any number of images")
+  return 1 if limit >= 1 else math.ceil(-math.log(delta) / (2 * limit**2))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meanet_jax.cost.device import check_export
 from meanet_jax.edge.manifest import (
   CLOUD,
   EDGE,
@@ -14,7 +15,7 @@ from meanet_jax.edge.manifest import (
   Signature,
   file_entry,
 )
-from meanet_jax.errors import UserError
+from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
@@ -50,11 +51,11 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
   """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
 
   Raises:
-    UserError: thresholds that break their constraints, which the options do not allow; or a
-      directory that cannot be written, or that another process is writing.
+    UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
+    UserError: a directory that cannot be written, or that another process is writing.
   """
   if source.unmet is not None and not options.allow_unmet:
-    raise UserError(
+    raise UnmetConstraintsError(
       f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
       "under constraints that can be met (eval.py), or --allow-unmet to export it nevertheless"
     )
@@ -69,6 +70,11 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
     files = {name: _entry(data, counted) for name, data in models.items()}
     manifest = make_manifest(source, options, files, int(macs.cloud))
+    if source.profile is not None:
+      try:
+        check_export(source.profile, files[EDGE].sha256)
+      except UserError as error:  # other temperatures or numbers; its networks have as many MACs
+        logger.warning(str(error))
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
@@ -115,6 +121,8 @@ def make_manifest(
     weights="untrained" if source.dataset is None else "trained",
     cost=source.config.cost,
     cloud_macs=cloud_macs,
+    profile=source.profile,
+    evaluation=source.evaluation,
     files=files,
     versions=recorded_versions(),
   )

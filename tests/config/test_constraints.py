@@ -16,7 +16,9 @@ from meanet_jax.config.parsing import default_config, field_type, resolve, to_js
 from meanet_jax.errors import UserError
 
 LOWEST = {
-  field.name: get_args(get_args(field.type)[0])[1].low for field in dataclasses.fields(Constraints)
+  field.name: get_args(get_args(field.type)[0])[1].low
+  for field in dataclasses.fields(Constraints)
+  if field.type is not bool
 }
 
 
@@ -55,3 +57,23 @@ def test_a_confidence_joins_the_configured_constraints_and_others_replace_them()
   assert constraints_of(config, {"confidence": 0.9}) == sure
   given = {"offload_penalty": 0.1, "confidence": 0.9}
   assert constraints_of(config, given) == Constraints(**given)
+
+
+def test_how_the_budget_is_used_joins_the_configured_constraints():
+  parser = Parser("eval", None)
+  add_constraint_flags(parser)
+  assert given_constraints(parser.parse(["--spend-budget"])) == {"spend_budget": True}
+  assert given_constraints(parser.parse(["--spend-budget", "--no-spend-budget"])) == {}
+  config = resolve(default_config())
+  found = constraints_of(config, {"spend_budget": True})
+  assert found == Constraints(max_offload=0.2, spend_budget=True)
+  assert str(found) == "max_offload 0.2, spend_budget"
+  with pytest.raises(UserError, match="spend_budget was asked without a budget to spend"):
+    constraints_of(config, {"min_class_recall": 0.5, "spend_budget": True})
+  config = default_config()
+  config.evaluation.constraints.offload_penalty = 0.1
+  config.evaluation.constraints.spend_budget = True
+  with pytest.raises(
+    UserError, match="spend_budget asks for the most offloads and offload_penalty"
+  ):
+    resolve(config)

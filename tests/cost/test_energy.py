@@ -3,7 +3,14 @@ import dataclasses
 import pytest
 
 from meanet_jax.config.schema import CostConfig, DatasetConfig
-from meanet_jax.cost.energy import BlockMacs, image_cost, upload_bytes, upload_ms, upload_power_mw
+from meanet_jax.cost.energy import (
+  BlockMacs,
+  Shares,
+  image_cost,
+  upload_bytes,
+  upload_ms,
+  upload_power_mw,
+)
 
 MACS = BlockMacs(main=1_000_000, extension=3_000_000, cloud=785_000_000)
 
@@ -26,7 +33,7 @@ def test_upload_of_one_megabyte():
 
 def test_a_known_mixture():
   cost = CostConfig(uplink_mbps=8.0, edge_pj_per_mac=2.0, round_trip_ms=10.0)
-  result = image_cost(cost, MACS, 1000, main_runs=1.0, extension_runs=0.5, offloads=0.25)
+  result = image_cost(cost, MACS, 1000, Shares(1.0, 0.5, 0.25, 0.0))
   assert result.macs_edge == 2_500_000
   assert result.macs_cloud == 0.25 * 785_000_000
   assert result.bytes_up == 250
@@ -44,13 +51,15 @@ def test_raw_image_unless_told_otherwise():
 
 def test_more_offload_never_costs_the_edge_less_radio():
   costs = [
-    image_cost(CostConfig(), MACS, 3072, 1.0, 0.0, share / 10).energy_mj for share in range(11)
+    image_cost(CostConfig(), MACS, 3072, Shares(1.0, 0.0, share / 10, 0.0)).energy_mj
+    for share in range(11)
   ]
   assert costs == sorted(costs)
-  assert dataclasses.asdict(image_cost(CostConfig(), MACS, 3072, 0.0, 0.0, 0.0)) == {
+  assert dataclasses.asdict(image_cost(CostConfig(), MACS, 3072, Shares(0.0, 0.0, 0.0, 0.0))) == {
     "macs_edge": 0,
     "macs_cloud": 0,
     "bytes_up": 0,
     "energy_mj": 0,
     "latency_ms": 0,
+    "latency_p95_ms": 0,
   }

@@ -274,7 +274,7 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"format": 2}, "has format 2; accepted: 4, as this version's meanet export writes it, or 3$"),
+    ({"format": 3}, "has format 3; accepted: 5, as this version's meanet export writes it, or 4$"),
     ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
     ({"unmet_constraint": 3}, "unmet_constraint is 3"),
     ({"operating_point": {}}, "damaged: operating_point.policy is missing; expected policy, "),
@@ -346,27 +346,15 @@ def test_hard_classes_that_are_not_the_networks(exported, tmp_path):
       EdgeClassifier(other)
 
 
-def test_a_file_of_format_3_is_read(exported, tmp_path):
-  """As the version before wrote it: the operating point's parts under names of their own."""
+def test_a_file_of_format_4_is_read(exported, tmp_path):
+  """As the version before wrote it: nothing of the evaluation and the device."""
   fields = json.loads((exported / "edge.json").read_text())
-  point = fields.pop("operating_point")
-  policy = {name: point["policy"][name] for name in ("hard_rule", "edge_rule", "criterion")}
-  for offload, earlier in (("early", "main"), ("late", "edge"), ("never", "never")):
-    thresholds = {"main": 0.5, "extension": 0.25, "hard": None}
-    old = {"format": 3, "policy": policy | {"offload_rule": earlier}, "thresholds": thresholds}
-    old |= {name: point[name] for name in ("temperatures", "hard_classes")}
-    directory = changed(exported, tmp_path / offload)
-    (directory / "edge.json").write_text(json.dumps(fields | old))
-    found = EdgeClassifier(directory).operating_point
-    expected = Policy(**policy, offload=offload)
-    assert found.policy == expected
-    assert found.to_json()["thresholds"] == {
-      "main": None if offload == "never" else 0.5,
-      "extension": 0.25 if offload == "late" else None,
-      "hard": None,
-      "run": None,
-    }
-    assert found.hard_classes == read_manifest(exported).operating_point.hard_classes
+  del fields["evaluation"], fields["profile"]
+  directory = changed(exported, tmp_path / "earlier")
+  (directory / "edge.json").write_text(json.dumps(fields | {"format": 4}))
+  found = EdgeClassifier(directory).manifest
+  expected = read_manifest(exported)
+  assert found == dataclasses.replace(expected, evaluation=None, profile=None)
 
 
 def test_the_command_refuses_in_one_line(exported, tmp_path):

@@ -46,6 +46,7 @@ def invented(rng: np.random.Generator) -> ReportContents:
       "skipped_images": {"train": 3, "test": 0},
       "num_classes": 6,
       "constraints": {"confidence": 0.95},
+      "verdict": {"system": None, "sentence": "no system keeps <min_accuracy> 1"},
       "systems": {"main_cloud": entry, "meanet": entry | classes | {"unmet": "<u>out of reach"}},
     },
     operating_points="\n".join(points) + "\n",

@@ -220,7 +220,7 @@ def test_every_policy_can_be_evaluated_from_the_records(run, monkeypatch):
   monkeypatch.setattr(collect, "ForwardPass", None)
   for field, value in (("offload", "late"), ("criterion", "margin"), ("calibrate", True)):
     set_field(run, "routing", field, value)
-    found = evaluate(run, Constraints(max_offload=0.3), reuse_records=True)
+    found = evaluate(run, Constraints(max_offload=0.3), "always")
     point = found.operating_point
     got = getattr(point.policy, field) if field != "calibrate" else point.temperatures.main != 1
     assert got == value

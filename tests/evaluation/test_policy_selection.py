@@ -25,7 +25,7 @@ from tests.experiments import random_logits
 HARD = HardClasses(np.array([1, 2, 5], np.int32), 6)
 MACS = BlockMacs(1000, 5000, 100_000)
 POINTS = 41
-BUDGET = Constraints(max_offload=0.15)
+BUDGET = Constraints(max_offload=0.15, spend_budget=True)
 
 
 def images(seed: int, count: int = 150) -> LabelledLogits:
@@ -93,7 +93,11 @@ def test_the_choice_equals_plain_loops(selected):
 
 @pytest.mark.parametrize(
   "constraints",
-  [BUDGET, Constraints(max_energy_mj=0.05), Constraints(max_offload=0.3, confidence=0.9)],
+  [
+    BUDGET,
+    Constraints(max_energy_mj=0.05, spend_budget=True),
+    Constraints(max_offload=0.3, confidence=0.9, spend_budget=True),
+  ],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_member_that_keeps_the_constraints_is_more_accurate(seed, constraints):

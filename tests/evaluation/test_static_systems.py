@@ -46,6 +46,16 @@ def test_a_run_without_such_a_network_has_no_such_systems():
   assert static_curves(context_of(found.test), found, every, Constraints(max_offload=0.2)) == {}
 
 
+def test_a_measured_main_block_counts_by_its_macs():
+  block = Block(2.0, 3.0, mean_mj=1.0, p95_mj=1.5, macs=1000)
+  profile = DeviceProfile(name="board", main=block)
+  context = dataclasses.replace(context_of(collected().test), profile=profile)
+  wide = context.costing(dataclasses.replace(MACS, main=2500))
+  assert wide.profile.main == Block(5.0, 7.5, mean_mj=2.5, p95_mj=3.75, macs=1000)
+  assert context.costing(None) is context
+  assert wide.costing(wide.macs) == wide
+
+
 def test_figures_are_those_of_plain_loops():
   found = collected()
   context, every = context_of(found.test), np.ones(COUNT, bool)

@@ -16,7 +16,7 @@ UNMET = "no threshold keeps max-energy-mj 0.01; the nearest has max-energy-mj 0.
 def outcome(tiny, number: int, accuracy: float, unmet: str | None) -> Outcome:
   systems: dict[str, Any] = {system: {"accuracy": accuracy} for system in SYSTEMS}
   if unmet is not None:
-    systems["meanet"]["wish_unmet"] = unmet
+    systems["meanet"]["unmet"] = unmet
   point = Point(number, {"model.join": f"value{number}", "seed": 0}, tiny)
   return Outcome(point, 0, {"stages": {}, "systems": systems}, None)
 

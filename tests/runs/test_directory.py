@@ -73,3 +73,27 @@ def test_a_run_of_another_format_is_refused(tiny, tmp_path, written, found):
       use()
     assert str(caught.value) == line
   assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_evaluations_by_name(tiny, tmp_path):
+  run = RunDirectory.create(tmp_path, tiny)
+  assert run.evaluations() == {}
+  assert run.evaluation_path(None) == run.eval_path
+  for name in ("pi-4", "a", "B_2", "0" * 100):
+    assert run.evaluation_path(name) == run.eval_path / name
+  for name in ("pi-4", "a"):
+    run.evaluation_path(name).mkdir(parents=True)
+    write_json(run.evaluation_path(name) / "summary.json", {})
+  (run.eval_path / "empty").mkdir()
+  assert list(run.evaluations()) == ["a", "pi-4"]
+  write_json(run.eval_path / "summary.json", {})
+  assert list(run.evaluations()) == [None, "a", "pi-4"]
+
+
+@pytest.mark.parametrize(
+  "name", ["", ".", "..", "a/b", "summary.json", "-a", "ä", "a b", "a" * 101]
+)
+def test_a_name_that_is_no_directorys_is_refused(tiny, tmp_path, name):
+  run = RunDirectory(tmp_path)
+  with pytest.raises(UserError, match=r"the name of an evaluation is '.*'; accepted: up to 100"):
+    run.evaluation_path(name)

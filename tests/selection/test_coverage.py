@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.routing.hard_classes import (
   HardClasses,
@@ -13,7 +14,8 @@ from meanet_jax.routing.hard_classes import (
 )
 from meanet_jax.routing.policies import PRESETS, Records, Thresholds
 from meanet_jax.routing.scores import Scores
-from meanet_jax.selection.select import Constraints, Points, select
+from meanet_jax.selection.limits import Points
+from meanet_jax.selection.select import select
 from meanet_jax.selection.sweep import sweep
 
 CLASSES, HARD, SIZE = 20, 10, 400
@@ -86,7 +88,7 @@ def choices_that_hold(labels, apart: bool) -> tuple[int, int]:
     calibration = jax.tree.map(lambda values, p=part: values[p], validation)
     selection = jax.tree.map(lambda values, p=part: values[~p], validation)
     hard = selecting(selection if apart else calibration)
-    point, unmet = select(measured(calibration, hard), int(part.sum()), constraints)
+    point, unmet, *_ = select(measured(calibration, hard), int(part.sum()), constraints)
     promised += unmet is None
     held += unmet is not None or bool(TRUTH[point] >= constraints.min_accuracy)
   return held, promised

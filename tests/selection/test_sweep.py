@@ -46,6 +46,7 @@ def test_every_point_equals_routing_at_that_threshold(preset, chunk):
       extension=(taken.exit == EXTENSION).sum(),
       cloud=(taken.exit == CLOUD).sum(),
       ran_extension=taken.ran_extension.sum(),
+      extension_and_cloud=(taken.ran_extension & (taken.exit == CLOUD)).sum(),
     )
     assert [int(c[point]) for c in counts] == [int(c) for c in expected]
 

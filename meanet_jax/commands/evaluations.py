@@ -1,0 +1,90 @@
+"""The evaluations of a run, each by its name with what it was asked and what came of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meanet_jax import log
+from meanet_jax.config.parsing import to_json
+from meanet_jax.evaluation.systems import unmet_constraint
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+
+UNNAMED = "(no name)"
+
+
+def run_evaluations(workdir: str | Path) -> list[dict[str, Any]]:
+  """What `meanet summary --workdir` prints of a run's evaluations; the first has no name.
+
+  name: null without one. constraints: those that were asked. device: the name of the profile, or
+  null. cost: the constants that are not the run's. accuracy, sent, energy_mj, latency_ms: of
+  `meanet` on the test split. unmet: why the constraints are not kept, or null.
+
+  Raises:
+    UserError: no run, or a file that cannot be read.
+  """
+  run = RunDirectory.existing(workdir)
+  configured = to_json(run.config())["cost"]
+  return [_row(name, read_json(path), configured) for name, path in run.evaluations().items()]
+
+
+def _row(
+  name: str | None, summary: Mapping[str, Any], configured: dict[str, Any]
+) -> dict[str, Any]:
+  meanet = summary["systems"]["meanet"]
+  # Earlier versions had no other costs than the run's.
+  cost, profile = summary.get("cost", configured), summary.get("profile")
+  return {
+    "name": name,
+    "constraints": _given(summary["constraints"]),
+    "device": None if profile is None else profile["name"],
+    "cost": {key: value for key, value in cost.items() if configured.get(key) != value},
+    "accuracy": meanet["accuracy"],
+    "sent": meanet["fraction"]["cloud"],
+    "energy_mj": meanet["energy_mj"],
+    "latency_ms": meanet["latency_ms"],
+    "unmet": unmet_constraint(meanet),
+  }
+
+
+def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
+  """Prints `run_evaluations` as a table."""
+  if not rows:
+    log.logger.info(f"{workdir} has no evaluation; meanet eval --workdir {workdir} makes one")
+    return
+  log.table(
+    f"{workdir}: evaluations, system meanet on the test split",
+    (
+      "name",
+      "asked",
+      "device",
+      "costs",
+      "accuracy [%]",
+      "sent [%]",
+      "energy [mJ]",
+      "latency [ms]",
+      "kept",
+    ),
+    (
+      (
+        UNNAMED if row["name"] is None else row["name"],
+        _text(row["constraints"]),
+        row["device"] or "-",
+        _text(row["cost"]),
+        f"{100 * row['accuracy']:.2f}",
+        f"{100 * row['sent']:.2f}",
+        f"{row['energy_mj']:.4g}",
+        f"{row['latency_ms']:.4g}",
+        "yes" if row["unmet"] is None else "no",
+      )
+      for row in rows
+    ),
+  )
+
+
+def _given(constraints: Mapping[str, Any]) -> dict[str, Any]:
+  return {key: x for key, x in constraints.items() if x is not None and x is not False}
+
+
+def _text(values: Mapping[str, Any]) -> str:
+  return ", ".join(f"{key} {value}" for key, value in values.items()) or "-"

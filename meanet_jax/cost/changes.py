@@ -1,0 +1,50 @@
+"""Costs that differ from a run's, for an evaluation, an export or a stream alone."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from meanet_jax.config.schema import CostConfig
+from meanet_jax.config.values import checked
+from meanet_jax.cost.device import DeviceProfile, device_constants
+from meanet_jax.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class CostChanges:
+  """What replaces the costs of a run.
+
+  profile: of the device; None for the cost model alone. constants: of the cost model by the field's
+  name in `CostConfig`, in place of the run's and of the profile's.
+  """
+
+  profile: DeviceProfile | None = None
+  constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def of(self, cost: CostConfig) -> CostConfig:
+    """The constants in place of a run's.
+
+    Raises:
+      UserError: a constant that does not exist, of a wrong type or out of range.
+    """
+    if self.profile is not None:
+      cost = device_constants(cost, self.profile)
+    return changed_cost(cost, self.constants)
+
+
+def changed_cost(cost: CostConfig, constants: Mapping[str, Any]) -> CostConfig:
+  """The constants with some of them replaced.
+
+  Args:
+    cost: those of a run or an export.
+    constants: values by the field's name in `CostConfig`.
+
+  Raises:
+    UserError: a constant that does not exist, of a wrong type or out of range.
+  """
+  kinds = {field.name: field.type for field in dataclasses.fields(CostConfig)}
+  for name in constants:
+    if name not in kinds:
+      raise UserError(f"cost {name!r} does not exist; {nearest(name, kinds)}")
+  values = {name: checked(value, kinds[name], name, "cost") for name, value in constants.items()}
+  return dataclasses.replace(cost, **values)

@@ -1,0 +1,191 @@
+"""Evaluations with a name: beside each other, and nothing of the run changes."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from meanet_jax.commands.evaluations import run_evaluations
+from meanet_jax.config.constraints import Constraints
+from meanet_jax.cost.changes import CostChanges
+from meanet_jax.cost.device import Block, DeviceProfile
+from meanet_jax.errors import UnmetConstraintsError, UserError
+from meanet_jax.evaluation import collect
+from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.report.write import evaluate_run
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.runs.files import read_json
+from meanet_jax.tflite.export import Options, export
+from meanet_jax.tflite.source import Selected, from_run
+
+DEVICE = DeviceProfile(
+  "pi",
+  "made up",
+  "2026-01-01",
+  main=Block(12.0, 15.0, 30.0, 35.0),
+  extension=Block(8.0, 10.0, 20.0, 25.0),
+  upload=None,
+  idle=None,
+)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+  files = sorted(path for path in directory.rglob("*") if path.is_file())
+  return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def named_run(evaluated_run, tmp_path_factory) -> Path:
+  """An evaluated run with the further evaluations `tight`, `slow` and `pi`; no network ran."""
+  run = tmp_path_factory.mktemp("named") / "run"
+  shutil.copytree(evaluated_run, run)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(collect, "ForwardPass", None)
+    evaluate_run(run, Constraints(max_offload=0.05), name="tight")
+    changes = CostChanges(constants={"uplink_mbps": 1.0, "radio": "lte"})
+    evaluate_run(run, Constraints(max_latency_ms=10.0), costs=changes, name="slow")
+    evaluate_run(run, costs=CostChanges(DEVICE), name="pi")
+  return run
+
+
+def test_what_the_run_and_its_first_evaluation_hold_stays(named_run, evaluated_run):
+  before, after = contents(evaluated_run), contents(named_run)
+  new = {name for name in after if name not in before}
+  assert {name: after[name] for name in before} == before
+  files = {name for name in before if re.fullmatch(r"eval/[^/]+", name)}
+  assert {name for name in files if name.startswith("eval/records")} != set()
+  written = {name for name in files if not name.startswith("eval/records")}
+  for name in ("tight", "slow", "pi"):
+    assert {n for n in new if f"/{name}/" in n} == {
+      file.replace("eval/", f"eval/{name}/") for file in written
+    }
+
+
+def test_what_was_asked_is_in_the_evaluations_own_summary(named_run):
+  own = read_json(named_run / "config.json")["cost"]
+  tight = read_json(named_run / "eval/tight/summary.json")
+  assert tight["constraints"] == Constraints(max_offload=0.05).to_json()
+  assert (tight["cost"], tight["profile"]) == (own, None)
+  slow = read_json(named_run / "eval/slow/summary.json")
+  assert slow["cost"] == own | {"uplink_mbps": 1.0, "radio": "lte"}
+  pi = read_json(named_run / "eval/pi/summary.json")
+  assert (pi["profile"]["name"], pi["profile"]["digest"]) == ("pi", DEVICE.digest)
+  assert pi["systems"]["main_only"]["latency_ms"] == 12.0
+  assert pi["systems"]["main_only"]["energy_mj"] == 30.0
+  page = (named_run / "eval/slow/report.html").read_text(encoding="utf-8")
+  assert "<td>cost.radio</td><td>lte</td>" in page
+
+
+def test_the_expected_figures_are_those_of_the_systems(named_run):
+  for name in (None, "tight", "slow", "pi"):
+    summary = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
+    meanet, test = summary["systems"]["meanet"], summary["expected"]["test"]
+    for key in ("accuracy", "fraction", "bytes_up", "energy_mj", "latency_ms", "latency_p95_ms"):
+      assert test[key] == pytest.approx(meanet[key], rel=1e-12)
+    low, high = test["accuracy_interval"]
+    assert low < test["accuracy"] < high
+    validation = summary["expected"]["validation"]
+    limit = summary["constraints"]["max_offload"]
+    assert limit is None or validation["fraction"]["cloud"] <= limit
+
+
+def test_the_chosen_evaluation_is_what_is_exported(named_run):
+  for name in (None, "tight", "slow", "pi"):
+    summary = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
+    source = from_run(named_run, selected=Selected(name))
+    assert source.operating_point.to_json() == summary["systems"]["meanet"]["operating_point"]
+    assert source.evaluation is not None
+    found = json.loads(json.dumps(source.evaluation.to_json()))
+    assert found == {"name": name} | {key: summary[key] for key in ("constraints", "expected")}
+    assert source.profile == (DEVICE if name == "pi" else None)
+  assert from_run(named_run, selected=Selected("slow")).config.cost.radio == "lte"
+
+
+def test_other_costs_at_export_change_what_is_expected_and_may_break_a_limit(named_run, tmp_path):
+  selected = Selected("slow", {"round_trip_ms": 0.0})
+  source, before = (
+    from_run(named_run, selected=selected),
+    from_run(named_run, selected=Selected("slow")),
+  )
+  assert source.unmet is None
+  now, then = (of.evaluation.expected["validation"] for of in (source, before))
+  sent = then.fraction["cloud"]
+  assert now.latency_ms == pytest.approx(then.latency_ms - 20 * sent)
+  assert now.accuracy == then.accuracy
+  assert source.operating_point == before.operating_point
+  late = from_run(named_run, selected=Selected("slow", {"edge_gmacs_per_second": 1e-6}))
+  assert re.fullmatch(
+    r"at these costs the thresholds have max-latency-ms \S+, above 10", str(late.unmet)
+  )
+  with pytest.raises(UnmetConstraintsError, match="at these costs") as refused:
+    export(late, tmp_path / "out", Options())
+  assert refused.value.status == 3
+  assert not (tmp_path / "out").exists()
+  with pytest.raises(UserError, match=r"cost 'uplink' does not exist; did you mean 'uplink_mbps'"):
+    from_run(named_run, selected=Selected("slow", {"uplink": 1.0}))
+
+
+def test_an_evaluation_that_is_not_there(named_run, finished_run):
+  with pytest.raises(
+    UserError,
+    match=r"no evaluation 'tigth'; did you mean 'tight'\? those of this run are pi, slow, tight; "
+    r"meanet eval --workdir \S+ --name tigth makes it$",
+  ):
+    from_run(named_run, selected=Selected("tigth"))
+  with pytest.raises(UserError, match="no evaluation 'a'; this run has none with a name; meanet e"):
+    from_run(finished_run.path, selected=Selected("a"))
+
+
+def test_records_that_are_not_the_runs_are_made_anew(evaluated_run, tmp_path, monkeypatch, said):
+  run = tmp_path / "run"
+  shutil.copytree(evaluated_run, run)
+  original = (run / "eval/records.npz").read_bytes()
+  kept = {
+    name: load_records(run / f"eval/{file}.npz", None).logits
+    for name, file in (("validation", "records_validation"), ("test", "records"))
+  }
+  ran = []
+
+  def networks(*arguments):
+    ran.append(arguments)
+    return kept
+
+  monkeypatch.setattr(collect, "_logits", networks)
+  (run / "eval/records.npz").write_bytes(original[:-100])
+  evaluate_run(run, name="a")
+  assert len(ran) == 1
+  assert not any("reading records" in line for line in said)
+  evaluate_run(run, name="b")
+  assert len(ran) == 1
+  assert any("reading records; no network runs" in line for line in said)
+  evaluate_run(run, reuse_records=False, name="b")
+  assert len(ran) == 2
+  (run / "eval/records.npz").unlink()
+  with pytest.raises(UserError, match="do not exist"):
+    evaluate_run(run, reuse_records=True, name="c")
+  assert not (run / "eval/c").exists()
+
+
+def test_a_profile_of_another_network_is_refused(evaluated_run, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(evaluated_run, run)
+  before = contents(run)
+  other = CostChanges(
+    DeviceProfile("pi", "made up", "2026-01-01", Block(1, 1, macs=3), None, None, None)
+  )
+  with pytest.raises(UserError, match="pi was measured on another network: main has 3 MACs per im"):
+    evaluate_run(run, costs=other, name="pi")
+  assert contents(run) == before
+
+
+def test_the_list_of_a_runs_evaluations(named_run):
+  rows = run_evaluations(named_run)
+  assert [row["name"] for row in rows] == [None, "pi", "slow", "tight"]
+  assert [row["constraints"] for row in rows[2:]] == [{"max_latency_ms": 10}, {"max_offload": 0.05}]
+  assert [row["cost"] for row in rows[2:]] == [{"radio": "lte", "uplink_mbps": 1.0}, {}]
+  assert [row["device"] for row in rows] == [None, "pi", None, None]
+  meanet = read_json(named_run / "eval/tight/summary.json")["systems"]["meanet"]
+  assert (rows[3]["accuracy"], rows[3]["sent"]) == (meanet["accuracy"], meanet["fraction"]["cloud"])
+  assert [row["unmet"] for row in rows] == [None] * 4
