@@ -7,6 +7,7 @@ import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.device import Block, DeviceProfile
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.evaluation.collect import Collected, StaticLogits
 from meanet_jax.evaluation.points import point_columns
@@ -48,7 +49,7 @@ def test_a_run_without_such_a_network_has_no_such_systems():
 
 def test_a_measured_main_block_counts_by_its_macs():
   block = Block(2.0, 3.0, mean_mj=1.0, p95_mj=1.5, macs=1000)
-  profile = DeviceProfile(name="board", main=block)
+  profile = DeviceProfile("board", "measured", "2026-11-29", block, None, None, None)
   context = dataclasses.replace(context_of(collected().test), profile=profile)
   wide = context.costing(dataclasses.replace(MACS, main=2500))
   assert wide.profile.main == Block(5.0, 7.5, mean_mj=2.5, p95_mj=3.75, macs=1000)
