@@ -16,6 +16,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
@@ -76,6 +77,26 @@ def test_it_equals_a_main_block_that_is_trained_alone(beside, tiny, tmp_path):
   with jax.numpy_dtype_promotion("standard"):
     learned = train_stage(STATIC, context, start, StageImages(dataset.train, dataset.validation))
   jax.tree.map(np.testing.assert_array_equal, learned, found.variables)
+
+
+@pytest.mark.full
+def test_an_evaluation_has_its_systems_with_and_without_running_the_networks(beside, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(beside.path, workdir)
+  with jax.numpy_dtype_promotion("standard"):
+    evaluate_run(workdir)
+  summary = read_json(workdir / "eval/summary.json")
+  static, with_cloud = (summary["systems"][name] for name in ("static", "static_cloud"))
+  assert static["fraction"] == {"main": 1.0, "extension": 0.0, "cloud": 0.0}
+  assert (
+    static["macs_edge"] == with_cloud["macs_edge"] > summary["systems"]["main_only"]["macs_edge"]
+  )
+  assert 0 < with_cloud["fraction"]["cloud"] < 1
+  assert {"static", "static_cloud"} <= summary["verdict"]["alternatives"].keys()
+  assert "static_cloud" in (workdir / "eval/operating_points.csv").read_text()
+  with jax.numpy_dtype_promotion("standard"):
+    evaluate_run(workdir, reuse_records=True)
+  assert read_json(workdir / "eval/summary.json")["systems"] == summary["systems"]
 
 
 def test_a_schedule_keeps_its_shape_over_more_epochs():
