@@ -132,12 +132,12 @@ def test_another_format_asks_for_another_evaluation(tmp_path):
   save_records(path, FILE)
   with np.load(path) as archive:
     entries = dict(archive)
-  np.savez(path, **entries | {"format": np.int32(3)})
-  expected = f"of format 3; accepted: format {FORMAT}; evaluate the run again"
+  np.savez(path, **entries | {"format": np.int32(4)})
+  expected = f"of format 4; accepted: format {FORMAT}; evaluate the run again"
   assert expected in refused(path)
   # As earlier versions wrote them: scores alone.
   np.savez(path, label=LABELS, main_entropy=np.zeros(20), fingerprint=np.array("test-0123abcd"))
-  assert expected.replace("3", "1", 1) in refused(path)
+  assert expected.replace("4", "1", 1) in refused(path)
 
 
 def test_no_truncated_or_damaged_file_passes(tmp_path):
