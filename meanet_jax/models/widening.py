@@ -12,7 +12,7 @@ from meanet_jax.models.meanet import Network
 from meanet_jax.models.zoo import network_structure
 
 
-def widened_main(config: Config, macs: float) -> NetworkConfig:
+def widened_main(config: Config, macs: float | int) -> NetworkConfig:
   """Main's network with the widths that bring its MACs per image closest to the wanted ones.
 
   The factor is a multiple of 1 / (its largest width), found by bisection: MACs grow with widths.

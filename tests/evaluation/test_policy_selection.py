@@ -19,7 +19,7 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import PRESETS, fixed_thresholds, route
-from meanet_jax.selection.family import FAMILY
+from meanet_jax.selection.family import FAMILY, fitted_from
 from tests.experiments import random_logits
 
 HARD = HardClasses(np.array([1, 2, 5], np.int32), 6)
@@ -53,10 +53,10 @@ def plain_choice(validation: LabelledLogits, most: float) -> tuple[str, dict[str
   count = len(part.labels)
   temperatures = fit_temperatures(*part, HARD)
   taken, accuracies = None, {}
-  for name, policy, calibrated in FAMILY:
+  for name, policy, calibrated in fitted_from(count):
     applied = temperatures if calibrated else Temperatures()
     fitted = fit_policy(policy, part, HARD, applied, RoutingConfig(run_share=0.3))
-    records = make_records(*part, HARD, applied, fitted.fusion)
+    records = make_records(*part, HARD, *fitted.of_logits)
     found = None
     for number in range(POINTS):
       share = NOTHING_SENT * number / (POINTS - 1)
@@ -85,7 +85,7 @@ def test_the_choice_equals_plain_loops(selected):
   name, accuracies = plain_choice(images(0), 0.15)
   assert selected.name == name
   assert selected.num_examples == 105
-  assert list(selected.members) == [member.name for member in FAMILY]
+  assert list(selected.members) == [member.name for member in fitted_from(105)]
   for member, accuracy in accuracies.items():
     assert selected.members[member]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
   assert selected.system.policy == next(m.policy for m in FAMILY if m.name == name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import pytest
 
 from meanet_jax.config.networks import NetworkConfig, StructureConfig

@@ -18,6 +18,7 @@ from meanet_jax.routing.normalised_threshold import (
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import MAIN, Policy, Records, fixed_thresholds, route
 from meanet_jax.routing.scores import Scores, scores, uncertainty
+from tests.experiments import tiny_config
 from tests.learned import some_weights
 
 CLASSES = 5
@@ -117,4 +118,6 @@ def test_rules_that_do_not_go_with_it_are_refused():
     with pytest.raises(UserError, match=r"^criterion 'learned' stands with offload "):
       Policy(*rules, "learned")
   with pytest.raises(UserError, match=r"^routing.criterion is 'learned' with routing.offload 'ea"):
-    resolve({"routing": {"criterion": "learned"}})
+    fields = tiny_config()
+    fields.routing.criterion = "learned"
+    resolve(fields)
