@@ -46,7 +46,7 @@ def test_macs_come_closest_to_the_wanted_ones(name):
   config = config_of(MAINS[name])
   own = main_macs(config)
   for multiple in (0.4, 1.0, 3.0):
-    found = widened_main(config, multiple * own)
+    found = widened(config, multiple * own)
     wide = config_of(found)
     assert main_macs(wide) == pytest.approx(multiple * own, rel=0.35 if multiple < 1 else 0.12)
     assert (found.head_pool, found.split_after) == (MAINS[name].head_pool, 0)

@@ -117,7 +117,7 @@ def test_rules_that_do_not_go_with_it_are_refused():
   for rules in (("argmax", "extension", "early"), ("argmax", "most_confident", "late")):
     with pytest.raises(UserError, match=r"^criterion 'learned' stands with offload "):
       Policy(*rules, "learned")
+  fields = tiny_config()
+  fields.routing.criterion = "learned"
   with pytest.raises(UserError, match=r"^routing.criterion is 'learned' with routing.offload 'ea"):
-    fields = tiny_config()
-    fields.routing.criterion = "learned"
     resolve(fields)

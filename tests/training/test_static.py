@@ -109,9 +109,9 @@ def test_a_schedule_keeps_its_shape_over_more_epochs():
 def test_a_run_without_it_says_so_and_pretrained_weights_are_refused(finished_run, tiny):
   with pytest.raises(UserError, match=r"has not finished stage static; accepted: "):
     load_static(with_static(tiny), load(tiny.dataset), finished_run)
+  fields = tiny_config()
+  fields.baselines.static, fields.model.main.pretrained = 1.0, "a.pth"
   with pytest.raises(UserError, match=r"^baselines\.static is 1 and model\.main\.pretrained 'a.pt"):
-    fields = tiny_config()
-    fields.baselines.static, fields.model.main.pretrained = 1.0, "a.pth"
     resolve(fields)
 
 
