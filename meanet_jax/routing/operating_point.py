@@ -102,7 +102,7 @@ class OperatingPoint:
       UserError: a field that is missing, unknown or wrong, named.
     """
     if isinstance(source, Mapping):
-      source = {"gain": None} | source  # which earlier versions did not know
+      source = {"gain": None, **source}  # which earlier versions did not know
     fields = _fields(source, "operating_point", _JSON_FIELDS)
     return cls(
       policy=_policy(fields["policy"]),
