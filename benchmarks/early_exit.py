@@ -34,7 +34,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.selection.baselines import edge_only
-from meanet_jax.training.restore import load_variables, read_hard_classes
+from meanet_jax.training.restore import load_hard_classes, load_variables
 from meanet_jax.training.steps import make_forward
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def digits_case(workdir: str) -> Case:
       edge_only(configured_policy(config.routing)),
       Thresholds(np.nan, np.nan, config.routing.hard_threshold),
       Temperatures(),
-      HardClasses(read_hard_classes(run), config.dataset.num_classes),
+      load_hard_classes(config, run),
     ),
     config.evaluation.batch_size,
   )

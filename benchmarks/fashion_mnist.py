@@ -26,11 +26,10 @@ from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.training.restore import read_hard_classes
+from meanet_jax.training.restore import load_hard_classes
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "configs/fashion_mnist.py"
@@ -81,10 +80,10 @@ def minutes(run: RunDirectory) -> float:
 def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
-  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = load_hard_classes(config, run)
   macs = block_macs(build(config), config)
   dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
-  collected = collect(config, run, dataset, hard_classes, reuse=True)
+  collected = collect(config, run, dataset, hard_classes, reuse="always")
   validation, test, _ = collected
   context = Context.of(config, macs, hard_classes, test.labels)
   every = np.ones(len(validation.labels), bool)

@@ -18,6 +18,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
+from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
 from meanet_jax.runs.environment import environment
@@ -54,9 +55,21 @@ def experiment(
   return resolve(config)
 
 
-def shallow(structure: StructureConfig, stages: int, expanded: bool) -> StructureConfig:
+def shallow(
+  structure: StructureConfig | MobileStructure, stages: int, expanded: bool
+) -> StructureConfig:
   """A trunk with one block in each of its first stages; 0 takes all stages."""
   count = stages or len(structure.depths)
+  if isinstance(structure, MobileStructure):  # of MobileNetV2's blocks, as for that network
+    structure = StructureConfig(
+      block="inverted",
+      stem=structure.stem,
+      stem_width=structure.stem_width,
+      depths=structure.depths,
+      widths=structure.widths,
+      strides=structure.strides,
+      expansions=(1,) * len(structure.depths),
+    )
   expansions = structure.expansions if expanded else (1,) * len(structure.expansions)
   return dataclasses.replace(
     structure,

@@ -23,9 +23,12 @@ if _MADE not in os.environ:
   # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved.
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
-# A shell's `&` ignores SIGINT, which commands would inherit; they are to hear it.
+# A shell's `&` ignores SIGINT and `nohup` SIGHUP, and commands would inherit that; they are to hear
+# both.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
 install_import_hook("meanet_jax", "beartype.beartype")

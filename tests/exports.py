@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.schema import Config
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.tflite.source import Source, without_dataset
@@ -48,7 +49,13 @@ def configured(name: str) -> Source:
 
   Drawn with NumPy, because Flax's initialisers take long to compile.
   """
-  config = resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
+  return with_drawn_weights(
+    resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
+  )
+
+
+def with_drawn_weights(config: Config) -> Source:
+  """A configuration's networks with made-up weights, as `configured` has them."""
   rng = np.random.default_rng(0)
 
   def drawn(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:

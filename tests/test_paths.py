@@ -13,10 +13,10 @@ from meanet_jax.config.load import find
 from meanet_jax.config.parsing import resolve
 from meanet_jax.data.tfds.prepared import default_data_dir
 from meanet_jax.errors import UserError
-from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.training.pretrained import initial_variables
 from tests.experiments import tiny_config
 
 ROOT = Path(__file__).parent.parent

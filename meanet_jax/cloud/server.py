@@ -13,6 +13,8 @@ from meanet_jax.cloud.service import CloudService
 from meanet_jax.log import logger
 from meanet_jax.stopping import heeded
 
+_SECONDS_AFTER_ANSWERS = 1.0
+
 
 async def serve(
   service: CloudService, guard: Guard, address: Address, tls: Tls | None, limits: Limits
@@ -49,12 +51,23 @@ async def serve(
   for one in servers:
     await one.stop(limits.grace)
   reporting.cancel()
-  # Calls that the grace was too short for end here, and not with tracebacks as the loop closes.
+  await _end_tasks()
+  logger.info("cloud tier stopped")
+
+
+async def _end_tasks() -> None:
+  """Ends every other task: calls that the grace was too short for, and what gRPC left behind.
+
+  After an answer gRPC's task of a call has a little left to do, and logs a traceback if it is
+  cancelled then; a moment is enough for it. What lasts longer is cancelled here, and not with
+  tracebacks as the loop closes.
+  """
   left = asyncio.all_tasks() - {asyncio.current_task()}
+  if left:
+    _, left = await asyncio.wait(left, timeout=_SECONDS_AFTER_ANSWERS)
   for task in left:
     task.cancel()
   await asyncio.gather(*left, return_exceptions=True)
-  logger.info("cloud tier stopped")
 
 
 def make_server(limits: Limits) -> grpc.aio.Server:

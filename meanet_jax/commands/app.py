@@ -31,6 +31,7 @@ COMMANDS = {
   "select": Command("select", "select an operating point from logits of any framework"),
   "export": Command("export", "export a run's edge for TF Lite"),
   "edge": Command("edge", "classify images with an exported edge", jax=False),
+  "measure": Command("measure", "measure what an exported edge costs on this device", jax=False),
   "cloud": Command("cloud", "serve a run's cloud model over gRPC"),
   "prepare": Command("prepare", "prepare a TFDS data set"),
   "summary": Command("summary", "print what a configuration's networks cost"),

@@ -19,6 +19,7 @@ from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.edge_cloud import (
   ADAPTATION,
   AGREEMENT_FLOOR,
+  add_address_flags,
   connect,
   deadline_gate,
   online_adaptation,
@@ -67,32 +68,13 @@ def add_flags(parser: Parser) -> None:
 
 
 def _add_cloud_flags(flags: Flags) -> None:
-  flags.add_argument(
-    "--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
-  )
-  add_path(
-    flags,
-    "--ca-file",
-    metavar="FILE",
-    help="certificates to trust, PEM; the system's if not given",
-  )
-  add_path(flags, "--token-file", metavar="FILE", help="bearer token")
-  flags.add_argument(
-    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
-  )
+  add_address_flags(flags)
   add_integer(flags, "--window", Range(1, 10_000), default=16, help="images that may be under way")
   add_number(
     flags,
     "--deadline-ms",
     Range(1e-3, 1e7),
     help="from taking an image up to its answer",
-  )
-  add_number(
-    flags,
-    "--check-seconds",
-    Range(1e-3, 1e4),
-    default=5.0,
-    help="to find the cloud at the start",
   )
   add_integer(
     flags, "--attempts", Range(1, 1000), default=3, help="to send one image by its deadline"

@@ -3,8 +3,10 @@
 import argparse
 import os
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
+from meanet_jax.commands.flags import Flags, add_number, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.deadline import DeadlineGate, edge_seconds
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
@@ -30,8 +32,53 @@ ADAPTATION = (
 AGREEMENT_FLOOR = AgreementMonitor._field_defaults["floor"]
 
 
+class Link(NamedTuple):
+  """offloader: an `Offloader`. address: as printed. unreachable: why, if it cannot be asked."""
+
+  offloader: Any
+  address: str
+  unreachable: str | None
+
+
+def add_address_flags(flags: Flags) -> None:
+  """Adds what `open_link` reads, but for --window and --attempts."""
+  flags.add_argument(
+    "--cloud", metavar="URL", help="grpc://HOST:PORT, or grpcs://HOST:PORT for TLS"
+  )
+  add_path(
+    flags,
+    "--ca-file",
+    metavar="FILE",
+    help="certificates to trust, PEM; the system's if not given",
+  )
+  add_path(flags, "--token-file", metavar="FILE", help="bearer token")
+  flags.add_argument(
+    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
+  )
+  add_number(
+    flags,
+    "--check-seconds",
+    Range(1e-3, 1e4),
+    default=5.0,
+    help="to find the cloud at the start",
+  )
+
+
 def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
   """An `Offloader` whose server was checked. A server that cannot be reached may come back.
+
+  Raises:
+    UserError: no gRPC here; a server that refuses this device, or is another.
+  """
+  link = open_link(flags, manifest)
+  if link.unreachable is not None:
+    say_on_stderr(f"warning: {link.address} {link.unreachable}; the edge answers until it can")
+    link.offloader.open_circuit()
+  return link.offloader
+
+
+def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
+  """The way to the server of --cloud, which was checked.
 
   Raises:
     UserError: no gRPC here; a server that refuses this device, or is another.
@@ -60,10 +107,7 @@ def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
   expected = expected._replace(logits=expected.logits and checked.logits)
   retry_policy = RetryPolicy(attempts=flags.attempts)
   offloader = Offloader(address, expected, flags.window, retry_policy)
-  if checked.unreachable is not None:
-    say_on_stderr(f"warning: {address} {checked.unreachable}; the edge answers until it can")
-    offloader.open_circuit()
-  return offloader
+  return Link(offloader, str(address), checked.unreachable)
 
 
 def deadline_gate(flags: argparse.Namespace, classifier: EdgeClassifier) -> DeadlineGate | None:

@@ -2,6 +2,7 @@
 
 from meanet_jax.config.constraints import check_constraints
 from meanet_jax.config.schema import Config, DatasetConfig, RoutingConfig
+from meanet_jax.config.stages import learning_rate_factors
 from meanet_jax.errors import UserError
 
 
@@ -28,12 +29,13 @@ def validate(config: Config) -> None:
     )
   for name in config.stage_names:
     _validate_stage(config, name)
-  if config.baselines.static and config.model.main.pretrained:
-    raise UserError(
-      f"baselines.static is {config.baselines.static:g} and model.main.pretrained "
-      f"{config.model.main.pretrained!r}; accepted: 0 with pretrained weights, which fit no other "
-      "width"
-    )
+  main, static = config.model.main, config.baselines.static
+  for field in ("pretrained", "module"):
+    if static and getattr(main, field):
+      raise UserError(
+        f"baselines.static is {static:g} and model.main.{field} {getattr(main, field)!r}; "
+        "accepted: 0 with it, because the widths of fresh structures alone can be changed"
+      )
 
 
 def _validate_dataset(dataset: DatasetConfig) -> None:
@@ -100,6 +102,7 @@ def _validate_stage(config: Config, name: str) -> None:
       also = ", or 0 with pretrained weights" if name in pretrained else ""
       raise UserError(f"stages.{name}.epochs is 0; accepted: at least 1{also}")
     return  # no step is taken, whatever the schedule
+  _validate_parts(config, name)
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
       f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
@@ -163,4 +166,30 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
     raise UserError(
       f"stages.{name}.distillation.weight is {weight} and stages.cloud.epochs 0 with "
       "model.cloud.reset_head; accepted: a teacher whose head has learned"
+    )
+
+
+def _validate_parts(config: Config, name: str) -> None:
+  stage, path = config.stage(name), f"stages.{name}"
+  try:
+    learning_rate_factors(stage)
+  except ValueError as error:
+    raise UserError(
+      f"{path}.learning_rate_factors is {stage.learning_rate_factors}; accepted: NAME=FACTOR, each "
+      "name once, factors of at least 0"
+    ) from error
+  for field in ("freeze", "head_epochs"):
+    value = getattr(stage, field)
+    if value and name in ("edge", "finetune"):
+      raise UserError(f"{path}.{field} is {value}; accepted: 0 (stages main and cloud have it)")
+  training = config.stages.training
+  if stage.freeze and name == "main" and training != "blockwise":
+    raise UserError(
+      f"{path}.freeze is {stage.freeze} and stages.training {training!r}, which trains all of the "
+      "main block; accepted: one of them"
+    )
+  if stage.head_epochs >= stage.epochs:
+    raise UserError(
+      f"{path}.head_epochs is {stage.head_epochs}; accepted: fewer than the stage's "
+      f"{stage.epochs} epochs"
     )

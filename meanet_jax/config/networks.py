@@ -36,6 +36,11 @@ class NetworkConfig:
   name: str = "custom"
   """A network of `meanet_jax/models/zoo.py`, or `custom` for the one in `structure`."""
   structure: StructureConfig = StructureConfig()
+  module: str = ""
+  """A Linen module of your own, `package.module:Class`, instead of a name or a structure; imported
+  from the current directory or PYTHONPATH (docs/own_networks.md)."""
+  arguments: str = ""
+  """Fields of that module, as a JSON object: `{"width": 16}`."""
   width_multiplier: PositiveFloat = 1.0
   """Scales MobileNetV2's channels; 1 for every other network."""
   split_after: NonNegative = 0
@@ -45,10 +50,12 @@ class NetworkConfig:
   dropout: Annotated[float, Range(0, 0.99)] = 0.0
   """Share of the pooled features dropped in training."""
   pretrained: str = ""
-  """Path of a torchvision-style state dict to start from; empty for none."""
+  """What to start from: the path of a torchvision-style state dict, or RUN[:BLOCK], the directory
+  of another run and a block of it (`main`, `cloud`, `adaptive`, `extension`; the same one where
+  none is named); empty for fresh weights."""
   reset_head: bool = False
   """With pretrained weights, start the last dense layer afresh, whatever the file's is called, if
-  it has one."""
+  it has one; of a module its part `head`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The stages that learn by gradient: fields of the group `stages`."""
 
 import dataclasses
+import math
 from typing import Annotated, Literal
 
 from meanet_jax.config.ranges import (
@@ -78,6 +79,16 @@ class StageConfig:
   warmup_epochs: NonNegative = 0
   """Linear rise from 0 to the peak before the schedule. `one_cycle` has no other rise than its own,
   which then takes so many epochs instead of three tenths of all steps."""
+  freeze: NonNegative = 0
+  """Of stages main and cloud: so many first stages of the trunk, and its stem, stay as they are,
+  with their batch norms in evaluation mode; 0 freezes nothing."""
+  learning_rate_factors: tuple[str, ...] = ()
+  """Factors of the learning rate as NAME=FACTOR, where NAME is a part of a block that the stage
+  trains: `main.trunk=0.1`, `main.trunk.stage1_block1=0`, `extension.head=2`. Of several that fit
+  the longest counts; 0 stops a part, and its weight decay with it."""
+  head_epochs: NonNegative = 0
+  """Of stages main and cloud: first epochs in which the head alone learns, within `epochs`. Batch
+  statistics of the trunk go on; `freeze` stops those."""
   label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0
   """Probability mass moved from the label to all classes evenly."""
   loss_weights: Annotated[tuple[float, ...], Range(0)] = ()
@@ -87,8 +98,8 @@ class StageConfig:
   weigh_exits_by_share: bool = False
   """Instead of `loss_weights`, where a stage trains two exits: the shares of validation images that
   end at them when the hard classes are selected (the predicted class is hard: at the extension),
-  times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs exits by
-  the images that are left for them."""
+  times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs
+  exits by the images that are left for them."""
   class_weights: Annotated[tuple[float, ...], Range(0)] = ()
   """Factors of the losses of images, one for each class of the data set, scaled so that their mean
   over the training images that an exit learns from is 1. Empty: 1 each."""
@@ -124,3 +135,20 @@ class StagesConfig:
   hard classes stay those that were selected before."""
   cloud_first: bool = False
   """Train the cloud before main, as distillation from it requires; otherwise it comes last."""
+
+
+def learning_rate_factors(stage: StageConfig) -> dict[str, float]:
+  """The stage's factors by name.
+
+  Raises:
+    ValueError: a text that is not NAME=FACTOR, a name that is there twice, or a factor that is
+      negative or not finite.
+  """
+  factors: dict[str, float] = {}
+  for text in stage.learning_rate_factors:
+    name, _, value = text.partition("=")
+    factor = float(value)
+    if not name or name in factors or not 0 <= factor < math.inf:
+      raise ValueError(text)
+    factors[name] = factor
+  return factors

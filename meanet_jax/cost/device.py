@@ -22,6 +22,7 @@ from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
 
 FORMAT = 1
+_LINK_CONSTANTS = ("uplink_mbps", "round_trip_ms", "radio")
 BLOCKS = ("main", "extension", "upload", "idle")
 
 
@@ -60,13 +61,13 @@ class Block(Timing):
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-  """name: in words. radio: `wifi`, `lte` or `3g`, whose power model is used; None for the
-  configuration's.
+  """name: in words. uplink_mbps: Mbit/s. round_trip_ms: of a message that is nearly empty. radio:
+  `wifi`, `lte` or `3g`, whose power model is used. None leaves the configuration's.
   """
 
   name: str
-  uplink_mbps: float
-  round_trip_ms: float
+  uplink_mbps: float | None = None
+  round_trip_ms: float | None = None
   radio: str | None = None
 
 
@@ -128,10 +129,8 @@ def device_constants(cost: CostConfig, profile: DeviceProfile) -> CostConfig:
     changes["edge_pj_per_mac"] = profile.per_mac.pj_per_mac
     changes["edge_gmacs_per_second"] = profile.per_mac.gmacs_per_second
   if profile.link is not None:
-    changes["uplink_mbps"] = profile.link.uplink_mbps
-    changes["round_trip_ms"] = profile.link.round_trip_ms
-    if profile.link.radio is not None:
-      changes["radio"] = profile.link.radio
+    of_link = ((name, getattr(profile.link, name)) for name in _LINK_CONSTANTS)
+    changes |= {name: value for name, value in of_link if value is not None}
   if profile.upload is not None and profile.upload.bytes_per_image is not None:
     changes["bytes_per_image"] = max(1, round(profile.upload.bytes_per_image))
   return dataclasses.replace(cost, **changes)

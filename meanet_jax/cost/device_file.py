@@ -132,8 +132,8 @@ def _link(source: Any) -> Link | None:
     raise _FaultError(f"link.radio is {radio!r}; expected one of {', '.join(RADIOS)}, or null")
   return Link(
     _text(source.get("name"), "link.name"),
-    _positive(source, "uplink_mbps", "link."),
-    _number(source, "round_trip_ms", "link."),
+    None if source.get("uplink_mbps") is None else _positive(source, "uplink_mbps", "link."),
+    _optional(source, "round_trip_ms", "link."),
     radio,
   )
 

@@ -136,6 +136,35 @@ def latency_p95_ms(
   a profile's blocks add to it is in `cost/latency.py`. A single image is taken to send as many
   bytes as the mean.
   """
+  weights, times = _routes(cost, macs, image_bytes, shares, profile)
+  return mixture_quantile(weights, times)
+
+
+def late_share(
+  cost: CostConfig,
+  macs: BlockMacs,
+  image_bytes: Number,
+  shares: Shares,
+  profile: DeviceProfile | None,
+  limit_ms: float,
+) -> Number:
+  """The share of images whose latency is above a limit; arguments as of `image_cost`.
+
+  It is at most 0.05 where `latency_p95_ms` is at most the limit.
+  """
+  weights, times = _routes(cost, macs, image_bytes, shares, profile)
+  late = [weight * np.mean(of > limit_ms) for weight, of in zip(weights, times, strict=True)]
+  return np.clip(np.sum(np.broadcast_arrays(*late), axis=0), 0, 1)
+
+
+def _routes(
+  cost: CostConfig,
+  macs: BlockMacs,
+  image_bytes: Number,
+  shares: Shares,
+  profile: DeviceProfile | None,
+) -> tuple[list[Number], list[np.ndarray]]:
+  """The shares of images by route, and each route's times (`route_points`)."""
   main, extension, *sending = _block_times(cost, macs, image_bytes, profile)
   both = shares.extension_and_sent
   # An image without the main block goes up as it is.
@@ -148,8 +177,7 @@ def latency_p95_ms(
     (shares.main - shares.extension - (shares.sent - both - raw), [main]),
     (1 - shares.main - raw, []),
   ]
-  weights, blocks = zip(*routes, strict=True)
-  return mixture_quantile(weights, [route_points(of) for of in blocks])
+  return [weight for weight, _ in routes], [route_points(of) for _, of in routes]
 
 
 def _latency_ms(

@@ -56,7 +56,7 @@ def _check_signatures(path: Path, manifest: Manifest, runners: list[Any]) -> Non
         f"accepted: {expected[1]} {expected[0]}, as {MANIFEST} says"
       )
   hard_classes = manifest.operating_point.hard_classes
-  known = (hard_classes.num_classes, len(hard_classes))
+  known = (hard_classes.num_classes, len(hard_classes.known))
   for name, runner, classes in zip(("main", "extension"), runners, known, strict=True):
     width = int(runner.get_output_details()["logits"]["shape"][-1])
     if width != classes:

@@ -44,7 +44,7 @@ from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Records, Route
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.restore import read_hard_classes, require_finished
+from meanet_jax.training.restore import load_hard_classes, require_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def evaluate(
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   run.check_data(dataset.describe())
   require_finished(config, dataset, run)
-  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = load_hard_classes(config, run)
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
   model = build(config)

@@ -71,8 +71,9 @@ class LogitSelection:
   unmet: why no threshold keeps the constraints; the point is then the nearest. validation, test:
   figures as those of a system in summary.json, on the images that selected the point and on those
   that did not; test is None if there are none. limits, noise: as in a system's entry of
-  summary.json (`limit_report`), limits without what is of test if there is none. points: every operating point on both parts, as the
-  columns of `Evaluation.points` with `split` (`validation`, `test`) in place of `system`.
+  summary.json (`limit_report`), limits without what is of test if there is none. points: every
+  operating point on both parts, as the columns of `Evaluation.points` with `split` (`validation`,
+  `test`) in place of `system`.
   """
 
   operating_point: OperatingPoint

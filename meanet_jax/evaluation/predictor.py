@@ -196,7 +196,7 @@ class Predictor:
   def _zeros(self, count: int) -> Outputs:
     classes = self._point.hard_classes
     every = np.zeros((count, classes.num_classes), np.float32)
-    return Outputs(every, np.zeros((count, len(classes)), np.float32), every)
+    return Outputs(every, np.zeros((count, len(classes.known)), np.float32), every)
 
 
 class _Program:
@@ -227,10 +227,10 @@ def _padded(
 
 
 def _check(model: MEANet, point: OperatingPoint, batch_size: int) -> None:
-  known, num_classes = len(point.hard_classes), point.hard_classes.num_classes
+  known, num_classes = len(point.hard_classes.known), point.hard_classes.num_classes
   if known != model.extension.num_classes:
     raise UserError(
-      f"the operating point has {known} hard classes; "
+      f"the operating point has {known} classes for the extension; "
       f"accepted: {model.extension.num_classes}, one per logit of the extension"
     )
   if num_classes != model.main.num_classes:

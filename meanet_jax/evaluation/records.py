@@ -49,7 +49,7 @@ def make_records(
   Args:
     outputs: finite NumPy logits [n, ...] of every exit.
     labels: of the images, original class numbers.
-    hard_classes: the extension's classes.
+    hard_classes: and the extension's classes.
     temperatures: positive.
     fusion: None for records without fused scores.
     gain: None for records that no policy of criterion `learned` looks at.
@@ -62,7 +62,7 @@ def make_records(
     label=labels.astype(np.int32),
     hard_probability=hard_probability(main, hard_classes.mask),
     main=scores(main),
-    extension=scores(extension, hard_classes.numbers),
+    extension=scores(extension, hard_classes.known),
     cloud=scores(cloud),
   )
   if fusion is None:

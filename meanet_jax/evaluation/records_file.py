@@ -150,11 +150,14 @@ def _checked(entries: dict[str, np.ndarray]) -> RecordsFile:
       raise ValueError(f"entry {name} is missing")
   main = entries["main_logits"]
   count, classes = entries["label"].size, main.shape[-1] if main.ndim else 0
+  hard, extension = entries["hard_classes"], entries["extension_logits"]
+  # An extension of all classes is known by its number of logits.
+  knows_all = extension.ndim == 2 and extension.shape[-1] == classes
   expected = {
     "label": (np.int32, (count,)),
-    "hard_classes": (np.int32, (entries["hard_classes"].size,)),
+    "hard_classes": (np.int32, (hard.size,)),
     "main_logits": (np.float32, (count, classes)),
-    "extension_logits": (np.float32, (count, entries["hard_classes"].size)),
+    "extension_logits": (np.float32, (count, classes if knows_all else hard.size)),
     "cloud_logits": (np.float32, (count, classes)),
   }
   if _STATIC in entries:
@@ -164,6 +167,6 @@ def _checked(entries: dict[str, np.ndarray]) -> RecordsFile:
     if array.dtype != kind or array.shape != shape:
       raise ValueError(f"entry {name} is {array.dtype} {array.shape}")
   logits = Outputs(*(entries[name] for name in _LOGITS))
-  hard_classes = HardClasses(entries["hard_classes"], classes)
+  hard_classes = HardClasses(hard, classes, "all" if knows_all else "hard")
   digest, static = str(entries["fingerprint"]), entries.get(_STATIC)
   return RecordsFile(logits, entries["label"], hard_classes, digest, static)

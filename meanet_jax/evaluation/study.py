@@ -36,15 +36,15 @@ CRITERIA = ("entropy", "max_prob", "margin")
 def fit_temperatures(
   outputs: Outputs, labels: Int[np.ndarray, " n"], hard_classes: HardClasses
 ) -> Temperatures:
-  """Each exit's temperature from validation logits; the extension's on images of hard classes.
+  """Each exit's temperature from validation logits; the extension's on images of its classes.
 
   An exit with no image to fit on keeps temperature 1.
   """
-  to_hard = hard_classes.label_map[labels]
-  known = to_hard >= 0
+  own = hard_classes.known_map[labels]
+  known = own >= 0
   return Temperatures(
     main=fit_temperature(outputs.main, labels),
-    extension=fit_temperature(outputs.extension[known], to_hard[known]) if known.any() else 1.0,
+    extension=fit_temperature(outputs.extension[known], own[known]) if known.any() else 1.0,
     cloud=fit_temperature(outputs.cloud, labels),
   )
 
@@ -57,13 +57,13 @@ def calibration(
 ) -> dict[str, Any]:
   """Per exit: its temperature, and its expected calibration error without and with it.
 
-  The extension is judged on images of hard classes, which are all that it knows.
+  The extension is judged on images of its classes, which are all that it knows.
   """
-  known = hard_classes.label_map[labels] >= 0
+  known = hard_classes.known_map[labels] >= 0
   result = {}
   for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True):
     of = known if name == "extension" else np.ones_like(known)
-    classes = hard_classes.numbers if name == "extension" else None
+    classes = hard_classes.known if name == "extension" else None
     errors = []
     for divisor in (1.0, temperature):
       answer = scores(cooled(logits[of], divisor), classes)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.device import DeviceProfile, cost_basis
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, late_share, upload_bytes
 from meanet_jax.cost.latency import Number
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
@@ -257,6 +257,16 @@ def measured_points(
   # No image can cost more than one that runs every block and is sent up as well.
   one = dataclasses.replace(context, num_images=1, num_hard_images=0)
   everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1, 1))
+  limit, late = constraints.max_latency_p95_ms, None
+  if limit is not None:
+    late = late_share(
+      context.config.cost,
+      context.macs,
+      float(everything["bytes_up"]),
+      _cost_shares(context, policy, counts),
+      context.profile,
+      limit,
+    )
   return Points(
     accuracy=values["accuracy"],
     offload=values["fraction"]["cloud"],
@@ -266,6 +276,10 @@ def measured_points(
     worst_latency_ms=float(everything["latency_ms"]),
     bytes_up=values["bytes_up"],
     image_bytes=float(everything["bytes_up"]),
+    latency_p95_ms=values["latency_p95_ms"],
+    late=late,
+    # With a profile, times vary between images of a route.
+    late_is_counted=context.profile is None,
   )
 
 
@@ -306,13 +320,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     context.config.cost,
     context.macs,
     upload_bytes(context.config.cost, context.config.dataset),
-    Shares(
-      # With `always` the raw image goes up before anything is computed.
-      main=0.0 if policy.offload == "always" else 1.0,
-      extension=np.asarray(counts.ran_extension) / n,
-      sent=shares["cloud"],
-      extension_and_sent=np.asarray(counts.extension_and_cloud) / n,
-    ),
+    _cost_shares(context, policy, counts),
     context.profile,
   )
   return {
@@ -322,6 +330,17 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
     "fraction": shares,
     **dataclasses.asdict(cost),
   }
+
+
+def _cost_shares(context: Context, policy: Policy, counts: Counts) -> Shares:
+  n = context.num_images
+  return Shares(
+    # With `always` the raw image goes up before anything is computed.
+    main=0.0 if policy.offload == "always" else 1.0,
+    extension=np.asarray(counts.ran_extension) / n,
+    sent=np.asarray(counts.cloud) / n,
+    extension_and_sent=np.asarray(counts.extension_and_cloud) / n,
+  )
 
 
 def selected_figures(context: Context, system: Curve) -> dict[str, Any]:

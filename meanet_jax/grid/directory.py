@@ -21,12 +21,13 @@ from meanet_jax.grid.report import (
   read_outcomes,
 )
 from meanet_jax.grid.trials import is_done, point_path
-from meanet_jax.models.pretrained import check_pretrained
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
 from meanet_jax.runs.directory import FORMAT, RunDirectory, check_format, run_path
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
+from meanet_jax.training.parts import check_parts
+from meanet_jax.training.pretrained import check_pretrained
 
 
 class GridDirectory:
@@ -77,12 +78,12 @@ class GridDirectory:
           "accepted: the same grid, or another --workdir"
         )
       if before != config:
-        _check_pretrained(groups)
+        _check_networks(groups)
       until_the_end.enter_context(held(self.path))
       if before != config:
         write_json(self.json_path, begun | {"config": to_json(config)})
       return
-    _check_pretrained(groups)
+    _check_networks(groups)
     until_the_end.enter_context(held(self.path))
     try:
       (self.path / "points").mkdir(parents=True, exist_ok=True)
@@ -142,6 +143,8 @@ class GridDirectory:
     draw_grid(self.path, settings, grid.best_by)
 
 
-def _check_pretrained(groups: Sequence[CompilationGroup]) -> None:
+def _check_networks(groups: Sequence[CompilationGroup]) -> None:
   for group in groups:
-    check_pretrained(group.config, build(group.config))
+    model = build(group.config)
+    check_parts(group.config, model)
+    check_pretrained(group.config, model)

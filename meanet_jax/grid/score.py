@@ -7,11 +7,10 @@ from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import write_json
 from meanet_jax.runs.metrics import MetricsFile
-from meanet_jax.training.restore import read_hard_classes
+from meanet_jax.training.restore import load_hard_classes
 
 
 def write_scores(trial: Trial, macs: BlockMacs) -> None:
@@ -28,7 +27,7 @@ def write_scores(trial: Trial, macs: BlockMacs) -> None:
     UserError: constraints that cannot be tested.
   """
   config, run, split = trial.config, trial.context.run, trial.context.dataset.validation
-  hard_classes = HardClasses(read_hard_classes(run), config.dataset.num_classes)
+  hard_classes = load_hard_classes(config, run)
   logits = Outputs(
     trial.logits[Exits.MAIN], trial.logits[Exits.EXTENSION], trial.logits[Exits.CLOUD]
   )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.batches import Batch
-from meanet_jax.models.meanet import MEANet, Outputs
+from meanet_jax.models.meanet import MEANet, Network, Outputs
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import Stage
@@ -53,7 +53,8 @@ class Constants(NamedTuple):
 class Sources(NamedTuple):
   """What trials that share images share: s of them on a device.
 
-  keys: raw, of the stage's steps. to_hard: the label map of the hard classes; None for a stage that needs none.
+  keys: raw, of the stage's steps. to_hard: the label map of the hard classes; None for a
+  stage that needs none.
   """
 
   keys: UInt32[Array, "s 2"]
@@ -111,7 +112,11 @@ def make_trial_step(
 
 def with_dropout(model: MEANet, stage: Stage, rate: Any) -> MEANet:
   """The model with another dropout in the blocks of a stage that have one."""
-  blocks = [block for block in ("main", "cloud") if block in stage.trainable]
+  blocks = [
+    block
+    for block in ("main", "cloud")
+    if block in stage.trainable and isinstance(getattr(model, block), Network)
+  ]
   return model.clone(**{block: getattr(model, block).clone(dropout=rate) for block in blocks})
 
 

@@ -13,6 +13,7 @@ from meanet_jax.grid.trials import Trial, is_done, point_path
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
+from meanet_jax.models.own_network import own_modules
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, quarantine_failed
@@ -58,6 +59,7 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
   """
   run = RunDirectory.create(point_path(context.path, point), point.config, dataset.data_dir)
   run.record_data(dataset.describe())
+  run.record_modules(own_modules(point.config))
   own = RunContext(point.config, model, dataset, run, context.stop, context.tensorboard)
   return Trial(point, own)
 

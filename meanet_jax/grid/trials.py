@@ -131,6 +131,8 @@ class TrialState:
     numbers = run_numbers(stage, config, self.trial.context.dataset.train.labels, found)
     if not numbers.loss_weights:  # the others of its compilation group may have some
       numbers = numbers._replace(loss_weights=(1.0,) * len(stage.exits))
+    if settings.head_epochs:
+      numbers = numbers._replace(head_steps=settings.head_epochs * self.run.steps_per_epoch)
     return Constants(
       rates=rates,
       steps=np.asarray(self.run.steps, np.int32),

@@ -5,8 +5,9 @@ Training, evaluation and the device decode by this rule, which needs NumPy and P
 - 1, L, P, LA, PA, RGB, RGBX, RGBA, CMYK, YCbCr, HSV and LAB are converted by Pillow: grey is ITU-R
   601-2 luma. A network of 1 or 3 channels does not see an alpha channel; one of 2 or 4 does.
 - 16 bits per channel (I;16 in any byte order, and the mode I of PNG and PGM): the upper 8 are kept,
-  which is what Pillow does with 16-bit colour. `Decoded.deep` says so.
-- F and any other I are refused: without a known range there is no right way to 8 bits.
+  which is what Pillow does with 16-bit colour. `Decoded.deep` says so, and of 10 and 12 bits too.
+- F and any other I are refused: without a known range there is no right way to 8 bits. So is deep
+  colour in JPEG 2000, where Pillow rounds the largest values up to 256 and keeps 0 of it.
 - The image is turned upright as its EXIF says. Of several frames the first counts.
 """
 
@@ -43,6 +44,7 @@ _TURNS = {  # from an EXIF orientation to the pixels as they are to be seen
 }
 # Formats whose mode I holds 0 .. 65535.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+_HEADER_BYTES = 1 << 16  # of a file, in which its formats' marks lie
 _VIA = {"LAB": "RGB", "La": "LA"}  # Pillow converts these to that mode only
 _WHITE_IS_ZERO = {262: 0}  # TIFF's photometric interpretation, which Pillow ignores in I;16
 
@@ -91,11 +93,10 @@ def decode(source: bytes | str | Path, channels: int) -> Decoded:
     # No path for Pillow: it maps such a file into memory, and turns a mapped TIFF twice.
     file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
     with file, pillow().open(file) as image:
-      raw = _raw_modes(image)  # is gone once the image is loaded
+      raw, deep = _raw_modes(image), _is_deep(image)  # are gone once the image is loaded
       image.load()
       turn = orientation(image)  # after loading, because Pillow turns a TIFF while it loads it
-      eight_bits, deep = _to_eight_bits(image, raw)
-      pixels = _converted(eight_bits, MODES[channels])
+      pixels = _converted(_to_eight_bits(image, raw, deep), MODES[channels])
   except (UserError, UndecodableImageError):
     raise
   except UnidentifiedImageError as error:
@@ -125,19 +126,51 @@ def _raw_modes(image: Any) -> str:
   return " ".join(str(tile[3]) for tile in getattr(image, "tile", ()) or ())
 
 
-def _to_eight_bits(image: Any, raw: str) -> tuple[Any, bool]:
-  """The image with 8 bits per channel, and whether it had more."""
+def _is_deep(image: Any) -> bool:
+  """Whether an image that is not yet loaded has more than 8 bits per channel.
+
+  Formats whose decoders do not say it are asked in their headers: JPEG 2000 has its precision in
+  the marker SIZ (ISO/IEC 15444-1, A.5.1), AVIF a flag in its box av1C (AV1-ISOBMFF, 2.3.3).
+  """
+  if image.mode.startswith("I;16") or ";16" in _raw_modes(image):
+    return True
+  if image.format == "PPM":  # its decoder is given the largest value
+    limits = [part for tile in image.tile if isinstance(tile[3], tuple) for part in tile[3]]
+    return any(isinstance(limit, int) and limit > 255 for limit in limits)
+  if image.format == "JPEG2000":
+    return (_header_byte(image, b"\xff\x4f\xff\x51", 38) & 0x7F) + 1 > 8
+  return image.format == "AVIF" and bool(_header_byte(image, b"av1C", 2) & 0x40)
+
+
+def _header_byte(image: Any, after: bytes, number: int) -> int:
+  """The byte that is so many after a mark in the first bytes of an open image's file, or 0."""
+  file = image.fp
+  place = file.tell()
+  file.seek(0)
+  head = file.read(_HEADER_BYTES)
+  file.seek(place)
+  found = head.find(after)
+  wanted = found + len(after) + number
+  return head[wanted] if found >= 0 and wanted < len(head) else 0
+
+
+def _to_eight_bits(image: Any, raw: str, deep: bool) -> Any:
+  """The image with 8 bits per channel."""
   mode = image.mode
   if mode.startswith("I;16") or (mode == "I" and image.format in _SIXTEEN_BIT_FORMATS):
     values = np.asarray(image) >> (4 if "I;12" in raw else 8)
     if image.format == "TIFF" and _WHITE_IS_ZERO.items() <= dict(image.tag_v2).items():
       values = 255 - values
-    return pillow().fromarray(values.astype(np.uint8)), True
+    return pillow().fromarray(values.astype(np.uint8))
   if mode in ("I", "F"):
     raise UndecodableImageError(
       f"its mode {mode} has 32 bits per pixel and no known range; convert it to 8 or 16 bits"
     )
-  return image, ";16" in raw
+  if deep and image.format == "JPEG2000":
+    raise UndecodableImageError(
+      "it is JPEG 2000 colour of more than 8 bits, whose white Pillow turns black; make it a PNG"
+    )
+  return image
 
 
 def _converted(image: Any, mode: str) -> np.ndarray:

@@ -28,6 +28,7 @@ class ConvNorm(nn.Module):
 
   scale_init: the batch norm's scale to begin with.
   axis_name: the mapped axis over which batch statistics are averaged; None within one device.
+  epsilon, momentum: of the batch norm, in Flax's sense.
   """
 
   width: int
@@ -38,6 +39,8 @@ class ConvNorm(nn.Module):
   scale_init: nn.initializers.Initializer = nn.initializers.ones
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
+  epsilon: float = NORM_EPSILON
+  momentum: float = NORM_MOMENTUM
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 d"]:
@@ -56,8 +59,8 @@ class ConvNorm(nn.Module):
     )(x)
     x = nn.BatchNorm(
       use_running_average=not train,
-      momentum=NORM_MOMENTUM,
-      epsilon=NORM_EPSILON,
+      momentum=self.momentum,
+      epsilon=self.epsilon,
       dtype=self.dtype,
       scale_init=self.scale_init,
       axis_name=self.axis_name if train else None,

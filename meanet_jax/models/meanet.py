@@ -10,7 +10,10 @@ from jaxtyping import Array, Float
 
 from meanet_jax.config.networks import StructureConfig
 from meanet_jax.models.layers import ConvNorm, Dropout, Dtype, max_pool, relu6
+from meanet_jax.models.mobile import ACTIVATIONS, MobileTrunk
+from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.mobilenet import InvertedResidual
+from meanet_jax.models.own_network import OwnNetwork
 from meanet_jax.models.resnet import BasicBlock, Bottleneck
 
 BLOCKS = ("main", "adaptive", "extension", "cloud")
@@ -37,11 +40,15 @@ class Outputs(NamedTuple):
 
 
 class Trunk(nn.Module):
-  """Stem and stages: image or features in, features out."""
+  """Stem and stages: image or features in, features out.
+
+  frozen: the first stages, with the stem, that stay as they are in training; 0 for none.
+  """
 
   structure: StructureConfig
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
+  frozen: int = 0
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 d"]:
@@ -55,12 +62,13 @@ class Trunk(nn.Module):
       stem = ConvNorm(
         structure.stem_width, kernel, stride, activation=activation, name="stem", **numerics
       )
-      x = stem(x, train)
+      x = stem(x, train and not self.frozen)
       if structure.stem == "conv7_pool":
         x = max_pool(x)
     for stage, (depth, width, stride) in enumerate(
       zip(structure.depths, structure.widths, structure.strides, strict=True)
     ):
+      learns = train and stage >= self.frozen
       for index in range(depth):
         options = {
           "width": width,
@@ -69,21 +77,24 @@ class Trunk(nn.Module):
           **numerics,
         }
         if structure.block == "inverted":
-          x = InvertedResidual(expansion=structure.expansions[stage], **options)(x, train)
+          x = InvertedResidual(expansion=structure.expansions[stage], **options)(x, learns)
         else:
           block = BasicBlock if structure.block == "basic" else Bottleneck
-          x = block(**options)(x, train)
+          x = block(**options)(x, learns)
+      if stage + 1 == self.frozen:
+        x = jax.lax.stop_gradient(x)
     return x
 
 
 class Head(nn.Module):
-  """Features in, logits out: 1x1 convolution if there is one, pool, dropout, dense in float32.
+  """Features in, logits out: 1x1 convolution if there is one, pool, dense layers in float32.
 
-  dropout: a number, or an array [] that a compiled step receives.
+  pool: as `NetworkConfig.head_pool`. dropout: in front of the last layer; a number, or an array []
+  that a compiled step receives.
   """
 
+  structure: StructureConfig | MobileStructure
   num_classes: int
-  final_width: int = 0
   pool: int = 0
   dropout: Any = 0.0
   dtype: Dtype = jnp.float32
@@ -91,14 +102,20 @@ class Head(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b c2"]:
-    if self.final_width:
+    structure, own = self.structure, {}
+    activation = relu6
+    if isinstance(structure, MobileStructure):
+      activation = ACTIVATIONS[structure.activation]
+      own = {"epsilon": structure.epsilon, "momentum": structure.momentum}
+    if structure.final_width:
       final = ConvNorm(
-        self.final_width,
+        structure.final_width,
         kernel=1,
-        activation=relu6,
+        activation=activation,
         dtype=self.dtype,
         axis_name=self.axis_name,
         name="final",
+        **own,
       )
       x = final(x, train)
     x = x.astype(jnp.float32)
@@ -107,25 +124,35 @@ class Head(nn.Module):
       x = x.reshape(x.shape[0], -1)
     else:
       x = jnp.mean(x, axis=(1, 2))
+    if isinstance(structure, MobileStructure) and structure.hidden_width:
+      x = activation(nn.Dense(structure.hidden_width, name="hidden")(x))
     x = Dropout(self.dropout)(x, train)
     return nn.Dense(self.num_classes, name="dense")(x)
 
 
 class Network(nn.Module):
-  """A trunk and its head."""
+  """A trunk and its head.
 
-  structure: StructureConfig
+  frozen: the first stages, with the stem, that stay as they are in training; 0 for none.
+  """
+
+  structure: StructureConfig | MobileStructure
   num_classes: int
   head_pool: int = 0
   dropout: Any = 0.0
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
+  frozen: int = 0
 
   def setup(self):
-    self.trunk = Trunk(self.structure, self.dtype, self.axis_name)
+    numerics = (self.dtype, self.axis_name, self.frozen)
+    if isinstance(self.structure, MobileStructure):
+      self.trunk = MobileTrunk(self.structure, *numerics)
+    else:
+      self.trunk = Trunk(self.structure, *numerics)
     self.head = Head(
+      self.structure,
       self.num_classes,
-      self.structure.final_width,
       self.head_pool,
       self.dropout,
       self.dtype,
@@ -150,9 +177,9 @@ class MEANet(nn.Module):
   `adaptive` is None exactly when `join` is `none`.
   """
 
-  main: Network
+  main: Network | OwnNetwork
   extension: Network
-  cloud: Network
+  cloud: Network | OwnNetwork
   adaptive: Trunk | None = None
   join: str = "concat"
 
@@ -185,8 +212,8 @@ class MEANet(nn.Module):
 
   @property
   def synchronised(self) -> bool:
-    """Whether batch norm averages over a mapped axis in training."""
-    return self.cloud.axis_name is not None
+    """Whether every batch norm averages over a mapped axis in training."""
+    return all(x.axis_name is not None for x in (self.main, self.extension, self.cloud))
 
   def main_features(
     self, images: Float[Array, "b h w c"], train: bool = False

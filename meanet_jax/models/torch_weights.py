@@ -10,10 +10,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from meanet_jax.config.networks import StructureConfig
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
+from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.resnet import BOTTLENECK_EXPANSION
 from meanet_jax.models.torch_files import StateDict
 
 PyTree = Any
+Structure = StructureConfig | MobileStructure
 Path = tuple[str, ...]
 # Components of names by DataParallel, `torch.compile`, FSDP and activation checkpointing.
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -22,7 +24,7 @@ _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "runn
 
 def load_pretrained(
   state_dict: StateDict,
-  structure: StructureConfig,
+  structure: Structure,
   abstract: PyTree,
   source: str,
   fresh_head: PyTree | None = None,
@@ -58,21 +60,23 @@ def load_pretrained(
       result[path] = fresh_head[path[-1]]
       continue
     result[path] = _convert(given[name], shapes[path].shape, path, name, source)
-    if "dense" in path and path[-1] == "kernel":
+    if path[-2] == _pooled_layer(structure) and path[-1] == "kernel":
       result[path] = _flattened_last(result[path], feature_channels(structure))
   if converted:
     logger.info(f"weights {source}: converted from {', '.join(converted)} to float32")
   return unflatten_dict(result)
 
 
-def torch_name(path: Path, structure: StructureConfig) -> str:
+def torch_name(path: Path, structure: Structure) -> str:
   """The torchvision name of a variable.
 
   Args:
     path: of a `Network`'s variables, collection first:
       `("params", "trunk", "stage1_block1", "conv1", "conv", "kernel")`.
-    structure: decides between ResNet's and MobileNetV2's names.
+    structure: decides between ResNet's and the MobileNets' names.
   """
+  if isinstance(structure, MobileStructure):
+    return _mobile_name(path, structure)
   _, part, *rest = path
   if "dense" in rest:
     kind = {"kernel": "weight", "bias": "bias"}[rest[-1]]
@@ -83,7 +87,7 @@ def torch_name(path: Path, structure: StructureConfig) -> str:
   return f"{name(part, place, layer, structure)}.{kind}"
 
 
-def _resnet_layer(part: str, place: list[str], layer: str, _: StructureConfig) -> str:
+def _resnet_layer(part: str, place: list[str], layer: str, _: Structure) -> str:
   is_conv = layer == "conv"
   if place == ["stem"]:
     return "conv1" if is_conv else "bn1"
@@ -98,7 +102,7 @@ def _resnet_layer(part: str, place: list[str], layer: str, _: StructureConfig) -
   return f"layer{stage}.{index - 1}.{inner}"
 
 
-def _inverted_layer(part: str, place: list[str], layer: str, structure: StructureConfig) -> str:
+def _inverted_layer(part: str, place: list[str], layer: str, structure: Structure) -> str:
   number = "0" if layer == "conv" else "1"
   if place == ["stem"]:
     return f"features.0.{number}"
@@ -113,6 +117,43 @@ def _inverted_layer(part: str, place: list[str], layer: str, structure: Structur
     return f"features.{feature}.conv.{first if layer == 'conv' else first + 1}"
   pair = 0 if convolution == "expand" or not expands else 1
   return f"features.{feature}.conv.{pair}.{number}"
+
+
+def _mobile_name(path: Path, structure: MobileStructure) -> str:
+  _, part, *place, layer, leaf = path
+  kind = _NORM[leaf] if layer == "norm" else {"kernel": "weight", "bias": "bias"}[leaf]
+  if layer in ("hidden", "dense"):
+    number = 0 if layer == "hidden" else 3 if structure.hidden_width else 1
+    return f"classifier.{number}.{kind}"
+  blocks = structure.depths if structure.family == "efficientnet" else (sum(structure.depths),)
+  pair = "0" if layer == "conv" else "1"
+  if place == ["stem"]:
+    return f"features.0.{pair}.{kind}"
+  if part == "head":
+    last = 1 + (len(blocks) if structure.family == "efficientnet" else blocks[0])
+    return f"features.{last}.{pair}.{kind}"
+  block, convolution = place
+  stage, index = _stage_and_block(block)
+  before = structure.stem_width if stage == 1 else structure.widths[stage - 2]
+  settings = structure.stages[stage - 1]
+  if index > 1:
+    before = settings.width
+  present = [
+    *(["expand"] if settings.inner[index - 1] != before else []),
+    "depthwise",
+    *(["squeeze"] if settings.squeeze else []),
+    "project",
+  ]
+  inside = f"{present.index(convolution)}.{layer if convolution == 'squeeze' else pair}"
+  if structure.family == "efficientnet":
+    return f"features.{stage}.{index - 1}.block.{inside}.{kind}"
+  return f"features.{sum(structure.depths[: stage - 1]) + index}.block.{inside}.{kind}"
+
+
+def _pooled_layer(structure: Structure) -> str:
+  """The dense layer that follows the head's pool."""
+  hidden = isinstance(structure, MobileStructure) and structure.hidden_width
+  return "hidden" if hidden else "dense"
 
 
 def _stage_and_block(name: str) -> tuple[int, int]:
@@ -197,11 +238,12 @@ def _convert(
   return np.ascontiguousarray(array.T)
 
 
-def feature_channels(structure: StructureConfig) -> int:
+def feature_channels(structure: Structure) -> int:
   """Channels that the pool in front of the dense layer sees."""
   if structure.final_width:
     return structure.final_width
-  expansion = BOTTLENECK_EXPANSION if structure.block == "bottleneck" else 1
+  bottleneck = isinstance(structure, StructureConfig) and structure.block == "bottleneck"
+  expansion = BOTTLENECK_EXPANSION if bottleneck else 1
   return structure.widths[-1] * expansion if structure.widths else structure.stem_width
 
 

@@ -9,7 +9,9 @@ from meanet_jax.config.networks import NetworkConfig, StructureConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError, nearest
 from meanet_jax.models.meanet import MEANet, Network, Trunk
+from meanet_jax.models.mobile_structures import MOBILE_STRUCTURES, MobileStructure
 from meanet_jax.models.mobilenet import scaled_width
+from meanet_jax.models.own_network import OwnNetwork, own_network
 
 
 def _cifar_resnet(depth: int) -> StructureConfig:
@@ -21,7 +23,7 @@ def _resnet(block: str, stem: str, depths: tuple[int, ...]) -> StructureConfig:
   return StructureConfig(block, stem, 64, depths, (64, 128, 256, 512), (1, 2, 2, 2))  # type: ignore[arg-type]
 
 
-STRUCTURES = {
+STRUCTURES: dict[str, StructureConfig | MobileStructure] = {
   "resnet20": _cifar_resnet(20),
   "resnet32": _cifar_resnet(32),
   "resnet44": _cifar_resnet(44),
@@ -41,10 +43,11 @@ STRUCTURES = {
     expansions=(1, 6, 6, 6, 6, 6, 6),
     final_width=1280,
   ),
+  **MOBILE_STRUCTURES,
 }
 
 
-def network_structure(network: NetworkConfig, path: str) -> StructureConfig:
+def network_structure(network: NetworkConfig, path: str) -> StructureConfig | MobileStructure:
   """The structure of a main block or cloud: named, scaled and cut as configured.
 
   Args:
@@ -66,7 +69,8 @@ def network_structure(network: NetworkConfig, path: str) -> StructureConfig:
     )
   else:
     structure = STRUCTURES[network.name]
-  check_structure(structure, f"{path}.structure")
+  if isinstance(structure, StructureConfig):
+    check_structure(structure, f"{path}.structure")
   if network.width_multiplier != 1:
     structure = _scale(structure, network.width_multiplier, path)
   if network.split_after:
@@ -120,13 +124,34 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
   axis = axis_name if model.batch_norm == "synchronised" else None
   numerics = {"dtype": jnp.dtype(model.compute_dtype), "axis_name": axis}
 
-  def network(settings: NetworkConfig, path: str) -> Network:
+  def network(block: str) -> Network | OwnNetwork:
+    settings: NetworkConfig = getattr(model, block)
+    frozen = config.stage(block).freeze
+    if settings.module:
+      if frozen:
+        raise UserError(
+          f"stages.{block}.freeze is {frozen} beside model.{block}.module; accepted: 0, and "
+          f"stages.{block}.learning_rate_factors with NAME=0"
+        )
+      return own_network(config, block, **numerics)
+    if settings.arguments:
+      raise UserError(
+        f"model.{block}.arguments is {settings.arguments!r} without model.{block}.module; "
+        "accepted: both or none"
+      )
+    structure = network_structure(settings, f"model.{block}")
+    if frozen > len(structure.depths):
+      raise UserError(
+        f"stages.{block}.freeze is {frozen}; accepted: at most {len(structure.depths)}, the stages "
+        f"of model.{block}"
+      )
     return Network(
-      network_structure(settings, path),
+      structure,
       config.dataset.num_classes,
       settings.head_pool,
       settings.dropout,
       **numerics,
+      frozen=frozen,
     )
 
   adaptive = None
@@ -134,9 +159,9 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
     check_structure(model.adaptive, "model.adaptive")
     adaptive = Trunk(model.adaptive, **numerics)
   net = MEANet(
-    main=network(model.main, "model.main"),
+    main=network("main"),
     extension=Network(model.extension, config.extension_outputs, **numerics),
-    cloud=network(model.cloud, "model.cloud"),
+    cloud=network("cloud"),
     adaptive=adaptive,
     join=model.join,
   )
@@ -147,21 +172,23 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
 def _check_meeting(net: MEANet, config: Config) -> None:
   image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
 
-  def features(trunk: Trunk) -> tuple[int, ...]:
+  def features(network: Trunk | Network | OwnNetwork, method: str) -> tuple[int, ...]:
     # A copy that belongs to no module: shapes are wanted, not variables.
-    free = Trunk(trunk.structure, trunk.dtype)
-    shaped, _ = jax.eval_shape(lambda x: free.init_with_output(jax.random.key(0), x, False), image)
+    free = network.clone(parent=None)
+    shaped, _ = jax.eval_shape(
+      lambda x: free.init_with_output(jax.random.key(0), x, False, method=method), image
+    )
     return shaped.shape[1:]
 
-  main = features(Trunk(net.main.structure, net.main.dtype))
-  pool = net.main.head_pool
+  main = features(net.main, "features")
+  pool = config.model.main.head_pool
   if pool > min(main[:2]):
     raise UserError(
       f"model.main.head_pool is {pool}; accepted: at most {min(main[:2])}, for features {main}"
     )
   if net.adaptive is None:
     return
-  adaptive = features(net.adaptive)
+  adaptive = features(net.adaptive, "__call__")
   meet = main == adaptive if net.join == "sum" else main[:2] == adaptive[:2]
   if not meet:
     what = "shapes" if net.join == "sum" else "height and width"
@@ -171,11 +198,12 @@ def _check_meeting(net: MEANet, config: Config) -> None:
     )
 
 
-def _scale(structure: StructureConfig, multiplier: float, path: str) -> StructureConfig:
-  if structure.block != "inverted":
-    raise UserError(
-      f"{path}.width_multiplier is {multiplier}; accepted: 1 with {structure.block!r} blocks"
-    )
+def _scale(
+  structure: StructureConfig | MobileStructure, multiplier: float, path: str
+) -> StructureConfig:
+  if isinstance(structure, MobileStructure) or structure.block != "inverted":
+    blocks = structure.family if isinstance(structure, MobileStructure) else structure.block
+    raise UserError(f"{path}.width_multiplier is {multiplier}; accepted: 1 with {blocks!r} blocks")
   return dataclasses.replace(
     structure,
     stem_width=scaled_width(structure.stem_width, multiplier),
@@ -185,10 +213,16 @@ def _scale(structure: StructureConfig, multiplier: float, path: str) -> Structur
   )
 
 
-def _split(structure: StructureConfig, stages: int, path: str) -> StructureConfig:
+def _split(
+  structure: StructureConfig | MobileStructure, stages: int, path: str
+) -> StructureConfig | MobileStructure:
   if stages >= len(structure.depths):
     raise UserError(
       f"{path}.split_after is {stages}; accepted: 0 (whole) to {len(structure.depths) - 1}"
+    )
+  if isinstance(structure, MobileStructure):
+    return dataclasses.replace(
+      structure, stages=structure.stages[:stages], final_width=0, hidden_width=0
     )
   return dataclasses.replace(
     structure,

@@ -38,9 +38,10 @@ def fuse_extension(
 ) -> Float[Array, "*n c"]:
   """Log-probabilities of the edge over all classes, from the logits of main and extension.
 
-  Main's mass on easy classes stays. On a hard class c, with P(hard) main's mass on all hard ones,
+  Main's mass on classes that the extension does not have stays. On a class c that it has, with
+  P(known) main's mass on all of these,
 
-      log q_c = log P(hard) + normalised[(1 - w) log p_main(c | hard) + w log p_extension(c)]
+      log q_c = log P(known) + normalised[(1 - w) log p_main(c | known) + w log p_extension(c)]
 
   Args:
     main, extension: logits, each divided by its exit's temperature.
@@ -49,13 +50,13 @@ def fuse_extension(
   """
   xp = main.__array_namespace__()
   log_main = log_softmax(main)
-  known = xp.take(log_main, xp.asarray(hard_classes.numbers), axis=-1)
+  known = xp.take(log_main, xp.asarray(hard_classes.known), axis=-1)
   log_mass = _log_sum(known)
   mixed = (1 - weight) * (known - log_mass) + weight * log_softmax(extension)
   fused = log_softmax(mixed) + log_mass
-  # Each class takes its place among the hard ones; easy classes take any, and are not looked at.
-  place = xp.maximum(xp.asarray(hard_classes.label_map), xp.zeros_like(hard_classes.label_map))
-  mask = xp.reshape(xp.asarray(hard_classes.mask), (1,) * (main.ndim - 1) + (-1,))
+  # Each class takes its place among the extension's; others take any, and are not looked at.
+  place = xp.maximum(xp.asarray(hard_classes.known_map), xp.zeros_like(hard_classes.known_map))
+  mask = xp.reshape(xp.asarray(hard_classes.known_map >= 0), (1,) * (main.ndim - 1) + (-1,))
   return xp.where(mask, xp.take(fused, place, axis=-1), log_main)
 
 

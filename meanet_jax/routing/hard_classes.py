@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Literal
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from meanet_jax.seeds import name_number
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HardClasses:
-  """The classes that the extension knows, among `num_classes`.
+  """The hard classes among `num_classes`, and which classes the extension has.
 
-  numbers: int32 [k], original class numbers in increasing order, so that the extension's class i is
-  `numbers[i]`. num_classes: C. Equal ones have equal hashes, so they can be static under `jit`.
+  numbers: int32 [k], original class numbers in increasing order. num_classes: C. extension: whether
+  it has these classes alone, or all. Equal ones have equal hashes, so they can be static under
+  `jit`.
 
   Raises:
     UserError: no class, one outside 0 .. C - 1, or classes that do not increase.
@@ -23,6 +25,7 @@ class HardClasses:
 
   numbers: Int[np.ndarray, " k"]
   num_classes: int
+  extension: Literal["hard", "all"] = "hard"
 
   def __post_init__(self):
     given = self.numbers
@@ -34,14 +37,17 @@ class HardClasses:
     if (given[1:] <= given[:-1]).any():
       raise UserError(f"{found}; expected increasing numbers")
     object.__setattr__(self, "numbers", _read_only(given.astype(np.int32)))
+    if len(given) == self.num_classes:  # one thing, so that equal ones are equal
+      object.__setattr__(self, "extension", "hard")
 
   def __eq__(self, other: object) -> bool:
     if not isinstance(other, HardClasses):
       return NotImplemented
-    return self.num_classes == other.num_classes and np.array_equal(self.numbers, other.numbers)
+    same = (self.num_classes, self.extension) == (other.num_classes, other.extension)
+    return same and np.array_equal(self.numbers, other.numbers)
 
   def __hash__(self) -> int:
-    return hash((self.num_classes, self.numbers.tobytes()))
+    return hash((self.num_classes, self.extension, self.numbers.tobytes()))
 
   def __len__(self) -> int:
     return len(self.numbers)
@@ -54,9 +60,24 @@ class HardClasses:
   @functools.cached_property
   def label_map(self) -> Int[np.ndarray, " c"]:
     """From original class number to 0 .. K - 1, and -1 for easy classes; `numbers` maps back."""
-    to_hard = np.full(self.num_classes, -1, np.int32)
-    to_hard[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
-    return _read_only(to_hard)
+    return _positions(self.numbers, self.num_classes)
+
+  @functools.cached_property
+  def known(self) -> Int[np.ndarray, " e"]:
+    """The extension's classes: its class i is the original class `known[i]`."""
+    every = np.arange(self.num_classes, dtype=np.int32)
+    return self.numbers if self.extension == "hard" else _read_only(every)
+
+  @functools.cached_property
+  def known_map(self) -> Int[np.ndarray, " c"]:
+    """From original class number to the extension's, and -1 for classes that it does not have."""
+    return _positions(self.known, self.num_classes)
+
+
+def _positions(numbers: Int[np.ndarray, " k"], num_classes: int) -> Int[np.ndarray, " c"]:
+  places = np.full(num_classes, -1, np.int32)
+  places[numbers] = np.arange(len(numbers), dtype=np.int32)
+  return _read_only(places)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

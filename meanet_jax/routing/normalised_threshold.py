@@ -91,5 +91,5 @@ def refuse_without_threshold(policy: Policy) -> None:
 def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> float:
   """From an exit's least uncertainty to its largest; a fused distribution is over all classes."""
   few = exit == EXTENSION and policy.edge_rule != "fused"
-  classes = len(hard_classes) if few else hard_classes.num_classes
+  classes = len(hard_classes.known) if few else hard_classes.num_classes
   return largest_uncertainty(policy.criterion, classes) - least_uncertainty(policy.criterion)

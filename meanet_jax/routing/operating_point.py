@@ -23,6 +23,7 @@ _JSON_FIELDS = (
   "temperatures",
   "hard_classes",
   "num_classes",
+  "extension_classes",
   "fusion",
   "gain",
 )
@@ -90,6 +91,7 @@ class OperatingPoint:
       "temperatures": dict(self.temperatures._asdict()),
       "hard_classes": self.hard_classes.numbers.tolist(),
       "num_classes": self.hard_classes.num_classes,
+      "extension_classes": self.hard_classes.extension,
       "fusion": None if self.fusion is None else dict(self.fusion._asdict()),
       "gain": None if self.gain is None else _lists(self.gain),
     }
@@ -102,13 +104,14 @@ class OperatingPoint:
       UserError: a field that is missing, unknown or wrong, named.
     """
     if isinstance(source, Mapping):
-      source = {"gain": None, **source}  # which earlier versions did not know
+      # Which earlier versions did not know.
+      source = {"extension_classes": "hard", "gain": None, **source}
     fields = _fields(source, "operating_point", _JSON_FIELDS)
     return cls(
       policy=_policy(fields["policy"]),
       thresholds=_thresholds(fields["thresholds"]),
       temperatures=_temperatures(fields["temperatures"]),
-      hard_classes=_hard_classes(fields["hard_classes"], fields["num_classes"]),
+      hard_classes=_hard_classes(fields),
       fusion=_fusion(fields["fusion"]),
       gain=_gain(fields["gain"]),
     )
@@ -154,12 +157,16 @@ def _temperatures(source: Any) -> Temperatures:
   return Temperatures(**{name: float(value) for name, value in fields.items()})
 
 
-def _hard_classes(numbers: Any, num_classes: Any) -> HardClasses:
+def _hard_classes(fields: Mapping[str, Any]) -> HardClasses:
+  numbers, num_classes = fields["hard_classes"], fields["num_classes"]
   if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
     raise UserError(f"num_classes is {num_classes!r}; expected a whole number above 0")
   if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
     raise UserError(f"hard_classes is {numbers!r}; expected a list of class numbers")
-  return HardClasses(np.asarray(numbers, np.int64), num_classes)
+  extension = fields["extension_classes"]
+  if extension not in ("hard", "all"):
+    raise UserError(f"extension_classes is {extension!r}; expected 'hard' or 'all'")
+  return HardClasses(np.asarray(numbers, np.int64), num_classes, extension)
 
 
 def _fusion(source: Any) -> FusionWeights | None:

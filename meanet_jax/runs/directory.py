@@ -7,6 +7,7 @@ from typing import Any
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.environment import environment
@@ -162,6 +163,35 @@ class RunDirectory:
         f"was read then in {changed} (see {self.data_path.name}); accepted: the same data"
       )
     return begun
+
+  def record_modules(self, modules: dict[str, dict[str, str]]) -> None:
+    """Writes down the user's modules, by block, as they are when the run first has them."""
+    known = self._modules()
+    same = {
+      block for block in modules if known.get(block, {}).get("module") == modules[block]["module"]
+    }
+    kept = {block: (known if block in same else modules)[block] for block in modules}
+    if kept != known:
+      write_json(self.modules_path, kept)
+
+  def warn_of_changed_modules(self, modules: dict[str, dict[str, str]]) -> None:
+    """Names the user's modules whose files have changed since they were written down."""
+    known = self._modules()
+    for block, found in modules.items():
+      before = known.get(block)
+      if before is not None and before["sha256"] != found["sha256"]:
+        logger.warning(
+          f"the file of {found['module']} (model.{block}.module) has changed since workdir "
+          f"{self.path} was begun; what it learned is read into the module as it is now"
+        )
+
+  def _modules(self) -> dict[str, dict[str, str]]:
+    return read_json(self.modules_path) if self.modules_path.exists() else {}
+
+  @property
+  def modules_path(self) -> Path:
+    """The user's modules by block: names, and digests of their files."""
+    return self.path / "modules.json"
 
   @property
   def config_path(self) -> Path:

@@ -17,18 +17,19 @@ def fit_fusion(
 ) -> FusionWeights:
   """The weights that minimise the negative log-likelihood of the true classes.
 
-  It is convex in each weight. The edge's is fitted first: only images of hard classes have a say in
-  it, because main's mass on easy classes stays. Then the cloud's, with the extension counted where
-  main predicts a hard class. A weight that no image has a say in is one half; one that is best at
-  an end of 0 .. 1 is there, so that the cloud is fused only where that is better than the cloud.
+  It is convex in each weight. The edge's is fitted first: only images of the extension's classes
+  have a say in it, because main's mass on the others stays. Then the cloud's, with the extension
+  counted where main predicts a hard class. A weight that no image has a say in is one half; one
+  that is best at an end of 0 .. 1 is there, so that the cloud is fused only where that is better
+  than the cloud.
 
   Args:
     logits: of main, extension and cloud, each divided by its temperature.
     labels: true classes of selection images, which carry no guarantee.
-    hard_classes: the extension's.
+    hard_classes: and the extension's classes.
   """
   main, extension, cloud = (values.astype(np.float64) for values in logits)
-  known = hard_classes.mask[labels]
+  known = hard_classes.known_map[labels] >= 0
 
   def edge(weight: float) -> Logits:
     return fuse_extension(main, extension, hard_classes, weight)

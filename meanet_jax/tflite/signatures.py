@@ -47,8 +47,8 @@ def edge_signatures(source: Source, batch_size: int, image_dtype: str) -> list[S
     image = normalise(image, dataset.mean, dataset.std)
     logits = model.apply(variables, image, features, method="extend")
     taken = _scores(logits, temperatures.extension)
-    original = jnp.asarray(hard_classes.numbers)
-    # The index is an argmax over as many logits as there are hard classes.
+    original = jnp.asarray(hard_classes.known)
+    # The index is an argmax over as many logits as the extension has classes.
     named = original.at[taken["prediction"]].get(
       mode="promise_in_bounds", wrap_negative_indices=False
     )

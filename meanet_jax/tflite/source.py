@@ -186,7 +186,8 @@ def without_dataset(config: Config, variables: Variables) -> Source:
   """
   config = _in_float32(config)
   meanet = dataclasses.replace(configured_policy(config.routing), offload="never")
-  hard_classes = HardClasses(np.arange(config.num_hard, dtype=np.int32), config.dataset.num_classes)
+  first = np.arange(config.num_hard, dtype=np.int32)
+  hard_classes = HardClasses(first, config.dataset.num_classes, config.model.extension_classes)
   return Source(
     config=config,
     model=build(config),

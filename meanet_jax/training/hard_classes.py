@@ -173,6 +173,16 @@ def read_confusion(found: Mapping[str, Any]) -> Int[np.ndarray, "c c"]:
   return confusion
 
 
+def predicted_hard_share(found: Mapping[str, Any]) -> float:
+  """The share of the images that selected the hard classes for which main predicts one of them.
+
+  Args:
+    found: what hard_classes.json holds.
+  """
+  confusion = read_confusion(found)
+  return float(confusion[:, found["classes"]].sum() / confusion.sum())
+
+
 def _selecting(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
   fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
   return ~calibration_part(len(dataset.validation), fraction, seed)

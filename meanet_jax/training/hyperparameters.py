@@ -20,6 +20,7 @@ class Hyperparameters(NamedTuple):
   image_weights: of images for an extension that has all classes: easy ones, and the others; empty
   weighs nothing.
   teacher_weight, temperature: `DistillationConfig`, read where a stage has a teacher.
+  head_steps: first steps in which the head alone learns; None asks the stage's epochs.
   """
 
   learning_rate: Number | None
@@ -32,6 +33,7 @@ class Hyperparameters(NamedTuple):
   image_weights: tuple[Number, ...] = ()
   teacher_weight: Number = 0.0
   temperature: Number = 1.0
+  head_steps: Number | None = None
 
   @classmethod
   def of(cls, config: StageConfig) -> "Hyperparameters":

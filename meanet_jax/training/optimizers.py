@@ -4,6 +4,7 @@ import optax
 
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.training.hyperparameters import Hyperparameters
+from meanet_jax.training.parts import hold_but_head, scale_parts
 
 # PyTorch's and optax's defaults for one cycle (Smith and Topin 2018): share of the steps that rise,
 # peak / first rate, first rate / last rate.
@@ -58,11 +59,18 @@ def make_optimizer(
   rate, decay = numbers.learning_rate, numbers.weight_decay
   # A schedule either way, because its count of steps is a part of the state.
   schedule = make_schedule(config, steps_per_epoch) if rate is None else lambda _: rate
+  held = []  # nothing, so that a state without held parts has no place for them
+  if config.head_epochs:
+    steps = numbers.head_steps
+    held = [hold_but_head(config.head_epochs * steps_per_epoch if steps is None else steps)]
+  scaled = [scale_parts(config)] if config.freeze or config.learning_rate_factors else []
   if config.optimizer == "lamb":
-    return optax.lamb(schedule, b1=numbers.momentum, weight_decay=decay)
-  if config.optimizer == "adamw":
-    return optax.adamw(schedule, b1=numbers.momentum, weight_decay=decay)
-  return optax.chain(
-    optax.add_decayed_weights(decay),
-    optax.sgd(schedule, momentum=numbers.momentum if config.momentum else None),
-  )
+    own = optax.lamb(schedule, b1=numbers.momentum, weight_decay=decay)
+  elif config.optimizer == "adamw":
+    own = optax.adamw(schedule, b1=numbers.momentum, weight_decay=decay)
+  else:
+    sgd = optax.sgd(schedule, momentum=numbers.momentum if config.momentum else None)
+    # Held behind the decay, which else would gather in the momentum.
+    return optax.chain(optax.add_decayed_weights(decay), *held, sgd, *scaled)
+  # Gradients, and afterwards the decay, which these optimisers add by themselves.
+  return optax.chain(*held, own, *held, *scaled) if held or scaled else own

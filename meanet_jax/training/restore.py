@@ -11,16 +11,16 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import MEANet
-from meanet_jax.models.pretrained import initial_variables
+from meanet_jax.models.own_network import own_modules
 from meanet_jax.models.variables import Initialise, Variables, abstract_variables
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.runs.checkpoints import complete_step, open_checkpoints
+from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
-from meanet_jax.training.optimizers import make_optimizer
+from meanet_jax.training.pretrained import initial_variables
+from meanet_jax.training.stage_checkpoint import read_stage
 from meanet_jax.training.stage_images import count_training_images
 from meanet_jax.training.stages import CLOUD, Stage, gradient_stages, num_steps
-from meanet_jax.training.state import create_state, saved
 
 
 def load_variables(
@@ -32,15 +32,17 @@ def load_variables(
 ) -> Variables:
   """Variables of every block, on the host: of finished stages, and initial ones for the rest.
 
-  `fresh_variables` is the model's `make_init`, where several seeds share one.
+  `fresh_variables` is the model's `make_init`, where several seeds share one. A module of
+  the user's that has changed since the run began is named in a warning.
   """
+  run.warn_of_changed_modules(own_modules(config))
   abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
   for stage in gradient_stages(config):
     step = complete_step(run.checkpoints_path(stage.name))
     if step is not None and step == last_step(stage, config, dataset, run):
-      variables |= _read_variables(stage, config, abstract, run, step)
+      variables |= read_stage(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, fresh_variables))
 
@@ -77,7 +79,9 @@ def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int)
   step = complete_step(run.checkpoints_path(CLOUD.name))
   if step is None or step != num_steps(config.stages.cloud, num_train):
     raise unfinished(run, CLOUD.name)
-  return read_variables(CLOUD, config, model, run, step)
+  run.warn_of_changed_modules(own_modules(config))
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  return jax.device_get(read_stage(CLOUD, config, abstract, run, step))
 
 
 def read_hard_classes(run: RunDirectory) -> Int[np.ndarray, " k"]:
@@ -94,6 +98,16 @@ def read_label_map(stage: Stage, config: Config, run: RunDirectory) -> Int[np.nd
   if not stage.needs_hard_classes:
     return None
   return label_map(read_json(run.hard_classes_path), config.dataset.num_classes)
+
+
+def load_hard_classes(config: Config, run: RunDirectory) -> HardClasses:
+  """The run's hard classes, with those of its extension.
+
+  Raises:
+    UserError: the stage has not been run.
+  """
+  classes, extension = config.dataset.num_classes, config.model.extension_classes
+  return HardClasses(read_hard_classes(run), classes, extension)
 
 
 def label_map(found: Mapping[str, Any], num_classes: int) -> Int[np.ndarray, " c"]:
@@ -113,24 +127,3 @@ def unfinished(run: RunDirectory, stage: str) -> UserError:
     f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
     "finished (the same command goes on with this one)"
   )
-
-
-def read_variables(
-  stage: Stage, config: Config, model: MEANet, run: RunDirectory, step: int
-) -> Variables:
-  """What a stage learned, on the host, from its checkpoint of a step."""
-  abstract = abstract_variables(model, config.dataset.image_shape)
-  return jax.device_get(_read_variables(stage, config, abstract, run, step))
-
-
-def _read_variables(
-  stage: Stage, config: Config, abstract: Variables, run: RunDirectory, step: int
-) -> Variables:
-  settings = config.stage(stage.name)
-  tx = make_optimizer(settings, steps_per_epoch=1)  # for the structure of its state alone
-  averaged = settings.ema_decay > 0
-  like = jax.eval_shape(lambda variables: create_state(stage, variables, tx, averaged), abstract)
-  with open_checkpoints(run.checkpoints_path(stage.name), config.logging.keep) as checkpoints:
-    restored = checkpoints.restore(step, saved(like))
-  del restored["sums"]
-  return like.replace(**restored).learned()

@@ -10,7 +10,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
-from meanet_jax.training.hard_classes import read_confusion
+from meanet_jax.training.hard_classes import predicted_hard_share, read_confusion
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.stages import Stage
 
@@ -41,7 +41,7 @@ def run_numbers(
   if found is None:
     return numbers
   if settings.weigh_exits_by_share:
-    numbers = numbers._replace(loss_weights=_exit_shares(found))
+    numbers = numbers._replace(loss_weights=_exit_weights(found))
   if stage.extension_classes == "all":
     numbers = numbers._replace(image_weights=_image_weights(settings.easy_weight, found))
   return numbers
@@ -78,10 +78,9 @@ def _class_weights(
   return (factors * np.sum(images) / total).astype(np.float32)
 
 
-def _exit_shares(found: Mapping[str, Any]) -> tuple[float, float]:
+def _exit_weights(found: Mapping[str, Any]) -> tuple[float, float]:
   """`StageConfig.weigh_exits_by_share`, of main and extension."""
-  confusion = read_confusion(found)
-  extension = float(confusion[:, found["classes"]].sum() / confusion.sum())
+  extension = predicted_hard_share(found)
   return 2 * (1 - extension), 2 * extension
 
 

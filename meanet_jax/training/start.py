@@ -17,7 +17,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
-from meanet_jax.models.pretrained import check_pretrained
+from meanet_jax.models.own_network import own_modules
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import quarantine_failed
 from meanet_jax.runs.directory import RunDirectory, run_path
@@ -33,6 +33,8 @@ from meanet_jax.training.distributed import (
 )
 from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
+from meanet_jax.training.parts import check_parts
+from meanet_jax.training.pretrained import check_pretrained
 from meanet_jax.training.stages import STATIC
 
 
@@ -63,6 +65,7 @@ def start(
   if tensorboard:
     broadcast_from_process_0(check_installed)
   model = build(config, AXIS)
+  check_parts(config, model)
   dataset = process_0_then_others(lambda: load(config.dataset, options))
   check_same("data", _changed, broadcast_from_process_0(dataset.describe), dataset.describe())
   lines = all_succeed(lambda: check_images(config, dataset))
@@ -181,6 +184,7 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
+    run.record_modules(own_modules(config))
     for name in (*config.stage_names, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))
   if changed:

@@ -8,6 +8,8 @@ as the stages of the edge (main, edge and perhaps finetune) see together.
 import dataclasses
 from typing import NamedTuple
 
+import jax
+
 from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import StageConfig
@@ -15,7 +17,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import MEANet
-from meanet_jax.models.variables import Variables
+from meanet_jax.models.variables import Variables, abstract_variables
 from meanet_jax.models.widening import widened_main
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import complete_step
@@ -25,7 +27,8 @@ from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import broadcast_from_process_0
 from meanet_jax.training.hard_classes import read_confusion
 from meanet_jax.training.parallel import AXIS
-from meanet_jax.training.restore import last_step, read_label_map, read_variables, unfinished
+from meanet_jax.training.restore import last_step, read_label_map, unfinished
+from meanet_jax.training.stage_checkpoint import read_stage
 from meanet_jax.training.stage_images import count_training_images
 from meanet_jax.training.stages import CLOUD, STATIC, Stage, gradient_stages
 
@@ -102,6 +105,8 @@ def stretched(recipe: StageConfig, epochs: int) -> StageConfig:
   return dataclasses.replace(
     recipe,
     epochs=epochs,
+    freeze=0,  # of pretrained weights, which no other width has
+    head_epochs=0,
     step_epochs=tuple(steps),
     warmup_epochs=min(round(recipe.warmup_epochs * factor), epochs - 1),
   )
@@ -118,7 +123,9 @@ def load_static(config: Config, dataset: Dataset, run: RunDirectory) -> StaticNe
   step = complete_step(run.checkpoints_path(STATIC.name))
   if step is None or step != last_step(STATIC, config, dataset, run):
     raise unfinished(run, STATIC.name)
-  return StaticNetwork(config, model, read_variables(STATIC, config, model, run, step))
+  abstract = abstract_variables(model, config.dataset.image_shape)
+  variables = jax.device_get(read_stage(STATIC, config, abstract, run, step))
+  return StaticNetwork(config, model, variables)
 
 
 def _images(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory) -> int:

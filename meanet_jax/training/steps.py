@@ -172,7 +172,7 @@ def make_train_step(
         weighed = zip(numbers.loss_weights, losses, strict=True)
         losses = [weight * loss for weight, loss in weighed]
       return sum(losses, jnp.zeros(())), (
-        updates["batch_stats"],
+        updates.get("batch_stats", {}),
         exit_logits(outputs, stage.watched),
       )
 
@@ -185,7 +185,7 @@ def make_train_step(
       "correct": jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.float32),
       "count": jnp.sum(labels >= 0, dtype=jnp.float32),
     }
-    return _Summed(gradients, sums), {block: after[block] for block in batch_stats}
+    return _Summed(gradients, sums), {block: after.get(block, {}) for block in batch_stats}
 
   def train_step(state: TrainState, batch: Batch, key: Key[Array, ""]) -> tuple[TrainState, Sums]:
     step_key = jax.random.fold_in(key, state.step)

@@ -11,7 +11,6 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits
-from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.disk import full_disk_in_one_line
@@ -23,6 +22,7 @@ from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import stop_before
 from meanet_jax.training.parallel import replicate
+from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import label_map, load_variables
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.run_stage import train_stage
@@ -66,7 +66,7 @@ def train(
     found = None
     with full_disk_in_one_line(context.run.path):
       for stage in gradient_stages(context.config):
-        if stage.needs_hard_classes:
+        if stage.needs_hard_classes and found is None:
           found = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, found)
       if context.config.baselines.static:

@@ -73,6 +73,78 @@ def test_refusals(tiny, path, value, words):
   assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    (
+      {"stages.main.distillation.weight": 0.9},
+      "stages.main.distillation.weight is 0.9 and stages.cloud_first False; accepted: True",
+    ),
+    (
+      {"stages.cloud.distillation.weight": 0.9, "stages.cloud_first": True},
+      "stages.cloud.distillation.weight is 0.9; accepted: 0, because the cloud is the teacher",
+    ),
+    (
+      {
+        "stages.edge.distillation.weight": 0.9,
+        "stages.cloud_first": True,
+        "stages.cloud.epochs": 0,
+        "model.cloud.pretrained": "x.pth",
+        "model.cloud.reset_head": True,
+      },
+      "stages.cloud.epochs 0 with model.cloud.reset_head; accepted: a teacher whose head has",
+    ),
+    ({"stages.main.distillation.temperature": 0.0}, "temperature' is 0.0; accepted: above 0"),
+    (
+      {"stages.edge.weigh_exits_by_share": True},
+      "stages.edge.weigh_exits_by_share is True; accepted: True in a stage that trains main and",
+    ),
+    (
+      {
+        "stages.training": "joint",
+        "stages.edge.weigh_exits_by_share": True,
+        "stages.edge.loss_weights": (1.0, 2.0),
+      },
+      "with loss_weights = ()",
+    ),
+    (
+      {"stages.main.class_weights": (1.0, 2.0)},
+      "stages.main.class_weights has 2 numbers; accepted: 10, one for each class",
+    ),
+    (
+      {"stages.main.class_weights": (1.0,) * 10, "stages.main.balance_classes": True},
+      "and balance_classes True; accepted: one of them",
+    ),
+    ({"stages.main.class_weights": (-1.0,) * 10}, "accepted: at least 0"),
+    ({"stages.edge.easy_weight": 0.5}, "stages.edge.easy_weight is 0.5; accepted: 1, or another"),
+    (
+      {"stages.main.easy_weight": 0.5, "model.extension_classes": "all"},
+      "stages.main.easy_weight is 0.5; accepted: 1, or another",
+    ),
+    (
+      {"stages.training": "mixed", "stages.finetune.epochs": 0},
+      "stages.finetune.epochs is 0; accepted: at least 1",
+    ),
+    (
+      {"stages.training": "mixed", "stages.finetune.loss_weights": (1.0,)},
+      "stages.finetune.loss_weights is (1.0,); accepted: (), or 2 number(s)",
+    ),
+  ],
+)
+def test_levers_of_training_that_contradict_each_other_are_refused(tiny, fields, words):
+  changed = to_json(tiny)
+  for path, value in fields.items():
+    *parents, name = path.split(".")
+    group = changed
+    for parent in parents:
+      group = group[parent]
+    group[name] = value
+  with pytest.raises(UserError) as caught:
+    resolve(changed)
+  assert words in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
 def test_a_joint_stage_has_two_loss_weights():
   fields = tiny_config()
   fields.stages.training = "joint"

@@ -20,7 +20,7 @@ COSTS = Costs(BlockMacs(1000, 5000, 100_000), 192)
 LABELS, OUTPUTS = random_logits(np.random.default_rng(0), 400, 10, HARD)
 LOGITS = {"main": OUTPUTS.main, "cloud": OUTPUTS.cloud, "extension": (OUTPUTS.extension, HARD)}
 PAIR = {"main": OUTPUTS.main, "cloud": OUTPUTS.cloud}
-OFFLOADS = Constraints(max_offload=0.2)
+OFFLOADS = Constraints(max_offload=0.2, spend_budget=True)
 
 
 def test_the_figures_are_those_of_the_point_on_images_that_it_did_not_see():
@@ -81,9 +81,28 @@ def test_without_an_extension_it_is_the_system_of_two_exits():
 def test_constraints_that_nothing_keeps_are_reported_and_a_confidence_is_kept():
   found = select(LOGITS, LABELS, COSTS, Constraints(max_energy_mj=1e-9))
   assert found.unmet.startswith("no threshold keeps max-energy-mj 1e-09; the nearest has")
-  sure = select(LOGITS, LABELS, COSTS, Constraints(max_offload=0.2, confidence=0.95))
+  sure = select(LOGITS, LABELS, COSTS, dataclasses.replace(OFFLOADS, confidence=0.95))
   plain = select(LOGITS, LABELS, COSTS, OFFLOADS)
   assert sure.validation["fraction"]["cloud"] < plain.validation["fraction"]["cloud"]
+
+
+def test_what_was_asked_and_kept_and_what_is_within_the_noise():
+  constraints = Constraints(max_offload=0.4, max_latency_p95_ms=1e3)
+  found = select(LOGITS, LABELS, COSTS, constraints)
+  (share, late), noise = found.limits.values(), found.noise
+  assert share["asked"] == 0.4
+  assert share["validation"] == found.validation["fraction"]["cloud"] == noise["fraction_cloud"]
+  assert share["test"] == found.test["fraction"]["cloud"]
+  assert share["interval"][0] < share["test"] < share["interval"][1]
+  assert late["kept_on_validation"] is late["kept_on_test"] is True
+  assert noise["accuracy"] == found.validation["accuracy"]
+  assert noise["highest_accuracy"] - noise["standard_error"] <= noise["accuracy"] + 1e-12
+  assert noise["fraction_cloud"] <= noise["highest_fraction_cloud"] <= 0.4
+  spent = select(LOGITS, LABELS, COSTS, dataclasses.replace(constraints, spend_budget=True))
+  assert spent.noise is None
+  assert spent.validation["fraction"]["cloud"] >= noise["highest_fraction_cloud"]
+  alone = select(LOGITS, LABELS, COSTS, constraints, options=SelectOptions(test_fraction=0.0))
+  assert set(alone.limits["max_offload"]) == {"asked", "validation", "kept_on_validation"}
 
 
 def changed(values: np.ndarray, value: float) -> np.ndarray:

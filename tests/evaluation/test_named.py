@@ -1,13 +1,19 @@
 """Evaluations with a name: beside each other, and nothing of the run changes."""
 
+import argparse
 import json
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from meanet_jax.commands.evaluations import run_evaluations
+import meanet_jax as mea
+from meanet_jax.commands import evaluate, summary
+from meanet_jax.commands import export as export_command
+from meanet_jax.commands.evaluations import run_evaluations, show_evaluations
+from meanet_jax.commands.flags import Parser
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device import Block, DeviceProfile
@@ -80,25 +86,25 @@ def test_what_was_asked_is_in_the_evaluations_own_summary(named_run):
 
 def test_the_expected_figures_are_those_of_the_systems(named_run):
   for name in (None, "tight", "slow", "pi"):
-    summary = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
-    meanet, test = summary["systems"]["meanet"], summary["expected"]["test"]
+    found = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
+    meanet, test = found["systems"]["meanet"], found["expected"]["test"]
     for key in ("accuracy", "fraction", "bytes_up", "energy_mj", "latency_ms", "latency_p95_ms"):
       assert test[key] == pytest.approx(meanet[key], rel=1e-12)
     low, high = test["accuracy_interval"]
     assert low < test["accuracy"] < high
-    validation = summary["expected"]["validation"]
-    limit = summary["constraints"]["max_offload"]
+    validation = found["expected"]["validation"]
+    limit = found["constraints"]["max_offload"]
     assert limit is None or validation["fraction"]["cloud"] <= limit
 
 
 def test_the_chosen_evaluation_is_what_is_exported(named_run):
   for name in (None, "tight", "slow", "pi"):
-    summary = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
+    written = read_json(RunDirectory(named_run).evaluation_path(name) / "summary.json")
     source = from_run(named_run, selected=Selected(name))
-    assert source.operating_point.to_json() == summary["systems"]["meanet"]["operating_point"]
+    assert source.operating_point.to_json() == written["systems"]["meanet"]["operating_point"]
     assert source.evaluation is not None
     found = json.loads(json.dumps(source.evaluation.to_json()))
-    assert found == {"name": name} | {key: summary[key] for key in ("constraints", "expected")}
+    assert found == {"name": name} | {key: written[key] for key in ("constraints", "expected")}
     assert source.profile == (DEVICE if name == "pi" else None)
   assert from_run(named_run, selected=Selected("slow")).config.cost.radio == "lte"
 
@@ -189,3 +195,56 @@ def test_the_list_of_a_runs_evaluations(named_run):
   meanet = read_json(named_run / "eval/tight/summary.json")["systems"]["meanet"]
   assert (rows[3]["accuracy"], rows[3]["sent"]) == (meanet["accuracy"], meanet["fraction"]["cloud"])
   assert [row["unmet"] for row in rows] == [None] * 4
+
+
+def given(module: ModuleType, *arguments: str | Path) -> argparse.Namespace:
+  parser = Parser("meanet", None)
+  module.add_flags(parser)
+  return parser.parse([str(argument) for argument in arguments])
+
+
+def test_summary_lists_them(named_run, finished_run, capsys, printed):
+  summary.run(given(summary, "--workdir", named_run, "--json"))
+  assert json.loads(capsys.readouterr().out) == run_evaluations(named_run)
+  show_evaluations(named_run, run_evaluations(named_run))
+  rows = re.findall(r"^[^\w(]*(\(no name\)|pi|slow|tight) .* (yes|no)\W*$", printed(), re.MULTILINE)
+  assert rows == [(name, "yes") for name in ("(no name)", "pi", "slow", "tight")]
+  show_evaluations(finished_run.path, run_evaluations(finished_run.path))
+  assert "has no evaluation; meanet eval --workdir" in printed()
+  for flags in (["--config", "digits"], ["--config.seed=3"]):
+    with pytest.raises(UserError, match="--workdir and --config were both given; accepted: one"):
+      summary.run(given(summary, "--workdir", named_run, *flags))
+
+
+def test_wrong_flags_are_refused_before_anything_is_written(evaluated_run, tmp_path):
+  before = contents(evaluated_run)
+  nothing = tmp_path / "device.json"
+  for flags, words in (
+    (["--name", "a/b"], "the name of an evaluation is 'a/b'; accepted: up to 100"),
+    (["--name", "a", "--device", nothing], r"device profile \S+ cannot be read: No such file"),
+  ):
+    with pytest.raises(UserError, match=words):
+      evaluate.run(given(evaluate, "--workdir", evaluated_run, *flags))
+  out = tmp_path / "out"
+  with pytest.raises(UserError, match="--operating-point with --config; accepted: --workdir"):
+    export_command.run(
+      given(export_command, "--config", "digits", "--out", out, "--operating-point", "a")
+    )
+  with pytest.raises(UserError, match="no evaluation 'a'; this run has none with a name"):
+    export_command.run(
+      given(export_command, "--workdir", evaluated_run, "--out", out, "--operating-point", "a")
+    )
+  assert not out.exists()
+  assert contents(evaluated_run) == before
+
+
+def test_a_named_evaluation_from_python(evaluated_run, tmp_path):
+  shutil.copytree(evaluated_run, tmp_path / "run")
+  device, run = tmp_path / "device.json", mea.Run(tmp_path / "run")
+  device.write_text(json.dumps(DEVICE.to_json()))
+  result = mea.evaluate(run, name="pi", device=device, cost={"round_trip_ms": 1.0})
+  found = read_json(tmp_path / "run/eval/pi/summary.json")
+  assert found["expected"] == json.loads(
+    json.dumps({split: figures.to_json() for split, figures in result.expected().items()})
+  )
+  assert (found["profile"]["digest"], found["cost"]["round_trip_ms"]) == (DEVICE.digest, 1.0)

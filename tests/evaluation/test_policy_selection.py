@@ -1,13 +1,14 @@
 """The policy that validation selects, against plain loops over images and thresholds."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, RoutingConfig
-from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj, upload_bytes
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import fit_policy
@@ -46,33 +47,48 @@ def context_of(validation: LabelledLogits, policy: str = "auto", fraction: float
   return Context.of(config, MACS, HARD, validation.labels)
 
 
-def plain_choice(validation: LabelledLogits, most: float) -> tuple[str, dict[str, float]]:
+def plain_choice(validation: LabelledLogits, constraints: Constraints):
   """The member, and every member's accuracy: an image, a threshold and a policy at a time."""
   aside = calibration_part(len(validation.labels), 0.3, 0)
   part = validation.of(np.flatnonzero(~aside))
   count = len(part.labels)
   temperatures = fit_temperatures(*part, HARD)
-  taken, accuracies = None, {}
+  cost, size = Config().cost, upload_bytes(Config().cost, Config().dataset)
+  most = constraints.max_offload
+  assert most is not None
+
+  def error(accuracy: float) -> float:
+    return math.sqrt(accuracy * (1 - accuracy) / count)
+
+  taken = {}
   for name, policy, calibrated in fitted_from(count):
     applied = temperatures if calibrated else Temperatures()
     fitted = fit_policy(policy, part, HARD, applied, RoutingConfig(run_share=0.3))
     records = make_records(*part, HARD, *fitted.of_logits)
-    found = None
+    kept = []
     for number in range(POINTS):
       share = NOTHING_SENT * number / (POINTS - 1)
       at = thresholds_at(share, policy, HARD, fixed_thresholds(0.5, fitted.run))
       ends = route(policy, at, records, HARD.mask)
       sent = sum(int(exit) == 2 for exit in ends.exit) / count
-      if sent <= most and (found is None or sent >= found[0]):
-        right = sum(int(p) == int(y) for p, y in zip(ends.prediction, part.labels, strict=True))
-        ran = sum(map(int, ends.ran_extension))
-        found = sent, right / count, 1000 + 5000 * ran / count
-    assert found is not None
-    accuracies[name] = found[1]
-    if taken is None or (found[1], -found[2]) > (taken[1], -taken[2]):
-      taken = name, found[1], found[2]
-  assert taken is not None
-  return taken[0], accuracies
+      right = sum(int(p) == int(y) for p, y in zip(ends.prediction, part.labels, strict=True))
+      ran = sum(map(int, ends.ran_extension)) / count
+      energy = edge_energy_mj(cost, MACS, size, Shares(1.0, ran, sent, 0.0))
+      if sent <= most:
+        kept.append((right / count, sent, energy))
+    top = max(accuracy for accuracy, _, _ in kept)
+    enough = [point for point in kept if point[0] >= top - error(top) - 1e-12]
+    if constraints.spend_budget:
+      spent = max(sent for _, sent, _ in kept)
+      enough = [point for point in kept if point[1] == spent]
+    taken[name] = (*min(enough, key=lambda point: point[1:]), top)
+  if constraints.spend_budget:
+    best = min(taken, key=lambda name: (-taken[name][0], taken[name][2]))
+  else:
+    top = max(values[3] for values in taken.values())
+    enough = [name for name in taken if taken[name][0] >= top - error(top) - 1e-12]
+    best = min(enough, key=lambda name: taken[name][1:3])
+  return best, {name: values[0] for name, values in taken.items()}
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +97,12 @@ def selected():
   return select_policy(context_of(validation), validation, BUDGET)
 
 
-def test_the_choice_equals_plain_loops(selected):
-  name, accuracies = plain_choice(images(0), 0.15)
+@pytest.mark.parametrize("spend", [True, False])
+def test_the_choice_equals_plain_loops(spend):
+  validation = images(0)
+  constraints = dataclasses.replace(BUDGET, spend_budget=spend)
+  selected = select_policy(context_of(validation), validation, constraints)
+  name, accuracies = plain_choice(validation, constraints)
   assert selected.name == name
   assert selected.num_examples == 105
   assert list(selected.members) == [member.name for member in fitted_from(105)]

@@ -305,7 +305,7 @@ def test_wrong_images_hard_classes_and_batches_are_refused(finished):
     finished.predictor(Policy(), batch_size=0)
   point = finished.point(Policy())
   for numbers, classes, words in (
-    ([0], 10, "has 1 hard classes; accepted: 5, one per logit"),
+    ([0], 10, "has 1 classes for the extension; accepted: 5, one per logit"),
     ([0, 1, 2, 3, 4], 11, "is of 11 classes; accepted: 10"),
   ):
     other = dataclasses.replace(point, hard_classes=HardClasses(np.array(numbers), classes))

@@ -21,3 +21,14 @@ def test_the_extension_answers_in_original_class_numbers():
   np.testing.assert_allclose(
     records.hard_probability, exp[:, HARD].sum(-1) / exp.sum(-1), rtol=1e-5
   )
+
+
+def test_an_extension_of_all_classes_answers_with_any():
+  rng = np.random.default_rng(0)
+  logits = Outputs(*(rng.normal(size=(5, 4)).astype(np.float32) for _ in range(3)))
+  records = make_records(logits, LABELS, HardClasses(HARD, 4, "all"))
+  np.testing.assert_array_equal(records.extension.prediction, logits.extension.argmax(-1))
+  alone = make_records(
+    logits._replace(extension=logits.extension[:, HARD]), LABELS, HardClasses(HARD, 4)
+  )
+  np.testing.assert_array_equal(records.hard_probability, alone.hard_probability)

@@ -64,6 +64,13 @@ def test_a_static_network_is_one_more_exit_and_files_without_it_are_read(tmp_pat
   assert old.static is None
 
 
+def test_an_extension_of_all_classes_is_read_as_one(tmp_path):
+  every = HardClasses(HARD.numbers, 6, "all")
+  file = RecordsFile(LOGITS._replace(extension=LOGITS.main), LABELS, every, "test-0123abcd")
+  save_records(tmp_path / "records.npz", file)
+  assert_equal(load_records(tmp_path / "records.npz", None), file)
+
+
 def assert_equal(found: RecordsFile, expected: RecordsFile) -> None:
   assert (found.hard_classes, found.fingerprint) == (expected.hard_classes, expected.fingerprint)
   for ours, theirs in zip((*found.logits, found.labels), (*expected.logits, expected.labels)):

@@ -75,6 +75,6 @@ def test_an_energy_limit_is_kept_on_validation_and_an_impossible_one_is_reported
 
 
 def test_confidence_leaves_a_margin():
-  plain, _ = systems(Constraints(max_offload=0.3))
-  sure, _ = systems(Constraints(max_offload=0.3, confidence=0.99))
+  plain, _ = systems(Constraints(max_offload=0.3, spend_budget=True))
+  sure, _ = systems(Constraints(max_offload=0.3, confidence=0.99, spend_budget=True))
   assert sure["meanet"]["fraction"]["cloud"] < plain["meanet"]["fraction"]["cloud"]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,6 +110,26 @@ def test_groups_differ_in_programs_and_members_in_numbers(tiny):
   groups = compilation_groups(expand(programs, tiny, 100))
   assert sorted(len(group.points) for group in groups) == [1, 1, 2, 2, 2, 2, 4, 4]
   assert sorted(p.number for group in groups for p in group.points) == list(range(18))
+
+
+def test_levers_are_numbers_where_a_step_computes_the_same(tiny):
+  stages = dataclasses.replace(tiny.stages, training="joint", cloud_first=True)
+  model = dataclasses.replace(tiny.model, extension_classes="all")
+  config = dataclasses.replace(tiny, stages=stages, model=model)
+  numbers = (
+    "stages.main.distillation.weight=0.5,0.9",
+    "stages.main.distillation.temperature=2,4",
+    "stages.edge.easy_weight=0.1,1",
+    "stages.edge.weigh_exits_by_share=true,false",
+    "{stages.edge.balance_classes=True}, {stages.edge.class_weights=(1,1,1,1,1,1,1,1,1,2)}",
+  )
+  assert len(compilation_groups(expand(numbers, config, 100))) == 1
+  programs = (
+    "stages.main.distillation.weight=0,0.9",
+    "stages.edge.balance_classes=true,false",
+    "stages.training=joint,blockwise",
+  )
+  assert len(compilation_groups(expand(programs, config, 100))) == 8
 
 
 @given(st.integers(0, 99), st.floats(1e-6, 10), st.floats(0.01, 0.99))

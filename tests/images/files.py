@@ -1,5 +1,6 @@
 """Image files of every kind that the tests decode."""
 
+import base64
 import io
 import struct
 import zlib
@@ -9,6 +10,26 @@ from PIL import Image
 
 # Values 0 .. 65535, evenly: their upper bytes are 0, 4, 8, ... 255.
 RAMP = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+
+# RAMP, RAMP upside down and RAMP on its side as red, green and blue, written by avifenc (10 bits,
+# lossless) and opj_compress (16 bits): Pillow writes neither.
+DEEP_AVIF = base64.b64decode(
+  "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADybWV0YQAAAAAAAAAoaGRscgAAAAAAAAAAcGljdAAA"
+  "AAAAAAAAAAAAAGxpYmF2aWYAAAAADnBpdG0AAAAAAAEAAAAeaWxvYwAAAABEAAABAAEAAAABAAABGgAAAKUAAAAo"
+  "aWluZgAAAAAAAQAAABppbmZlAgAAAAABAABhdjAxQ29sb3IAAAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAA"
+  "AAgAAAAIAAAAEHBpeGkAAAAAAwoKCgAAAAxhdjFDgSBAAAAAABNjb2xybmNseAABAA0AAIAAAAAXaXBtYQAAAAAA"
+  "AAABAAEEAQKDBAAAAK1tZGF0EgAKCDgIv2MBDQAgMpYBEAAAi/Sw/tn5If4BToRzUiqANbSvvQJm4kRJe4Y+9e86"
+  "tcwCjM6tFZtql9dhevWjmE6RFOXH5Z0VGU3B//qVZs8exKDryWDIZmYvwoxTy5Z5iCeCvNAp7419PE2ZuF+1nfmv"
+  "ClmsssBSpVA8nv/5rKWAzmIBgoD7+Im/CKgCsSMu1YjAEjAiFmW4IL2LE/80zQudX4dw"
+)
+DEEP_JPEG2000 = base64.b64decode(
+  "/0//UQAvAAAAAAAIAAAACAAAAAAAAAAAAAAACAAAAAgAAAAAAAAAAAADDwEBDwEBDwEB/1IADAAAAAEBAQQEAAH/"
+  "XAAHQICIiJD/ZAAlAAFDcmVhdGVkIGJ5IE9wZW5KUEVHIHZlcnNpb24gMi41LjD/kAAKAAAAAADmAAH/k8f+DEAG"
+  "RmhQarDc3iEuCM0PVSRh0qYG0kRrrXQFFmO7KfKqZ9/4kRAQ4NI4NLumMguiqtu5sXTl0xEZcxmbFxW593TtrDUI"
+  "7S5/3/iRCBGDyweWa4qAzluLSJ9r3bWp0jG2r9ldCm901qfcCI3tf8D/ANgP5C4AAEgiGdMZ9BIAgINFMJEHAM5Z"
+  "jGFYmIQLP6sJRU1/wf9AA2H/QYMgAASAIhh3xb3UnfcV26lXRwN/3VIzvOw0EEnZPBQoipjAABLH/hgVAAAhD5Px"
+  "pgcDf+sGh8Eq+Lh/A//Z"
+)
 
 
 def saved(image: Image.Image | np.ndarray, form: str, orientation: int = 1, **options) -> bytes:

@@ -13,7 +13,14 @@ from meanet_jax.images.decoding import (
   decode,
   ignore_pillow_warnings,
 )
-from tests.images.files import RAMP, deep_png, saved, tiff_of_12_bits
+from tests.images.files import (
+  DEEP_AVIF,
+  DEEP_JPEG2000,
+  RAMP,
+  deep_png,
+  saved,
+  tiff_of_12_bits,
+)
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 GREY = COLOUR[..., 0]
@@ -58,6 +65,42 @@ def test_colour_of_16_bits_keeps_its_upper_bytes(channels):
   found, deep = decode(deep_png(values), channels)
   assert deep
   np.testing.assert_array_equal(found, values >> 8)
+
+
+@pytest.mark.parametrize(
+  "encoded",
+  [
+    DEEP_AVIF,
+    b"P6 8 8 65535\n" + np.stack([RAMP, RAMP[::-1], RAMP.T], -1).astype(">u2").tobytes(),
+  ],
+)
+def test_colour_of_more_than_8_bits_is_said_to_be_deep(encoded):
+  found, deep = decode(encoded, 3)
+  assert deep
+  # Both decoders round where the rule keeps the upper bits.
+  expected = np.stack([RAMP, RAMP[::-1], RAMP.T], -1) >> 8
+  np.testing.assert_allclose(found.astype(int), expected, atol=1)
+
+
+def test_deep_colour_whose_white_would_turn_black_is_refused():
+  with Image.open(io.BytesIO(DEEP_JPEG2000)) as image:
+    assert np.asarray(image)[7, 7, 0] == 0  # the largest value; else the rule can go
+  with pytest.raises(UndecodableImageError, match=r"^it is JPEG 2000 colour of more than 8 bits, "):
+    decode(DEEP_JPEG2000, 3)
+
+
+@pytest.mark.parametrize(
+  "encoded",
+  [
+    saved(COLOUR, "JPEG2000"),
+    saved(COLOUR, "AVIF"),
+    saved(COLOUR, "PPM"),
+    b"P5 8 8 100\n" + bytes(range(64)),
+    b"P3 1 1 200\n1 2 3\n",
+  ],
+)
+def test_8_bits_are_not_said_to_be_deep(encoded):
+  assert not decode(encoded, 3).deep
 
 
 @pytest.mark.parametrize(

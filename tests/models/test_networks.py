@@ -21,6 +21,7 @@ CIFAR = ((32, 16), (16, 32), (8, 64))
 BASIC = ((56, 64), (28, 128), (14, 256), (7, 512))
 BOTTLENECK = ((56, 256), (28, 512), (14, 1024), (7, 2048))
 MOBILENET = ((112, 16), (56, 24), (28, 32), (14, 64), (14, 96), (7, 160), (7, 320))
+EFFICIENTNET = ((112, 16), (56, 24), (28, 40), (14, 80), (14, 112), (7, 192), (7, 320))
 # Height (and width) and channels after each stage, from the papers' tables, for images of 32x32
 # where the stem is a 3x3 convolution of stride 1, and 224x224 elsewhere.
 FEATURES = {
@@ -34,14 +35,34 @@ FEATURES = {
   "resnet50": BOTTLENECK,
   "resnet101": BOTTLENECK,
   "mobilenet_v2": MOBILENET,
+  "mobilenet_v3_small": ((56, 16), (28, 24), (14, 40), (14, 48), (7, 96)),
+  "mobilenet_v3_large": ((112, 16), (56, 24), (28, 40), (14, 80), (14, 112), (7, 160)),
+  "efficientnet_b0": EFFICIENTNET,
+  "efficientnet_lite0": EFFICIENTNET,
 }
 # Of each kind of block and stem one network is split after every stage; the others stay whole.
-SPLIT = ("resnet32", "resnet18", "resnet50", "resnet101_cifar", "mobilenet_v2")
+SPLIT = (
+  "resnet32",
+  "resnet18",
+  "resnet50",
+  "resnet101_cifar",
+  "mobilenet_v2",
+  "mobilenet_v3_small",
+)
 PLACES = [(name, 0) for name in FEATURES] + [
   (name, stages) for name in SPLIT for stages in range(1, len(FEATURES[name]))
 ]
 # Those that differ from another one in depth alone are for the full tier.
-DEEP = ("resnet44", "resnet56", "resnet34", "resnet101", "resnet101_cifar")
+DEEP = (
+  "resnet44",
+  "resnet56",
+  "resnet34",
+  "resnet101",
+  "resnet101_cifar",
+  "mobilenet_v3_large",
+  "efficientnet_b0",
+  "efficientnet_lite0",
+)
 
 
 def tiered(places: Iterable[Any], name: Callable[[Any], str] = str) -> list[Any]:

@@ -11,12 +11,13 @@ from flax.traverse_util import flatten_dict
 
 from meanet_jax.config.networks import NetworkConfig
 from meanet_jax.config.parsing import resolve
+from meanet_jax.cost.macs import count_macs
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import BLOCKS, Network
-from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained, torch_name
 from meanet_jax.models.zoo import STRUCTURES, build, network_structure
+from meanet_jax.training.pretrained import initial_variables
 from tests import golden
 from tests.experiments import tiny_config
 
@@ -28,7 +29,16 @@ def abstract(network: Network, size: int):
   return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, False), image)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "resnet18",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    pytest.param("mobilenet_v3_large", marks=pytest.mark.full),
+    pytest.param("efficientnet_b0", marks=pytest.mark.full),
+  ],
+)
 def test_torchvisions_logits(name):
   with np.load(DATA / "golden" / f"torchvision_{name}.npz") as file:
     spec, expected = str(file["spec"]), file["logits"]
@@ -48,11 +58,29 @@ def test_every_variable_has_one_torchvision_name(name):
   names = [torch_name(path, STRUCTURES[name]) for path in paths]
   assert len(set(names)) == len(names)
   # Published parameter counts with 1000 classes (torchvision's documentation) less the head.
-  published = {"resnet34": 21797672, "resnet50": 25557032, "resnet101": 44549160}
+  published = {
+    "resnet34": 21797672,
+    "resnet50": 25557032,
+    "resnet101": 44549160,
+    "mobilenet_v3_small": 2542856,
+    "mobilenet_v3_large": 5483032,
+    "efficientnet_b0": 5288548,
+  }
   if name in published:
     count = sum(leaf.size for path, leaf in paths.items() if path[0] == "params")
-    features = 512 if name == "resnet34" else 2048
+    features = paths["params", "head", "dense", "kernel"].shape[0]
     assert count + 990 * (features + 1) == published[name]
+
+
+def test_efficientnet_lite0_has_its_published_size():
+  """4.7 million parameters and 407 million MACs, in the reference implementation's table."""
+  network = Network(STRUCTURES["efficientnet_lite0"], 1000)
+  variables = abstract(network, 224)
+  count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  assert count == 4_652_008
+  image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+  macs = count_macs(lambda v, x: network.apply(v, x, False), variables, image)
+  assert macs == pytest.approx(407e6, rel=0.06)
 
 
 def tiny(path: str, **changes):

@@ -18,7 +18,7 @@ def two_runs(finished_run, tmp_path) -> list[str]:
   """The same run, evaluated under two constraints."""
   for name, share in (("a", 0.1), ("b", 0.4)):
     shutil.copytree(finished_run.path, tmp_path / name)
-    evaluate_run(tmp_path / name, Constraints(max_offload=share))
+    evaluate_run(tmp_path / name, Constraints(max_offload=share, spend_budget=True))
   return [str(tmp_path / name) for name in ("a", "b")]
 
 
@@ -56,7 +56,7 @@ def test_means_and_spreads_over_runs(two_runs, tmp_path, printed):
   for workdir, share in zip(two_runs, (0.1, 0.4), strict=True):
     assert f"<li>{workdir}: max_offload {share}" in page
   said = printed()
-  assert "under different constraints: max_offload 0.1; max_offload 0.4" in said
+  assert "constraints: max_offload 0.1, spend_budget; max_offload 0.4, spend_budget" in said
 
   with pytest.raises(UserError, match="is given twice; accepted: different runs"):
     compare([two_runs[0], two_runs[1], two_runs[0] + "/../a"], tmp_path / "out")

@@ -65,8 +65,9 @@ def test_without_weight_it_is_main_and_with_all_of_it_the_extension_within_hard_
   )
 
 
-def test_an_extension_that_knows_all_classes():
-  every = HardClasses(np.arange(7), 7)
+@pytest.mark.parametrize("hard", [range(7), [1, 2, 5]])
+def test_an_extension_that_knows_all_classes(hard):
+  every = HardClasses(np.array(hard), 7, "all")
   main, extension = logits(7), logits(7, 1)
   found = fuse_extension(main, extension, every, 0.4)
   np.testing.assert_allclose(

@@ -91,8 +91,23 @@ def test_equal_hard_classes_are_one_static_argument():
   one, same = HardClasses(np.array([1, 3]), 5), HardClasses(np.array([1, 3], np.int64), 5)
   assert one == same
   assert len({one, same}) == 1
-  others = (HardClasses(np.array([1, 3]), 6), HardClasses(np.array([1, 4]), 5), "[1, 3]")
+  others = (
+    HardClasses(np.array([1, 3]), 6),
+    HardClasses(np.array([1, 4]), 5),
+    HardClasses(np.array([1, 3]), 5, "all"),
+    "[1, 3]",
+  )
   assert all(one != other for other in others)
+  every = np.arange(5)
+  assert HardClasses(every, 5) == HardClasses(every, 5, "all")
+
+
+def test_an_extension_may_have_all_classes():
+  alone, every = HardClasses(np.array([1, 3]), 5), HardClasses(np.array([1, 3]), 5, "all")
+  assert every.mask.tolist() == alone.mask.tolist()
+  assert every.label_map.tolist() == alone.label_map.tolist()
+  assert (alone.known.tolist(), alone.known_map.tolist()) == ([1, 3], [-1, 0, -1, 1, -1])
+  assert every.known.tolist() == every.known_map.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_hard_classes_cannot_be_changed_in_place():

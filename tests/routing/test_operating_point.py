@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -39,6 +40,17 @@ def test_json_gives_the_same_operating_point():
     for found, expected in zip(read.thresholds, written.thresholds, strict=True):
       assert found.dtype == np.float32
       np.testing.assert_array_equal(found, expected)
+
+
+def test_the_extensions_classes_are_kept():
+  every = HardClasses(HARD.numbers, 5, "all")
+  made = dataclasses.replace(point(Policy()), hard_classes=every)
+  written = json.loads(json.dumps(made.to_json()))
+  assert OperatingPoint.from_json(written).hard_classes == every != HARD
+  with pytest.raises(UserError, match=r"^extension_classes is 'some'; expected 'hard' or 'all'"):
+    OperatingPoint.from_json(written | {"extension_classes": "some"})
+  del written["extension_classes"]
+  assert OperatingPoint.from_json(written).hard_classes == HARD  # of an earlier version
 
 
 @pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)

@@ -32,7 +32,7 @@ def test_known_answers(outcomes, constraints, expected):
 
 
 def test_noise_is_counted_once_from_the_highest_accuracy_of_all():
-  """Each is within one standard error of its own best point; the second is not within it of both."""
+  """Each is within one standard error of its own best point, the second not of the first's."""
   first = Outcome(0.98, 0.1, 1, 0, 0.98, 0.01)
   second = Outcome(0.965, 0.01, 1, 0, 0.974, 0.01)
   assert best([first, second], BUDGET) == 0

@@ -56,6 +56,7 @@ def at(policy, records, main, extension):
     int((taken.exit == EXTENSION).sum()),
     int((taken.exit == CLOUD).sum()),
     int(taken.ran_extension.sum()),
+    int((taken.ran_extension & (taken.exit == CLOUD)).sum()),
   )
 
 

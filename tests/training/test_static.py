@@ -14,13 +14,13 @@ from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
-from meanet_jax.models.pretrained import initial_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.parallel import AXIS
+from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.stages import STATIC

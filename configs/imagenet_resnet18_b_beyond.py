@@ -1,0 +1,23 @@
+"""MEANet "B" with ResNet-18 on ImageNet, with our recipe instead of the paper's.
+
+Command   python train.py --config imagenet_resnet18_b_beyond --workdir runs/resnet18_beyond \\
+            --config.model.main.pretrained=MAIN.pth --config.model.cloud.pretrained=CLOUD.pth
+Hardware  as for the paper's; steps with a teacher take a forward pass of the cloud more.
+Recipe    that of imagenet_resnet18_b, changed by meanet_jax/config/beyond.py: the cloud first,
+          distilled into edge; then a stage finetune; the policy selected on validation.
+Measured  not measured; the data set could not be obtained where this was written.
+"""
+
+import runpy
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from meanet_jax.config.beyond import beyond_paper
+
+_PAPER = Path(__file__).with_name("imagenet_resnet18_b.py")
+
+
+def get_config() -> ConfigDict:
+  """The experiment."""
+  return beyond_paper(runpy.run_path(str(_PAPER))["get_config"]())
