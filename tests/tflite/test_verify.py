@@ -101,7 +101,8 @@ def test_answers_that_fuse_the_clouds_are_compared(source, exported, tmp_path):
   point = at_thresholds(exported, policy, limits, FusionWeights(0.7, 0.6))
   fields = read_json(exported / "edge.json") | {"operating_point": point.to_json()}
   write_json(tmp_path / "edge.json", fields)
-  (tmp_path / "edge.tflite").symlink_to(exported / "edge.tflite")
+  for name in ("edge.tflite", "cloud.tflite"):
+    (tmp_path / name).symlink_to(exported / name)
   asked = dataclasses.replace(source, operating_point=point)
   found = compare(asked, tmp_path, source.dataset.test)
   assert (found.exits[1] == CLOUD).any()

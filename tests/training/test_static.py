@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.config.baselines import BaselinesConfig
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import StageConfig
@@ -82,10 +83,10 @@ def test_it_equals_a_main_block_that_is_trained_alone(beside, tiny, tmp_path):
 
 @pytest.mark.full
 def test_an_evaluation_has_its_systems_with_and_without_running_the_networks(beside, tmp_path):
-  workdir = tmp_path / "run"
+  workdir, spends = tmp_path / "run", Constraints(max_offload=0.3, spend_budget=True)
   shutil.copytree(beside.path, workdir)
   with jax.numpy_dtype_promotion("standard"):
-    evaluate_run(workdir)
+    evaluate_run(workdir, spends)
   summary = read_json(workdir / "eval/summary.json")
   static, with_cloud = (summary["systems"][name] for name in ("static", "static_cloud"))
   assert static["fraction"] == {"main": 1.0, "extension": 0.0, "cloud": 0.0}
@@ -95,7 +96,7 @@ def test_an_evaluation_has_its_systems_with_and_without_running_the_networks(bes
   assert {"static", "static_cloud"} <= summary["verdict"]["alternatives"].keys()
   assert "static_cloud" in (workdir / "eval/operating_points.csv").read_text()
   with jax.numpy_dtype_promotion("standard"):
-    evaluate_run(workdir, reuse_records=True)
+    evaluate_run(workdir, spends, reuse_records=True)
   assert read_json(workdir / "eval/summary.json")["systems"] == summary["systems"]
 
 
