@@ -1,6 +1,7 @@
 """An ordinary network of wanted cost: main's structure, every width times the same factor."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ def widened_main(config: Config, macs: float | int) -> NetworkConfig:
   structure = network_structure(main, "model.main")
   unit = max(structure.stem_width, structure.final_width, *structure.widths, 1)
 
+  @functools.cache  # a trace each
   def macs_at(number: int) -> int:
     return _network_macs(config, _times(structure, number / unit))
 

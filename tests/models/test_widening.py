@@ -15,7 +15,11 @@ EXTENSION = StructureConfig(depths=(1,), widths=(8,), strides=(1,))
 CLOUD = NetworkConfig(structure=StructureConfig("basic", "conv3", 8, (1,), (8,), (2,)))
 MAINS = {
   "basic": NetworkConfig(structure=StructureConfig("basic", "conv3", 4, (1, 1), (4, 6), (1, 2))),
-  "split": NetworkConfig("resnet20", split_after=2, head_pool=2),
+  "split": NetworkConfig(
+    structure=StructureConfig("basic", "conv3", 4, (1, 1, 1), (4, 6, 8), (1, 2, 2)),
+    split_after=2,
+    head_pool=2,
+  ),
   "inverted": NetworkConfig(
     structure=StructureConfig("inverted", "conv3", 4, (1,), (6,), (1,), (2,), final_width=12),
     width_multiplier=2.0,
