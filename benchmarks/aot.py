@@ -7,20 +7,23 @@ needs no TPU. That takes minutes each, so what is counted is kept in `--kept`, a
 benchmark goes on. Nothing is timed: the counts depend on the versions alone.
 """
 
+import argparse
 import dataclasses
 import functools
 import importlib
 import importlib.metadata
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
 
 from benchmarks.plain_resnet18 import lower_plain_step
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_path
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import left_for_device
@@ -45,7 +48,6 @@ from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import Recipe, make_train_step
 
-KEPT = flags.DEFINE_string("kept", "runs/aot.json", "Where counts are kept between two runs.")
 CONFIGS = (
   "imagenet_resnet18_b",
   "cifar100_resnet32_a",
@@ -304,10 +306,14 @@ def page(counted: dict[Work, Counted]) -> str:
   )
 
 
-def main(argv: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--kept", default="runs/aot.json", help="where counts are kept between two runs")
+
+
+def run(given: argparse.Namespace) -> None:
   """Compiles what is not kept yet, and writes the page after each."""
-  del argv
-  path = Path(KEPT.value)
+  path = Path(given.kept)
   path.parent.mkdir(parents=True, exist_ok=True)
   kept = json.loads(path.read_text()) if path.exists() else []
   counted = {Work(*work): Counted(StepCost(**step), read) for work, step, read in kept}
@@ -321,4 +327,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

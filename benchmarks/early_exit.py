@@ -3,9 +3,10 @@
 Command: python -m benchmarks.early_exit [--workdir runs/digits]
 """
 
+import argparse
 import os
-import runpy
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
+from configs import cifar100_resnet32_b
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
+from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import padded_batches
@@ -37,14 +42,22 @@ from meanet_jax.selection.baselines import edge_only
 from meanet_jax.training.restore import load_hard_classes, load_variables
 from meanet_jax.training.steps import make_forward
 
-ROOT = Path(__file__).parent.parent
 EDGE = Exits.MAIN | Exits.EXTENSION
-_WORKDIR = flags.DEFINE_string(
-  "workdir", DIGITS, "A run of configs/digits.py; runs/digits is made when it is missing."
-)
-_RUNS = flags.DEFINE_integer("runs", 7, "Timed runs of everything, interleaved.", lower_bound=5)
-_PASSES = flags.DEFINE_integer("passes", 8, "The digits test split is repeated so many times.")
-_IMAGES = flags.DEFINE_integer("images", 1000, "Made-up images for ResNet-32.")
+
+
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(
+    parser,
+    "--workdir",
+    default=DIGITS,
+    help="a run of configs/digits.py; runs/digits is made when it is missing",
+  )
+  add_integer(parser, "--runs", Range(5), default=7, help="timed runs of everything, interleaved")
+  add_integer(
+    parser, "--passes", Range(1), default=8, help="the digits test split is repeated so many times"
+  )
+  add_integer(parser, "--images", Range(128), default=1000, help="made-up images for ResNet-32")
 
 
 class Case(NamedTuple):
@@ -57,7 +70,7 @@ class Case(NamedTuple):
   batch_size: int
 
 
-def digits_case(workdir: str) -> Case:
+def digits_case(workdir: str, passes: int) -> Case:
   """The trained edge on its test split, at the share that the main block predicts hard."""
   run = RunDirectory.existing(run_directory(workdir))
   config = run.config()
@@ -65,7 +78,7 @@ def digits_case(workdir: str) -> Case:
   return Case(
     "`digits`, trained",
     _edge(Networks(model, load_variables(config, model, dataset, run), config.dataset)),
-    np.tile(dataset.test.images, (_PASSES.value, 1, 1, 1)),
+    np.tile(dataset.test.images, (passes, 1, 1, 1)),
     OperatingPoint(
       edge_only(configured_policy(config.routing)),
       Thresholds(np.nan, np.nan, config.routing.hard_threshold),
@@ -76,19 +89,21 @@ def digits_case(workdir: str) -> Case:
   )
 
 
-def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
+def untrained_cases(
+  name: str, config: Config, shares: tuple[float, ...], count: int
+) -> Iterator[Case]:
   """Fresh weights on noise: the `hard` threshold lies where the wanted share is above it."""
-  config = resolve(runpy.run_path(str(ROOT / "configs/cifar100_resnet32_b.py"))["get_config"]())
+  batch_size = config.evaluation.batch_size
   model = build(config)
   shape = config.dataset.image_shape
   variables = init_variables(model, 0, shape, ("main", "adaptive", "extension"))
   rng = np.random.default_rng(0)
-  images = rng.integers(256, size=(_IMAGES.value, *shape)).astype(np.uint8)
+  images = rng.integers(256, size=(count, *shape)).astype(np.uint8)
   hard_classes = HardClasses(np.arange(config.num_hard), config.dataset.num_classes)
   forward = jax.jit(make_forward(model, Exits.MAIN, config.dataset))
   logits = [
     np.asarray(forward(variables, batch).main)[:real]
-    for batch, real in padded_batches(images, config.evaluation.batch_size)
+    for batch, real in padded_batches(images, batch_size)
   ]
   mass = np.sort(hard_probability(np.concatenate(logits), hard_classes.mask))
   for share in shares:
@@ -96,7 +111,7 @@ def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
     # Midway, so that rounding moves no image across.
     limit = np.float32((mass[at - 1] + mass[at]) / 2)
     yield Case(
-      f"`cifar100_resnet32_b`, untrained, share set to {share:.0%}",
+      f"{name}, untrained, share set to {share:.0%}",
       Networks(model, variables, config.dataset),
       images,
       OperatingPoint(
@@ -105,7 +120,7 @@ def resnet32_cases(shares: tuple[float, ...]) -> Iterator[Case]:
         Temperatures(),
         hard_classes,
       ),
-      config.evaluation.batch_size,
+      batch_size,
     )
 
 
@@ -166,40 +181,64 @@ def contenders(case: Case) -> dict[str, Callable[[], Any]]:
   }
 
 
-def measure(case: Case) -> str:
-  """The case's line of the table."""
+class Measured(NamedTuple):
+  """Of one case.
+
+  share: of the images that need the extension. seconds: medians of one run over all images, by
+  what was timed. reached, lowest, highest: everything over early exit, the median and its range.
+  allowed: what the shares allow. differing: answers that are not those of everything.
+  """
+
+  share: float
+  seconds: dict[str, float]
+  reached: float
+  lowest: float
+  highest: float
+  allowed: float
+  differing: int
+
+
+def measure(case: Case, runs: int) -> Measured:
+  """Times so many runs of everything, interleaved, after one that compiles."""
   functions = contenders(case)
   expected, answers = functions["everything"](), functions["early"]()  # and everything compiles
   for name in ("main", "extension"):
     functions[name]()
   seconds: dict[str, list[float]] = {name: [] for name in functions}
-  for _ in range(_RUNS.value):
+  for _ in range(runs):
     for name, function in functions.items():
       begun = time.perf_counter()
       function()
       seconds[name].append(time.perf_counter() - begun)
-  count, share = len(case.images), float(np.mean(answers.ran_extension))
+  share = float(np.mean(answers.ran_extension))
   middle = {name: statistics.median(values) for name, values in seconds.items()}
   reached = middle["everything"] / middle["early"]
   allowed = (middle["main"] + middle["extension"]) / (middle["main"] + share * middle["extension"])
   each = [a / b for a, b in zip(seconds["everything"], seconds["early"], strict=True)]
+  differing = int(np.sum(answers.classes != expected))
+  return Measured(share, middle, reached, min(each), max(each), allowed, differing)
+
+
+def row(case: Case, found: Measured) -> str:
+  """The case's line of the table."""
+  count, middle = len(case.images), found.seconds
   cells = [
     case.name,
     f"{count} / {case.batch_size}",
-    f"{share:.3f}",
+    f"{found.share:.3f}",
     f"{1e6 * middle['main'] / count:.1f}",
     f"{1e6 * middle['extension'] / count:.1f}",
     f"{count / middle['everything']:.0f}",
     f"{count / middle['early']:.0f}",
-    f"{reached:.2f} ({min(each):.2f} to {max(each):.2f})",
-    f"{allowed:.2f}",
-    f"**{reached / allowed:.2f}**",
-    f"{int(np.sum(answers.classes != expected))}",
+    f"{found.reached:.2f} ({found.lowest:.2f} to {found.highest:.2f})",
+    f"{found.allowed:.2f}",
+    f"**{found.reached / found.allowed:.2f}**",
+    f"{found.differing}",
   ]
   return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
+def run(given: argparse.Namespace) -> None:
   """Measures every case and writes the table."""
   here = environment()
   versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
@@ -207,7 +246,7 @@ def main() -> None:
     "# Early exit in a batch",
     "",
     "`Predictor.predict` against main, adaptive and extension block on every image followed by the "
-    f"same rules, without a cloud: medians of {_RUNS.value} interleaved runs over all "
+    f"same rules, without a cloud: medians of {given.runs} interleaved runs over all "
     "images. Made by `python -m benchmarks.early_exit`.",
     "",
     "| network | images / batch | share s that needs the extension | t_main [µs/image] | "
@@ -215,8 +254,11 @@ def main() -> None:
     "allowed | reached / allowed | answers that differ |",
     "|" + "---|" * 11,
   ]
-  for case in (digits_case(_WORKDIR.value), *resnet32_cases((0.25, 0.5))):
-    lines.append(measure(case))
+  digits = digits_case(given.workdir, given.passes)
+  resnet32 = resolve(cifar100_resnet32_b.get_config())
+  cases = untrained_cases("`cifar100_resnet32_b`", resnet32, (0.25, 0.5), given.images)
+  for case in (digits, *cases):
+    lines.append(row(case, measure(case, given.runs)))
     print(lines[-1], flush=True)
   lines += [
     "",
@@ -236,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

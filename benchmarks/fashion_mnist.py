@@ -90,7 +90,7 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   alone = ("main_only", "edge_only", "static", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
-    constraints = Constraints(max_offload=offload)
+    constraints = Constraints(max_offload=offload, spend_budget=True)
     meanet = select_policy(context, validation, constraints).system
     curves = evaluate_systems(meanet, context, validation, test, constraints)
     curves |= static_curves(context, collected, every, constraints)

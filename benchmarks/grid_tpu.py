@@ -8,55 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from benchmarks.trials_step import trials_step
 from meanet_jax.config.parsing import resolve
-from meanet_jax.data.device_resident import ResidentImages
-from meanet_jax.grid.step import Carried, Constants, Sources, batch_steps, make_trial_step
-from meanet_jax.models.variables import abstract_variables
-from meanet_jax.models.zoo import build
+from meanet_jax.grid.step import Batching
 from meanet_jax.planning.hbm_traffic import hbm_traffic
 from meanet_jax.planning.topology import open_slice
 from meanet_jax.runs.files import read_json, write_json
-from meanet_jax.training.hyperparameters import Hyperparameters
-from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.stages import MAIN
-from meanet_jax.training.state import create_state
 
 ROOT = Path(__file__).parent.parent
 TOPOLOGY = "v5e:2x2"
 MEMBERS = (1, 4, 16, 64)
 
 
-def compiled_cost(members: int, batching: str) -> dict[str, float]:
+def compiled_cost(members: int, batching: Batching) -> dict[str, float]:
   """Of one step of so many ResNet-32 on one device: flops, bytes moved, and peak bytes."""
   from configs.cifar100_resnet32_b import get_config
 
-  config = resolve(get_config())
-  settings, model = config.stages.main, build(config)
   _, (device, *_) = open_slice(TOPOLOGY)
   sharding = jax.sharding.SingleDeviceSharding(device)
-  tx = make_optimizer(settings, 1)
-  variables = abstract_variables(model, config.dataset.image_shape)
-  state = jax.eval_shape(lambda v: create_state(MAIN, {"main": v["main"]}, tx), variables)
-  scalar = jax.ShapeDtypeStruct((), jnp.float32)
-  whole = jax.ShapeDtypeStruct((), jnp.int32)
-  numbers = Hyperparameters(None, scalar, scalar, scalar, scalar, (scalar,))
-  one = (
-    Carried(state, jax.ShapeDtypeStruct((), jnp.bool_)),
-    Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), whole, whole, numbers, scalar),
-  )
-  if batching == "vmap":
-    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), one)
-  else:
-    stacked = tuple((part,) * members for part in one)
-  # Every member has a seed of its own, and so batches of its own: nothing is shared but the store.
-  sources = Sources(jax.ShapeDtypeStruct((members, 2), jnp.uint32), None)
-  images = ResidentImages.abstract(45000, config.dataset.image_shape)
-  batch = jax.ShapeDtypeStruct((members, settings.batch_size), jnp.int32)
-  batches = {"index": batch, "label": batch, "position": batch}
-  step = batch_steps(make_trial_step(model, MAIN, settings, config.dataset, False), batching)
-  arguments = (stacked[0], (stacked[1], sources), {"image": images}, batches)
+  step, arguments = trials_step(resolve(get_config()), members, batching)
   placed: Any = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
   )
@@ -108,7 +79,7 @@ def main(chosen: list[str]) -> None:
   results.mkdir(parents=True, exist_ok=True)
   for text in chosen or [f"{members}:vmap" for members in MEMBERS] + ["16:unroll"]:
     members, batching = text.split(":")
-    cost = compiled_cost(int(members), batching)
+    cost = compiled_cost(int(members), "vmap" if batching == "vmap" else "unroll")
     write_json(results / f"tpu-{batching}-{members}.json", cost)
     print(text, cost, flush=True)
 

@@ -3,25 +3,29 @@
 Command: python -m benchmarks.input_pipeline
 """
 
+import argparse
 import dataclasses
 import io
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from PIL import Image
 
 from configs import cifar100_resnet32_b, imagenet_resnet18_b
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.augment import augment
@@ -48,9 +52,7 @@ from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 from tests.data.sets import write_set
 
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
-IN_MEMORY_IMAGES, JPEGS, STREAM_BATCH = 45_000, 384, 32
-ROUNDS = 60  # streamed batches that are timed together
+IN_MEMORY_IMAGES = 45_000
 PAIRS = 15  # of a step with input and one without, one after the other
 QUALITY = 90  # gives about the 110 kB that ImageNet's images have on average
 WORKERS = os.cpu_count() or 1
@@ -63,19 +65,44 @@ def seconds(work: Callable[[], Any]) -> float:
   return time.perf_counter() - begun
 
 
-def main(_: list[str]) -> None:
+class StreamSize(NamedTuple):
+  """jpegs: files. batch: images. rounds: batches timed together. repeats: of both kinds."""
+
+  jpegs: int = 384
+  batch: int = 32
+  rounds: int = 60
+  repeats: int = 5
+
+
+class Streamed(NamedTuple):
+  """Images/s through records, decoding, cropping and transport, and of decoding alone.
+
+  jpeg_bytes: of a file, on average.
+  """
+
+  streamed: float
+  decoded: float
+  jpeg_bytes: float
+
+
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--repeats", Range(5), default=5, help="measurements of each kind")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures both paths and writes the page."""
   here = environment()
   versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines = [
     "# Input",
     "",
-    f"Medians of {REPEATS.value} measurements, the kinds in turn, unless said otherwise. "
+    f"Medians of {given.repeats} measurements, the kinds in turn, unless said otherwise. "
     "Made by `python -m benchmarks.input_pipeline`.",
     "",
-    *in_memory(),
+    *in_memory(given.repeats),
     "",
-    *streaming(),
+    *streaming(StreamSize(repeats=given.repeats)),
     "",
     f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",
@@ -86,7 +113,7 @@ def main(_: list[str]) -> None:
   print(text)
 
 
-def in_memory() -> list[str]:
+def in_memory(repeats: int) -> list[str]:
   """CIFAR-100's size and ResNet-32's step: with input, and on one batch that never changes."""
   config = resolve(cifar100_resnet32_b.get_config())
   rng = np.random.default_rng(0)
@@ -122,7 +149,8 @@ def in_memory() -> list[str]:
   resident = jax.device_put(batches.resident())
   source = split.images[: settings.batch_size]
   pairs = _pairs(with_input, without_input)
-  times = _medians({"alone": lambda: alone(resident, first), "memcpy": lambda: source.copy()})
+  work = {"alone": lambda: alone(resident, first), "memcpy": lambda: source.copy()}
+  times = _medians(work, repeats)
   step = statistics.median(without for _, without in pairs)
   longer = [with_ / without - 1 for with_, without in pairs]
   low, cost, high = np.quantile(longer, (0.25, 0.5, 0.75))
@@ -147,14 +175,14 @@ def in_memory() -> list[str]:
   ]
 
 
-def streaming() -> list[str]:
+def measure_streaming(config: Config, size: StreamSize) -> Streamed:
   """JPEGs of ImageNet's usual size, through record files, decoding, cropping and transport."""
-  config = resolve(imagenet_resnet18_b.get_config())
   with tempfile.TemporaryDirectory() as root:
-    jpegs = [_jpeg(i) for i in range(JPEGS)]
+    jpegs = [_jpeg(i) for i in range(size.jpegs)]
+    images = size.rounds * size.batch
     made = [(jpeg, i % 10) for i, jpeg in enumerate(jpegs)]
     names = [str(c) for c in range(10)]
-    write_set(Path(root), "photographs", {"train": made, "test": made[:32]}, classes=names)
+    write_set(Path(root), "photographs", {"train": made, "test": made[: size.batch]}, classes=names)
     dataset = dataclasses.replace(
       config.dataset,
       name="photographs",
@@ -164,7 +192,7 @@ def streaming() -> list[str]:
       validation_fraction=0.1,
     )
     train = load(dataset, ReadOptions(root, WORKERS)).train
-    order = Order(len(train), 0, "edge", STREAM_BATCH)
+    order = Order(len(train), 0, "edge", size.batch)
     batches = train.training_batches(order, config.stages.edge.augment)
     # The limit's processes hold the JPEGs already: it is decoding and nothing else.
     spawn = multiprocessing.get_context("spawn")
@@ -172,38 +200,43 @@ def streaming() -> list[str]:
       pool.map(_decode, range(4 * WORKERS))
 
       def pillow() -> None:
-        for _ in pool.imap_unordered(_decode, range(ROUNDS * STREAM_BATCH), STREAM_BATCH // 4):
+        for _ in pool.imap_unordered(_decode, range(images), max(size.batch // 4, 1)):
           pass
 
       # Never at the same time: the workers of a stream work ahead while nobody asks.
-      rows = [(_streamed(batches), seconds(pillow)) for _ in range(REPEATS.value)]
+      rows = [(_streamed(batches, size.rounds), seconds(pillow)) for _ in range(size.repeats)]
     streamed, decoded = (statistics.median(column) for column in zip(*rows, strict=True))
-  images = ROUNDS * STREAM_BATCH
-  reached = decoded / streamed
-  step = _edge_step(config)
+  return Streamed(images / streamed, images / decoded, statistics.mean(map(len, jpegs)))
+
+
+def streaming(size: StreamSize) -> list[str]:
+  """The page's part about streaming."""
+  config = resolve(imagenet_resnet18_b.get_config())
+  found = measure_streaming(config, size)
+  step = _edge_step(config, size)
   return [
     "## Streaming",
     "",
-    f"{JPEGS} made-up JPEGs of 500x375 pixels and {statistics.mean(map(len, jpegs)) / 1e3:.0f} kB, "
-    f"random crops resized to 224x224, batches of {STREAM_BATCH}, {WORKERS} worker processes. The "
+    f"{size.jpegs} made-up JPEGs of 500x375 pixels and {found.jpeg_bytes / 1e3:.0f} kB, "
+    f"random crops resized to 224x224, batches of {size.batch}, {WORKERS} worker processes. The "
     "limit is Pillow decoding the same JPEGs in as many processes, keeping nothing.",
     "",
     "| what | images/s |",
     "|---|---|",
-    f"| records, decoding, cropping, transport | {images / streamed:,.0f} |",
-    f"| limit: Pillow decoding alone | {images / decoded:,.0f} |",
-    f"| demand: ResNet-18's edge stage on this machine, alone | {STREAM_BATCH / step:,.1f} |",
+    f"| records, decoding, cropping, transport | {found.streamed:,.0f} |",
+    f"| limit: Pillow decoding alone | {found.decoded:,.0f} |",
+    f"| demand: ResNet-18's edge stage on this machine, alone | {size.batch / step:,.1f} |",
     "",
-    f"Streaming reaches {reached:.2f} of the limit (target: 0.85).",
+    f"Streaming reaches {found.streamed / found.decoded:.2f} of the limit (target: 0.85).",
   ]
 
 
-def _streamed(batches: Batches) -> float:
-  """Seconds of `ROUNDS` batches in a steady state: after the start, beyond what was made ahead."""
+def _streamed(batches: Batches, rounds: int) -> float:
+  """Seconds of so many batches in a steady state: after the start, beyond what was made ahead."""
   stream = batches.stream(0, 10**6)
   for _ in range(4 * WORKERS * BATCHES_PER_WORKER):
     next(stream)
-  time_taken = seconds(lambda: [next(stream)["label"] for _ in range(ROUNDS)])
+  time_taken = seconds(lambda: [next(stream)["label"] for _ in range(rounds)])
   stream.close()
   return time_taken
 
@@ -220,14 +253,14 @@ def _step(config: Config, stage: stages.Stage, augment: AugmentConfig) -> tuple[
   return map_train_step(step), state, replicate(stage_key(0, stage.name))
 
 
-def _edge_step(config: Config) -> float:
+def _edge_step(config: Config, size: StreamSize) -> float:
   """Seconds of one edge step on images that lie still."""
   mapped, state, key = _step(config, stages.EDGE, AugmentConfig(flip=True))
-  shape = (jax.local_device_count(), STREAM_BATCH // jax.local_device_count())
+  shape = (jax.local_device_count(), size.batch // jax.local_device_count())
   batch = {
     "image": jnp.zeros((*shape, *config.dataset.image_shape), jnp.uint8),
     "label": jnp.zeros(shape, jnp.int32),
-    "position": jnp.arange(STREAM_BATCH, dtype=jnp.int32).reshape(shape),
+    "position": jnp.arange(size.batch, dtype=jnp.int32).reshape(shape),
   }
   held = [state]
 
@@ -235,7 +268,7 @@ def _edge_step(config: Config) -> float:
     held[0], sums = mapped(held[0], {}, batch, key)
     return sums
 
-  return _medians({"step": step})["step"]
+  return _medians({"step": step}, size.repeats)["step"]
 
 
 def _pairs(first: Callable[[], Any], second: Callable[[], Any]) -> list[tuple[float, float]]:
@@ -252,11 +285,11 @@ def _pairs(first: Callable[[], Any], second: Callable[[], Any]) -> list[tuple[fl
   return pairs
 
 
-def _medians(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def _medians(work: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
   """Median seconds of each, measured in turn, after one call that compiles."""
   for call in work.values():
     seconds(call)
-  times = [{name: seconds(call) for name, call in work.items()} for _ in range(REPEATS.value)]
+  times = [{name: seconds(call) for name, call in work.items()} for _ in range(repeats)]
   return {name: statistics.median(row[name] for row in times) for name in work}
 
 
@@ -294,4 +327,4 @@ def _row(what: str, time: float, batch: int) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

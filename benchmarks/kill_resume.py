@@ -13,7 +13,9 @@ compilation cache, which the killed processes share), saving and going from stag
 as into steps.
 """
 
+import argparse
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -21,12 +23,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags, logging
-
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
@@ -34,10 +37,14 @@ from meanet_jax.runs.files import write_text
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "kill_resume"
 STAGES = ("main", "edge", "cloud")
-_KILLS = flags.DEFINE_integer("kills", 20, "Times that runs are killed.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_EPOCHS = flags.DEFINE_integer("epochs", 12, "Of every stage.", lower_bound=1)
-_CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
+
+
+class Experiment(NamedTuple):
+  """What is trained. config: a file or name. epochs: of every stage. flags: XLA's, as well."""
+
+  config: str
+  epochs: int
+  flags: str = ""
 
 
 class Pace(NamedTuple):
@@ -55,19 +62,29 @@ class Kill(NamedTuple):
   saving: bool
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--kills", Range(1), default=20, help="times that runs are killed")
+  add_integer(parser, "--seed", Range(0), default=0, help="of the moments")
+  add_integer(parser, "--epochs", Range(1), default=12, help="of every stage")
+  add_path(parser, "--config", default="configs/digits.py", help="the experiment")
+
+
+def run(given: argparse.Namespace) -> None:
   """Trains undisturbed and killed, compares, and writes the page; fails where a bit differs."""
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it reads
+  experiment = Experiment(given.config, given.epochs)
   shutil.rmtree(RUNS, ignore_errors=True)
   whole = RUNS / "whole"
-  pace = undisturbed(whole)
-  rng = random.Random(_SEED.value)
+  pace = undisturbed(experiment, whole)
+  rng = random.Random(given.seed)
   kills: list[Kill] = []
   arrays: list[int] = []  # compared, of every run that was killed
-  while len(kills) < _KILLS.value:
+  while len(kills) < given.kills:
     number = len(arrays) + 1
     workdir = RUNS / f"killed_{number}"
-    hit = kill(workdir, number, rng, pace, len(kills) % 2 == 1)
+    process = functools.partial(start, experiment, workdir)
+    killed = kill(process, workdir, Moment.drawn(rng, pace, len(kills) % 2 == 1))
+    hit = None if killed is None else Kill(number, *killed)
     if hit is not None:
       kills.append(hit)
     elif kills and kills[-1].run == number:
@@ -75,19 +92,19 @@ def main(_: list[str]) -> None:
     else:
       shutil.rmtree(workdir)  # it ended before its first kill
   last = RUNS / f"killed_{kills[-1].run}"
-  if start(last).wait():
+  if start(experiment, last).wait():
     raise RuntimeError(f"the killed run could not be resumed; see {log(last)}")
   arrays.append(compare(whole, last))
-  text = report(kills, pace, arrays)
+  text = report(given, kills, pace, arrays)
   write_text(ROOT / "benchmarks" / "kill_resume.md", text)
   print(text)
 
 
-def undisturbed(workdir: Path) -> Pace:
+def undisturbed(experiment: Experiment, workdir: Path) -> Pace:
   """Trains to the end."""
   begun = time.monotonic()
   seen: dict[Path, list[float]] = {}
-  process = start(workdir)
+  process = start(experiment, workdir)
   while process.poll() is None:
     for path in partial(workdir):
       seen.setdefault(path, []).append(time.monotonic())
@@ -103,14 +120,14 @@ def log(workdir: Path) -> Path:
   return workdir.with_name(f"{workdir.name}.log")
 
 
-def start(workdir: Path) -> subprocess.Popen:
+def start(experiment: Experiment, workdir: Path) -> subprocess.Popen:
   """The training command, with a checkpoint after every epoch."""
   cache = workdir.with_name(f"{workdir.name.split('_')[0]}.compiled")  # one for all killed runs
   command = [
     sys.executable,
     "train.py",
-    f"--config={_CONFIG.value}",
-    *(f"--config.stages.{stage}.epochs={_EPOCHS.value}" for stage in STAGES),
+    f"--config={experiment.config}",
+    *(f"--config.stages.{stage}.epochs={experiment.epochs}" for stage in STAGES),
     "--config.logging.checkpoint_every_epochs=1",
     "--config.logging.every_steps=5",
     f"--compilation_cache={cache}",
@@ -118,32 +135,48 @@ def start(workdir: Path) -> subprocess.Popen:
   ]
   workdir.parent.mkdir(parents=True, exist_ok=True)
   with log(workdir).open("a") as file:
-    return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    env = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {experiment.flags}"}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
 
 
-def kill(workdir: Path, run: int, rng: random.Random, pace: Pace, saving: bool) -> Kill | None:
+class Moment(NamedTuple):
+  """When to kill. after: seconds from the start. saving: seconds into the next save, if any."""
+
+  after: float
+  saving: float | None
+
+  @classmethod
+  def drawn(cls, rng: random.Random, pace: Pace, saving: bool) -> "Moment":
+    """At random; with `saving` during the next checkpoint or soon after it."""
+    after, into = rng.uniform(0, pace.run / 2), rng.uniform(0, pace.save)
+    return cls(after, into if saving else None)
+
+
+def kill(
+  launch: Callable[[], subprocess.Popen], workdir: Path, moment: Moment
+) -> tuple[str, bool] | None:
   """Starts or resumes a run and kills it; None where it ended before its moment.
 
   Args:
+    launch: starts the process.
     workdir: of the run.
-    run: its number.
-    rng: draws the moment.
-    pace: of an undisturbed run.
-    saving: wait for a checkpoint that is being written.
+    moment: when.
+
+  Returns:
+    Where it was killed, and whether during a save.
   """
-  moment, into = rng.uniform(0, pace.run / 2), rng.uniform(0, pace.save)
   with left_over(workdir) as old:
-    process = start(workdir)
+    process = launch()
     begun = time.monotonic()
-    while process.poll() is None and time.monotonic() < begun + moment:
+    while process.poll() is None and time.monotonic() < begun + moment.after:
       time.sleep(0.001)
-    if saving:
+    if moment.saving is not None:
       while process.poll() is None and not is_writing(workdir, old):
         time.sleep(0.0002)
-      time.sleep(into)
+      time.sleep(moment.saving)
     process.kill()
     if process.wait() == -signal.SIGKILL:
-      return Kill(run, position(workdir), is_writing(workdir, old))
+      return position(workdir), is_writing(workdir, old)
   if process.returncode:
     raise RuntimeError(f"the run failed by itself; see {log(workdir)}")
   return None
@@ -217,10 +250,11 @@ def compare(whole: Path, killed: Path) -> int:
   return count
 
 
-def report(kills: list[Kill], pace: Pace, arrays: list[int]) -> str:
+def report(given: argparse.Namespace, kills: list[Kill], pace: Pace, arrays: list[int]) -> str:
   """The page as Markdown.
 
   Args:
+    given: the flags.
     kills: in order.
     pace: of an undisturbed run.
     arrays: how many were compared, of every run.
@@ -230,8 +264,8 @@ def report(kills: list[Kill], pace: Pace, arrays: list[int]) -> str:
   lines = [
     f"# {len(arrays)} runs killed {len(kills)} times, {saving} times during a save",
     "",
-    f"`python benchmarks/kill_resume.py --kills {len(kills)} --seed {_SEED.value}`, "
-    f"`{_CONFIG.value}` with {_EPOCHS.value} epochs a stage and a checkpoint after each; "
+    f"`python benchmarks/kill_resume.py --kills {len(kills)} --seed {given.seed}`, "
+    f"`{given.config}` with {given.epochs} epochs a stage and a checkpoint after each; "
     f"undisturbed {pace.run:.0f} s, of which a save takes {1000 * pace.save:.0f} ms beside the "
     "training.",
     "",
@@ -261,4 +295,4 @@ def report(kills: list[Kill], pace: Pace, arrays: list[int]) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import (
@@ -37,22 +38,27 @@ KNOWN = HardClasses(np.arange(HARD), CLASSES)
 IS_HARD, FIXED = KNOWN.mask, fixed_thresholds(hard=0.5)
 
 
-def records() -> Records:
-  """Made-up records of `IMAGES` images, right more often than chance."""
+def made_up_logits(images: int, classes: int, hard: int) -> tuple[np.ndarray, Outputs]:
+  """Labels [n] and logits of every exit, right more often than chance."""
   rng = np.random.default_rng(0)
-  label = rng.integers(CLASSES, size=IMAGES).astype(np.int32)
+  label = rng.integers(classes, size=images).astype(np.int32)
 
-  def logits(classes: int) -> np.ndarray:
-    noise = rng.normal(size=(IMAGES, classes)).astype(np.float32)
-    return noise + 4 * (np.arange(classes) == label[:, None])
+  def logits(known: int) -> np.ndarray:
+    noise = rng.normal(size=(images, known)).astype(np.float32)
+    return noise + 4 * (np.arange(known) == label[:, None])
 
-  main = logits(CLASSES)
+  return label, Outputs(logits(classes), logits(hard), logits(classes))
+
+
+def records(images: int = IMAGES, known: HardClasses = KNOWN) -> Records:
+  """Records of made-up logits."""
+  label, logits = made_up_logits(images, len(known.mask), len(known.numbers))
   return Records(
     label,
-    hard_probability(main, IS_HARD),
-    scores(main),
-    scores(logits(HARD), np.arange(HARD, dtype=np.int32)),
-    scores(logits(CLASSES)),
+    hard_probability(logits.main, known.mask),
+    scores(logits.main),
+    scores(logits.extension, known.numbers.astype(np.int32)),
+    scores(logits.cloud),
   )
 
 
@@ -67,9 +73,11 @@ def median(run: Callable[[], object]) -> float:
   return statistics.median(seconds)
 
 
-def vmapped(policy: Policy, thresholds: Thresholds, over: Records) -> Callable[[], Counts]:
+def vmapped(
+  policy: Policy, thresholds: Thresholds, over: Records, is_hard: np.ndarray = IS_HARD
+) -> Callable[[], Counts]:
   """The compiled sweep over arrays already on the device."""
-  arrays = jax.tree.map(jnp.asarray, (thresholds, over, IS_HARD))
+  arrays = jax.tree.map(jnp.asarray, (thresholds, over, is_hard))
   return lambda: jax.block_until_ready(sweep(policy, *arrays))
 
 

@@ -8,23 +8,26 @@ the checks of every step; validation and checkpoints are not in it. Bare calls p
 already lies on the device again and again, and wait for the last.
 """
 
+import argparse
 import dataclasses
 import os
 import statistics
+import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
 
+from benchmarks.bare_step import BareStep, Case
 from configs import cifar100_resnet32_b, digits
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
-from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.models.costs import block_functions
@@ -37,68 +40,29 @@ from meanet_jax.runs.files import write_text
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training import stages
 from meanet_jax.training.context import RunContext
-from meanet_jax.training.optimizers import make_optimizer
-from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, ahead, map_train_step, replicate
+from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages
-from meanet_jax.training.state import create_state
-from meanet_jax.training.steps import Recipe, make_train_step, stage_key
-
-REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each kind.", lower_bound=5)
 
 
-class Case(NamedTuple):
-  """name: in the table. config: of `epochs` epochs. split: what is learned from."""
-
-  name: str
-  config: Config
-  split: ArraySplit
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--repeats", Range(5), default=15, help="measurements of each kind")
 
 
-class Bare:
-  """Calls of a stage's compiled step, and nothing else."""
-
-  def __init__(self, case: Case, stage: stages.Stage):
-    config, settings = case.config, case.config.stage(stage.name)
-    model = build(config, AXIS)
-    order = Order(len(case.split), config.seed, stage.name, settings.batch_size)
-    batches = case.split.training_batches(order, settings.augment)
-    tx = make_optimizer(settings, order.steps_per_epoch)
-    variables = init_variables(model, config.seed, config.dataset.image_shape, BLOCKS)
-    step = make_train_step(model, stage, Recipe(settings, tx), config.dataset, ACROSS_DEVICES)
-    mapped: Any = map_train_step(step)  # of `jax.pmap`, whose result has `lower`
-    self._state = replicate(create_state(stage, variables, tx))
-    self._rest = (
-      replicate(batches.resident()),
-      next(ahead(batches.stream(0, 1))),
-      replicate(stage_key(config.seed, stage.name)),
-    )
-    self._compiled = mapped.lower(self._state, *self._rest).compile()
-    self.flops = float(self._compiled.cost_analysis()["flops"]) / settings.batch_size
-
-  def seconds(self, steps: int) -> float:
-    """Seconds per step."""
-    begun = time.perf_counter()
-    for _ in range(steps):
-      self._state, _ = self._compiled(self._state, *self._rest)
-    jax.block_until_ready(self._state)
-    return (time.perf_counter() - begun) / steps
-
-
-def main(_: list[str]) -> None:
+def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
   with tempfile.TemporaryDirectory() as cache:
     # Every round of the loop builds its step anew; it is compiled once.
     jax.config.update("jax_compilation_cache_dir", cache)
     cases = _cases()
-    loop = [_loop_row(case) for case in cases]
-    stages_rows = [_stage_row(case) for case in cases]
+    loop = [_loop_row(case, given.repeats) for case in cases]
+    stages_rows = [_stage_row(case, given.repeats) for case in cases]
   here = environment()
   lines = [
     "# A training step",
     "",
-    f"Medians of {REPEATS.value} measurements, the kinds in turn. "
+    f"Medians of {given.repeats} measurements, the kinds in turn. "
     "Made by `python -m benchmarks.train_step`.",
     "",
     "Real steps of the main stage's loop (time as it writes to timing.jsonl: batches, dispatch, "
@@ -142,13 +106,13 @@ def _cases() -> list[Case]:
   assert isinstance(train, ArraySplit)
   return [
     Case(
-      "`digits`", _short(small, epochs=40), train.select(np.arange(len(train)), train.labels % 7)
+      "`digits`", short(small, epochs=40), train.select(np.arange(len(train)), train.labels % 7)
     ),
-    Case("`cifar100_resnet32_b`, noise images", _short(large, epochs=1, batch_size=32), noise),
+    Case("`cifar100_resnet32_b`, noise images", short(large, epochs=1, batch_size=32), noise),
   ]
 
 
-def _short(config: Config, **changes: Any) -> Config:
+def short(config: Config, **changes: Any) -> Config:
   """The configuration with stages of one length, saved at their end."""
 
   def stage(name: str) -> Any:
@@ -164,13 +128,13 @@ def _short(config: Config, **changes: Any) -> Config:
   )
 
 
-def _loop_row(case: Case) -> str:
-  bare = Bare(case, stages.MAIN)
+def _loop_row(case: Case, repeats: int) -> str:
+  bare = BareStep(case, stages.MAIN)
   settings = case.config.stages.main
   steps = settings.epochs * (len(case.split) // settings.batch_size)
   bare.seconds(steps)
-  _loop_seconds(case)  # fills the cache
-  rounds = [(_loop_seconds(case), bare.seconds(steps)) for _ in range(REPEATS.value)]
+  loop_seconds(case)  # fills the cache
+  rounds = [(loop_seconds(case), bare.seconds(steps)) for _ in range(repeats)]
   ratios = sorted(loop / bare for loop, bare in rounds)
   times = [1e3 * statistics.median(column) for column in zip(*rounds, strict=True)]
   return (
@@ -179,7 +143,7 @@ def _loop_row(case: Case) -> str:
   )
 
 
-def _loop_seconds(case: Case) -> float:
+def loop_seconds(case: Case) -> float:
   """Seconds per step of the main stage's loop, by its own clock."""
   config = case.config
   model = build(config, AXIS)
@@ -199,12 +163,12 @@ def _loop_seconds(case: Case) -> float:
   return timed / (ends[-1] - 1)
 
 
-def _stage_row(case: Case) -> list[str]:
-  bare = {stage.name: Bare(case, stage) for stage in (stages.MAIN, stages.EDGE)}
+def _stage_row(case: Case, repeats: int) -> list[str]:
+  bare = {stage.name: BareStep(case, stage) for stage in (stages.MAIN, stages.EDGE)}
   steps = case.config.stages.main.epochs * (len(case.split) // case.config.stages.main.batch_size)
   for step in bare.values():
     step.seconds(max(steps // 4, 1))
-  rounds = [{n: b.seconds(steps) for n, b in bare.items()} for _ in range(REPEATS.value)]
+  rounds = [{n: b.seconds(steps) for n, b in bare.items()} for _ in range(repeats)]
   times = {name: statistics.median(row[name] for row in rounds) for name in bare}
   flops = {name: step.flops for name, step in bare.items()}
   theory = {name: 2.0 * macs for name, macs in _theory(case.config).items()}
@@ -236,4 +200,4 @@ def _theory(config: Config) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -6,6 +6,7 @@ from typing import Any
 
 from meanet_jax import log
 from meanet_jax.config.parsing import to_json
+from meanet_jax.errors import UserError
 from meanet_jax.evaluation.systems import unmet_constraint
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
@@ -18,14 +19,24 @@ def run_evaluations(workdir: str | Path) -> list[dict[str, Any]]:
 
   name: null without one. constraints: those that were asked. device: the name of the profile, or
   null. cost: the constants that are not the run's. accuracy, sent, energy_mj, latency_ms: of
-  `meanet` on the test split. unmet: why the constraints are not kept, or null.
+  `meanet` on the test split. unmet: why the constraints are not kept, or null. verdict: the
+  system to deploy; null where none keeps them, and of an earlier version.
 
   Raises:
     UserError: no run, or a file that cannot be read.
   """
   run = RunDirectory.existing(workdir)
   configured = to_json(run.config())["cost"]
-  return [_row(name, read_json(path), configured) for name, path in run.evaluations().items()]
+  rows = []
+  for name, path in run.evaluations().items():
+    try:
+      rows.append(_row(name, read_json(path), configured))
+    except (KeyError, TypeError, AttributeError) as error:
+      raise UserError(
+        f"{path} is no summary of an evaluation: {type(error).__name__} {error}; expected what "
+        "meanet eval wrote"
+      ) from error
+  return rows
 
 
 def _row(
@@ -34,6 +45,7 @@ def _row(
   meanet = summary["systems"]["meanet"]
   # Earlier versions had no other costs than the run's.
   cost, profile = summary.get("cost", configured), summary.get("profile")
+  verdict = summary.get("verdict", {"system": None})
   return {
     "name": name,
     "constraints": _given(summary["constraints"]),
@@ -44,6 +56,7 @@ def _row(
     "energy_mj": meanet["energy_mj"],
     "latency_ms": meanet["latency_ms"],
     "unmet": unmet_constraint(meanet),
+    "verdict": verdict["system"],
   }
 
 
@@ -64,6 +77,7 @@ def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
       "energy [mJ]",
       "latency [ms]",
       "kept",
+      "to deploy",
     ),
     (
       (
@@ -76,6 +90,7 @@ def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
         f"{row['energy_mj']:.4g}",
         f"{row['latency_ms']:.4g}",
         "yes" if row["unmet"] is None else "no",
+        row["verdict"] or "-",
       )
       for row in rows
     ),

@@ -26,6 +26,11 @@ from meanet_jax.stopping import Stop, stop_on_signals
 def add_flags(parser: Parser) -> None:
   """Adds the flags of this command."""
   add_config_flag(parser)
+  add_path(
+    parser,
+    "--data",
+    help="images of your own (docs/own_images.md); --config is own_images then, if not given",
+  )
   add_path(parser, "--workdir", metavar="DIR", help="directory of the run; made when missing")
   add_read_flags(parser)
   add_switch(
@@ -47,7 +52,7 @@ def run(given: argparse.Namespace) -> None:
   from meanet_jax.training import distributed as processes
   from meanet_jax.training.cluster import connected
 
-  config, grid = read_experiment(given)
+  config, grid = read_experiment(given, given.data)
   grid = _with_flags(grid, given)
   log.to_console()
   if given.dry_run:

@@ -160,7 +160,7 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
   if not config.stages.cloud_first:
     raise UserError(
       f"stages.{name}.distillation.weight is {weight} and stages.cloud_first False; accepted: "
-      "True, which trains the teacher first, or weight 0"
+      "cloud_first True, which trains the teacher first, or weight 0"
     )
   if config.stages.cloud.epochs == 0 and config.model.cloud.reset_head:
     raise UserError(

@@ -1,9 +1,10 @@
 """A configuration by its file or by the name of one that is installed, with some fields changed."""
 
 import dataclasses
+import inspect
 import os
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def load_config(source: str | os.PathLike[str], changes: Mapping[str, Any] | Non
 
   Args:
     source: a configuration file, whose `get_config()` returns a ConfigDict, or the name of an
-      installed one (`digits`).
+      installed one (`digits`). What follows a colon (`own_images:medium`) is its argument.
     changes: values by dotted field name (`{"stages.edge.epochs": 3}`), in place of the file's.
 
   Raises:
@@ -34,7 +35,8 @@ def load_config(source: str | os.PathLike[str], changes: Mapping[str, Any] | Non
 
 def load_fields(source: str | os.PathLike[str], changes: Mapping[str, Any]) -> dict[str, Any]:
   """As `load_config`, but the unchecked fields as nested dicts, those of a grid among them."""
-  fields = _run(find(source)).to_dict()
+  text, argument = _parts(source)
+  fields = _run(find(text), argument).to_dict()
   for path, value in changes.items():
     if dataclasses.is_dataclass(field_type(path)):
       raise UserError(f"configuration field {path!r} is a group of fields; accepted: one of them")
@@ -73,10 +75,19 @@ def find(source: str | os.PathLike[str]) -> Path:
   return names[text]
 
 
-def _run(path: Path) -> ConfigDict:
+def _parts(source: str | os.PathLike[str]) -> tuple[str, str | None]:
+  """A file or name, and the argument behind a colon; a file's name may have colons in it."""
+  text = os.fspath(source)
+  name, colon, argument = text.rpartition(":")
+  if not colon or os.path.isfile(text) or os.sep in argument:
+    return text, None
+  return name, argument
+
+
+def _run(path: Path, argument: str | None) -> ConfigDict:
   try:
     get_config = runpy.run_path(str(path)).get("get_config")
-    made = get_config() if callable(get_config) else None
+    made = _call(get_config, argument, path) if callable(get_config) else None
   except UserError:
     raise
   except Exception as error:
@@ -89,3 +100,14 @@ def _run(path: Path) -> ConfigDict:
       f"configuration file {path}: get_config() returned {made!r}; accepted: a ConfigDict"
     )
   return made
+
+
+def _call(get_config: Callable[..., Any], argument: str | None, path: Path) -> Any:
+  if argument is None:
+    return get_config()
+  if not inspect.signature(get_config).parameters:
+    raise UserError(
+      f"flag --config: {argument!r} follows a colon, and configuration {path} takes no argument; "
+      "accepted: its path or name alone"
+    )
+  return get_config(argument)

@@ -114,6 +114,10 @@ class StageConfig:
   """Of the moving average of parameters and batch statistics, which is then what is validated,
   handed on and evaluated; 0 keeps none. Step t decays by min(ema_decay, (1 + t) / (10 + t)), so
   that a short run does not stay where it began."""
+  sampling: Literal["uniform", "balanced"] = "uniform"
+  """`uniform` shows every image once an epoch; `balanced` as many images an epoch, of every class
+  as many as of the others: images of small classes several times, of large ones a part. Both
+  leave out the last incomplete batch."""
   distillation: DistillationConfig = DistillationConfig()
   augment: AugmentConfig = AugmentConfig()
 

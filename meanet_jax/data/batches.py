@@ -1,7 +1,7 @@
 """Training batches: which images step s sees.
 
-The batch at step s is a function of (seed, stage, s) alone: each epoch goes once through a
-permutation drawn from (seed, stage, epoch), and leaves out its last incomplete batch.
+The batch at step s is a function of (seed, stage, s) alone: each epoch goes once through an order
+drawn from (seed, stage, epoch), and leaves out its last incomplete batch.
 
 This module loads no JAX, so that worker processes start fast and leave devices alone.
 """
@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Generator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig, StageConfig
+from meanet_jax.data.sampling import Labels, balanced_order, uniform_order
 from meanet_jax.errors import UserError
 from meanet_jax.seeds import name_number
 
@@ -45,23 +46,53 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
   return images // batch_size
 
 
+class Part(NamedTuple):
+  """The share of every batch that a process reads: part `number`, from 0, of `of` equal ones."""
+
+  number: int = 0
+  of: int = 1
+
+
+ALONE = Part()
+
+
 @dataclasses.dataclass(frozen=True)
 class Order:
   """Which images make up the batch of each step.
 
-  size: of the split. seed, stage: what the permutations are drawn from. batch_size: global.
-  part, parts: the share of every batch that this process reads, a run of neighbouring places.
+  size: of the split. seed, stage: what the epochs' orders are drawn from. batch_size: global.
+  part: of every batch, a run of neighbouring places. balanced: the split's labels where every class
+  is shown as often as the others; None where every image is shown once.
   """
 
   size: int
   seed: int
   stage: str
   batch_size: int
-  part: int = 0
-  parts: int = 1
+  part: Part = ALONE
+  balanced: Labels | None = None
 
   def __post_init__(self):
     check_split_size(self.size, self.batch_size, self.stage)
+
+  @classmethod
+  def of(
+    cls,
+    labels: Int[np.ndarray, " n"],
+    seed: int,
+    stage: str,
+    settings: StageConfig,
+    part: Part = ALONE,
+  ) -> "Order":
+    """The order that a stage's `sampling` asks for.
+
+    Args:
+      labels: of the images that it learns from.
+      seed, stage, part: see the class.
+      settings: the stage's.
+    """
+    balanced = Labels(labels) if settings.sampling == "balanced" else None
+    return cls(len(labels), seed, stage, settings.batch_size, part, balanced)
 
   @property
   def steps_per_epoch(self) -> int:
@@ -71,9 +102,10 @@ class Order:
   def __call__(self, step: int) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
     """Image numbers, and their places in the global batch; both int32."""
     epoch, within = divmod(step, self.steps_per_epoch)
-    share = self.batch_size // self.parts
-    places = np.arange(self.part * share, (self.part + 1) * share, dtype=np.int32)
-    order = _permutation(self.seed, self.stage, epoch, self.size)
+    share = self.batch_size // self.part.of
+    begin = self.part.number * share
+    places = np.arange(begin, begin + share, dtype=np.int32)
+    order = _epoch_order(self.seed, self.stage, epoch, self.balanced or self.size)
     return order[within * self.batch_size + places], places
 
 
@@ -167,6 +199,6 @@ def left_for_device(augment: AugmentConfig) -> AugmentConfig:
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(seed: int, stage: str, epoch: int, size: int) -> Int[np.ndarray, " n"]:
+def _epoch_order(seed: int, stage: str, epoch: int, images: int | Labels) -> Int[np.ndarray, " n"]:
   rng = np.random.default_rng([seed, name_number(stage), epoch])
-  return rng.permutation(size).astype(np.int32)
+  return balanced_order(rng, images) if isinstance(images, Labels) else uniform_order(rng, images)

@@ -3,6 +3,7 @@
 import os
 import secrets
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,31 @@ import numpy as np
 from meanet_jax.log import logger
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
-  """What `save_arrays` wrote, or None: no file yet, or a damaged one."""
+def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
+  """What `save_arrays` wrote, or None: no file yet, or a damaged one.
+
+  Args:
+    path: of the file.
+    names: of the arrays that are read; all if not given.
+  """
   try:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      return dict(arrays)
+      return {name: arrays[name] for name in (arrays if names is None else names)}
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     return None
 
 
-def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-  """Writes the file completely or not at all; says so where it cannot be written."""
+def save_arrays(path: Path, arrays: dict[str, Any], what: str = "the index") -> bool:
+  """Writes the file completely or not at all; says so where it cannot be written.
+
+  Args:
+    path: of the file.
+    arrays: by name.
+    what: they are, for the message.
+
+  Returns:
+    Whether it was written.
+  """
   # Hosts that share the directory may save at once, under one and the same process number.
   partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial.npz")
   try:
@@ -29,4 +44,6 @@ def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     os.replace(partial, path)
   except OSError as error:
     partial.unlink(missing_ok=True)
-    logger.info(f"the index cannot be kept in {path.parent} ({error.strerror}); it is made anew")
+    logger.info(f"{what} cannot be kept in {path.parent} ({error.strerror}); made anew each time")
+    return False
+  return True

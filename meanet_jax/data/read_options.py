@@ -11,10 +11,12 @@ class ReadOptions:
   data_dir: where prepared sets lie; None for tensorflow-datasets' own default (`TFDS_DATA_DIR`, or
     tensorflow_datasets in the home directory). Own images are there instead of at `dataset.path`.
   workers: processes that decode streamed images; 0 decodes in the training process.
+  decode_again: whether images in memory are decoded anew, and decoded pixels not kept.
   """
 
   data_dir: str | None = None
   workers: int = 2
+  decode_again: bool = False
 
   def or_from(self, data_dir: str | None) -> "ReadOptions":
     """These, and where none is given `data_dir`, if there is such a path here."""

@@ -2,7 +2,8 @@
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.digits import load_digits
-from meanet_jax.data.own import load as own
+from meanet_jax.data.own.find import NAME
+from meanet_jax.data.own.load import load_own, load_own_test
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.tfds.load import load_prepared, load_prepared_test
@@ -25,8 +26,8 @@ def load(config: DatasetConfig, options: ReadOptions | None = None) -> Dataset:
   options = options or ReadOptions()
   if config.name == "digits":
     dataset = load_digits(config)
-  elif config.name == own.NAME:
-    dataset = own.load_own(config, options)
+  elif config.name == NAME:
+    dataset = load_own(config, options)
   else:
     dataset = load_prepared(config, options)
   if len(dataset.class_names) != config.num_classes:
@@ -55,6 +56,6 @@ def load_test(
   if config.name == "digits":
     dataset = load_digits(config)
     return dataset.class_names, dataset.test
-  if config.name == own.NAME:
-    return own.load_own_test(config, options, preprocessing)
+  if config.name == NAME:
+    return load_own_test(config, options, preprocessing)
   return load_prepared_test(config, options, preprocessing)

@@ -151,7 +151,8 @@ class Dataset:
 
   name: with its version, where it has one. class_names: by class number. preprocessing: of images
   that are evaluated. skipped: images left out as undecodable, per split that was read (`validation`
-  is part of `train` then). data_dir: of a prepared set, absolute.
+  is part of `train` then). data_dir: of a prepared set, absolute. listing: of own files, as CSV of
+  path, label and split; empty where images have no files of their own.
   """
 
   name: str
@@ -162,6 +163,7 @@ class Dataset:
   preprocessing: Preprocessing = WHOLE
   skipped: dict[str, int] = dataclasses.field(default_factory=dict)
   data_dir: str | None = None
+  listing: str = ""
 
   def describe(self) -> dict[str, Any]:
     """What a run records: class names, sizes, and a sha256 of each split's labels in order."""

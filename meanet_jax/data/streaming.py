@@ -140,7 +140,7 @@ class StreamedBatches:
   @property
   def batch_bytes(self) -> int:
     """See `Batches`; labels are left out."""
-    return self.split.bytes_of(self.order.batch_size // self.order.parts)
+    return self.split.bytes_of(self.order.batch_size // self.order.part.of)
 
   def __call__(self, step: int, allocate: BufferAllocator = np.empty) -> Batch:
     """`image` uint8 [b, h, w, c], `label` and place in the global batch `position`, int32 [b]."""

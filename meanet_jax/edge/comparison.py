@@ -20,7 +20,7 @@ from meanet_jax.edge.times import Times
 
 CONFIDENCE = 0.99  # of the intervals of differences: few false alarms among several comparisons
 SLOWER = 1.1
-FEWEST_TIMES = 20  # of which a mean and its standard error are compared
+FEWEST = 20  # images of which a share or a mean is compared
 
 Assumption = Literal["images", "accuracy", "device", "network"]
 
@@ -94,42 +94,52 @@ def _wilson(share: float, images: int, confidence: float) -> tuple[float, float]
   return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
+class _Share(NamedTuple):
+  """A share of the stream's images, and that of the images of validation."""
+
+  count: int
+  images: int
+  expected: float
+  of: int
+
+  @property
+  def measured(self) -> float:
+    return self.count / self.images
+
+
 def _shares(happened: Happened, evaluated: Evaluated) -> Iterator[Check]:
   expected = evaluated.expected["validation"]
   if happened.complex is not None and happened.images:
-    share, sent = happened.complex / happened.images, expected.fraction["cloud"]
-    low, high = difference(happened.complex, happened.images, sent, expected.num_images)
-    found = (
-      f"{100 * share:.1f}% of {happened.images} images are for the cloud, {100 * sent:.1f}% on "
-      "validation"
+    sent = _Share(
+      happened.complex, happened.images, expected.fraction["cloud"], expected.num_images
     )
-    word = "harder" if low > 0 else "easier"
-    yield _share("images", f"images are {word} than validation's", sent, share, (low, high), found)
+    found = (
+      f"{100 * sent.measured:.1f}% of {sent.images} images are for the cloud, "
+      f"{100 * sent.expected:.1f}% on validation"
+    )
+    word = "harder" if sent.measured > sent.expected else "easier"
+    yield _share("images", f"images are {word} than validation's", sent, found)
   if happened.labelled:
-    share, images = happened.correct / happened.labelled, happened.labelled
-    low, high = difference(happened.correct, images, expected.accuracy, expected.num_images)
-    found = f"accuracy {100 * share:.1f}% of {images}, {100 * expected.accuracy:.1f}% on validation"
-    word = "fewer" if high < 0 else "more"
-    what = f"{word} answers are right than on validation"
-    yield _share("accuracy", what, expected.accuracy, share, (low, high), found)
-
-
-def _share(
-  assumption: Assumption,
-  failure: str,
-  expected: float,
-  measured: float,
-  interval: tuple[float, float],
-  found: str,
-) -> Check:
-  low, high = interval
-  failed = low > 0 or high < 0
-  if failed:
+    right = _Share(happened.correct, happened.labelled, expected.accuracy, expected.num_images)
     found = (
-      f"{failure}: {found}, a difference of {100 * low:+.1f} to {100 * high:+.1f} points at "
-      f"{100 * CONFIDENCE:g}%"
+      f"accuracy {100 * right.measured:.1f}% of {right.images}, "
+      f"{100 * right.expected:.1f}% on validation"
     )
-  return Check(assumption, failed, expected, measured, found)
+    word = "more" if right.measured > right.expected else "fewer"
+    yield _share("accuracy", f"{word} answers are right than on validation", right, found)
+
+
+def _share(assumption: Assumption, failure: str, share: _Share, found: str) -> Check:
+  failed = None
+  if share.images >= FEWEST:  # on fewer the interval is too narrow
+    low, high = difference(*share)
+    failed = low > 0 or high < 0
+    if failed:
+      found = (
+        f"{failure}: {found}, a difference of {100 * low:+.1f} to {100 * high:+.1f} points at "
+        f"{100 * CONFIDENCE:g}%"
+      )
+  return Check(assumption, failed, share.expected, share.measured, found)
 
 
 def _times(happened: Happened, manifest: Manifest) -> Iterator[Check]:
@@ -154,7 +164,7 @@ def _time(
   measured = 1e3 * times.mean
   found = f"{what} {measured:.3g} ms, expected {expected:.3g} ms"
   failed, error = None, times.standard_error
-  if error is not None and times.count >= FEWEST_TIMES:
+  if error is not None and times.count >= FEWEST:
     failed = measured - 3e3 * error > SLOWER * expected
   if failed:
     found = f"{failure}: {found}, over {times.count} images"

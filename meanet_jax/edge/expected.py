@@ -51,7 +51,7 @@ class SplitFigures:
     return Shares(1.0, self.ran_extension, sent, self.extension_and_cloud)
 
   def at_costs(
-    self, cost: CostConfig, macs: BlockMacs, image_bytes: float, profile: DeviceProfile | None
+    self, cost: CostConfig, macs: BlockMacs, image_bytes: int, profile: DeviceProfile | None
   ) -> "SplitFigures":
     """The same shares at other costs; the arguments are as of `image_cost`."""
     found = image_cost(cost, macs, image_bytes, self.shares, profile)
@@ -89,9 +89,13 @@ class SplitFigures:
         raise ValueError(f"{name} has {value!r}; expected finite numbers, at least 0")
     if max(shares) > 1 or numbers["num_images"] != int(numbers["num_images"]):
       raise ValueError(f"{name} has shares {shares} of {numbers['num_images']} images")
-    numbers |= {"num_images": int(numbers["num_images"])}
     low, high = map(float, interval)
-    return cls(**numbers, accuracy_interval=(low, high), fraction=dict(fraction))
+    return cls(
+      **{key: float(value) for key, value in numbers.items()}
+      | {"num_images": int(numbers["num_images"])},
+      accuracy_interval=(low, high),
+      fraction={exit: float(share) for exit, share in fraction.items()},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Evaluated:
   expected: Mapping[str, SplitFigures]
 
   def at_costs(
-    self, cost: CostConfig, macs: BlockMacs, image_bytes: float, profile: DeviceProfile | None
+    self, cost: CostConfig, macs: BlockMacs, image_bytes: int, profile: DeviceProfile | None
   ) -> "Evaluated":
     """The same at other costs; the arguments are as of `image_cost`."""
     expected = {

@@ -171,6 +171,9 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     raise ValueError(f"unmet_constraint is {unmet!r}")
   if source["format"] == EARLIER:
     source = {**source, "evaluation": None, "profile": None}
+    # Fields that are newer than the export had no effect then, which is what their defaults have.
+    for name, default in (("dataset", DatasetConfig()), ("cost", CostConfig())):
+      source[name] = dataclasses.asdict(default) | source[name]
   manifest = Manifest(
     dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
     class_names=tuple(map(str, source["class_names"])),

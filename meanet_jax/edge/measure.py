@@ -36,19 +36,20 @@ class Energy(NamedTuple):
     """Millijoules above idle of one call, from calls for `seconds`; None where nothing is read."""
     if self.meter is None or self.idle_mw is None:
       return None
-    calls, begun = 0, time.perf_counter()
+    calls = 0
 
     def work() -> None:
       nonlocal calls
+      begun = time.perf_counter()
       while not calls or time.perf_counter() - begun < self.seconds:
         call()
         calls += 1
 
-    spent = self.meter.energy_mj(work)
+    spent = self.meter.spent(work)
     if spent is None:
       return None
     # mW x s is mJ. What is less than idle is noise.
-    return max(0.0, spent - self.idle_mw * (time.perf_counter() - begun)) / calls
+    return max(0.0, spent.energy_mj - self.idle_mw * spent.seconds) / calls
 
 
 class EdgeBlocks(NamedTuple):
@@ -71,10 +72,8 @@ def idle_energy(meter: Meter | None, seconds: float) -> Energy:
   """Measures the idle device for some seconds."""
   if meter is None:
     return Energy(None, seconds, None)
-  begun = time.perf_counter()
-  spent = meter.energy_mj(lambda: time.sleep(seconds))
-  taken = time.perf_counter() - begun
-  return Energy(meter, seconds, None if spent is None else spent / taken)
+  spent = meter.spent(lambda: time.sleep(seconds))
+  return Energy(meter, seconds, None if spent is None else spent.energy_mj / spent.seconds)
 
 
 def open_classifier(directory: str, num_threads: int) -> EdgeClassifier:

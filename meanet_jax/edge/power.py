@@ -11,6 +11,13 @@ _SECONDS_BETWEEN_SAMPLES = 0.02
 _COUNTER = ("energy_uj", "max_energy_range_uj")
 
 
+class Spent(NamedTuple):
+  """Energy in millijoules, and the seconds in which it was spent."""
+
+  energy_mj: float
+  seconds: float
+
+
 @runtime_checkable
 class Meter(Protocol):
   """A source of energy readings."""
@@ -20,8 +27,8 @@ class Meter(Protocol):
     """What it measures, in words."""
     ...
 
-  def energy_mj(self, work: Callable[[], None]) -> float | None:
-    """Millijoules that the device takes while `work` runs; None if it cannot be read."""
+  def spent(self, work: Callable[[], None]) -> Spent | None:
+    """What the device takes while `work` runs; None if it cannot be read."""
     ...
 
 
@@ -45,18 +52,20 @@ class EnergyCounters(NamedTuple):
     """See `Meter`."""
     return f"RAPL, {len(self.zones)} CPU package{'s' if len(self.zones) > 1 else ''}"
 
-  def energy_mj(self, work: Callable[[], None]) -> float | None:
+  def spent(self, work: Callable[[], None]) -> Spent | None:
     """See `Meter`; right for less than one round of the counters, which take minutes."""
     try:
       before = [_number(zone / "energy_uj") for zone in self.zones]
+      started = time.perf_counter()
       work()
+      seconds = time.perf_counter() - started
       total = 0.0
       for zone, begun in zip(self.zones, before, strict=True):
         spent = _number(zone / "energy_uj") - begun
         total += spent if spent >= 0 else spent + _number(zone / "max_energy_range_uj")
     except (OSError, ValueError):
       return None
-    return total * 1e-3
+    return Spent(total * 1e-3, seconds)
 
 
 class PowerSamples(NamedTuple):
@@ -65,7 +74,7 @@ class PowerSamples(NamedTuple):
   covers: str
   watts: Callable[[], float]
 
-  def energy_mj(self, work: Callable[[], None]) -> float | None:
+  def spent(self, work: Callable[[], None]) -> Spent | None:
     """See `Meter`: mean power times time."""
     samples: list[float] = []
     ended = threading.Event()
@@ -80,15 +89,15 @@ class PowerSamples(NamedTuple):
           return
 
     thread = threading.Thread(target=sample, daemon=True)
-    begun = time.perf_counter()
     thread.start()
+    begun = time.perf_counter()
     try:
       work()
     finally:
+      seconds = time.perf_counter() - begun
       ended.set()
       thread.join()
-    seconds = time.perf_counter() - begun
-    return sum(samples) / len(samples) * seconds * 1e3 if samples else None
+    return Spent(sum(samples) / len(samples) * seconds * 1e3, seconds) if samples else None
 
 
 def find_meter(root: Path = SYSFS) -> Found:

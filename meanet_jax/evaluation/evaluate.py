@@ -34,6 +34,7 @@ from meanet_jax.evaluation.systems import (
   evaluate_systems,
   route_selected,
   summary_entry,
+  unmet_entry,
 )
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
@@ -90,6 +91,9 @@ class Evaluation:
     for name, curve in self.curves.items():
       if curve.operating_point is not None:
         entries[name] |= limit_report(self.context.costing(curve.macs), curve, self.constraints)
+    meanet = self.curves["meanet"].selection
+    if meanet is not None and meanet.unmet is not None:
+      entries["meanet"] |= unmet_entry(meanet.unmet)  # without a threshold as well: it is exported
     return with_per_class(entries, self.curves, self.class_names)
 
   @functools.cached_property

@@ -360,9 +360,12 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   else:
     entry["operating_point"] = system.operating_point.to_json()
     entry["thresholds"] = entry["operating_point"]["thresholds"]
-  if system.unmet is not None:
-    entry |= {"unmet": system.unmet, "wish_unmet": system.unmet}  # under its earlier name as well
-  return entry
+  return entry if system.unmet is None else entry | unmet_entry(system.unmet)
+
+
+def unmet_entry(unmet: str) -> dict[str, str]:
+  """What a system's entry in summary.json has where its operating point breaks the constraints."""
+  return {"unmet": unmet, "wish_unmet": unmet}  # under its earlier name as well
 
 
 def unmet_constraint(entry: dict[str, Any]) -> str | None:

@@ -109,7 +109,7 @@ def make_batch_streams(
     chosen, labels = np.arange(len(train)), train.labels
     if to_hard is not None:
       chosen, labels = hard_images(train, to_hard, "train")
-    order = Order(len(chosen), source.seed, stage, settings.batch_size)
+    order = Order.of(labels, source.seed, stage, settings)
     if resident:
       streams.append(_ArrayStream(order, chosen, labels))
     else:

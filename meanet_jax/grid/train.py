@@ -59,6 +59,7 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
   """
   run = RunDirectory.create(point_path(context.path, point), point.config, dataset.data_dir)
   run.record_data(dataset.describe())
+  run.record_files(dataset.listing)
   run.record_modules(own_modules(point.config))
   own = RunContext(point.config, model, dataset, run, context.stop, context.tensorboard)
   return Trial(point, own)

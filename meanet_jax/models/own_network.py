@@ -13,21 +13,19 @@ from types import ModuleType
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from flax.errors import InvalidRngError
 from jaxtyping import Array, Float
 
 from meanet_jax.config.networks import NetworkConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError, nearest
 from meanet_jax.models.layers import Dtype
+from meanet_jax.models.own_contract import Place, check_contract, in_one_line
 
 # Fields of a module that the configuration sets, where the module has them.
 _CONFIGURED = ("num_classes", "dtype", "axis_name")
 _RESERVED = (*_CONFIGURED, "parent", "name")
-_STATE = ("params", "batch_stats")
 
 
 class OwnNetwork(nn.Module):
@@ -62,22 +60,6 @@ class OwnNetwork(nn.Module):
     return self.classify(self.features(x, train), train)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-  """Where a module is used: the configuration's field, for messages, and what it has to do there.
-
-  block: `main` or `cloud`.
-  """
-
-  block: str
-  module: str
-  image_shape: tuple[int, ...]
-  num_classes: int
-
-  def refusal(self, found: str, accepted: str) -> UserError:
-    return UserError(f"model.{self.block}.module {self.module!r} {found}; accepted: {accepted}")
-
-
 def own_network(config: Config, block: str, dtype: Dtype, axis_name: str | None) -> OwnNetwork:
   """The module that the configuration names, checked by its shapes; nothing is compiled.
 
@@ -92,7 +74,7 @@ def own_network(config: Config, block: str, dtype: Dtype, axis_name: str | None)
   """
   settings: NetworkConfig = getattr(config.model, block)
   _check_settings(settings, f"model.{block}")
-  place = _Place(block, settings.module, config.dataset.image_shape, config.dataset.num_classes)
+  place = Place(block, settings.module, config.dataset.image_shape, config.dataset.num_classes)
   cls = _module_class(place)
   given = {"num_classes": place.num_classes, "dtype": dtype, "axis_name": axis_name}
   fields = {field.name for field in dataclasses.fields(cls)}
@@ -104,7 +86,7 @@ def own_network(config: Config, block: str, dtype: Dtype, axis_name: str | None)
   except Exception as error:
     accepted = sorted(fields - set(_RESERVED))
     raise place.refusal(
-      f"cannot be made ({_in_one_line(error)})",
+      f"cannot be made ({in_one_line(error)})",
       f"model.{block}.arguments for its fields {', '.join(accepted) or '(none)'}",
     ) from error
   plain = not (_defines(cls, "features") and _defines(cls, "classify"))
@@ -113,7 +95,7 @@ def own_network(config: Config, block: str, dtype: Dtype, axis_name: str | None)
     raise place.refusal(
       "lacks a method", f"methods features(images, train) and classify(features, train){call}"
     )
-  _check_contract(network, plain, place)
+  check_contract(network, plain, place)
   return OwnNetwork(network, plain, dtype)
 
 
@@ -127,7 +109,7 @@ def own_modules(config: Config) -> dict[str, dict[str, str]]:
   for block in ("main", "cloud"):
     settings: NetworkConfig = getattr(config.model, block)
     if settings.module:
-      place = _Place(block, settings.module, (), 0)
+      place = Place(block, settings.module, (), 0)
       source = inspect.getsourcefile(_module_class(place)) or ""
       data = Path(source).read_bytes() if Path(source).is_file() else b""
       digest = hashlib.sha256(data).hexdigest()
@@ -154,7 +136,7 @@ def _check_settings(settings: NetworkConfig, path: str) -> None:
       )
 
 
-def _module_class(place: _Place) -> type[nn.Module]:
+def _module_class(place: Place) -> type[nn.Module]:
   file, colon, name = place.module.partition(":")
   if not (colon and file and name):
     raise place.refusal("is no name of a class", "package.module:Class")
@@ -162,15 +144,15 @@ def _module_class(place: _Place) -> type[nn.Module]:
   cls = getattr(module, name, None)
   if cls is None:
     classes = [key for key, value in vars(module).items() if _is_linen(value)]
-    raise place.refusal(
-      f"is not in {module.__file__}", nearest(name, classes).removeprefix("accepted: ") or "a class"
+    raise UserError(
+      f"{place.label} is not in {module.__file__}; {nearest(name, classes or ['a Linen module'])}"
     )
   if not _is_linen(cls):
     raise place.refusal(f"is {type(cls).__name__} {name}", "a class that inherits from nn.Module")
   return cls
 
 
-def _imported(name: str, place: _Place) -> ModuleType:
+def _imported(name: str, place: Place) -> ModuleType:
   here = os.getcwd()
   if here not in sys.path and "" not in sys.path:
     sys.path.insert(0, here)  # as `python -m` does; the console command does not
@@ -178,7 +160,7 @@ def _imported(name: str, place: _Place) -> ModuleType:
     return importlib.import_module(name)
   except Exception as error:
     raise place.refusal(
-      f"cannot be imported ({_in_one_line(error)})",
+      f"cannot be imported ({in_one_line(error)})",
       f"a module below {here} or on PYTHONPATH",
     ) from error
 
@@ -220,95 +202,3 @@ def _hashable(value: Any) -> Any:
   if isinstance(value, Mapping):
     return FrozenDict({name: _hashable(item) for name, item in value.items()})
   return value
-
-
-def _check_contract(network: nn.Module, plain: bool, place: _Place) -> None:
-  """Refuses a module by what it does to abstract images."""
-  images = jax.ShapeDtypeStruct((2, *place.image_shape), jnp.float32)
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  shape = f"images {images.shape}"
-
-  def forward(module: Any, x: Array, train: bool) -> tuple[Any, Any]:
-    if plain:
-      return None, module(x, train)
-    features = module.features(x, train)
-    return features, module.classify(features, train)
-
-  def traced(what: str, function: Any, *arguments: Any) -> Any:
-    try:
-      return jax.eval_shape(function, *arguments)
-    except InvalidRngError as error:
-      raise place.refusal(
-        f"draws random numbers {what} ({_in_one_line(error)})",
-        "the same output for the same images in evaluation mode (train=False), and in training "
-        "random numbers of 'dropout' alone",
-      ) from error
-    except Exception as error:
-      raise place.refusal(
-        f"fails {what} on {shape}: {_in_one_line(error)}",
-        "what docs/own_networks.md asks of a module",
-      ) from error
-
-  if not plain:
-    features, _ = traced(
-      "in evaluation mode",
-      lambda k, x: network.init_with_output(k, x, False, method="features"),
-      key,
-      images,
-    )
-    _check_array(features, (2, None, None, None), f"features of {shape}", place)
-  (features, logits), variables = traced(
-    "in evaluation mode",
-    lambda k, x: network.init_with_output(k, x, False, method=forward),
-    key,
-    images,
-  )
-  others = sorted(set(variables) - set(_STATE))
-  if others:
-    raise place.refusal(
-      f"keeps state in {', '.join(map(repr, others))}", "parameters and 'batch_stats' alone"
-    )
-  odd = {str(x.dtype) for x in jax.tree.leaves(variables) if x.dtype != jnp.float32}
-  if odd:
-    raise place.refusal(
-      f"keeps {', '.join(sorted(odd))} variables", "float32; compute in the field `dtype`"
-    )
-  _check_array(logits, (2, place.num_classes), f"logits of {shape}", place)
-  traced(
-    "in evaluation mode", lambda v, x: network.apply(v, x, False, method=forward), variables, images
-  )
-
-  def training_step(variables: Any, x: Array, k: Array) -> Any:
-    rngs = {"dropout": k}
-    return network.apply(variables, x, True, method=forward, mutable=["batch_stats"], rngs=rngs)
-
-  # Without its axis, which exists in a mapped step alone.
-  if getattr(network, "axis_name", None) is not None:
-    network = network.clone(axis_name=None)
-  (features_in_training, logits_in_training), _ = traced(
-    "in training mode", training_step, variables, images, key
-  )
-  if (features, logits) != (features_in_training, logits_in_training):
-    raise place.refusal(
-      "has outputs of another shape or type in training mode", "the same as in evaluation mode"
-    )
-
-
-def _check_array(found: Any, shape: tuple[int | None, ...], what: str, place: _Place) -> None:
-  accepted = ["batch" if size == 2 and not axis else size for axis, size in enumerate(shape)]
-  text = "[" + ", ".join("any" if size is None else str(size) for size in accepted) + "]"
-  if not isinstance(found, jax.ShapeDtypeStruct):
-    raise place.refusal(f"returns {type(found).__name__} as {what}", f"one array {text}")
-  fits = len(found.shape) == len(shape) and all(
-    wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
-  )
-  if not fits or not jnp.issubdtype(found.dtype, jnp.floating):
-    raise place.refusal(
-      f"returns {found.dtype} {found.shape} as {what}",
-      f"floating point {text}, for {place.num_classes} classes",
-    )
-
-
-def _in_one_line(error: Exception) -> str:
-  text = " ".join(str(error).partition("(https://flax")[0].split())
-  return f"{type(error).__name__}: {text[:300]}"

@@ -41,6 +41,7 @@ FIELDS = (
   ("bytes_up", "sent up", "number", "bytes"),
   ("energy_mj", "edge energy", "number", "mJ"),
   ("latency_ms", "latency", "number", "ms"),
+  ("latency_p95_ms", "latency, p95", "number", "ms"),
   ("macs_edge", "edge compute", "count", "MACs"),
 )
 EXAMPLES_PER_KIND = 8

@@ -23,6 +23,7 @@ _LIMITS = {
   "bytes_up": ("max_bytes", "at most"),
   "energy_mj": ("max_energy_mj", "at most"),
   "latency_ms": ("max_latency_ms", "at most"),
+  "latency_p95_ms": ("max_latency_p95_ms", "at most"),
 }
 
 

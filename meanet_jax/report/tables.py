@@ -22,6 +22,7 @@ COLUMNS = (
   ("bytes_up", "bytes up"),
   ("energy_mj", "energy [mJ]"),
   ("latency_ms", "latency [ms]"),
+  ("latency_p95_ms", "p95 [ms]"),
 )
 
 
@@ -34,7 +35,9 @@ def rows(summary: dict[str, Any]) -> Iterator[list[str]]:
 
 def show_systems(summary: dict[str, Any]) -> None:
   """Prints the systems of a summary as a table."""
-  title = f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images"
+  basis = summary["systems"]["meanet"]["cost_basis"]
+  of_what = ", ".join(f"{name} {word}" for name, word in basis.items())
+  title = f"{summary['dataset']}, {summary['num_examples']} {summary['split']} images ({of_what})"
   log.table(title, ("system", *(title for _, title in COLUMNS)), rows(summary))
 
 
@@ -81,7 +84,7 @@ def figure_text(column: str, value: float | None) -> str:
   """A figure of one of `COLUMNS` in its unit; a dash for none."""
   if value is None:
     return "-"
-  if column in ("energy_mj", "latency_ms"):
+  if column in ("energy_mj", "latency_ms", "latency_p95_ms"):
     return f"{value:.4g}"
   if column == "macs_edge":
     return f"{value / 1e3:.1f}"

@@ -11,7 +11,7 @@ from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.environment import environment
-from meanet_jax.runs.files import PARTIAL, read_json, write_json
+from meanet_jax.runs.files import PARTIAL, read_json, write_json, write_text
 from meanet_jax.runs.lock import make_directory
 
 # Of what is in the directory of a run or a grid. A change after which this version could not go on
@@ -147,6 +147,11 @@ class RunDirectory:
     if begun != data:
       write_json(self.data_path, data)
 
+  def record_files(self, listing: str) -> None:
+    """Writes down which own files are in which split, when the run first has them."""
+    if listing and not self.splits_path.exists():
+      write_text(self.splits_path, listing)
+
   def check_data(self, data: dict[str, Any]) -> dict[str, Any] | None:
     """Compares data with what was written down, if anything was, and returns that.
 
@@ -207,6 +212,11 @@ class RunDirectory:
   def data_path(self) -> Path:
     """Class names, and sizes and label checksums of the splits."""
     return self.path / "data.json"
+
+  @property
+  def splits_path(self) -> Path:
+    """Which own files are in which split; only in runs on such."""
+    return self.path / "splits.csv"
 
   @property
   def hard_classes_path(self) -> Path:

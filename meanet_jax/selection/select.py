@@ -105,7 +105,10 @@ def _unmet(
   """Why no point keeps all limits, which of them no point keeps or which exclude each other."""
   names = " and ".join(limit.asked() for limit in limits)
   sure = "" if confidence is None else f" with confidence {confidence:g}"
-  text = f"no threshold keeps {names}{sure}; the nearest has {figures_at(limits, nearest)}"
+  at = figures_at(limits, nearest)
+  if len(keeping[0]) == 1:
+    return f"it does not keep {names}{sure}; it has {at}"
+  text = f"no threshold keeps {names}{sure}; the nearest has {at}"
   if len(limits) == 1:
     return text
   alone = [limit.asked() for limit, kept in zip(limits, keeping, strict=True) if not kept.any()]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.data.batches import Batch, Order
+from meanet_jax.data.batches import Batch, Order, Part
 from meanet_jax.data.splits import Split
 from meanet_jax.errors import TrainingDivergedError
 from meanet_jax.log import logger
@@ -84,8 +84,8 @@ class _MappedRun:
 
   def __init__(self, run: StageRun, images: StageImages, numbers: Hyperparameters | None):
     stage, config = run.stage, run.context.config
-    settings, part = config.stage(stage.name), (jax.process_index(), jax.process_count())
-    order = Order(len(images.train), config.seed, stage.name, settings.batch_size, *part)
+    settings, part = config.stage(stage.name), Part(jax.process_index(), jax.process_count())
+    order = Order.of(images.train.labels, config.seed, stage.name, settings, part)
     batches = images.train.training_batches(order, settings.augment)
     settings = dataclasses.replace(settings, augment=batches.augment)
     recipe = Recipe(settings, make_optimizer(settings, run.steps_per_epoch), numbers)

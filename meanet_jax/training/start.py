@@ -184,6 +184,7 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
   with full_disk_in_one_line(run.path):
     until_the_end.enter_context(held(run.path))
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
+    run.record_files(dataset.listing)
     run.record_modules(own_modules(config))
     for name in (*config.stage_names, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))

@@ -42,7 +42,9 @@ def test_a_constant_that_does_not_exist():
 def test_flags_go_before_the_profile_and_the_profile_before_the_run():
   link = Link("lab", uplink_mbps=5.0, round_trip_ms=7.0)
   nothing = dict.fromkeys(("main", "extension", "upload", "idle"))
-  device = DeviceProfile("pi", "made up", "2026-01-01", **nothing, link=link, per_mac=PerMac(1, 2))
+  device = DeviceProfile(
+    "pi", "made up", "2026-01-01", **nothing, link=link, per_mac=PerMac(1.0, 2.0)
+  )
   own = CostConfig(edge_gmacs_per_second=9.0, cloud_gmacs_per_second=8.0, round_trip_ms=6.0)
   found = CostChanges(device, {"round_trip_ms": 3}).of(own)
   assert found == CostConfig(

@@ -12,10 +12,10 @@ from meanet_jax.errors import UserError
 ROOT = Path(__file__).parents[2]
 
 
-def experiment(*arguments: str):
+def experiment(*arguments: str, data: str | None = None):
   parser = Parser("meanet tests", None)
   add_config_flag(parser)
-  return read_experiment(parser.parse(arguments))
+  return read_experiment(parser.parse(arguments), data)
 
 
 def test_a_name_is_the_file_of_that_name():
@@ -23,6 +23,33 @@ def test_a_name_is_the_file_of_that_name():
   assert load_config("digits") == load_config(ROOT / "configs/digits.py")
   for name in installed():
     load_config(name)
+
+
+def test_what_follows_a_colon_is_the_configuration_s_argument(tmp_path):
+  assert load_config("own_images:small") == load_config("own_images")
+  assert load_config("own_images:large").model.main.name == "resnet18"
+  assert load_config(ROOT / "configs/own_images.py:medium").dataset.image_shape == (128, 128, 0)
+  odd = tmp_path / "odd:name.py"
+  odd.write_text((ROOT / "configs/digits.py").read_text())
+  assert load_config(odd) == load_config("digits")
+  for name, words in (
+    ("own_images:huge", "own_images:huge; accepted: small, medium, large"),
+    ("digits:small", "'small' follows a colon, and configuration .* takes no argument"),
+    ("none:small", "no configuration 'none'"),
+  ):
+    with pytest.raises(UserError, match=words):
+      load_config(name)
+
+
+def test_own_images_need_no_configuration():
+  config, _ = experiment(data="photos")
+  assert config == load_config("own_images", {"dataset.path": "photos"})
+  config, _ = experiment("--config", "own_images:medium", "--config.seed=3", data="photos")
+  assert (config.dataset.path, config.dataset.image_shape, config.seed) == (
+    "photos",
+    (128, 128, 0),
+    3,
+  )
 
 
 def test_changes():

@@ -78,7 +78,7 @@ def test_refusals(tiny, path, value, words):
   [
     (
       {"stages.main.distillation.weight": 0.9},
-      "stages.main.distillation.weight is 0.9 and stages.cloud_first False; accepted: True",
+      "stages.main.distillation.weight is 0.9 and stages.cloud_first False; accepted: clo",
     ),
     (
       {"stages.cloud.distillation.weight": 0.9, "stages.cloud_first": True},

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meanet_jax.config.stages import AugmentConfig
-from meanet_jax.data.batches import BLOCK, ArrayBatches, Order
+from meanet_jax.config.stages import AugmentConfig, StageConfig
+from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, Part
 from meanet_jax.data.splits import ArraySplit, padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.training.parallel import ahead, fetch
@@ -95,3 +97,40 @@ def test_padded_batches_hold_every_image_once(size, batch_size):
     assert not batch[real:].any()
     seen += batch[:real].ravel().tolist()
   assert seen == list(range(size))
+
+
+SKEWED = np.repeat(np.arange(3, dtype=np.int32), (50, 9, 2))
+
+
+def balanced_batches(seed: int = 0) -> ArrayBatches:
+  split = ArraySplit(np.zeros((len(SKEWED), 1, 1, 1), np.uint8), SKEWED)
+  settings = StageConfig(batch_size=6, sampling="balanced")
+  return split.training_batches(Order.of(SKEWED, seed, "main", settings), AugmentConfig())
+
+
+def test_balanced_batches_have_every_class_alike():
+  train = balanced_batches()
+  assert train.order.steps_per_epoch == 10
+  for step in range(25):
+    counts = np.bincount(SKEWED[train(step)["index"]], minlength=3)
+    np.testing.assert_array_equal(counts, [2, 2, 2])
+  epoch = np.concatenate([train(step)["index"] for step in range(10)])
+  shown = np.bincount(epoch, minlength=len(SKEWED))
+  assert shown[:50].max() == 1  # none again before all of its class were shown
+  np.testing.assert_array_equal(shown[50:59].sum(), 20)
+  assert shown[50:59].min() == 2
+  np.testing.assert_array_equal(shown[59:], [10, 10])
+  later = np.concatenate([train(step)["index"] for step in range(100)])
+  assert set(later.tolist()) == set(range(len(SKEWED)))
+
+
+def test_a_balanced_batch_is_a_function_of_seed_and_step_in_all_parts():
+  train, again = balanced_batches(), balanced_batches()
+  for step in (12, 3, 12):
+    np.testing.assert_array_equal(train(step)["index"], again(step)["index"])
+    parts = [dataclasses.replace(train.order, part=Part(number, 3)) for number in range(3)]
+    joined = [
+      np.concatenate(arrays) for arrays in zip(*(part(step) for part in parts), strict=True)
+    ]
+    np.testing.assert_array_equal(joined, train.order(step))
+  assert not np.array_equal(train(0)["index"], balanced_batches(1)(0)["index"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.config.stages import AugmentConfig
-from meanet_jax.data.batches import Order
+from meanet_jax.data.batches import Order, Part
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
@@ -84,7 +84,7 @@ def test_evaluation_batches_hold_every_image_once_and_pad_the_last(pets, megabyt
 def streamed(options: ReadOptions, part: int = 0, parts: int = 1) -> StreamedBatches:
   train = load(CONFIG, options).train
   augment = AugmentConfig(random_resized_crop=True, flip=True)
-  made = train.training_batches(Order(len(train), 3, "main", 6, part, parts), augment)
+  made = train.training_batches(Order(len(train), 3, "main", 6, Part(part, parts)), augment)
   assert isinstance(made, StreamedBatches)
   return made
 

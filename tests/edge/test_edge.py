@@ -293,7 +293,7 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"batch_size": 2}, r"takes images uint8 \[1, 8, 8, 1\]; accepted: uint8 \[2, 8, 8, 1\]"),
     ({"files": {}}, "no field 'edge.tflite'"),
     ({"dataset": "digits"}, "edge.json is damaged: "),
-    ({"dataset": {"name": "digits"}}, r"dataset\.image_shape is None"),
+    ({"dataset": {"name": "digits", "path": ""}}, r"dataset\.image_shape is None"),
     ({"cost": {"radio": "5g"}}, r"cost\.radio is '5g', not one of wifi, lte, 3g"),
     ({"batch_size": math.inf}, "cannot convert float infinity to integer"),
     ({"cloud_macs": math.inf}, "cannot convert float infinity to integer"),
@@ -349,7 +349,8 @@ def test_hard_classes_that_are_not_the_networks(exported, tmp_path):
 def test_a_file_of_format_4_is_read(exported, tmp_path):
   """As the version before wrote it: nothing of the evaluation and the device."""
   fields = json.loads((exported / "edge.json").read_text())
-  del fields["evaluation"], fields["profile"], fields["operating_point"]["extension_classes"]
+  del fields["evaluation"], fields["profile"], fields["dataset"]["path"]
+  del fields["operating_point"]["extension_classes"]
   directory = changed(exported, tmp_path / "earlier")
   (directory / "edge.json").write_text(json.dumps(fields | {"format": 4}))
   found = EdgeClassifier(directory).manifest

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from meanet_jax.edge.measure import Energy, idle_energy
-from meanet_jax.edge.power import find_meter
+from meanet_jax.edge.power import Spent, find_meter
 
 
 def tree(root, files):
@@ -44,7 +44,7 @@ def test_counters_of_every_package_are_summed_and_start_again_at_their_maximum(t
     tree(tmp_path, {"class/powercap/intel-rapl:0:0/energy_uj": 1_900_000})
 
   assert meter.covers == "RAPL, 2 CPU packages"
-  assert meter.energy_mj(work) == pytest.approx(300 + 1100)
+  assert meter.spent(work).energy_mj == pytest.approx(300 + 1100)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,9 @@ def test_counters_of_every_package_are_summed_and_start_again_at_their_maximum(t
 def test_power_times_time(tmp_path, files, watts, covers):
   meter = find_meter(tree(tmp_path, files)).meter
   assert meter.covers == covers
-  taken = []
-
-  def work():
-    begun = time.perf_counter()
-    time.sleep(0.03)
-    taken.append(1e3 * (time.perf_counter() - begun))
-
-  # The meter's own time is a little longer than the work's.
-  assert meter.energy_mj(work) >= watts * taken[0]
+  spent = meter.spent(lambda: time.sleep(0.03))
+  assert spent.seconds >= 0.03
+  assert spent.energy_mj == pytest.approx(1e3 * watts * spent.seconds)
   assert meter.watts() == pytest.approx(watts)
 
 
@@ -103,24 +97,23 @@ def test_why_there_is_none(tmp_path, files, reason):
 
 def test_a_counter_that_disappears_gives_no_energy(tmp_path):
   meter = find_meter(tree(tmp_path, rapl("intel-rapl:0"))).meter
-  assert meter.energy_mj((tmp_path / "class/powercap/intel-rapl:0/energy_uj").unlink) is None
+  assert meter.spent((tmp_path / "class/powercap/intel-rapl:0/energy_uj").unlink) is None
 
 
 class Invented:
-  """500 mJ for whatever is done."""
+  """500 mJ in half a second, whatever is done."""
 
   covers = "invented"
 
-  def energy_mj(self, work):
+  def spent(self, work):
     work()
-    return 500.0
+    return Spent(500.0, 0.5)
 
 
 def test_energy_of_a_call_is_above_idle():
   calls = []
-  found = Energy(Invented(), 0.0, 0.0).per_call_mj(lambda: calls.append(0))
-  assert found == 500.0 / len(calls)
+  found = Energy(Invented(), 0.0, 200.0).per_call_mj(lambda: calls.append(0))
+  assert found == (500.0 - 200.0 * 0.5) / len(calls)
   assert Energy(Invented(), 0.0, 1e12).per_call_mj(lambda: None) == 0.0
   assert Energy(None, 0.0, None).per_call_mj(lambda: None) is None
-  idle = idle_energy(Invented(), 0.01)
-  assert 0 < idle.idle_mw <= 500.0 / 0.01
+  assert idle_energy(Invented(), 0.01).idle_mw == 1000.0

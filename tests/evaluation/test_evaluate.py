@@ -253,6 +253,8 @@ def test_the_terminal_table(evaluated, printed):
   text, accuracy = printed(), summary["systems"]["meanet"]
   assert "energy [mJ]" in text
   assert "latency [ms]" in text
+  assert "p95 [ms]" in text
+  assert "(energy estimated, latency estimated)" in text
   (line,) = [line for line in text.splitlines() if "meanet" in line]
   assert f"{100 * accuracy['accuracy']:.2f}" in line
 
@@ -328,12 +330,13 @@ def test_flags_state_the_constraints_and_confidence_joins_the_configured_ones(
 ):
   """eval.py as a user runs it, on a run of its own."""
   shutil.copytree(finished_run.path, tmp_path / "run")
-  for flags, expected in (
-    (["--confidence=0.9"], {"max_offload": 0.2, "confidence": 0.9}),
-    (["--min-accuracy=0.5", "--max-energy-mj=9"], {"min_accuracy": 0.5, "max_energy_mj": 9.0}),
+  most, least = ["--confidence=0.9"], ["--min-accuracy=0.9", "--max-energy-mj=9"]
+  for flags, expected, status in (
+    (most, {"max_offload": 0.2, "confidence": 0.9}, 0),
+    (least, {"min_accuracy": 0.9, "max_energy_mj": 9.0}, 3),  # which no system of this run keeps
   ):
-    assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == 0
-    constraints = read_json(tmp_path / "run" / "eval" / "summary.json")["constraints"]
-    assert {
-      name: value for name, value in constraints.items() if value not in (None, False)
-    } == expected
+    assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == status
+    summary = read_json(tmp_path / "run" / "eval" / "summary.json")
+    given = {name: value for name, value in summary["constraints"].items() if value}
+    assert given == expected
+    assert (summary["verdict"]["system"] is None) == (status == 3)

@@ -93,7 +93,7 @@ def test_what_was_asked_and_kept_and_what_is_within_the_noise():
   assert share["asked"] == 0.4
   assert share["validation"] == found.validation["fraction"]["cloud"] == noise["fraction_cloud"]
   assert share["test"] == found.test["fraction"]["cloud"]
-  assert share["interval"][0] < share["test"] < share["interval"][1]
+  assert share["interval"][0] <= share["test"] < share["interval"][1]
   assert late["kept_on_validation"] is late["kept_on_test"] is True
   assert noise["accuracy"] == found.validation["accuracy"]
   assert noise["highest_accuracy"] - noise["standard_error"] <= noise["accuracy"] + 1e-12

@@ -26,7 +26,7 @@ def test_an_exact_interval_is_clopper_and_pearsons(count, size):
 def test_resampled_splits_vary_as_images_do():
   records = random_records(np.random.default_rng(0), 400, 6, HARD.numbers)
   policy = Policy(offload="late")
-  taken = route(policy, Thresholds(*np.float32([0.6, 0.4, 0.5, 0.0])), records, HARD.mask)
+  taken = route(policy, Thresholds(*map(np.float32, (0.6, 0.4, 0.5, 0.0))), records, HARD.mask)
   counts = resampled_counts(taken, records, HARD)
   assert counts.cloud.shape == (RESAMPLES,)
   np.testing.assert_allclose(counts.main + counts.extension + counts.cloud, 400)

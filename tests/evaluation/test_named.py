@@ -179,7 +179,7 @@ def test_a_profile_of_another_network_is_refused(evaluated_run, tmp_path):
   shutil.copytree(evaluated_run, run)
   before = contents(run)
   other = CostChanges(
-    DeviceProfile("pi", "made up", "2026-01-01", Block(1, 1, macs=3), None, None, None)
+    DeviceProfile("pi", "made up", "2026-01-01", Block(1.0, 1.0, macs=3), None, None, None)
   )
   with pytest.raises(UserError, match="pi was measured on another network: main has 3 MACs per im"):
     evaluate_run(run, costs=other, name="pi")
@@ -195,6 +195,20 @@ def test_the_list_of_a_runs_evaluations(named_run):
   meanet = read_json(named_run / "eval/tight/summary.json")["systems"]["meanet"]
   assert (rows[3]["accuracy"], rows[3]["sent"]) == (meanet["accuracy"], meanet["fraction"]["cloud"])
   assert [row["unmet"] for row in rows] == [None] * 4
+  for row in rows:
+    path = RunDirectory(named_run).evaluation_path(row["name"]) / "summary.json"
+    assert row["verdict"] == read_json(path)["verdict"]["system"]
+
+
+def test_a_summary_that_is_none(named_run, tmp_path):
+  run = tmp_path / "run"
+  (run / "eval/bad").mkdir(parents=True)
+  for file in ("config.json", "environment.json"):
+    shutil.copy(named_run / file, run)
+  for text in ("{}", "3", '{"systems": []}'):
+    (run / "eval/bad/summary.json").write_text(text)
+    with pytest.raises(UserError, match=r"bad/summary\.json is no summary of an evaluation: "):
+      run_evaluations(run)
 
 
 def given(module: ModuleType, *arguments: str | Path) -> argparse.Namespace:
@@ -207,7 +221,9 @@ def test_summary_lists_them(named_run, finished_run, capsys, printed):
   summary.run(given(summary, "--workdir", named_run, "--json"))
   assert json.loads(capsys.readouterr().out) == run_evaluations(named_run)
   show_evaluations(named_run, run_evaluations(named_run))
-  rows = re.findall(r"^[^\w(]*(\(no name\)|pi|slow|tight) .* (yes|no)\W*$", printed(), re.MULTILINE)
+  rows = re.findall(
+    r"^[^\w(]*(\(no name\)|pi|slow|tight) .* (yes|no)\b.*$", printed(), re.MULTILINE
+  )
   assert rows == [(name, "yes") for name in ("(no name)", "pi", "slow", "tight")]
   show_evaluations(finished_run.path, run_evaluations(finished_run.path))
   assert "has no evaluation; meanet eval --workdir" in printed()

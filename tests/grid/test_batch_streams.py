@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 
 from meanet_jax.data.batches import Order
 from meanet_jax.data.sources import load
@@ -6,9 +9,11 @@ from meanet_jax.grid.batch_streams import Source, make_batch_streams, make_store
 from meanet_jax.routing.hard_classes import HardClasses
 
 
-def test_sources_give_the_batches_of_ordinary_runs(tiny):
+@pytest.mark.parametrize("sampling", ["uniform", "balanced"])
+def test_sources_give_the_batches_of_ordinary_runs(tiny, sampling):
   """Of hard images under their own labels, from any step on; a source that is done repeats."""
-  train, settings = load(tiny.dataset).train, tiny.stages.edge
+  train = load(tiny.dataset).train
+  settings = dataclasses.replace(tiny.stages.edge, sampling=sampling)
   classes = [(0, 2, 4, 6, 8), (1, 2, 3, 4, 5)]
   maps = [HardClasses(np.asarray(c, np.int32), 10).label_map for c in classes]
   sources = [Source(0, 3, 5, classes[0]), Source(1, 0, 12, classes[1])]
@@ -25,7 +30,7 @@ def test_sources_give_the_batches_of_ordinary_runs(tiny):
       labels = to_hard[train.labels]
       chosen = np.flatnonzero(labels >= 0)
       split = train.select(chosen, labels[chosen])
-      order = Order(len(chosen), source.seed, "edge", 64)
+      order = Order.of(labels[chosen], source.seed, "edge", settings)
       own = split.training_batches(order, settings.augment)
       expected = own(min(source.begin + round, source.steps - 1))
       np.testing.assert_array_equal(

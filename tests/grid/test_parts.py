@@ -1,8 +1,13 @@
 """Trials whose heads learn alone at first, against the same points trained alone."""
 
 import dataclasses
+from pathlib import Path
+
+import pytest
 
 from meanet_jax.config.grid import GridConfig
+from meanet_jax.config.networks import NetworkConfig
+from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
 from meanet_jax.grid.compilation_groups import compilation_groups
 from meanet_jax.grid.points import expand
@@ -22,7 +27,12 @@ def test_trials_with_parts_equal_points_trained_alone(tiny, tmp_path):
   main = dataclasses.replace(
     tiny.stages.main, freeze=1, head_epochs=1, learning_rate_factors=("main.head=0.5",)
   )
-  config = dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, main=main))
+  assert_trials_equal_runs(
+    dataclasses.replace(tiny, stages=dataclasses.replace(tiny.stages, main=main)), tmp_path
+  )
+
+
+def assert_trials_equal_runs(config: Config, tmp_path: Path) -> None:
   points = expand(AXES, config, 10)
   assert len(compilation_groups(points)) == 1
   dataset, model, trials = load(config.dataset), build(config), []
@@ -40,3 +50,15 @@ def test_trials_with_parts_equal_points_trained_alone(tiny, tmp_path):
 def test_parts_are_no_numbers_of_one_program(tiny):
   axes = ("stages.main.freeze=0,1", "stages.cloud.head_epochs=0,1")
   assert len(compilation_groups(expand(axes, tiny, 10))) == 4
+
+
+@pytest.mark.full
+def test_trials_of_a_users_module_equal_points_trained_alone(tiny, tmp_path):
+  network = NetworkConfig(module="examples.own_network:ConvNeXt", arguments='{"widths": [6]}')
+  main = dataclasses.replace(tiny.stages.main, optimizer="adamw", learning_rate=1e-3, head_epochs=1)
+  config = dataclasses.replace(
+    tiny,
+    model=dataclasses.replace(tiny.model, main=network),
+    stages=dataclasses.replace(tiny.stages, main=main),
+  )
+  assert_trials_equal_runs(config, tmp_path)

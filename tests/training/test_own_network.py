@@ -50,7 +50,7 @@ def test_the_example_trains_evaluates_and_exits_early_on_the_device(run, tmp_pat
   with jax.numpy_dtype_promotion("standard"):
     export(from_run(run.path), tmp_path, Options(allow_unmet=True))
   summary = json.loads((run.eval_path / "summary.json").read_text())
-  assert summary["systems"]["main_only"]["accuracy"] > 0.2
+  assert summary["systems"]["main_only"]["accuracy"] > 0.1
   assert summary["systems"]["main_only"]["macs_edge"] < summary["systems"]["edge_only"]["macs_edge"]
   images = load(run.config().dataset).test.images_at(range(8))
   results = EdgeClassifier(tmp_path).classify(images)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from tests.experiments import tiny_config
 
 BASE = StageConfig(epochs=4, schedule="constant", weight_decay=0.1)
 OPTIMIZERS = ("sgd", "adamw", "lamb")
-PARAMS = {
+PARAMS: Any = {
   "main": {
     "trunk": {
       "stem": {"conv": {"kernel": jnp.array([1.0, -2.0])}},
@@ -43,7 +44,7 @@ PARAMS = {
 
 def moved(config: StageConfig, steps: int) -> list[dict[str, np.ndarray]]:
   """What each of so many steps adds to the parameters, by part, all gradients the same."""
-  tx = make_optimizer(config, steps_per_epoch=3)
+  tx: Any = make_optimizer(config, steps_per_epoch=3)
   state, params, found = tx.init(PARAMS), PARAMS, []
   gradients = jax.tree.map(lambda x: 0.3 * jnp.ones_like(x), params)
   for _ in range(steps):

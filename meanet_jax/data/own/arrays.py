@@ -1,4 +1,4 @@
-"""NumPy arrays of images and labels in an .npz file."""
+"""NumPy arrays of images and labels, in an .npz file or as .npy files in one folder."""
 
 import zipfile
 from pathlib import Path
@@ -7,39 +7,41 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from meanet_jax.data.own.files import SPLITS, check_classes, shown, sorted_names
-from meanet_jax.data.own.folder import SPLIT_FOLDERS
+from meanet_jax.data.own.files import check_classes, shown, sorted_names, split_place
 from meanet_jax.errors import UserError
 
 _ACCEPTED = (
   "accepted: images (uint8 [n, h, w, c] or [n, h, w]) and labels ([n], whole numbers or texts), "
-  "and perhaps class_names and split"
+  "and perhaps class_names, split and group"
 )
+_NAMES = ("images", "labels", "class_names", "split", "group")
 
 
 class ImageArrays(NamedTuple):
-  """images: uint8 [n, h, w, c]. labels: int32 [n]. splits: int8 [n] into `SPLITS`, or None."""
+  """images: uint8 [n, h, w, c]. labels: int32 [n]. splits: int8 [n] into `SPLITS`, or None.
+  groups: [n], names of what belongs into one split, or None.
+  """
 
   images: UInt8[np.ndarray, "n h w c"]
   labels: Int[np.ndarray, " n"]
   class_names: tuple[str, ...]
   splits: Int[np.ndarray, " n"] | None
+  groups: np.ndarray | None
 
 
 def read_arrays(source: Path) -> ImageArrays:
-  """The images of an .npz file.
+  """The images of an .npz file, or of a folder of .npy files.
 
   Arrays: `images`; `labels`, class numbers or names; `class_names`, by class number, where labels
-  are numbers; `split`, a name for each image.
+  are numbers; `split` and `group`, a name or number for each image.
 
   Raises:
     UserError: a file that cannot be read, arrays that are missing, or of a wrong type or shape,
       labels that are no class, or fewer than two classes.
   """
   try:
-    with np.load(source, allow_pickle=False) as file:
-      arrays = dict(file)
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    arrays = _load(source)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise UserError(f"{shown(source)} cannot be read: {shown(str(error))}; {_ACCEPTED}") from error
   if not {"images", "labels"} <= set(arrays):
     raise UserError(f"{shown(source)} has the arrays {', '.join(arrays) or 'none'}; {_ACCEPTED}")
@@ -49,7 +51,7 @@ def read_arrays(source: Path) -> ImageArrays:
     raise UserError(
       f"images in {shown(source)} are {images.dtype} {list(arrays['images'].shape)}; {_ACCEPTED}"
     )
-  for name in ("labels", "split"):
+  for name in ("labels", "split", "group"):
     if name in arrays and arrays[name].shape != (len(images),):
       raise UserError(
         f"{name} in {shown(source)} has shape {list(arrays[name].shape)} beside {len(images)} "
@@ -59,7 +61,16 @@ def read_arrays(source: Path) -> ImageArrays:
   counts = np.bincount(numbers, minlength=len(class_names))
   check_classes({class_names[c]: int(counts[c]) for c in np.flatnonzero(counts)}, source)
   splits = _splits(arrays["split"], source) if "split" in arrays else None
-  return ImageArrays(images, numbers, class_names, splits)
+  groups = arrays["group"].astype(str) if "group" in arrays else None
+  return ImageArrays(images, numbers, class_names, splits, groups)
+
+
+def _load(source: Path) -> dict[str, np.ndarray]:
+  if not source.is_dir():
+    with np.load(source, allow_pickle=False) as file:
+      return dict(file)
+  paths = {name: source / f"{name}.npy" for name in _NAMES}
+  return {name: np.load(path, allow_pickle=False) for name, path in paths.items() if path.exists()}
 
 
 def _labels(
@@ -86,10 +97,6 @@ def _labels(
 
 
 def _splits(names: np.ndarray, source: Path) -> Int[np.ndarray, " n"]:
-  found = {str(name): SPLIT_FOLDERS.get(str(name).lower()) for name in np.unique(names)}
-  for name, split in found.items():
-    if split is None:
-      raise UserError(
-        f"split in {shown(source)} has {shown(name)!r}; accepted: {', '.join(SPLITS)}"
-      )
-  return np.array([SPLITS.index(found[str(name)] or "") for name in names], np.int8)
+  found, number = np.unique(names.astype(str), return_inverse=True)
+  places = [split_place(str(name), f"split in {shown(source)} has") for name in found]
+  return np.array(places, np.int8)[number]

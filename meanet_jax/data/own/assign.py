@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.own.files import SPLITS, shown
+from meanet_jax.data.own.groups import check_enough, check_given, count_groups, draw_groups
 from meanet_jax.data.stratified import split_off
 from meanet_jax.errors import UserError
 from meanet_jax.log import listed, logger
@@ -21,6 +22,7 @@ def assign_splits(
   class_names: Sequence[str],
   config: DatasetConfig,
   source: Path,
+  groups: np.ndarray | None = None,
 ) -> Int[np.ndarray, " n"]:
   """The split of every image, int8 [n], as places in `SPLITS`.
 
@@ -30,9 +32,11 @@ def assign_splits(
     labels, class_names: of the images.
     config: fractions and seed.
     source: of the images, for messages.
+    groups: names of what is not to be divided between splits, of each image; None for no groups.
 
   Raises:
-    UserError: no training images, a class with too few of them, or no share for a test split.
+    UserError: no training images, a class with too few of them or of their groups, given splits
+      that share a group, or no share for a test split.
   """
   splits = np.zeros(len(labels), np.int8) if given is None else given.astype(np.int8)
   drawn = [place for place in (_TEST, _VALIDATION) if not (splits == place).any()]
@@ -46,13 +50,22 @@ def assign_splits(
       f"{', '.join(few)}); accepted: at least {needed} of each class, for {parts}"
     )
   fractions = {_TEST: config.test_fraction, _VALIDATION: config.validation_fraction}
+  if groups is not None:
+    check_given(splits, groups, source)
   for place in drawn:
     if not fractions[place]:
       raise UserError(
         f"dataset.test_fraction is 0, and {shown(source)} has no test split; accepted: above 0"
       )
     rest = np.flatnonzero(splits == _TRAIN)
-    _, part = split_off(labels[rest], fractions[place], config.split_seed, class_names)
+    if groups is None:
+      _, part = split_off(labels[rest], fractions[place], config.split_seed, class_names)
+    else:
+      _, number = np.unique(groups[rest], return_inverse=True)
+      counts = count_groups(labels[rest], number, len(class_names))
+      check_enough(counts, needed, class_names, source)
+      needed -= 1
+      part = draw_groups(counts, fractions[place], config.split_seed, needed)[number]
     splits[rest[part]] = place
   _check_every_class(splits, labels, class_names, drawn, source)
   return splits

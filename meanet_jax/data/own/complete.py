@@ -9,7 +9,7 @@ from meanet_jax.config.checks import validate
 from meanet_jax.config.schema import Config
 from meanet_jax.data.own.arrays import read_arrays
 from meanet_jax.data.own.files import shown
-from meanet_jax.data.own.load import NAME, find_files, is_arrays, own_path
+from meanet_jax.data.own.find import NAME, find_files, is_arrays, own_path
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.images.decoding import MODES
 from meanet_jax.log import logger
@@ -36,8 +36,8 @@ def complete_config(config: Config, options: ReadOptions | None = None) -> Confi
     return config
   path = own_path(dataset, options or ReadOptions())
   if is_arrays(path):
-    images, _, names, _ = read_arrays(path)
-    count, shape = len(images), images.shape[1:]
+    arrays = read_arrays(path)
+    names, count, shape = arrays.class_names, len(arrays.images), arrays.images.shape[1:]
   else:
     found = find_files(path, dataset)
     names, count = found.files.class_names, len(found.files.paths)

@@ -7,27 +7,40 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.data.examples import Example
+from meanet_jax.data.own.stores import ImageStore
 from meanet_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+# By the names that people give them.
+SPLIT_NAMES = {
+  "train": "train",
+  "training": "train",
+  "validation": "validation",
+  "valid": "validation",
+  "val": "validation",
+  "test": "test",
+  "testing": "test",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFiles:
   """Image files of several classes, in a fixed order.
 
-  source: the folder or file that names them. index_path: where what reading them finds is kept.
-  paths: absolute, or relative to `root`. labels: int32 [n]. splits: int8 [n], places in `SPLITS`;
-  None where none are given. notes: lines for the user, of what was left out.
+  source: the folder or file that names them. store: has the images of `paths`. index_path: where
+  what reading them finds is kept. labels: int32 [n]. splits: int8 [n], places in `SPLITS`; None
+  where none are given. groups: [n], names of what belongs into one split; None where none are
+  given. notes: lines for the user, of what was left out.
   """
 
   source: Path
-  root: Path
+  store: ImageStore
   index_path: Path
   paths: tuple[str, ...]
   labels: Int[np.ndarray, " n"]
   class_names: tuple[str, ...]
   splits: Int[np.ndarray, " n"] | None
+  groups: np.ndarray | None = None
   notes: tuple[str, ...] = ()
 
   def select(self, chosen: Int[np.ndarray, " m"]) -> "ImageFiles":
@@ -37,6 +50,7 @@ class ImageFiles:
       paths=tuple(self.paths[number] for number in chosen),
       labels=self.labels[chosen],
       splits=None if self.splits is None else self.splits[chosen],
+      groups=None if self.groups is None else self.groups[chosen],
     )
 
 
@@ -45,14 +59,14 @@ class FileExamples:
   """Image files as examples; see `Examples`."""
 
   name: str
-  root: Path
+  store: ImageStore
   paths: tuple[str, ...]
   labels: Int[np.ndarray, " n"]
 
   @classmethod
   def of(cls, files: ImageFiles, name: str) -> "FileExamples":
     """All files, named `name` together."""
-    return cls(name, files.root, files.paths, files.labels)
+    return cls(name, files.store, files.paths, files.labels)
 
   def __len__(self) -> int:
     return len(self.paths)
@@ -65,16 +79,28 @@ class FileExamples:
     """
     path = self.paths[number]
     try:
-      image = (self.root / path).read_bytes()
+      image = self.store.read(path)
     except OSError as error:
       raise UserError(
-        f"{shown(self.root / path)} cannot be read: {error.strerror or error}"
+        f"{shown(self.store.name(path))} cannot be read: {error.strerror or error}"
       ) from error
     return Example(image, int(self.labels[number]), path)
 
   def example_name(self, number: int, example: Example) -> str:  # noqa: ARG002 - of the protocol
     """See `Examples`."""
-    return shown(self.root / self.paths[number])
+    return shown(self.store.name(self.paths[number]))
+
+
+def split_place(name: str, where: str) -> int:
+  """The place in `SPLITS` of a split's name.
+
+  Raises:
+    UserError: there is none; `where` says that something has it.
+  """
+  split = SPLIT_NAMES.get(name.lower())
+  if split is None:
+    raise UserError(f"{where} {shown(name)!r}; accepted: {', '.join(SPLITS)}")
+  return SPLITS.index(split)
 
 
 def shown(name: str | Path) -> str:
@@ -118,5 +144,5 @@ def check_classes(counts: dict[str, int], source: Path) -> None:
   )
   raise UserError(
     f"{shown(source)} has {found}; accepted: images of at least two classes, each class in a "
-    "folder of its own, in a CSV file with the columns path and label, or in an .npz file"
+    "folder of its own, in a CSV or Parquet file with the columns path and label, or in arrays"
   )

@@ -6,7 +6,6 @@ or has changed is read, and no other.
 
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -52,16 +51,21 @@ class FileIndex:
 
 def index_files(files: ImageFiles) -> FileIndex:
   """The index, of which rows are read from the file beside the images where they still hold."""
-  paths = [os.path.join(files.root, path) for path in files.paths]
-  status = np.array([_status(path) for path in paths], np.int64).reshape(-1, 3)
+  status = files.store.status(files.paths)
+  kept = _load(files.index_path)
+  if kept is not None and _holds_for_all(kept, files, status):
+    columns = {name: kept[name] for name in _COLUMNS}
+    return FileIndex(**columns, errors=("",) * len(files.paths))
   index = FileIndex.empty(len(files.paths))
   errors = list(index.errors)
-  fresh = _take_kept(files, status, index, errors)
+  fresh = list(range(len(errors)))
+  if kept is not None:
+    fresh = _take_kept(kept, files, status, index, errors)
 
   def read(place: int) -> None:
     number = fresh[place]
     try:
-      data = Path(paths[number]).read_bytes()
+      data = files.store.read(files.paths[number])
       index.digests[number] = digest(data)
       pixels, index.deep[number] = decode.read(data, 3)
     except OSError as error:
@@ -85,23 +89,31 @@ def digest(data: bytes | memoryview) -> UInt8[np.ndarray, "16"]:
   return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def _status(path: str) -> tuple[int, int, int]:
-  """Size and times of last change; the second moves even where the first is set back."""
-  try:
-    status = os.stat(path)
-  except OSError:
-    return (-1, -1, -1)  # a link that leads nowhere: reading says so
-  return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def _load(path: Path) -> dict[str, np.ndarray] | None:
+  """What is kept, or None: nothing yet, damaged, or made by other rules."""
+  kept = load_arrays(path)
+  expected = {*_COLUMNS, "rules", "pillow", "status", "paths", "errors"}
+  if kept is None or not expected <= set(kept) or int(kept["rules"]) != _RULES:
+    return None
+  return kept
+
+
+def _holds_for_all(
+  kept: dict[str, np.ndarray], files: ImageFiles, status: Int[np.ndarray, "n 3"]
+) -> bool:
+  """Whether every kept row is that of the same file, unchanged and without an error."""
+  same = np.array_equal(kept["status"], status) and bool((status[:, 0] >= 0).all())
+  return same and not kept["errors"].any() and np.array_equal(kept["paths"], _bytes(files.paths))
 
 
 def _take_kept(
-  files: ImageFiles, status: Int[np.ndarray, "n 3"], index: FileIndex, errors: list[str]
+  kept: dict[str, np.ndarray],
+  files: ImageFiles,
+  status: Int[np.ndarray, "n 3"],
+  index: FileIndex,
+  errors: list[str],
 ) -> list[int]:
   """Copies the kept rows that hold into `index` and `errors`; the numbers of all other files."""
-  kept = load_arrays(files.index_path)
-  expected = {*_COLUMNS, "rules", "pillow", "status", "paths", "errors"}
-  if kept is None or not expected <= set(kept) or int(kept["rules"]) != _RULES:
-    return list(range(len(files.paths)))
   of_path = {path: row for row, path in enumerate(_texts(kept["paths"]))}
   rows = np.array([of_path.get(path, -1) for path in files.paths], np.int64)
   holds = (rows >= 0) & (status[:, 0] >= 0) & (kept["status"][rows] == status).all(axis=1)

@@ -1,103 +1,110 @@
 """A user's own images as a data set."""
 
+import csv
 import dataclasses
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.decode import PixelReader
-from meanet_jax.data.examples import Index, check_decodable, report_reading
+from meanet_jax.data.examples import Index, Reading, report_reading
 from meanet_jax.data.image_shape import check_image_shape
 from meanet_jax.data.in_memory import fits_in_memory, read_into_memory
+from meanet_jax.data.kept_pixels import KeptPixels
 from meanet_jax.data.own.arrays import read_arrays
 from meanet_jax.data.own.assign import assign_splits
 from meanet_jax.data.own.duplicates import report_duplicates
 from meanet_jax.data.own.files import SPLITS, FileExamples, ImageFiles, shown
-from meanet_jax.data.own.folder import read_folder
-from meanet_jax.data.own.index import FileIndex, digest, index_files
-from meanet_jax.data.own.table import read_table
+from meanet_jax.data.own.find import NAME, OwnFiles, find_files, is_arrays, own_path
+from meanet_jax.data.own.index import digest
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Dataset, Split
 from meanet_jax.data.streaming import streamed
-from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import Preprocessing, of_sizes
-from meanet_jax.log import listed, logger
-from meanet_jax.paths import expanded_path
-
-NAME = "folder"  # `dataset.name` of own images, in whichever form they come
+from meanet_jax.log import logger
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnFiles:
-  """The files that are images, and what reading them found. skipped: files that are none."""
+class _Reading:
+  """How the images of a set are read. reader: makes their pixels."""
 
-  files: ImageFiles
-  index: FileIndex
-  skipped: int
+  found: OwnFiles
+  config: DatasetConfig
+  options: ReadOptions
+  reader: PixelReader
+
+  @classmethod
+  def of(
+    cls,
+    found: OwnFiles,
+    config: DatasetConfig,
+    options: ReadOptions,
+    preprocessing: Preprocessing | None = None,
+  ) -> "_Reading":
+    """Evaluated as the files' sizes say where no preprocessing is given."""
+    check_image_shape(config, (None, None, None), shown(found.files.source))
+    preprocessing = preprocessing or of_sizes(found.sizes)
+    reader = PixelReader(tuple(config.image_shape), found.sizes, preprocessing)
+    return cls(found, config, options, reader)
 
   @property
-  def sizes(self) -> tuple[int | None, int | None]:
-    """Height and width, each None where the images differ in it."""
-    height, width = (
-      int(side[0]) if (side == side[0]).all() else None for side in self.index.sizes.T
-    )
-    return height, width
+  def in_memory(self) -> bool:
+    """Whether the images are decoded once."""
+    return fits_in_memory(self.config, len(self.found.files.paths))
 
+  def all_pixels(self) -> UInt8[np.ndarray, "n h w c"] | None:
+    """Those of all files, decoded or kept; None where images are streamed."""
+    if not self.in_memory:
+      return None
+    files = self.found.files
 
-def own_path(config: DatasetConfig, options: ReadOptions) -> Path:
-  """Where the images are: `--data-dir`, or `dataset.path`; absolute.
+    def read() -> Reading:
+      examples = FileExamples.of(files, NAME)
+      return read_into_memory(examples, len(files.class_names), self.config, self.reader)
 
-  Raises:
-    UserError: neither is given, or there is nothing.
-  """
-  text = options.data_dir or expanded_path(config.path, "dataset.path")
-  if not text:
-    raise UserError(
-      "dataset.path is empty; accepted: a folder of class folders, a CSV file, or an .npz file"
-    )
-  path = Path(text).absolute()
-  if not path.exists():
-    raise UserError(
-      f"dataset.path {shown(path)} does not exist; accepted: a folder of class folders, a CSV "
-      "file or an .npz file (--data-dir says where it lies now)"
-    )
-  return path
+    if self.options.decode_again:
+      reading = read()
+    else:
+      reading = self._kept().read(read, self.config, self.reader)
+    # A file that broke since it was indexed may be left out, and then rows are no files' numbers.
+    return reading.split.resident_images if len(reading.split) == len(files.paths) else None
 
+  def kept_pixels(self) -> UInt8[np.ndarray, "n h w c"] | None:
+    """Those of all files, where they are kept."""
+    if not self.in_memory or self.options.decode_again:
+      return None
+    reading = self._kept().load(self.config, self.reader)
+    return None if reading is None else reading.split.resident_images
 
-def is_arrays(path: Path) -> bool:
-  """Whether own images are NumPy arrays, and not files."""
-  return path.suffix.lower() == ".npz" and path.is_file()
+  def split(
+    self, chosen: Int[np.ndarray, " m"], name: str, pixels: UInt8[np.ndarray, "n h w c"] | None
+  ) -> Split:
+    """The files of one split, in memory or streamed; says what of it is converted."""
+    files = self.found.files.select(chosen)
+    examples = FileExamples.of(files, f"{NAME} {name}")
+    deep = int(self.found.index.deep[chosen].sum())
+    if pixels is not None:
+      reading = Reading(ArraySplit(pixels[chosen], files.labels), 0, deep)
+    elif self.in_memory:
+      reading = read_into_memory(examples, len(files.class_names), self.config, self.reader)
+    else:
+      index = Index(files.labels, np.zeros(0, np.int64), deep)
+      reading = streamed(examples, index, self.config, self.reader, self.options.workers)
+    report_reading(reading, examples.name)
+    return reading.split
 
+  def _kept(self) -> KeptPixels:
+    files = self.found.files
 
-def find_files(path: Path, config: DatasetConfig) -> OwnFiles:
-  """The image files of a folder or CSV file, each looked at once.
+    def of_files() -> str:
+      paths = "\0".join(files.paths).encode("utf-8", "surrogateescape")
+      return hashlib.sha256(paths + files.store.status(files.paths).tobytes()).hexdigest()
 
-  Raises:
-    UserError: whatever is wrong with the folder or CSV file, or files that are no images.
-  """
-  if path.is_dir():
-    files = read_folder(path)
-  elif path.suffix.lower() == ".csv":
-    files = read_table(path)
-  else:
-    raise UserError(
-      f"dataset.path is {shown(path)}; accepted: a folder of class folders, a CSV file, or an "
-      ".npz file"
-    )
-  index = index_files(files)
-  bad = [number for number, error in enumerate(index.errors) if error]
-  kept = np.setdiff1d(np.arange(len(files.paths)), bad)
-  found = OwnFiles(files.select(kept), index.select(kept), len(bad))
-  if not bad:
-    return found
-  first = f"{shown(files.root / files.paths[bad[0]])} {index.errors[bad[0]]}"
-  check_decodable(len(bad), len(files.paths), config, lambda: first)
-  names = listed([shown(files.paths[number]) for number in bad], 5)
-  note = f"{len(bad)} of {len(files.paths)} files are no images and are left out: {names}"
-  left = dataclasses.replace(found.files, notes=(*files.notes, f"{shown(path)}: {note}"))
-  return dataclasses.replace(found, files=left)
+    return KeptPixels(files.index_path.with_suffix(".pixels.npz"), of_files)
 
 
 def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
@@ -120,9 +127,10 @@ def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
     files.class_names,
     lambda number: shown(files.paths[number]),
   )
-  reader = _reader(found, config, None)
+  reading = _Reading.of(found, config, options)
+  pixels = reading.all_pixels()
   train, validation, test = (
-    _read(found, np.flatnonzero(splits == place), name, config, reader, options)
+    reading.split(np.flatnonzero(splits == place), name, pixels)
     for place, name in enumerate(SPLITS)
   )
   return Dataset(
@@ -131,9 +139,10 @@ def load_own(config: DatasetConfig, options: ReadOptions) -> Dataset:
     train=train,
     validation=validation,
     test=test,
-    preprocessing=reader.preprocessing,
+    preprocessing=reading.reader.preprocessing,
     skipped={"all": found.skipped},
     data_dir=str(path),
+    listing=_listing(files, splits),
   )
 
 
@@ -147,15 +156,25 @@ def load_own_test(
     return dataset.class_names, dataset.test
   found = find_files(path, config)
   chosen = np.flatnonzero(_assigned(found.files, config) == SPLITS.index("test"))
-  reader = _reader(found, config, preprocessing)
-  return found.files.class_names, _read(found, chosen, "test", config, reader, options)
+  reading = _Reading.of(found, config, options, preprocessing)
+  return found.files.class_names, reading.split(chosen, "test", reading.kept_pixels())
+
+
+def _listing(files: ImageFiles, splits: Int[np.ndarray, " n"]) -> str:
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(("path", "label", "split"))
+  for path, label, split in zip(files.paths, files.labels, splits, strict=True):
+    writer.writerow((path, files.class_names[label], SPLITS[split]))
+  # Paths need not be UTF-8, and a listing must.
+  return text.getvalue().encode("utf-8", "backslashreplace").decode()
 
 
 def _load_arrays(path: Path, config: DatasetConfig) -> Dataset:
   arrays = read_arrays(path)
-  images, labels, names, given = arrays
+  images, labels, names = arrays.images, arrays.labels, arrays.class_names
   check_image_shape(config, images.shape[1:], shown(path))
-  splits = assign_splits(given, labels, names, config, path)
+  splits = assign_splits(arrays.splits, labels, names, config, path, arrays.groups)
   digests = np.stack([digest(np.ascontiguousarray(image).data) for image in images])
   report_duplicates(digests, labels, splits, names, "image {}".format)
   train, validation, test = (
@@ -165,33 +184,5 @@ def _load_arrays(path: Path, config: DatasetConfig) -> Dataset:
 
 
 def _assigned(files: ImageFiles, config: DatasetConfig) -> Int[np.ndarray, " n"]:
-  return assign_splits(files.splits, files.labels, files.class_names, config, files.source)
-
-
-def _reader(
-  found: OwnFiles, config: DatasetConfig, preprocessing: Preprocessing | None
-) -> PixelReader:
-  """How pixels are made; evaluated as the files' sizes say where no preprocessing is given."""
-  check_image_shape(config, (None, None, None), shown(found.files.source))
-  return PixelReader(tuple(config.image_shape), found.sizes, preprocessing or of_sizes(found.sizes))
-
-
-def _read(
-  found: OwnFiles,
-  chosen: Int[np.ndarray, " m"],
-  split: str,
-  config: DatasetConfig,
-  reader: PixelReader,
-  options: ReadOptions,
-) -> Split:
-  """The files of one split, in memory or streamed; says what of it is converted."""
-  files = found.files.select(chosen)
-  examples = FileExamples.of(files, f"{NAME} {split}")
-  if fits_in_memory(config, len(found.files.paths)):
-    reading = read_into_memory(examples, len(files.class_names), config, reader)
-  else:
-    deep = int(found.index.deep[chosen].sum())
-    index = Index(files.labels, np.zeros(0, np.int64), deep)
-    reading = streamed(examples, index, config, reader, options.workers)
-  report_reading(reading, examples.name)
-  return reading.split
+  names, source = files.class_names, files.source
+  return assign_splits(files.splits, files.labels, names, config, source, files.groups)

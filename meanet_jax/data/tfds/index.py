@@ -29,12 +29,12 @@ def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:
     UserError: damaged record files, files that change while they are read, or a label that is no
       class number.
   """
-  path = Path(found.builder.data_dir, f".meanet_jax.{_file_name(split)}.index.npz")
-  belongs_to = _fingerprint(found, split, reader)
+  path = kept_path(found, split, "index")
+  belongs_to = fingerprint(found, split, reader)
   index = _load(path, belongs_to)
   if index is None:
     index = _build(found, split, reader)
-    if _fingerprint(found, split, reader) != belongs_to:
+    if fingerprint(found, split, reader) != belongs_to:
       raise UserError(
         f"the record files of {found.name} {split} in {found.builder.data_dir} changed while they "
         "were read; start again once they are complete"
@@ -44,11 +44,14 @@ def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:
   return index
 
 
-def _fingerprint(found: PreparedSet, split: str, reader: PixelReader) -> str:
-  """What an index depends on.
+def fingerprint(found: PreparedSet, split: str, reader: PixelReader) -> str:
+  """The record files and what is read of them: what an index depends on.
 
   The time of last change (ctime) moves whenever a file is written or put in another's place, even
   where the time of modification is set back to the old one.
+
+  Raises:
+    UserError: a record file that cannot be read.
   """
   files = []
   for name, start, stop in found.files(split):
@@ -94,5 +97,7 @@ def _load(path: Path, belongs_to: str) -> Index | None:
   return index if str(kept["belongs_to"]) == belongs_to and usable else None
 
 
-def _file_name(split: str) -> str:
-  return "".join(c if c.isalnum() else f"-{ord(c):x}-" for c in split)
+def kept_path(found: PreparedSet, split: str, what: str) -> Path:
+  """Where what is kept of a split lies: beside its record files."""
+  name = "".join(c if c.isalnum() else f"-{ord(c):x}-" for c in split)
+  return Path(found.builder.data_dir, f".meanet_jax.{name}.{what}.npz")

@@ -5,11 +5,12 @@ from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.examples import Reading, report_reading
 from meanet_jax.data.image_shape import check_image_shape
 from meanet_jax.data.in_memory import fits_in_memory, read_into_memory
+from meanet_jax.data.kept_pixels import KeptPixels
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.stratified import train_and_validation
 from meanet_jax.data.streaming import streamed
-from meanet_jax.data.tfds.index import split_index
+from meanet_jax.data.tfds.index import fingerprint, kept_path, split_index
 from meanet_jax.data.tfds.prepared import (
   PreparedExamples,
   PreparedSet,
@@ -72,12 +73,26 @@ def _read(
   reader = PixelReader(tuple(config.image_shape), found.shape[:2], preprocessing)
   examples = PreparedExamples.of(found, split)
   if fits_in_memory(config, _num_images(config, found)):
-    reading = read_into_memory(examples, len(found.class_names), config, reader)
+    reading = _in_memory(examples, config, reader, options)
   else:
     index = split_index(found, split, reader)
     reading = streamed(examples, index, config, reader, options.workers)
   report_reading(reading, examples.name)
   return reading
+
+
+def _in_memory(
+  examples: PreparedExamples, config: DatasetConfig, reader: PixelReader, options: ReadOptions
+) -> Reading:
+  found, split = examples.found, examples.split
+
+  def read() -> Reading:
+    return read_into_memory(examples, len(found.class_names), config, reader)
+
+  if options.decode_again:
+    return read()
+  path = kept_path(found, split, "pixels")
+  return KeptPixels(path, lambda: fingerprint(found, split, reader)).read(read, config, reader)
 
 
 def _num_images(config: DatasetConfig, found: PreparedSet) -> int:

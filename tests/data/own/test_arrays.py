@@ -94,3 +94,29 @@ def test_a_file_without_labels(tmp_path):
   np.savez(path, pictures=IMAGES)
   with pytest.raises(UserError, match="has the arrays pictures; accepted"):
     load(own_config(path))
+
+
+def test_a_pair_of_files_is_what_an_archive_is(tmp_path):
+  expected = read_arrays(saved(tmp_path))
+  pair = tmp_path / "pair"
+  pair.mkdir()
+  np.save(pair / "images.npy", IMAGES)
+  np.save(pair / "labels.npy", LABELS)
+  found = read_arrays(pair)
+  np.testing.assert_array_equal(found.images, expected.images)
+  np.testing.assert_array_equal(found.labels, expected.labels)
+  assert len(load(own_config(pair, image_shape=(6, 5, 3))).test) == 10
+  (pair / "labels.npy").write_bytes(b"no array")
+  with pytest.raises(UserError, match="pair cannot be read"):
+    read_arrays(pair)
+
+
+def test_groups_are_not_divided(tmp_path):
+  groups = np.arange(40) // 4
+  dataset = load(own_config(saved(tmp_path, group=groups), image_shape=(6, 5, 3)))
+  for split in (dataset.train, dataset.validation, dataset.test):
+    numbers = [np.flatnonzero((i == IMAGES).all(axis=(1, 2, 3)))[0] for i in split.images]
+    of_split = groups[numbers]
+    assert all((of_split == group).sum() == 4 for group in set(of_split.tolist()))
+  with pytest.raises(UserError, match=r"group in .* has shape \[39\] beside 40 images"):
+    read_arrays(saved(tmp_path, group=groups[:39]))

@@ -121,6 +121,12 @@ def test_a_run_records_what_was_found(tmp_path):
     assert run.config() == completed
     assert completed.dataset.image_shape == (32, 32, 3)
     assert completed.dataset.path == run.data_dir() == str(tmp_path / "set")
+    rows = run.splits_path.read_text().splitlines()
+    assert rows[0] == "path,label,split"
+    assert len(rows) == 25
+    tested = [row for row in rows if row.endswith("test")]
+    assert len(tested) == len(context.dataset.test)
+    assert all(row.startswith(f"{row.split(',')[1]}/") for row in rows[1:])
 
 
 @pytest.mark.full

@@ -1,0 +1,145 @@
+"""Own images as people have them, from files to an export; writes own_images_trial.md.
+
+Command: python -m benchmarks.own_images_trial [--config own_images:small] [--folder DIR]
+
+It makes 4 classes of 300 files: shapes in colour, 40 to 300 pixels a side, JPEG, PNG, WebP and
+TIFF; turned by EXIF, grey, with alpha, of 16 bits per channel, in CMYK, and truncated. Then it
+trains, evaluates and exports with the commands that a user would give.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from PIL import Image, ImageDraw
+
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
+from tests.images.files import deep_png, saved
+
+CONFIG = flags.DEFINE_string("config", "own_images:small", "Configuration, with its argument.")
+FOLDER = flags.DEFINE_string("folder", None, "Where files and run go; a temporary one by default.")
+CLASSES = ("circle", "cross", "square", "triangle")
+FILES = 300  # of each class
+KINDS = ("jpg", "exif", "grey", "alpha", "deep", "cmyk", "webp", "tif")
+TRUNCATED = 3  # of each class
+
+
+def main(_: list[str]) -> None:
+  """Makes the files, runs the three commands and writes the page."""
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = Path(FOLDER.value or temporary).absolute()
+    make(folder / "images")
+    run = str(folder / "run")
+    commands = {
+      "train": [
+        *("--config", CONFIG.value, "--data", str(folder / "images"), "--workdir", run),
+        "--config.dataset.undecodable=skip",
+      ],
+      "eval": ["--workdir", run],
+      "export": ["--workdir", run, "--out", str(folder / "run" / "export")],
+    }
+    begun, seconds = time.perf_counter(), {}
+    for name, arguments in commands.items():
+      start = time.perf_counter()
+      subprocess.run([sys.executable, "-m", "meanet_jax", name, *arguments], check=True)
+      seconds[name] = time.perf_counter() - start
+    total = time.perf_counter() - begun
+    summary = json.loads((folder / "run" / "eval" / "summary.json").read_text())
+  write_text(Path(__file__).with_suffix(".md"), _page(seconds, total, summary))
+
+
+def make(root: Path) -> None:
+  """The files, a folder for each class; the same ones every time."""
+  for c, name in enumerate(CLASSES):
+    (root / name).mkdir(parents=True, exist_ok=True)
+    for number in range(FILES):
+      rng = np.random.default_rng([c, number])
+      kind = KINDS[number % len(KINDS)]
+      image, data = _shape(name, rng), b""
+      if kind == "exif":
+        data = saved(image.transpose(Image.Transpose.ROTATE_90), "JPEG", 6)
+      elif kind == "deep":
+        data = deep_png(np.asarray(image).astype(np.uint16) * 257)
+      elif kind in ("grey", "alpha"):
+        data = saved(image.convert({"grey": "L", "alpha": "RGBA"}[kind]), "PNG")
+      elif kind == "cmyk":
+        data = saved(image.convert("CMYK"), "JPEG")
+      else:
+        data = saved(image, {"jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}[kind])
+      ending = {"exif": "jpg", "deep": "png", "grey": "png", "alpha": "png", "cmyk": "jpg"}
+      if number >= FILES - TRUNCATED:
+        data = data[: len(data) // 2]
+      path = root / name / f"{number:03d} {kind}.{ending.get(kind, kind)}"
+      path.write_bytes(data)
+
+
+def _shape(name: str, rng: np.random.Generator) -> Image.Image:
+  """A shape of any colour, place and angle on a background of noise."""
+  width, height = (int(side) for side in rng.integers(40, 301, 2))
+  small = rng.integers(256, size=(4, 4, 3), dtype=np.uint8)
+  image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+  side = int(min(width, height) * rng.uniform(0.5, 0.9))
+  patch = Image.new("L", (side, side))
+  draw, last = ImageDraw.Draw(patch), side - 1
+  if name == "circle":
+    draw.ellipse((0, 0, last, last), fill=255)
+  elif name == "square":
+    draw.rectangle((side // 8, side // 8, last - side // 8, last - side // 8), fill=255)
+  elif name == "triangle":
+    draw.polygon(((side // 2, 0), (0, last), (last, last)), fill=255)
+  else:
+    third = side // 3
+    draw.rectangle((third, 0, 2 * third, last), fill=255)
+    draw.rectangle((0, third, last, 2 * third), fill=255)
+  patch = patch.rotate(float(rng.uniform(-30, 30)), Image.Resampling.BILINEAR)
+  colour = tuple(int(value) for value in rng.integers(256, size=3))
+  corner = (int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)))
+  image.paste(Image.new("RGB", patch.size, colour), corner, patch)
+  return image
+
+
+def _page(seconds: dict[str, float], total: float, summary: dict) -> str:
+  here = environment()
+  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  rows = [f"| `meanet {name}` | {value:.0f} |" for name, value in seconds.items()]
+  systems = [
+    f"| `{name}` | {100 * summary['systems'][name]['accuracy']:.1f} |"
+    for name in ("main_only", "edge_only", "cloud_only", "paper", "meanet")
+  ]
+  return "\n".join(
+    [
+      "# Own images of every kind",
+      "",
+      f"{len(CLASSES)} classes of {FILES} files of 40 to 300 pixels a side: JPEG, PNG, WebP and "
+      "TIFF; turned by EXIF, grey, with alpha, of 16 bits per channel, in CMYK; "
+      f"{TRUNCATED} of each class truncated. `{CONFIG.value}`. Made by "
+      "`python -m benchmarks.own_images_trial`.",
+      "",
+      "| command | s |",
+      "|---|---|",
+      *rows,
+      f"| together | {total:.0f} |",
+      "",
+      "Target: at most 600 s. One seed; test accuracy in percent:",
+      "",
+      f"| system | {summary['num_examples']} images |",
+      "|---|---|",
+      *systems,
+      "",
+      f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
+      f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
+      f"Versions: Python {here['python']}, {versions}.",
+      "",
+    ]
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,77 @@
+"""Times loading a prepared set with and without kept pixels; writes benchmarks/pixel_cache.md.
+
+Command: python -m benchmarks.pixel_cache --data_dir DIR, where `meanet prepare fashion_mnist` put
+Fashion-MNIST (docs/data.md). The first rows write beside the set; run it on a copy.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from meanet_jax.config.load import load_config
+from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.data.sources import load, load_test
+from meanet_jax.runs.environment import environment
+from meanet_jax.runs.files import write_text
+
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the prepared set lies.", required=True)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=1)
+
+
+def main(_: list[str]) -> None:
+  """Measures and writes the page."""
+  config = load_config("fashion_mnist").dataset
+  kept = ReadOptions(DATA_DIR.value)
+  anew = ReadOptions(DATA_DIR.value, decode_again=True)
+  load(config, kept)  # imports everything, and keeps the pixels
+  rows: dict[str, Callable[[], Any]] = {
+    "all splits, decoded": lambda: load(config, anew),
+    "all splits, kept pixels": lambda: load(config, kept),
+    "the test split alone, decoded": lambda: load_test(config, anew),
+    "the test split alone, kept pixels": lambda: load_test(config, kept),
+  }
+  times = [{name: _seconds(work) for name, work in rows.items()} for _ in range(REPEATS.value)]
+  here = environment()
+  size = sum(path.stat().st_size for path in Path(DATA_DIR.value).rglob("*.pixels.npz"))
+  lines = [
+    "# Kept pixels",
+    "",
+    "Loading Fashion-MNIST (70,000 PNGs of 28x28), as train, eval and export each do. Medians of "
+    f"{REPEATS.value} measurements, the kinds in turn. Made by `python -m benchmarks.pixel_cache "
+    "--data_dir DIR`.",
+    "",
+    "| what | s | s of processor time |",
+    "|---|---|---|",
+  ]
+  for name in rows:
+    wall, processor = (statistics.median(row[name][place] for row in times) for place in range(2))
+    lines.append(f"| {name} | {wall:.2f} | {processor:.2f} |")
+  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  lines += [
+    "",
+    f"The kept pixels take {size / 1e6:.1f} MB. Their checksum is compared at every load.",
+    "",
+    f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
+    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
+    f"Versions: Python {here['python']}, {versions}.",
+    "",
+  ]
+  text = "\n".join(lines)
+  write_text(Path(__file__).with_suffix(".md"), text)
+  print(text)
+
+
+def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
+  """On the clock, and of processor time."""
+  wall, processor = time.perf_counter(), time.process_time()
+  work()
+  return time.perf_counter() - wall, time.process_time() - processor
+
+
+if __name__ == "__main__":
+  app.run(main)
