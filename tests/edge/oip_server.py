@@ -116,9 +116,9 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
       logits[3] = np.inf
     if asks_logits:
       third = response.outputs.add(name="logits", datatype="FP32", shape=[1, len(logits)])
-    if mode == "typed":
-      if asks_logits:
+      if mode == "typed":
         third.contents.fp32_contents.extend(logits)
+    if mode == "typed":
       first.contents.int_contents.append(answer)
       second.contents.fp32_contents.append(probability)
       return response

@@ -48,6 +48,7 @@ def test_records_survive_the_disk(tmp_path):
 
 def test_a_static_network_is_one_more_exit_and_files_without_it_are_read(tmp_path):
   path = tmp_path / "records.npz"
+  assert LOGITS.cloud is not None
   static = LOGITS.cloud + np.float32(1)
   save_records(path, FILE._replace(static=static))
   found = load_records(path, None)
