@@ -99,7 +99,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
   hard = case.point.hard_classes.mask
 
   def scalars(outputs: Any) -> Scores:
-    return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields))
+    return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields[:4]))
 
   def decide(image: np.ndarray, both: bool) -> Any:
     first, second = run_both(image) if both else (run_main(image), None)

@@ -1,54 +1,45 @@
 """Trains Fashion-MNIST for three seeds, a static network beside each; writes fashion_mnist.md.
 
-Command: python -m benchmarks.fashion_mnist --data-dir DIR [--seeds 3] [--no-static] [--no-cloud]
+Command: python -m benchmarks.fashion_mnist --data_dir DIR [--seeds 3] [--nostatic] [--nocloud]
 
-`--no-cloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
+`--nocloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
 runs differ in the cloud model, which is of one narrow stage, and no other stage depends on it.
 """
 
-import argparse
-import dataclasses
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from absl import app, flags
 
 from meanet_jax import log
-from meanet_jax.commands.app import run_script
-from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
+from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.policy_selection import select_policy
-from meanet_jax.evaluation.records import LabelledLogits
-from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
-from meanet_jax.models.meanet import Exits
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.training import stages
-from meanet_jax.training.context import RunContext
-from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.parallel import AXIS, replicate
-from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import load_hard_classes
-from meanet_jax.training.run_stage import train_stage
-from meanet_jax.training.stage_images import StageImages
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "configs/fashion_mnist.py"
 OFFLOADS = (0.05, 0.1, 0.2)
-STATIC = "static network"
+STATIC = "`static`"
 ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where fashion_mnist lies prepared.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... to train.", lower_bound=2)
+_STATIC = flags.DEFINE_bool("static", True, "Train the static networks and compare with them.")
+_CLOUD = flags.DEFINE_bool("cloud", True, "Train the cloud model and route to it.")
 NARROW_CLOUD = (
   "--config.stages.cloud.epochs=2",
   "--config.model.cloud.structure.stem=conv3_stride2",
@@ -59,18 +50,19 @@ NARROW_CLOUD = (
 )
 
 
-def train(seed: int, data_dir: str | None, cloud: bool) -> RunDirectory:
+def train(seed: int) -> RunDirectory:
   """The finished and evaluated run of a seed."""
-  name = f"fashion_mnist-{seed}" if cloud else f"fashion_mnist_edge-{seed}"
+  name = f"fashion_mnist-{seed}" if _CLOUD.value else f"fashion_mnist_edge-{seed}"
   workdir = ROOT / "runs" / "seeds" / name
-  data = [f"--data-dir={data_dir}"] if data_dir else []
+  data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
   for command in (
     [
       "train.py",
       f"--config={CONFIG}",
       f"--config.seed={seed}",
       f"--workdir={workdir}",
-      *(() if cloud else NARROW_CLOUD),
+      *(() if _CLOUD.value else NARROW_CLOUD),
+      *(("--config.baselines.static=1",) if _STATIC.value else ()),
       *data,
     ],
     ["eval.py", f"--workdir={workdir}", *data],
@@ -85,122 +77,43 @@ def minutes(run: RunDirectory) -> float:
   return (max(path.stat().st_mtime for path in saved) - run.config_path.stat().st_mtime) / 60
 
 
-def systems(run: RunDirectory, cloud: bool) -> dict[str, dict[str, Any]]:
+def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
   hard_classes = load_hard_classes(config, run)
   macs = block_macs(build(config), config)
-  validation, test = (
-    LabelledLogits(*load_records(run.eval_path / name, None)[:2])
-    for name in ("records_validation.npz", "records.npz")
-  )
+  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
+  collected = collect(config, run, dataset, hard_classes, reuse="always")
+  validation, test, _ = collected
   context = Context.of(config, macs, hard_classes, test.labels)
-  alone = ("main_only", "edge_only", *(("cloud_only",) if cloud else ()))
+  every = np.ones(len(validation.labels), bool)
+  alone = ("main_only", "edge_only", "static", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload, spend_budget=True)
     meanet = select_policy(context, validation, constraints).system
-    for name, system in evaluate_systems(meanet, context, validation, test, constraints).items():
-      sends = cloud and name in ("main_cloud", "paper", "meanet")
+    curves = evaluate_systems(meanet, context, validation, test, constraints)
+    curves |= static_curves(context, collected, every, constraints)
+    for name, system in curves.items():
+      sends = _CLOUD.value and name in ("main_cloud", "static_cloud", "paper", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
         rows[f"`{name}`{asked}"] = summary_entry(context, system)
   return rows
 
 
-def static_config(config: Config, macs: float) -> Config:
-  """An ordinary network without exits, of the width that comes closest to `macs` per image.
-
-  Its schedule shows as many images as the stages main and edge do together, each edge epoch having
-  the share of the images that K hard of C classes have.
-  """
-  share = config.num_hard / config.dataset.num_classes
-  epochs = config.stages.main.epochs + round(share * config.stages.edge.epochs)
-  main = dataclasses.replace(config.stages.main, epochs=epochs)
-
-  def sized(width: int) -> Config:
-    trunk = config.model.main.structure
-    trunk = dataclasses.replace(trunk, stem_width=width, widths=(2 * width, 4 * width))
-    network = dataclasses.replace(config.model.main, structure=trunk)
-    return dataclasses.replace(
-      config,
-      model=dataclasses.replace(config.model, main=network),
-      stages=dataclasses.replace(config.stages, main=main),
-    )
-
-  def distance(width: int) -> float:
-    made = sized(width)
-    return abs(block_macs(build(made), made).main - macs)
-
-  return sized(min(range(4, 40), key=distance))
-
-
-def static(config: Config, run: RunDirectory, data_dir: str | None) -> dict[str, Any]:
-  """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
-  hard = load_hard_classes(config, run).mask
-  dataset = load(config.dataset, ReadOptions(data_dir))
-  beside = RunDirectory.create(f"{run.path}-static", config)
-  model = build(config, AXIS)
-  variables = jax.device_get(initial_variables(config, model, ("main",)))
-  images = StageImages(dataset.train, dataset.validation)
-  context = RunContext(config, model, dataset, beside)
-  learned = train_stage(stages.MAIN, context, variables, images)
-  forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
-  logits = forward(replicate(learned), dataset.test).main
-  assert logits is not None
-  right = np.argmax(logits, -1) == dataset.test.labels
-  is_hard_image = hard[dataset.test.labels]
-  return {
-    "accuracy": float(right.mean()),
-    "hard_accuracy": float(right[is_hard_image].mean()),
-    "easy_accuracy": float(right[~is_hard_image].mean()),
-    "macs_edge": block_macs(build(config), config).main,
-  }
-
-
-def add_flags(parser: Parser) -> None:
-  """The benchmark's flags."""
-  add_path(parser, "--data-dir", help="where fashion_mnist lies prepared")
-  add_integer(parser, "--seeds", Range(2), default=3, help="seeds 0, 1, ... to train")
-  parser.add_argument(
-    "--no-static",
-    dest="static",
-    action="store_false",
-    help="neither train the static networks nor compare with them",
-  )
-  parser.add_argument(
-    "--no-cloud",
-    dest="cloud",
-    action="store_false",
-    help="neither train the cloud model nor route to it",
-  )
-
-
-def run(given: argparse.Namespace) -> None:
+def main(_: list[str]) -> None:
   """Trains what is missing under runs/, then writes the table."""
   log.to_console()
-  runs = [train(seed, given.data_dir, given.cloud) for seed in range(given.seeds)]
-  tables = [systems(run, given.cloud) for run in runs]
-  average = statistics.mean(table["`edge_only`"]["macs_edge"] for table in tables)
-  for run, table in zip(runs, tables, strict=True) if given.static else ():
-    config = static_config(run.config(), average)
-    cost = table["`main_only`"]
-    found = static(config, run, given.data_dir)
-    table[STATIC] = {
-      **found,
-      "fraction": {"cloud": 0.0},
-      # Arithmetic alone, as the other edge systems' without an upload.
-      "energy_mj": found["macs_edge"] * cost["energy_mj"] / cost["macs_edge"],
-    }
-  text = report(tables, max(map(minutes, runs)), runs[0].config(), given.cloud)
-  page = "fashion_mnist.md" if given.cloud else "fashion_mnist_static.md"
+  runs = [train(seed) for seed in range(_SEEDS.value)]
+  tables = [systems(run) for run in runs]
+  text = report(tables, max(map(minutes, runs)), runs[0].config())
+  page = "fashion_mnist.md" if _CLOUD.value else "fashion_mnist_static.md"
   write_text(ROOT / "benchmarks" / page, text)
   print(text)
 
 
-def report(
-  tables: list[dict[str, dict[str, Any]]], longest: float, config: Config, cloud: bool
-) -> str:
+def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Config) -> str:
   """The table as Markdown."""
   lines = [
     f"# Fashion-MNIST: {len(tables)} seeds, test split of 10,000 images",
@@ -208,13 +121,13 @@ def report(
     "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are "
     "selected on validation for the share in the row's name. Made by "
     "`python -m benchmarks.fashion_mnist"
-    f"{'' if cloud else ' --no-cloud'}`.",
+    f"{'' if _CLOUD.value else ' --nocloud'}`.",
     "",
     "| system | accuracy | hard classes | easy classes | to the cloud | edge MMAC | energy [µJ] |",
     "|---|---|---|---|---|---|---|",
   ]
   order = ["`main_only`", "`edge_only`", *([STATIC] if STATIC in tables[0] else [])]
-  order += ["`cloud_only`"] if cloud else []
+  order += ["`cloud_only`"] if _CLOUD.value else []
   order += [name for name in tables[0] if name not in order]
   for name in order:
     rows = [table[name] for table in tables]
@@ -228,7 +141,7 @@ def report(
   lines += [
     "",
     *_compared(tables, config),
-    *_took(longest, cloud),
+    *_took(longest),
     f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",
     "",
@@ -236,8 +149,8 @@ def report(
   return "\n".join(lines)
 
 
-def _took(longest: float, cloud: bool) -> list[str]:
-  if not cloud:  # nobody wants to know how long a part of it takes
+def _took(longest: float) -> list[str]:
+  if not _CLOUD.value:  # nobody wants to know how long a part of it takes
     return [""]
   took = f"Training took at most {longest:.0f} minutes a seed, all stages and compilation included."
   return [took, ""]
@@ -246,7 +159,7 @@ def _took(longest: float, cloud: bool) -> list[str]:
 def _compared(tables: list[dict[str, dict[str, Any]]], config: Config) -> list[str]:
   """Whether early exit is worth it."""
   if STATIC not in tables[0]:
-    return ["No static network of the same cost was trained for this page (`--no-static`)."]
+    return ["No static network of the same cost was trained for this page (`--nostatic`)."]
   gain = [100 * (table["`edge_only`"]["accuracy"] - table[STATIC]["accuracy"]) for table in tables]
   worth = "worth it" if min(gain) > 0 else "not worth it" if max(gain) < 0 else "not decided"
   return [
@@ -265,4 +178,4 @@ def spread(values: list[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-  sys.exit(run_script(__doc__, add_flags, run))
+  app.run(main)

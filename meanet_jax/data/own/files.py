@@ -1,6 +1,7 @@
 """What every form of own image files comes to: paths, labels, and perhaps splits."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -125,12 +126,13 @@ def sorted_names(names: set[str]) -> tuple[str, ...]:
   return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 
-def check_classes(counts: dict[str, int], source: Path) -> None:
+def check_classes(counts: dict[str, int], source: Path, left_out: Sequence[str] = ()) -> None:
   """Refuses fewer than two classes.
 
   Args:
     counts: images by class name.
     source: where they are from.
+    left_out: lines about what is no image.
 
   Raises:
     UserError: with what was found.
@@ -142,7 +144,8 @@ def check_classes(counts: dict[str, int], source: Path) -> None:
     if not counts
     else "images of one class alone ({}: {})".format(*next(iter(counts.items())))
   )
+  besides = f" ({'; '.join(left_out)})" if left_out else ""
   raise UserError(
-    f"{shown(source)} has {found}; accepted: images of at least two classes, each class in a "
-    "folder of its own, in a CSV or Parquet file with the columns path and label, or in arrays"
+    f"{shown(source)} has {found}{besides}; accepted: images of at least two classes, each class "
+    "in a folder of its own, in a CSV or Parquet file with the columns path and label, or in arrays"
   )

@@ -57,8 +57,9 @@ def read_folder(root: Path) -> ImageFiles:
       seen.add(entry.name)
       images: list[str] = []
       for path, names in _files_below(entry, above + entry.name, above_all):
-        chosen = [path + name for name in names if name.lower().endswith(endings)]
-        if len(chosen) < len(names):
+        chosen = [path + name for name in names if name.endswith(endings)]
+        if len(chosen) < len(names):  # or in capitals
+          chosen = [path + name for name in names if name.lower().endswith(endings)]
           others += [path + name for name in names if not name.lower().endswith(endings)]
         images += chosen
       if images:
@@ -72,7 +73,7 @@ def read_folder(root: Path) -> ImageFiles:
   if empty := sorted(seen - set(found)):
     notes.append(f"folders without an image are ignored: {shown(listed(empty))}")
   counts = {name: sum(len(paths) for _, paths in parts) for name, parts in found.items()}
-  check_classes(counts, root)
+  check_classes(counts, root, notes)
   names = sorted_names(set(found))
   parts = [part for name in names for part in sorted(found[name], key=lambda part: part[1][0])]
   sizes = [len(paths) for _, paths in parts]

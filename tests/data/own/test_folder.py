@@ -89,7 +89,7 @@ def test_names_of_every_kind(tmp_path):
   [
     ([], "has no image; accepted: images of at least two classes"),
     (["a/1.png"], r"has images of one class alone \(a: 1\); accepted"),
-    (["a/1.txt", "b/1.doc"], "has no image; accepted"),
+    (["a/1.txt", "b/1.doc"], r"has no image \(2 files in .*the first is .*a/1\.txt\)"),
     (["train/a/1.png", "train/b/1.png", "notes/1.png"], "has train with folders in it, and also"),
     (["train/a/1.png", "training/b/1.png"], r"two folders of one split \(train, training\)"),
     (["a\nb/1.png", "c/1.png"], r"class name 'a\\nb' has characters that cannot be printed"),
