@@ -8,6 +8,7 @@ Python takes as long for a request as a small network for its image, and what it
 server's loss.
 """
 
+import argparse
 import contextlib
 import importlib.metadata
 import json
@@ -26,11 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from absl import app, flags
 from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax.cloud.model import CloudModel, read_run
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
@@ -46,15 +49,6 @@ from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import create_state, saved
 
 ROOT = Path(__file__).parent.parent
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed passes of everything, in turn.", lower_bound=5)
-_CLIENTS = flags.DEFINE_integer("clients", 64, "That ask at the same time.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/cloud_load.md", "The page.")
-_NETWORKS = flags.DEFINE_multi_enum(
-  "network",
-  ["fashion_mnist", "cifar100_resnet32_b"],
-  ["fashion_mnist", "cifar100_resnet32_b"],
-  "Configurations to measure.",
-)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -175,7 +169,7 @@ def message(images: np.ndarray) -> bytes:
   return b"\0" + len(body).to_bytes(4, "big") + body
 
 
-def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Load:
+def load(asked: Server, images: np.ndarray, clients: int, seconds: int, directory: Path) -> Load:
   """One pass of all clients, every request with the same `images`.
 
   h2load does not look into answers. gRPC's errors are answers without an image, which the server's
@@ -185,10 +179,10 @@ def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Lo
   body.write_bytes(message(images))
   log.unlink(missing_ok=True)
   before, cpu = asked.counts(), sum(asked.process.cpu_times()[:2])
-  clients = psutil.Popen(
+  asking = psutil.Popen(
     [
       "h2load",
-      f"--clients={_CLIENTS.value}",
+      f"--clients={clients}",
       f"--duration={seconds}",
       "--warm-up-time=2",
       f"--data={body}",
@@ -199,7 +193,7 @@ def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Lo
     ],
     stdout=subprocess.DEVNULL,
   )
-  _, _, usage = os.wait4(clients.pid, 0)
+  _, _, usage = os.wait4(asking.pid, 0)
   cpu = sum(asked.process.cpu_times()[:2]) - cpu
   after = asked.counts()
   rows = np.loadtxt(log, dtype=np.int64, ndmin=2)  # begun [us], HTTP status, took [us]
@@ -215,7 +209,7 @@ def load(asked: Server, images: np.ndarray, seconds: int, directory: Path) -> Lo
   )
 
 
-def measure(network: Network, directory: Path) -> list[str]:
+def measure(network: Network, directory: Path, clients: int, rounds: int) -> list[str]:
   """A network's lines of the table."""
   config = resolve(runpy.run_path(str(ROOT / f"configs/{network.config}.py"))["get_config"]())
   workdir = directory / network.config
@@ -229,13 +223,12 @@ def measure(network: Network, directory: Path) -> list[str]:
       max_batch: stack.enter_context(server(workdir, max_batch))
       for max_batch in dict.fromkeys(case.max_batch for case in network.cases)
     }
-    for _ in range(_ROUNDS.value):
+    for _ in range(rounds):
       for size in SIZES:
         bare[size].append(bare_rate(model, images[:size], network.seconds / len(SIZES)))
       for case, passes in loads.items():
-        passes.append(
-          load(servers[case.max_batch], images[: case.images], network.seconds, directory)
-        )
+        asked, sent = servers[case.max_batch], images[: case.images]
+        passes.append(load(asked, sent, clients, network.seconds, directory))
       print(json.dumps([round(passes[-1].rate, 1) for passes in loads.values()]), flush=True)
   rates = {size: statistics.median(of) for size, of in bare.items()}
   best = max(rates, key=rates.__getitem__)
@@ -262,15 +255,29 @@ def line(case: Case, passes: list[Load], bare: list[float]) -> str:
   )
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--rounds", Range(5), default=5, help="timed passes of everything, in turn")
+  add_integer(parser, "--clients", Range(1), default=64, help="that ask at the same time")
+  add_path(parser, "--output", default="benchmarks/cloud_load.md", help="the page")
+  parser.add_argument(
+    "--network",
+    action="append",
+    choices=[network.config for network in NETWORKS],
+    help="a configuration to measure, repeatable; all if not given",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
   try:
     told = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True)
   except FileNotFoundError as error:
     raise UserError("h2load is not installed; accepted: apt install nghttp2-client") from error
-  networks = [network for network in NETWORKS if network.config in _NETWORKS.value]
+  networks = [one for one in NETWORKS if not given.network or one.config in given.network]
+  load_of = (given.clients, given.rounds)
   with tempfile.TemporaryDirectory() as directory:
-    rows = [row for network in networks for row in measure(network, Path(directory))]
+    rows = [row for network in networks for row in measure(network, Path(directory), *load_of)]
   about = environment()
   packages = about["packages"] | {
     name: importlib.metadata.version(name) for name in ("tritonclient", "grpcio")
@@ -279,8 +286,8 @@ def main() -> None:
   lines = [
     "# The cloud tier under load",
     "",
-    f"{_CLIENTS.value} clients (h2load) over gRPC on loopback, each asking again as soon as it is "
-    f"answered, beside the server; medians of {_ROUNDS.value} rounds of "
+    f"{given.clients} clients (h2load) over gRPC on loopback, each asking again as soon as it is "
+    f"answered, beside the server; medians of {given.rounds} rounds of "
     f"{' and '.join(f'{network.seconds} s' for network in networks)} for each network, "
     "everything in turn. Made by `python benchmarks/cloud_load.py`.",
     "",
@@ -300,8 +307,8 @@ def main() -> None:
     f"script makes about {os.cpu_count()}; more than that is other programs on the same cores.",
     f"Versions: Python {about['python']}, {versions}, {told.stdout.strip()}.",
   ]
-  write_text(ROOT / _OUTPUT.value, "\n".join(lines) + "\n")
+  write_text(ROOT / given.output, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

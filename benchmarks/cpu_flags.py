@@ -6,21 +6,21 @@ Flags are read when a process starts, so each has a process of its own, which co
 measures whenever it is told to.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from absl import app, flags
-
 from benchmarks.cpu_gradient import GRADIENTS, STEPS, Steps
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
+from meanet_jax.config.ranges import Range
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
-REPEATS = flags.DEFINE_integer("rounds", 7, "Measurements of each kind, in turn.", lower_bound=5)
-_STEP = flags.DEFINE_string("step", None, "Internal: CONFIG:STAGE to measure in this process.")
 FLAGS = (
   "",
   "--xla_cpu_enable_fast_math=true",
@@ -77,11 +77,11 @@ def measure(step: str) -> None:
     print(steps.seconds(2), flush=True)
 
 
-def rows(step: str) -> list[str]:
+def rows(step: str, repeats: int) -> list[str]:
   """A line for each flag."""
   processes = {flag: Process(flag, step) for flag in FLAGS}
   times: dict[str, list[float]] = {flag: [] for flag, one in processes.items() if one.ready}
-  for _ in range(REPEATS.value):
+  for _ in range(repeats):
     for flag in times:
       times[flag].append(processes[flag].seconds())
   for one in processes.values():
@@ -100,23 +100,30 @@ def rows(step: str) -> list[str]:
   return lines
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--rounds", Range(5), default=7, help="measurements of each kind, in turn")
+  # CONFIG:STAGE to measure in this process.
+  parser.add_argument("--step", help=argparse.SUPPRESS)
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
-  if _STEP.value:
-    measure(_STEP.value)
+  if given.step:
+    measure(given.step)
     return
   lines = [
     "# Flags of XLA's compiler on CPU",
     "",
     "Complete training steps on made-up images, with the kernel gradient of "
     "[cpu_gradient.md](cpu_gradient.md) already in place; each flag set in `XLA_FLAGS` before the "
-    f"process started. Medians of {REPEATS.value} measurements, all flags in turn; the speed-up is "
+    f"process started. Medians of {given.rounds} measurements, all flags in turn; the speed-up is "
     "of the same round without a flag. Made by `python -m benchmarks.cpu_flags`.",
   ]
   for step in MEASURED:
     name, stage = step.split(":")
     lines += ["", f"## `{name}`, stage `{stage}`", "", "| flag | step [ms] | speed-up (range) |"]
-    lines += ["|---|---|---|", *rows(step)]
+    lines += ["|---|---|---|", *rows(step, given.rounds)]
     print(*lines[-len(FLAGS) :], sep="\n", flush=True)
   here = environment()
   lines += [
@@ -131,4 +138,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

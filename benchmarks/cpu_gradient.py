@@ -3,8 +3,10 @@
 Command: python -m benchmarks.cpu_gradient
 """
 
+import argparse
 import importlib
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,11 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.models import layers
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
@@ -27,7 +31,6 @@ from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import create_state
 from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=5)
 SECONDS = 0.3  # at least, of steps that are timed together
 STEPS = (
   ("digits", stages.MAIN),
@@ -75,12 +78,12 @@ class Steps:
     return (time.perf_counter() - begun) / steps
 
 
-def row(name: str, stage: stages.Stage) -> str:
+def row(name: str, stage: stages.Stage, repeats: int) -> str:
   """Measures both kinds, interleaved."""
   kinds = [Steps(name, stage, convolution) for convolution in GRADIENTS.values()]
   together = max(1, round(SECONDS / kinds[0].seconds(1)))
   measured: list[list[float]] = [[] for _ in kinds]
-  for _ in range(REPEATS.value):
+  for _ in range(repeats):
     for times, kind in zip(measured, kinds, strict=True):
       times.append(kind.seconds(together))
   before, after = (1e3 * statistics.median(times) for times in measured)
@@ -90,13 +93,17 @@ def row(name: str, stage: stages.Stage) -> str:
   )
 
 
-def main(argv: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--repeats", Range(5), default=5, help="measurements of each kind")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
-  del argv
   lines = [
     "# The kernel gradient of a convolution on CPU",
     "",
-    f"Milliseconds of a complete training step, medians of {REPEATS.value}, both kinds "
+    f"Milliseconds of a complete training step, medians of {given.repeats}, both kinds "
     "interleaved, made-up images. Made by `python -m benchmarks.cpu_gradient`.",
     "",
     "| configuration | stage | batch | XLA's gradient [ms] | ours [ms] | speed-up "
@@ -104,7 +111,7 @@ def main(argv: list[str]) -> None:
     "|---|---|---|---|---|---|---|---|",
   ]
   for name, stage in STEPS:
-    lines.append(row(name, stage))
+    lines.append(row(name, stage, given.repeats))
     print(lines[-1], flush=True)
   here = environment()
   lines += [
@@ -116,4 +123,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -7,6 +7,7 @@ measures a profile, as `meanet measure` does, and then streams noise through the
 three operating points, one image at a time.
 """
 
+import argparse
 import dataclasses
 import os
 import runpy
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
 
 from benchmarks.link_transport import PORT, process
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
 from meanet_jax.edge.classifier import EdgeClassifier
@@ -43,14 +46,7 @@ from meanet_jax.tflite.source import untrained
 from meanet_jax.tflite.versions import PINNED, check_versions
 
 ROOT = Path(__file__).parent.parent
-_CONFIGS = flags.DEFINE_multi_string(
-  "config",
-  ["digits", "fashion_mnist", "cifar100_resnet32_a", "cifar100_resnet32_b"],
-  "Configurations whose networks are exported with initial weights.",
-)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which medians are taken.", lower_bound=1)
-_IMAGES = flags.DEFINE_integer("images", 300, "Of each measurement.", lower_bound=100)
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/device_profile.md", "The page.")
+CONFIGS = ("digits", "fashion_mnist", "cifar100_resnet32_a", "cifar100_resnet32_b")
 # The server's: of the network only the image is of interest.
 _CLASSES = tuple("0123456789")
 _SERVER = """
@@ -123,7 +119,7 @@ def streamed(classifier: EdgeClassifier, images: np.ndarray, offloader: Offloade
   return results
 
 
-def outcomes(directory: Path, images: np.ndarray) -> Iterator[list[Outcome]]:
+def outcomes(directory: Path, images: np.ndarray, rounds: int) -> Iterator[list[Outcome]]:
   """Of every round, one for each of `POINTS`."""
   edges = [
     EdgeClassifier(directory, operating_point=at_shares(directory, images, *shares))
@@ -134,7 +130,7 @@ def outcomes(directory: Path, images: np.ndarray) -> Iterator[list[Outcome]]:
   macs = BlockMacs(signatures["main"].macs, signatures["extension"].macs, 0)
   offloader = new_offloader(manifest.image_shape)
   try:
-    for _ in range(_ROUNDS.value):
+    for _ in range(rounds):
       profile = measured_profile(directory, images, offloader)
       found = []
       for edge in edges:
@@ -180,17 +176,31 @@ def lines_of(name: str, rounds: list[list[Outcome]]) -> list[str]:
   return lines
 
 
-def measure(name: str) -> list[str]:
+def measure(name: str, count: int, rounds: int) -> list[str]:
   """A network's lines of the table."""
   config = resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
   shape = config.dataset.image_shape
-  images = np.random.default_rng(0).integers(256, size=(_IMAGES.value, *shape), dtype=np.uint8)
+  images = np.random.default_rng(0).integers(256, size=(count, *shape), dtype=np.uint8)
   with tempfile.TemporaryDirectory() as directory:
     export(untrained(config, cloud=False), directory, Options())
-    return lines_of(name, list(outcomes(Path(directory), images)))
+    return lines_of(name, list(outcomes(Path(directory), images, rounds)))
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  parser.add_argument(
+    "--config",
+    action="append",
+    metavar="NAME",
+    help="configurations whose networks are exported with initial weights, repeatable; "
+    f"{', '.join(CONFIGS)} if not given",
+  )
+  add_integer(parser, "--rounds", Range(1), default=5, help="of which medians are taken")
+  add_integer(parser, "--images", Range(100), default=300, help="of each measurement")
+  add_path(parser, "--output", default="benchmarks/device_profile.md", help="the page")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures every network and writes the table."""
   check_versions()
   here = environment()
@@ -200,7 +210,7 @@ def main() -> None:
     "",
     "This machine as the device: `meanet measure`'s blocks (main, extension, upload, idle), the "
     "cost model's mean and 0.95 quantile from them, and what a stream of the same images took, one "
-    f"image at a time, in ms per image. Medians of {_ROUNDS.value} rounds of {_IMAGES.value} "
+    f"image at a time, in ms per image. Medians of {given.rounds} rounds of {given.images} "
     "images, in each of which the profile is measured first; in brackets the range over rounds. "
     "Networks have initial weights and one LiteRT thread; the cloud is a server on the same "
     "machine that answers at once. Made by `python -m benchmarks.device_profile`.",
@@ -210,8 +220,8 @@ def main() -> None:
     "|" + "---|" * 11,
   ]
   with process(sys.executable, "-c", _SERVER.format(port=PORT), until="ready"):
-    for name in _CONFIGS.value:
-      lines += measure(name)
+    for name in given.config or CONFIGS:
+      lines += measure(name, given.images, given.rounds)
   lines += [
     "",
     f"Hardware: {os.cpu_count()} cores; {here['platform']}.",
@@ -220,8 +230,8 @@ def main() -> None:
     f"Versions: Python {here['python']}, {versions}.",
     "",
   ]
-  write_text(Path(_OUTPUT.value), "\n".join(lines))
+  write_text(Path(given.output), "\n".join(lines))
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

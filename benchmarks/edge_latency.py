@@ -3,10 +3,12 @@
 Command: python -m benchmarks.edge_latency [--workdir runs/digits] [--workdir runs/another]
 """
 
+import argparse
 import dataclasses
 import os
 import runpy
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +17,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -39,12 +43,6 @@ from meanet_jax.tflite.source import Source, from_run, untrained
 from meanet_jax.tflite.versions import PINNED, check_versions
 
 ROOT = Path(__file__).parent.parent
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
-_WORKDIRS = flags.DEFINE_multi_string(
-  "workdir", [DIGITS], "A run, on its test split; runs/digits is made when it is missing."
-)
-_RUNS = flags.DEFINE_integer("runs", 15, "Timed passes of everything, in turn.", lower_bound=5)
-_IMAGES = flags.DEFINE_integer("images", 100, "Made-up images for ResNet-32, each on its own.")
 
 
 class Case(NamedTuple):
@@ -56,21 +54,21 @@ class Case(NamedTuple):
   point: OperatingPoint
 
 
-def run_case(workdir: str) -> Case:
+def run_case(workdir: str, data_dir: str | None) -> Case:
   """A trained edge at the operating point of its evaluation, on its test split."""
-  source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
+  source = from_run(run_directory(workdir), ReadOptions(data_dir))
   assert source.dataset is not None
   name = f"`{source.config.dataset.name}`, trained"
   return Case(name, source, source.dataset.test.images, source.operating_point)
 
 
-def resnet32_cases(shares: tuple[float, ...], directory: Path) -> Iterator[Case]:
+def resnet32_cases(shares: tuple[float, ...], count: int, directory: Path) -> Iterator[Case]:
   """Initial weights on noise: the `hard` threshold lies where the wanted share is above it."""
   config = resolve(runpy.run_path(str(ROOT / "configs/cifar100_resnet32_b.py"))["get_config"]())
   source = untrained(config, cloud=False)
-  images = np.random.default_rng(0).integers(256, size=(_IMAGES.value, *config.dataset.image_shape))
+  images = np.random.default_rng(0).integers(256, size=(count, *config.dataset.image_shape))
   images = images.astype(np.uint8)
-  export(source, directory, Options(), print)
+  export(source, directory, Options())
   mass = np.sort(EdgeClassifier(directory).outputs(images)["main"]["hard_probability"])
   for share in shares:
     at = round((1 - share) * len(mass))
@@ -101,7 +99,7 @@ def jax_edge(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
   hard = case.point.hard_classes.mask
 
   def scalars(outputs: Any) -> Scores:
-    return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields))
+    return Scores(*(np.asarray(outputs[name])[0] for name in Scores._fields[:4]))
 
   def decide(image: np.ndarray, both: bool) -> Any:
     first, second = run_both(image) if both else (run_main(image), None)
@@ -144,16 +142,16 @@ def contenders(case: Case, directory: Path) -> dict[str, Callable[[], Any]]:
   }
 
 
-def measure(case: Case) -> str:
+def measure(case: Case, runs: int) -> str:
   """The case's line of the table."""
   with tempfile.TemporaryDirectory() as directory:
-    export(case.source, directory, Options(), print)
+    export(case.source, directory, Options())
     functions = contenders(case, Path(directory))
     for function in functions.values():
       function()  # compiles, and fills caches
     answers = functions["early"]()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(_RUNS.value):
+    for _ in range(runs):
       for name, function in functions.items():
         begun = time.perf_counter()
         function()
@@ -179,7 +177,26 @@ def measure(case: Case) -> str:
   return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where prepared data sets lie")
+  add_path(
+    parser,
+    "--workdir",
+    action="append",
+    help="a run, on its test split; runs/digits by default, made when it is missing",
+  )
+  add_integer(parser, "--runs", Range(5), default=15, help="timed passes of everything, in turn")
+  add_integer(
+    parser,
+    "--images",
+    Range(1),
+    default=100,
+    help="made-up images for ResNet-32, each on its own",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures every case and writes the table."""
   check_versions()
   if hasattr(os, "sched_setaffinity"):  # JAX too gets one core
@@ -190,7 +207,7 @@ def main() -> None:
     "# Early exit on the edge runtime",
     "",
     "`EdgeClassifier` on float32 exports, LiteRT with one thread, batch 1, image by image: medians "
-    f"of {_RUNS.value} interleaved passes over all images, in microseconds per image. Made by "
+    f"of {given.runs} interleaved passes over all images, in microseconds per image. Made by "
     "`python -m benchmarks.edge_latency`.",
     "",
     "| network | images | share s that needs the extension | t_main | t_ext | both always | "
@@ -200,11 +217,11 @@ def main() -> None:
   ]
   with tempfile.TemporaryDirectory() as directory:
     cases = [
-      *(run_case(workdir) for workdir in _WORKDIRS.value),
-      *resnet32_cases((0.25, 0.5), Path(directory)),
+      *(run_case(workdir, given.data_dir) for workdir in given.workdir or [DIGITS]),
+      *resnet32_cases((0.25, 0.5), given.images, Path(directory)),
     ]
   for case in cases:
-    lines.append(measure(case))
+    lines.append(measure(case, given.runs))
     print(lines[-1], flush=True)
   lines += [
     "",
@@ -226,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -6,14 +6,12 @@ Command: python -m benchmarks.fashion_mnist --data_dir DIR [--seeds 3] [--nostat
 runs differ in the cloud model, which is of one narrow stage, and no other stage depends on it.
 """
 
-import dataclasses
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import app, flags
 
@@ -22,29 +20,21 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
+from meanet_jax.evaluation.collect import collect
 from meanet_jax.evaluation.policy_selection import select_policy
-from meanet_jax.evaluation.records import LabelledLogits
-from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
-from meanet_jax.models.meanet import Exits
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
-from meanet_jax.training import stages
-from meanet_jax.training.context import RunContext
-from meanet_jax.training.forward import ForwardPass
-from meanet_jax.training.parallel import AXIS, replicate
-from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import load_hard_classes
-from meanet_jax.training.run_stage import train_stage
-from meanet_jax.training.stage_images import StageImages
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "configs/fashion_mnist.py"
 OFFLOADS = (0.05, 0.1, 0.2)
-STATIC = "static network"
+STATIC = "`static`"
 ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where fashion_mnist lies prepared.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... to train.", lower_bound=2)
@@ -72,6 +62,7 @@ def train(seed: int) -> RunDirectory:
       f"--config.seed={seed}",
       f"--workdir={workdir}",
       *(() if _CLOUD.value else NARROW_CLOUD),
+      *(("--config.baselines.static=1",) if _STATIC.value else ()),
       *data,
     ],
     ["eval.py", f"--workdir={workdir}", *data],
@@ -91,72 +82,24 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
   config = run.config()
   hard_classes = load_hard_classes(config, run)
   macs = block_macs(build(config), config)
-  validation, test = (
-    LabelledLogits(*load_records(run.eval_path / name, None)[:2])
-    for name in ("records_validation.npz", "records.npz")
-  )
+  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
+  collected = collect(config, run, dataset, hard_classes, reuse="always")
+  validation, test, _ = collected
   context = Context.of(config, macs, hard_classes, test.labels)
-  alone = ("main_only", "edge_only", *(("cloud_only",) if _CLOUD.value else ()))
+  every = np.ones(len(validation.labels), bool)
+  alone = ("main_only", "edge_only", "static", *(("cloud_only",) if _CLOUD.value else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload, spend_budget=True)
     meanet = select_policy(context, validation, constraints).system
-    for name, system in evaluate_systems(meanet, context, validation, test, constraints).items():
-      sends = _CLOUD.value and name in ("main_cloud", "paper", "meanet")
+    curves = evaluate_systems(meanet, context, validation, test, constraints)
+    curves |= static_curves(context, collected, every, constraints)
+    for name, system in curves.items():
+      sends = _CLOUD.value and name in ("main_cloud", "static_cloud", "paper", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
         rows[f"`{name}`{asked}"] = summary_entry(context, system)
   return rows
-
-
-def static_config(config: Config, macs: float) -> Config:
-  """An ordinary network without exits, of the width that comes closest to `macs` per image.
-
-  Its schedule shows as many images as the stages main and edge do together, each edge epoch having
-  the share of the images that K hard of C classes have.
-  """
-  share = config.num_hard / config.dataset.num_classes
-  epochs = config.stages.main.epochs + round(share * config.stages.edge.epochs)
-  main = dataclasses.replace(config.stages.main, epochs=epochs)
-
-  def sized(width: int) -> Config:
-    trunk = config.model.main.structure
-    trunk = dataclasses.replace(trunk, stem_width=width, widths=(2 * width, 4 * width))
-    network = dataclasses.replace(config.model.main, structure=trunk)
-    return dataclasses.replace(
-      config,
-      model=dataclasses.replace(config.model, main=network),
-      stages=dataclasses.replace(config.stages, main=main),
-    )
-
-  def distance(width: int) -> float:
-    made = sized(width)
-    return abs(block_macs(build(made), made).main - macs)
-
-  return sized(min(range(4, 40), key=distance))
-
-
-def static(config: Config, run: RunDirectory) -> dict[str, Any]:
-  """The static network of a seed, trained: accuracies on test, split by the run's hard classes."""
-  hard = load_hard_classes(config, run).mask
-  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
-  beside = RunDirectory.create(f"{run.path}-static", config)
-  model = build(config, AXIS)
-  variables = jax.device_get(initial_variables(config, model, ("main",)))
-  images = StageImages(dataset.train, dataset.validation)
-  context = RunContext(config, model, dataset, beside)
-  learned = train_stage(stages.MAIN, context, variables, images)
-  forward = ForwardPass(model, Exits.MAIN, config.dataset, config.evaluation.batch_size)
-  logits = forward(replicate(learned), dataset.test).main
-  assert logits is not None
-  right = np.argmax(logits, -1) == dataset.test.labels
-  is_hard_image = hard[dataset.test.labels]
-  return {
-    "accuracy": float(right.mean()),
-    "hard_accuracy": float(right[is_hard_image].mean()),
-    "easy_accuracy": float(right[~is_hard_image].mean()),
-    "macs_edge": block_macs(build(config), config).main,
-  }
 
 
 def main(_: list[str]) -> None:
@@ -164,17 +107,6 @@ def main(_: list[str]) -> None:
   log.to_console()
   runs = [train(seed) for seed in range(_SEEDS.value)]
   tables = [systems(run) for run in runs]
-  average = statistics.mean(table["`edge_only`"]["macs_edge"] for table in tables)
-  for run, table in zip(runs, tables, strict=True) if _STATIC.value else ():
-    config = static_config(run.config(), average)
-    cost = table["`main_only`"]
-    found = static(config, run)
-    table[STATIC] = {
-      **found,
-      "fraction": {"cloud": 0.0},
-      # Arithmetic alone, as the other edge systems' without an upload.
-      "energy_mj": found["macs_edge"] * cost["energy_mj"] / cost["macs_edge"],
-    }
   text = report(tables, max(map(minutes, runs)), runs[0].config())
   page = "fashion_mnist.md" if _CLOUD.value else "fashion_mnist_static.md"
   write_text(ROOT / "benchmarks" / page, text)

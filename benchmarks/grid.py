@@ -6,6 +6,7 @@ Each measurement is a process of its own and leaves a file under runs/grid_bench
 interrupted benchmark goes on and `--only` can take a part of it.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags, logging
 
 from benchmarks.grid_tpu import report_tpu
 from meanet_jax import log
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.run import plan
@@ -35,11 +38,6 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "grid_benchmark"
 POINTS = 8
 KINDS = ("grid", "sequential", "processes")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Times that each kind is measured, in turn.")
-_ONLY = flags.DEFINE_multi_enum(
-  "only", [], [*KINDS, "page"], "What to do; everything if not given."
-)
-_MEASURE = flags.DEFINE_string("measure", None, "Internal: KIND:WORKDIR:RESULT, in this process.")
 
 
 def small() -> Config:
@@ -111,7 +109,7 @@ def measure(kind: str, workdir: Path, result: Path) -> None:
   )
 
 
-def run(kind: str, repeat: int) -> None:
+def measure_kind(kind: str, repeat: int) -> None:
   """Measures one kind in processes of its own, if that has not been done."""
   result = RESULTS / f"{kind}-{repeat}.json"
   if result.exists():
@@ -218,18 +216,32 @@ def _ratio(values: list[float]) -> str:
   return f"{text} ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else text
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(
+    parser, "--repeats", Range(1), default=5, help="times that each kind is measured, in turn"
+  )
+  parser.add_argument(
+    "--only",
+    action="append",
+    choices=[*KINDS, "page"],
+    help="what to do, repeatable; everything if not given",
+  )
+  # KIND:WORKDIR:RESULT, in this process.
+  parser.add_argument("--measure", help=argparse.SUPPRESS)
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures, then writes the page."""
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
-  if _MEASURE.value:
-    kind, workdir, result = _MEASURE.value.split(":")
+  if given.measure:
+    kind, workdir, result = given.measure.split(":")
     measure(kind, Path(workdir), Path(result))
     return
-  only = _ONLY.value or [*KINDS, "page"]
-  for repeat in range(_REPEATS.value):
+  only = given.only or [*KINDS, "page"]
+  for repeat in range(given.repeats):
     for kind in KINDS:
       if kind in only:
-        run(kind, repeat)
+        measure_kind(kind, repeat)
   if "page" in only:
     text = page()
     write_text(ROOT / "benchmarks" / "grid.md", text)
@@ -237,4 +249,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -3,17 +3,22 @@
 Command: python -m benchmarks.link_faults [--workdir runs/digits]
 """
 
+import argparse
 import dataclasses
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.output import Output, to_line
@@ -29,33 +34,39 @@ from tests.edge.links import offloader_to
 from tests.edge.oip_server import oip_server
 
 SHARE = 0.2  # of the images that the threshold sends
-_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
-_RUNS = flags.DEFINE_integer("runs", 7, "Passes of each kind, in turn.", lower_bound=5)
-_IMAGES = flags.DEFINE_integer("images", 20_000, "Per pass.", lower_bound=1000)
 
 
-def throughput(edge: EdgeClassifier, images: np.ndarray, offloader, out: str) -> float:
-  """Images per second of a pass that writes its answers; a last offload is waited for."""
-  items = (Item(number, images[number % len(images)]) for number in range(_IMAGES.value))
+class Passes(NamedTuple):
+  """Of each kind, in turn. repeats: how many. images: in each."""
+
+  repeats: int
+  images: int
+
+
+def throughput(edge: EdgeClassifier, images: np.ndarray, count: int, offloader, out: str) -> float:
+  """Images/s of a pass that writes its answers; a last offload is waited for."""
+  items = (Item(number, images[number % len(images)]) for number in range(count))
   with Output(out) as output:
     stream = Stream(edge, lambda one: output.write(to_line(one, edge.manifest)), offloader)
     begun = time.perf_counter()
     stream.run(items)
-    return _IMAGES.value / (time.perf_counter() - begun)
+    return count / (time.perf_counter() - begun)
 
 
-def dead_cloud(edge: EdgeClassifier, images: np.ndarray, model: Path) -> tuple[list, list]:
+def dead_cloud(
+  edge: EdgeClassifier, images: np.ndarray, model: Path, passes: Passes
+) -> tuple[list, list]:
   """Throughput of the edge alone, and with a dead cloud once the circuit is open, in turn."""
   with oip_server() as gone:
     port = gone.port
   alone, dead = [], []
   with tempfile.TemporaryDirectory() as directory:
     out = str(Path(directory) / "answers.jsonl")
-    for _ in range(_RUNS.value + 1):  # the first is for the caches
-      alone.append(throughput(edge, images, None, out))
+    for _ in range(passes.repeats + 1):  # the first is for the caches
+      alone.append(throughput(edge, images, passes.images, None, out))
       offloader = offloader_to(port, model)
       offloader.open_circuit()
-      dead.append(throughput(edge, images, offloader, out))
+      dead.append(throughput(edge, images, passes.images, offloader, out))
       offloader.close()
   return alone[1:], dead[1:]
 
@@ -90,13 +101,20 @@ def recovery(edge: EdgeClassifier, images: np.ndarray, model: Path) -> float:
   return answered[0] - began[0]
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--workdir", default=DIGITS, help="a run on digits; the default one is made")
+  add_integer(parser, "--runs", Range(5), default=7, help="passes of each kind, in turn")
+  add_integer(parser, "--images", Range(1000), default=20_000, help="per pass")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures, and writes the page."""
-  workdir = run_directory(_WORKDIR.value)
+  workdir = run_directory(given.workdir)
   with tempfile.TemporaryDirectory() as directory:
     model = Path(directory)
-    source = from_run(workdir, print)
-    export(source, model, Options(), print)
+    source = from_run(workdir)
+    export(source, model, Options())
     images = source.dataset.test.images
     entropy = [answer.main.entropy for answer in EdgeClassifier(model).classify(images)]
     limit = np.float32(np.quantile(entropy, 1 - SHARE))
@@ -104,12 +122,12 @@ def main() -> None:
       source.operating_point, policy=Policy(), thresholds=Thresholds(limit, np.nan, np.nan)
     )
     edge = EdgeClassifier(model, operating_point=point)
-    alone, dead = dead_cloud(edge, images, model)
+    alone, dead = dead_cloud(edge, images, model, Passes(given.runs, given.images))
     back = [recovery(edge, images, model) for _ in range(5)]
-  write_text(Path(__file__).with_suffix(".md"), page(alone, dead, back))
+  write_text(Path(__file__).with_suffix(".md"), page(given.images, alone, dead, back))
 
 
-def page(alone: list[float], dead: list[float], back: list[float]) -> str:
+def page(images: int, alone: list[float], dead: list[float], back: list[float]) -> str:
   """The page of these figures."""
   ratios = [d / a for a, d in zip(alone, dead, strict=True)]
   here, packages = environment(), ("grpcio", "tritonclient", "pybreaker", "tenacity", "numpy")
@@ -118,7 +136,7 @@ def page(alone: list[float], dead: list[float], back: list[float]) -> str:
     [
       "# A cloud that is dead, and comes back",
       "",
-      f"Digits' test images over and over, {_IMAGES.value:,} a pass, JSON lines written; the "
+      f"Digits' test images over and over, {images:,} a pass, JSON lines written; the "
       f"threshold sends {SHARE:.0%}. Medians of {len(alone)} passes of each kind, in turn. Made by "
       "`python -m benchmarks.link_faults`.",
       "",
@@ -145,4 +163,4 @@ def page(alone: list[float], dead: list[float], back: list[float]) -> str:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -5,6 +5,7 @@ Command: python -m benchmarks.link_shaped [--workdir runs/digits]
 Needs root, network namespaces and /dev/net/tun.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,8 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from absl import app, flags
 
 from benchmarks.digits_run import DIGITS, run_directory
 from benchmarks.link_transport import (
@@ -25,6 +24,9 @@ from benchmarks.link_transport import (
   process,
   transport_table,
 )
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
 from meanet_jax.runs.environment import environment
@@ -37,9 +39,6 @@ from tests.edge.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailabl
 
 MBPS, ROUND_TRIP_MS = CostConfig().uplink_mbps, CostConfig().round_trip_ms
 LINK = Link(MBPS, ROUND_TRIP_MS / 2e3)
-_WORKDIR = flags.DEFINE_string("workdir", DIGITS, "A run on digits; the default one is made.")
-_SENT = flags.DEFINE_integer("sent", 60, "Images of each size, one after another.", lower_bound=5)
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/link_shaped.md", "The page.")
 TITLES = (
   "link",
   "window",
@@ -130,25 +129,32 @@ def pair_lines(hosts: Hosts, workdir: Path, model: Path) -> list[str]:
   ]
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--workdir", default=DIGITS, help="a run on digits; the default one is made")
+  add_integer(parser, "--sent", Range(5), default=60, help="images of each size, one after another")
+  add_path(parser, "--output", default="benchmarks/link_shaped.md", help="the page")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures, and writes the page."""
   if reason := unavailable(LINK):
     raise UserError(f"{reason}; accepted: Linux, as root, with iproute2 and /dev/net/tun")
-  workdir = run_directory(_WORKDIR.value)
+  workdir = run_directory(given.workdir)
   with tempfile.TemporaryDirectory() as model, two_hosts(LINK) as hosts:
-    export(from_run(workdir, print), model, Options(), print)
+    export(from_run(workdir), model, Options())
     transport = []
-    for line in transport_table(hosts, _SENT.value):
+    for line in transport_table(hosts, given.sent):
       print(line, flush=True)
       transport.append(line)
-    crowded = crowded_text(hosts, _SENT.value)
+    crowded = crowded_text(hosts, given.sent)
     pairs = pair_lines(hosts, workdir, Path(model))
-  text = page(transport, crowded, pairs)
+  text = page(given.sent, transport, crowded, pairs)
   print(text)
-  write_text(ROOT / _OUTPUT.value, text)
+  write_text(ROOT / given.output, text)
 
 
-def page(transport_lines: list[str], crowded: str, pairs: list[str]) -> str:
+def page(sent: int, transport_lines: list[str], crowded: str, pairs: list[str]) -> str:
   """The page around tables and text."""
   here = environment()
   packages = ("grpcio", "tritonclient", "ai-edge-litert", "jax", "numpy")
@@ -164,7 +170,7 @@ def page(transport_lines: list[str], crowded: str, pairs: list[str]) -> str:
       "",
       "## The link alone",
       "",
-      f"{_SENT.value} raw images of each size, one after another over one gRPC connection without "
+      f"{sent} raw images of each size, one after another over one gRPC connection without "
       f"TLS, to a server that answers at once, after {WARM} that do not count; medians. Model: "
       "payload / rate + round trip. TCP alone: the message's bytes over the same link, one byte "
       f"back. After silence: {IDLE} images that each follow a second without any, when a kernel "
@@ -201,4 +207,4 @@ def _congestion() -> str:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -3,13 +3,14 @@
 Writes benchmarks/online_budget.md, online_budget.png and online_bandit.png.
 
 Command: python -m benchmarks.online_budget [--workdir runs/digits]
-  [--workdir runs/fashion --data_dir D]
+  [--workdir runs/fashion --data-dir D]
 """
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -31,6 +32,9 @@ from benchmarks.online_follow import (
   window_means,
 )
 from benchmarks.online_stream import Stream, accuracy, make_stream
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.routing.online.agreement import (
   Agreement,
@@ -60,12 +64,6 @@ TITLES = (
   "settled after, 2 points",
   "2% of target",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
-_IMAGES = flags.DEFINE_integer("images", 20_000, "In each half of the stream.", lower_bound=10_000)
-_ORDERS = flags.DEFINE_integer("orders", 5, "Orders of the stream, for the bandit.", lower_bound=2)
-_NOISE = flags.DEFINE_float("noise", 20, "Of the second half: standard deviation, of 255.")
-_BLUR = flags.DEFINE_float("blur", 0.5, "Of the second half: see benchmarks/online_stream.py.")
 
 
 def settled(off: np.ndarray) -> str:
@@ -173,15 +171,37 @@ def heading(titles: tuple[str, ...]) -> list[str]:
   return ["", f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where prepared data sets lie")
+  add_path(parser, "--workdir", action="append", help="evaluated runs; by default runs/digits")
+  add_integer(parser, "--images", Range(10_000), default=20_000, help="in each half of the stream")
+  add_integer(parser, "--orders", Range(2), default=5, help="orders of the stream, for the bandit")
+  add_number(
+    parser,
+    "--noise",
+    Range(0),
+    default=20.0,
+    help="of the second half: standard deviation, of 255",
+  )
+  add_number(
+    parser,
+    "--blur",
+    Range(0),
+    default=0.5,
+    help="of the second half: see benchmarks/online_stream.py",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Simulates every run and writes the page."""
   shown, curves, sections = {}, {}, []
-  for workdir in _WORKDIRS.value:
-    source = from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))
+  for workdir in given.workdir or [DIGITS]:
+    source = from_run(run_directory(workdir), ReadOptions(given.data_dir))
     name = source.config.dataset.name
-    stream = make_stream(source, _IMAGES.value, _NOISE.value, _BLUR.value)
+    stream = make_stream(source, given.images, given.noise, given.blur)
     budget_lines, shown[name] = budget_rows(stream)
-    bandit_lines, curves[name] = online_bandit.compare(stream, _ORDERS.value)
+    bandit_lines, curves[name] = online_bandit.compare(stream, given.orders)
     edge, cloud = (
       [
         f"{100 * accuracy(part, np.full(len(part.uncertainty), sent)):.2f}%"
@@ -208,8 +228,8 @@ def main() -> None:
   lines = [
     "# Staying within a budget while images change",
     "",
-    f"{_IMAGES.value:,} test images drawn with replacement as they are, then as many blurred and "
-    f"with noise of {_NOISE.value:g} of 255 (benchmarks/online_stream.py); the scores are the "
+    f"{given.images:,} test images drawn with replacement as they are, then as many blurred and "
+    f"with noise of {given.noise:g} of 255 (benchmarks/online_stream.py); the scores are the "
     "trained networks', and offloads are decided after the edge's answer (`offload` `late`), "
     'so both exits\' thresholds move. "Then" is after the change. Made by '
     "`python -m benchmarks.online_budget`.",
@@ -225,7 +245,7 @@ def main() -> None:
     "",
     f"Bandit: {len(online_bandit.ARMS)} thresholds, an offload costs "
     f"{online_bandit.OFFLOAD_COST:g} of confidence; mean ± standard deviation "
-    f"over {_ORDERS.value} orders of each half. Regret is "
+    f"over {given.orders} orders of each half. Regret is "
     "the reward (confidence, less that cost) behind the best fixed threshold of the whole stream; "
     "negative is better than it.",
     "",
@@ -242,4 +262,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

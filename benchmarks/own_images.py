@@ -3,8 +3,10 @@
 Command: python -m benchmarks.own_images. It makes the files in a directory of its own.
 """
 
+import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
 from PIL import Image
 
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.own.find import find_files
 from meanet_jax.runs.environment import environment
@@ -22,10 +26,14 @@ from meanet_jax.runs.files import write_text
 from tests.images.files import saved
 
 CLASSES, FILES = 100, 1000  # in each class
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=1)
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_integer(parser, "--repeats", Range(1), default=5, help="measurements of each kind")
+
+
+def run(given: argparse.Namespace) -> None:
   """Makes the files, measures and writes the page."""
   with tempfile.TemporaryDirectory() as folder:
     root = Path(folder, "images")
@@ -33,7 +41,7 @@ def main(_: list[str]) -> None:
     first = _seconds(lambda: find_files(root, DatasetConfig()))
     times = [
       (_seconds(lambda: _scan(root)), _seconds(lambda: find_files(root, DatasetConfig())))
-      for _ in range(REPEATS.value)
+      for _ in range(given.repeats)
     ]
   scan, index = (
     tuple(statistics.median(pair[kind][clock] for pair in times) for clock in range(2))
@@ -46,7 +54,7 @@ def main(_: list[str]) -> None:
     "# Own images",
     "",
     f"{CLASSES * FILES:,} PNGs of 8x8 pixels in {CLASSES} class folders. Medians of "
-    f"{REPEATS.value} pairs, one after the other. Made by `python -m benchmarks.own_images`.",
+    f"{given.repeats} pairs, one after the other. Made by `python -m benchmarks.own_images`.",
     "",
     "| what | s | s of processor time |",
     "|---|---|---|",
@@ -94,4 +102,4 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -7,6 +7,7 @@ TIFF; turned by EXIF, grey, with alpha, of 16 bits per channel, in CMYK, and tru
 trains, evaluates and exports with the commands that a user would give.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -17,30 +18,37 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
 from PIL import Image, ImageDraw
 
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_path
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from tests.images.files import deep_png, saved
 
-CONFIG = flags.DEFINE_string("config", "own_images:small", "Configuration, with its argument.")
-FOLDER = flags.DEFINE_string("folder", None, "Where files and run go; a temporary one by default.")
 CLASSES = ("circle", "cross", "square", "triangle")
 FILES = 300  # of each class
 KINDS = ("jpg", "exif", "grey", "alpha", "deep", "cmyk", "webp", "tif")
 TRUNCATED = 3  # of each class
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  parser.add_argument(
+    "--config", default="own_images:small", help="configuration, with its argument"
+  )
+  add_path(parser, "--folder", help="where files and run go; a temporary one by default")
+
+
+def run(given: argparse.Namespace) -> None:
   """Makes the files, runs the three commands and writes the page."""
   with tempfile.TemporaryDirectory() as temporary:
-    folder = Path(FOLDER.value or temporary).absolute()
+    folder = Path(given.folder or temporary).absolute()
     make(folder / "images")
     run = str(folder / "run")
     commands = {
       "train": [
-        *("--config", CONFIG.value, "--data", str(folder / "images"), "--workdir", run),
+        *("--config", given.config, "--data", str(folder / "images"), "--workdir", run),
         "--config.dataset.undecodable=skip",
       ],
       "eval": ["--workdir", run],
@@ -52,7 +60,7 @@ def main(_: list[str]) -> None:
       subprocess.run([sys.executable, "-m", "meanet_jax", name, *arguments], check=True)
       seconds[name] = (time.perf_counter() - clock, _processor() - processor)
     summary = json.loads((folder / "run" / "eval" / "summary.json").read_text())
-  write_text(Path(__file__).with_suffix(".md"), _page(seconds, summary))
+  write_text(Path(__file__).with_suffix(".md"), _page(given.config, seconds, summary))
 
 
 def make(root: Path) -> None:
@@ -111,7 +119,7 @@ def _processor() -> float:
   return used.ru_utime + used.ru_stime
 
 
-def _page(seconds: dict[str, tuple[float, float]], summary: dict) -> str:
+def _page(config: str, seconds: dict[str, tuple[float, float]], summary: dict) -> str:
   here = environment()
   versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   times = {f"`meanet {name}`": pair for name, pair in seconds.items()}
@@ -127,7 +135,7 @@ def _page(seconds: dict[str, tuple[float, float]], summary: dict) -> str:
       "",
       f"{len(CLASSES)} classes of {FILES} files of 40 to 300 pixels a side: JPEG, PNG, WebP and "
       "TIFF; turned by EXIF, grey, with alpha, of 16 bits per channel, in CMYK; "
-      f"{TRUNCATED} of each class truncated. `{CONFIG.value}`. Made by "
+      f"{TRUNCATED} of each class truncated. `{config}`. Made by "
       "`python -m benchmarks.own_images_trial`.",
       "",
       "| command | s | s of processor time |",
@@ -149,4 +157,4 @@ def _page(seconds: dict[str, tuple[float, float]], summary: dict) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -1,9 +1,11 @@
 """What an offload could send: bytes and accuracy of every payload; writes benchmarks/payloads.md.
 
-Command: python -m benchmarks.payloads [--workdir runs/digits] [--workdir runs/fashion --data_dir D]
+Command: python -m benchmarks.payloads [--workdir runs/digits] [--workdir runs/fashion --data-dir D]
 """
 
+import argparse
 import io
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.digits_run import DIGITS, run_directory
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.cost.energy import upload_ms, upload_power_mw
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.read_options import ReadOptions
@@ -43,9 +47,6 @@ TITLES = (
   "all images [%]",
   "the complete system [%]",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
-_WORKDIRS = flags.DEFINE_multi_string("workdir", [DIGITS], "Evaluated runs; the default is made.")
-_HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 15, "Of the head on main's features.")
 
 
 class Payload(NamedTuple):
@@ -128,7 +129,7 @@ def rounded_to_int8(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return numbers, (numbers * scale + low).astype(np.float32)
 
 
-def feature_payloads(run: Run) -> Iterator[Payload]:
+def feature_payloads(run: Run, epochs: int) -> Iterator[Payload]:
   """Main's features, answered by a head that was trained on them for this comparison."""
   train, test = run.source.dataset.train, run.source.dataset.test
   on_train, features = (main_features(run.source, split) for split in (train, test))
@@ -136,7 +137,7 @@ def feature_payloads(run: Run) -> Iterator[Payload]:
   head = MLPClassifier((512, 256), max_iter=1, warm_start=True, random_state=0, batch_size=128)
   flat = (on_train / scale).reshape(len(on_train), -1)
   rng = np.random.default_rng(0)
-  for _ in range(_HEAD_EPOCHS.value):
+  for _ in range(epochs):
     order = rng.permutation(len(flat))
     head.partial_fit(flat[order], train.labels[order], classes=np.unique(train.labels))
   halves = features.astype(np.float16)
@@ -173,7 +174,7 @@ def row(run: Run, payload: Payload) -> str:
   return f"| {' | '.join(cells)} |"
 
 
-def section(source: Source) -> Iterator[str]:
+def section(source: Source, head_epochs: int) -> Iterator[str]:
   """The table of a run."""
   run = read_run(source)
   shape = "x".join(map(str, source.config.dataset.image_shape))
@@ -187,12 +188,19 @@ def section(source: Source) -> Iterator[str]:
   yield ""
   yield f"| {' | '.join(TITLES)} |"
   yield "|" + "---|" * len(TITLES)
-  for payload in (*image_payloads(run), *feature_payloads(run)):
+  for payload in (*image_payloads(run), *feature_payloads(run, head_epochs)):
     yield row(run, payload)
   yield ""
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where prepared data sets lie")
+  add_path(parser, "--workdir", action="append", help="evaluated runs; by default runs/digits")
+  add_integer(parser, "--head-epochs", Range(1), default=15, help="of the head on main's features")
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures every run and writes the page."""
   here = environment()
   versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
@@ -205,13 +213,14 @@ def main() -> None:
     "run's cloud model, which was trained on undamaged pixels. Features are those of the main "
     "block, answered by a multilayer perceptron (512 and 256 hidden units, scikit-learn) that was "
     "trained on float32 features of the training split for "
-    f"{_HEAD_EPOCHS.value} epochs for this page alone; int8 takes 256 values evenly over each "
+    f"{given.head_epochs} epochs for this page alone; int8 takes 256 values evenly over each "
     "image's own range, and 8 bytes for that range. Deflated: zlib at level 9. Which images are "
     "sent is the same in every line.",
     "",
   ]
-  for workdir in _WORKDIRS.value:
-    for line in section(from_run(run_directory(workdir), print, ReadOptions(_DATA_DIR.value))):
+  for workdir in given.workdir or [DIGITS]:
+    source = from_run(run_directory(workdir), ReadOptions(given.data_dir))
+    for line in section(source, given.head_epochs):
       print(line, flush=True)
       lines.append(line)
   lines += [f"Versions: Python {here['python']}, {versions}.", ""]
@@ -219,4 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -1,33 +1,39 @@
 """Times loading a prepared set with and without kept pixels; writes benchmarks/pixel_cache.md.
 
-Command: python -m benchmarks.pixel_cache --data_dir DIR, where `meanet prepare fashion_mnist` put
+Command: python -m benchmarks.pixel_cache --data-dir DIR, where `meanet prepare fashion_mnist` put
 Fashion-MNIST (docs/data.md). The first rows write beside the set; run it on a copy.
 """
 
+import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
-
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.load import load_config
+from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the prepared set lies.", required=True)
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=1)
+
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", required=True, help="where the prepared set lies")
+  add_integer(parser, "--repeats", Range(1), default=5, help="measurements of each kind")
 
 
-def main(_: list[str]) -> None:
+def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
   config = load_config("fashion_mnist").dataset
-  kept = ReadOptions(DATA_DIR.value)
-  anew = ReadOptions(DATA_DIR.value, decode_again=True)
+  kept = ReadOptions(given.data_dir)
+  anew = ReadOptions(given.data_dir, decode_again=True)
   load(config, kept)  # imports everything, and keeps the pixels
   rows: dict[str, Callable[[], Any]] = {
     "all splits, decoded": lambda: load(config, anew),
@@ -35,15 +41,15 @@ def main(_: list[str]) -> None:
     "the test split alone, decoded": lambda: load_test(config, anew),
     "the test split alone, kept pixels": lambda: load_test(config, kept),
   }
-  times = [{name: _seconds(work) for name, work in rows.items()} for _ in range(REPEATS.value)]
+  times = [{name: _seconds(work) for name, work in rows.items()} for _ in range(given.repeats)]
   here = environment()
-  size = sum(path.stat().st_size for path in Path(DATA_DIR.value).rglob("*.pixels.npz"))
+  size = sum(path.stat().st_size for path in Path(given.data_dir).rglob("*.pixels.npz"))
   lines = [
     "# Kept pixels",
     "",
     "Loading Fashion-MNIST (70,000 PNGs of 28x28), as train, eval and export each do. Medians of "
-    f"{REPEATS.value} measurements, the kinds in turn. Made by `python -m benchmarks.pixel_cache "
-    "--data_dir DIR`.",
+    f"{given.repeats} measurements, the kinds in turn. Made by `python -m benchmarks.pixel_cache "
+    "--data-dir DIR`.",
     "",
     "| what | s | s of processor time |",
     "|---|---|---|",
@@ -74,4 +80,4 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

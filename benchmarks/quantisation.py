@@ -3,19 +3,23 @@
 Command: python benchmarks/quantisation.py [--workdir runs/digits] [--workdir runs/another]
 """
 
+import argparse
 import os
 import runpy
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from absl import app, flags
 
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
+from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import EDGE
@@ -33,17 +37,20 @@ UNTRAINED = (
   "imagenet_resnet18_b",
   "imagenet_mobilenet_v2_b",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where prepared data sets lie.")
-_WORKDIRS = flags.DEFINE_multi_string("workdir", ["runs/digits"], "Evaluated runs, repeatable.")
-_PASSES = flags.DEFINE_integer("passes", 9, "Timed passes over the images.", lower_bound=5)
-_IMAGES = flags.DEFINE_integer("images", 20, "Images that each pass times, one by one.")
 
 
-def milliseconds(call: Callable[[], Any], images: int) -> float:
+class Passes(NamedTuple):
+  """Timed passes. repeats: how many. images: that each times, one by one."""
+
+  repeats: int
+  images: int
+
+
+def milliseconds(call: Callable[[], Any], images: int, passes: int) -> float:
   """Per image, the median of the passes."""
   call()
   seconds = []
-  for _ in range(_PASSES.value):
+  for _ in range(passes):
     begun = time.perf_counter()
     call()
     seconds.append(time.perf_counter() - begun)
@@ -66,32 +73,51 @@ def accuracies(source: Source, directory: str, edge: EdgeClassifier) -> tuple[st
   return alone, with_cloud, same
 
 
-def row(name: str, source: Source, quantize: Quantize) -> str:
+def row(name: str, source: Source, quantize: Quantize, passes: Passes) -> str:
   """One line of the table."""
   shape = source.config.dataset.image_shape
-  images = np.random.default_rng(0).integers(256, size=(_IMAGES.value, *shape)).astype(np.uint8)
+  images = np.random.default_rng(0).integers(256, size=(passes.images, *shape)).astype(np.uint8)
   if source.dataset is not None:
-    images = source.dataset.test.images[: _IMAGES.value]
+    images = source.dataset.test.images[: passes.images]
   with tempfile.TemporaryDirectory() as directory:
-    manifest = export(source, directory, Options(quantize), lambda _: None)
+    manifest = export(source, directory, Options(quantize))
     edge = EdgeClassifier(directory)
     main, extension = edge.signatures
     single = [image[None] for image in images]
     features = [main(image=image)["features"] for image in single]
     pairs = list(zip(single, features, strict=True))
+    times = [
+      milliseconds(call, passes.images, passes.repeats)
+      for call in (
+        lambda: [main(image=image) for image in single],
+        lambda: [extension(image=i, features=f) for i, f in pairs],
+      )
+    ]
     cells = [
       name,
       quantize,
       f"{manifest.files[EDGE].bytes / 1e3:,.0f}",
-      f"{milliseconds(lambda: [main(image=image) for image in single], len(single)):.3f}",
-      f"{milliseconds(lambda: [extension(image=i, features=f) for i, f in pairs], len(pairs)):.3f}",
+      *(f"{time:.3f}" for time in times),
       *accuracies(source, directory, edge),
     ]
   return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where prepared data sets lie")
+  add_path(
+    parser, "--workdir", action="append", help="evaluated runs, repeatable; runs/digits by default"
+  )
+  add_integer(parser, "--passes", Range(5), default=9, help="timed passes over the images")
+  add_integer(
+    parser, "--images", Range(1), default=20, help="images that each pass times, one by one"
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Measures and prints."""
+  passes = Passes(given.passes, given.images)
   check_versions()
   here = environment()
   print(
@@ -99,15 +125,15 @@ def main() -> None:
     "alone [%] | with the cloud [%] | decisions of float32 JAX [%] |"
   )
   print("|" + "---|" * 8)
-  for workdir in _WORKDIRS.value:
-    source = from_run(workdir, lambda _: None, ReadOptions(_DATA_DIR.value))
+  for workdir in given.workdir or ["runs/digits"]:
+    source = from_run(workdir, ReadOptions(given.data_dir))
     for quantize in get_args(Quantize):
-      print(row(f"`{source.config.dataset.name}`, trained", source, quantize), flush=True)
+      print(row(f"`{source.config.dataset.name}`, trained", source, quantize, passes), flush=True)
   for name in UNTRAINED:
     config = resolve(runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]())
     source = untrained(config, cloud=False)
     for quantize in get_args(Quantize):
-      print(row(f"`{name}`, untrained", source, quantize), flush=True)
+      print(row(f"`{name}`, untrained", source, quantize, passes), flush=True)
   versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
   print(f"\nHardware: {os.cpu_count()} cores, of which LiteRT uses one; {here['platform']}.")
   print(f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.")
@@ -115,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(lambda _: main())
+  sys.exit(run_script(__doc__, add_flags, run))

@@ -3,6 +3,7 @@
 Command: python benchmarks/seeds.py [--config configs/digits.py --seeds 5]
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -10,26 +11,31 @@ import sys
 import time
 from pathlib import Path
 
-from absl import app, flags
-
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
+from meanet_jax.config.ranges import Range
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
-_CONFIG = flags.DEFINE_string("config", "configs/digits.py", "The experiment.")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds 0, 1, ... to train.")
 _ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--config", default="configs/digits.py", help="the experiment")
+  add_integer(parser, "--seeds", Range(1), default=5, help="seeds 0, 1, ... to train")
+
+
+def run(given: argparse.Namespace) -> None:
   """Trains what is missing under runs/, then writes the table."""
-  name = Path(_CONFIG.value).stem
+  name = Path(given.config).stem
   summaries, seconds = [], []
-  for seed in range(_SEEDS.value):
+  for seed in range(given.seeds):
     workdir = f"runs/seeds/{name}-{seed}"
     begun = time.monotonic()
     for command in (
-      ["train.py", f"--config={_CONFIG.value}", f"--config.seed={seed}", f"--workdir={workdir}"],
+      ["train.py", f"--config={given.config}", f"--config.seed={seed}", f"--workdir={workdir}"],
       ["eval.py", f"--workdir={workdir}"],
     ):
       subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
@@ -89,4 +95,4 @@ def each(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

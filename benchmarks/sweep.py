@@ -34,6 +34,7 @@ from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
 
 IMAGES, CLASSES, HARD, REPEATS = 50_000, 100, 50, 5
+CHUNK = 8  # what `sweep` takes by default
 KNOWN = HardClasses(np.arange(HARD), CLASSES)
 IS_HARD, FIXED = KNOWN.mask, fixed_thresholds(hard=0.5)
 
@@ -74,11 +75,15 @@ def median(run: Callable[[], object]) -> float:
 
 
 def vmapped(
-  policy: Policy, thresholds: Thresholds, over: Records, is_hard: np.ndarray = IS_HARD
+  policy: Policy,
+  thresholds: Thresholds,
+  over: Records,
+  is_hard: np.ndarray = IS_HARD,
+  chunk: int = CHUNK,
 ) -> Callable[[], Counts]:
-  """The compiled sweep over arrays already on the device."""
+  """The compiled sweep over arrays already on the device, `chunk` thresholds at once."""
   arrays = jax.tree.map(jnp.asarray, (thresholds, over, is_hard))
-  return lambda: jax.block_until_ready(sweep(policy, *arrays))
+  return lambda: jax.block_until_ready(sweep(policy, *arrays, chunk=chunk))
 
 
 def two_thresholds(side: int) -> Thresholds:

@@ -45,7 +45,8 @@ def trials_step(
   state = jax.eval_shape(lambda v: create_state(MAIN, {"main": v["main"]}, tx), variables)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
   integer = jax.ShapeDtypeStruct((), jnp.int32)
-  numbers = Hyperparameters(None, scalar, scalar, scalar, scalar, (scalar,))
+  numbers = Hyperparameters.of(settings)._replace(loss_weights=(1.0,))  # as `TrialState.constants`
+  numbers = jax.tree.map(lambda _: scalar, numbers)
   one = (
     Carried(state, jax.ShapeDtypeStruct((), jnp.bool_)),
     Constants(jax.ShapeDtypeStruct((1000,), jnp.float32), integer, integer, numbers, scalar),

@@ -1,5 +1,8 @@
 """Small configurations and made-up records for tests."""
 
+import itertools
+import typing
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -8,7 +11,8 @@ from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.policies import Policy, Records
+from tests.learned import some_weights
 
 
 def tiny_config() -> ConfigDict:
@@ -32,6 +36,8 @@ def tiny_config() -> ConfigDict:
     stage.epochs, stage.batch_size, stage.augment.pad_crop = 2, 64, 1
   config.logging.every_steps = 3
   config.logging.checkpoint_every_epochs = 1
+  # What an epoch teaches is too little for an image sent to be worth it, and devices are to send.
+  config.evaluation.constraints.spend_budget = True
   return config
 
 
@@ -52,7 +58,19 @@ def random_logits(
 def random_records(
   rng: np.random.Generator, size: int, num_classes: int, hard_classes: np.ndarray
 ) -> Records:
-  """Records of `random_logits`, with fused answers."""
+  """Records of `random_logits`, with fused answers and expected gains."""
   label, logits = random_logits(rng, size, num_classes, hard_classes)
   classes = HardClasses(hard_classes.astype(np.int32), num_classes)
-  return make_records(logits, label, classes, fusion=FusionWeights(0.6, 0.7))
+  gain = some_weights(num_classes)
+  return make_records(logits, label, classes, fusion=FusionWeights(0.6, 0.7), gain=gain)
+
+
+def every_policy() -> list[Policy]:
+  """All that `Policy` accepts."""
+  rules = typing.get_type_hints(Policy)
+  return [
+    Policy(*chosen)
+    for chosen in itertools.product(*map(typing.get_args, rules.values()))
+    if (named := dict(zip(rules, chosen, strict=True)))["criterion"] != "learned"
+    or (named["offload"] in ("late", "never") and named["edge_rule"] != "most_confident")
+  ]

@@ -64,6 +64,8 @@ def filled(abstract: PyTree) -> PyTree:
     name, shape, dtype = jax.tree_util.keystr(path), leaf.shape, leaf.dtype
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
       return jax.random.split(jax.random.key(0), shape) if shape else jax.random.key(0)
+    if dtype == jnp.bool_ or "loss_weights" in name:  # a trial that lives and learns
+      return jnp.ones(shape, dtype)
     if dtype == jnp.uint8:
       return jnp.asarray(rng.integers(256, size=shape, dtype=np.uint8))
     if not jnp.issubdtype(dtype, jnp.floating):

@@ -18,7 +18,7 @@ class Part(NamedTuple):
 
 # Together about the 480 s that one call on a card is given; what a part leaves, later ones have.
 PARTS = (
-  Part("answers", "Same answers as on CPU", 60),
+  Part("answers", "Same answers as on CPU", 90),
   Part("resume", "Killed and resumed", 75, opens_jax=False),
   Part("training", "Training steps", 120),
   Part("pytorch", "The same networks in PyTorch", 60, opens_jax=False),

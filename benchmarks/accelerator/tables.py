@@ -8,6 +8,7 @@ Row = Mapping[str, Any]
 # By the kind of a row, from a column's heading to the key of the row.
 TABLES = {
   "missing": {"module that is not installed": "module"},
+  "failed": {"network": "network", "dtype": "dtype", "failed": "reason"},
   "steps": {
     "stage": "stage",
     "products": "precision",
@@ -83,6 +84,7 @@ TABLES = {
     "images": "images",
     "classes": "classes",
     "thresholds": "thresholds",
+    "at once": "chunk",
     "sweep [s]": "seconds",
   },
   "selection": {

@@ -55,8 +55,12 @@ def run(context: PartContext) -> None:
   """Times every step, bfloat16 first."""
   for dtype in DTYPES:
     for work in REHEARSED if context.rehearsal else WORKS:
-      for row in rows(work, dtype, context.rehearsal):
-        context.record.add(**row)
+      try:
+        for row in rows(work, dtype, context.rehearsal):
+          context.record.add(**row)
+      except jax.errors.JaxRuntimeError as error:  # too large for this card: the others go on
+        reason = str(error).partition("\n")[0][:200]
+        context.record.add(kind="failed", network=work.network, dtype=dtype, reason=reason)
 
 
 def experiment(work: Work, dtype: str) -> Config:

@@ -29,7 +29,7 @@ from meanet_jax.training.steps import Recipe, make_train_step, stage_key
 STEPS = 20
 # At the configured rate the cloud's first steps are chaotic: rounding alone moves its parameters by
 # a tenth of their distance.
-RATE = 2e-3
+RATE = 2e-4
 STAGES = {stage.name: stage for stage in (stages.MAIN, stages.EDGE, stages.CLOUD)}
 Arrays = dict[str, np.ndarray]
 

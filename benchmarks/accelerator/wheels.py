@@ -26,7 +26,8 @@ from meanet_jax.errors import UserError
 ROOT = Path(__file__).parents[2]
 # Pillow comes with torchvision, the others with their namesakes.
 PRESENT = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
-# TensorFlow Datasets reads Parquet with it, which nothing here does; it is as large as all others.
+# Images in Arrow and Parquet files are read with it, and no part has any; it is as large as all
+# others together.
 LEFT_OUT = {"pyarrow"}
 LIMIT = 64 * 2**20  # bytes that such a machine takes beside the working tree
 

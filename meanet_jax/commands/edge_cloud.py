@@ -101,11 +101,13 @@ def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
     len(manifest.class_names),
     classes_digest(manifest.class_names),
     encoding,
+    manifest.operating_point.policy.cloud_rule == "fused",
   )
-  unreachable = check(address, expected, flags.check_seconds)
+  checked = check(address, expected, flags.check_seconds)
+  expected = expected._replace(logits=expected.logits and checked.logits)
   retry_policy = RetryPolicy(attempts=flags.attempts)
   offloader = Offloader(address, expected, flags.window, retry_policy)
-  return Link(offloader, str(address), unreachable)
+  return Link(offloader, str(address), checked.unreachable)
 
 
 def deadline_gate(flags: argparse.Namespace, classifier: EdgeClassifier) -> DeadlineGate | None:

@@ -7,7 +7,7 @@ from typing import Any
 from meanet_jax import log
 from meanet_jax.config.parsing import to_json
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.systems import unmet_constraint
+from meanet_jax.evaluation.unmet import unmet_constraint
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 

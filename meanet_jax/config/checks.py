@@ -29,6 +29,13 @@ def validate(config: Config) -> None:
     )
   for name in config.stage_names:
     _validate_stage(config, name)
+  main, static = config.model.main, config.baselines.static
+  for field in ("pretrained", "module"):
+    if static and getattr(main, field):
+      raise UserError(
+        f"baselines.static is {static:g} and model.main.{field} {getattr(main, field)!r}; "
+        "accepted: 0 with it, because the widths of fresh structures alone can be changed"
+      )
 
 
 def _validate_dataset(dataset: DatasetConfig) -> None:
@@ -59,7 +66,14 @@ def _validate_dataset(dataset: DatasetConfig) -> None:
 
 
 def _validate_routing(routing: RoutingConfig) -> None:
-  """Refuses rules that nothing would read."""
+  """Refuses rules that do not go together, or that nothing would read."""
+  late = routing.offload == "late" and routing.edge_rule != "most_confident"
+  if routing.criterion == "learned" and not late:
+    raise UserError(
+      f"routing.criterion is 'learned' with routing.offload {routing.offload!r} and "
+      f"routing.edge_rule {routing.edge_rule!r}; accepted: offload 'late' with edge_rule "
+      "'extension' or 'fused', or another criterion"
+    )
   if routing.policy == "configured":
     return
   unread = ["hard_rule", "edge_rule", "offload", "cloud_rule", "criterion"]
@@ -129,6 +143,11 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
     raise UserError(
       f"stages.{name}.class_weights is {stage.class_weights} and balance_classes True; accepted: "
       "one of them"
+    )
+  if stage.balance_classes and stage.sampling == "balanced":
+    raise UserError(
+      f"stages.{name}.sampling is 'balanced' and balance_classes True, which count small classes "
+      "twice; accepted: one of them"
     )
   if stage.class_weights and classes and len(stage.class_weights) != classes:
     raise UserError(

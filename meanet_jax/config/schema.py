@@ -8,6 +8,7 @@ below the fields are what `meanet config NAME` prints (`documentation.py` reads 
 import dataclasses
 from typing import Annotated, Literal
 
+from meanet_jax.config.baselines import BaselinesConfig
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.ranges import (
@@ -20,7 +21,7 @@ from meanet_jax.config.ranges import (
 )
 from meanet_jax.config.stages import StageConfig, StagesConfig
 
-Criterion = Literal["entropy", "max_prob", "margin"]
+Criterion = Literal["entropy", "max_prob", "margin", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,9 @@ class RoutingConfig:
   cloud_rule: Literal["replace", "fused"] = "replace"
   """Whether the cloud's answer replaces the edge's or is combined with it."""
   criterion: Criterion = "entropy"
-  """Uncertainty: entropy, 1 - the largest probability, or 1 - the margin of the two largest."""
+  """Uncertainty: entropy, 1 - the largest probability, 1 - the margin of the two largest, or the
+  expected gain of asking the cloud (`learned`, with `offload` `late`), whose regression is fitted
+  on validation images and needs 2,000 of them that carry no guarantee."""
   hard_threshold: Fraction = 0.5
   """The main block's mass on hard classes above which `probability` says hard."""
   run_share: Fraction = 0.2
@@ -181,6 +184,7 @@ class Config:
   routing: RoutingConfig = RoutingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
   cost: CostConfig = CostConfig()
+  baselines: BaselinesConfig = BaselinesConfig()
   logging: LoggingConfig = LoggingConfig()
 
   @property
@@ -201,5 +205,8 @@ class Config:
     return ("cloud", *edge) if self.stages.cloud_first else (*edge, "cloud")
 
   def stage(self, name: str) -> StageConfig:
-    """The configuration of the gradient stage `name`, one of `STAGE_NAMES`."""
-    return getattr(self.stages, name)
+    """The configuration of the gradient stage `name`, one of `STAGE_NAMES`, or `static`.
+
+    The latter learns by main's recipe (`training/static.py`).
+    """
+    return self.stages.main if name == "static" else getattr(self.stages, name)

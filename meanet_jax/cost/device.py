@@ -47,6 +47,17 @@ class Block(Timing):
   macs: int | None = None
   bytes_per_image: float | None = None
 
+  def times(self, factor: float) -> "Block":
+    """Of a network that costs so many times as much."""
+    mean_mj, p95_mj = (None if mj is None else factor * mj for mj in (self.mean_mj, self.p95_mj))
+    return dataclasses.replace(
+      self,
+      mean_ms=factor * self.mean_ms,
+      p95_ms=factor * self.p95_ms,
+      mean_mj=mean_mj,
+      p95_mj=p95_mj,
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Link:

@@ -10,9 +10,11 @@ import numpy as np
 from meanet_jax.annotations import UInt8
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.edge.interpreter import Run, open_signatures
+from meanet_jax.edge.link.replies import CloudAnswer
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
+from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -125,6 +127,11 @@ class EdgeClassifier:
       seconds=before.seconds + time.perf_counter() - begun,
     )
 
+  @property
+  def fuses_cloud(self) -> bool:
+    """Whether the policy needs the cloud's logits, and not its class alone."""
+    return self._policy.cloud_rule == "fused"
+
   def cloud_prediction(self, decision: EdgeDecision, cloud: Any) -> int:
     """The class of an image that was sent, by the policy's `cloud_rule`.
 
@@ -132,8 +139,20 @@ class EdgeClassifier:
       decision: the edge's.
       cloud: the cloud's class; with `fused` its logits [C], without temperature.
     """
-    if self._policy.cloud_rule == "replace":
-      return int(cloud)
+    return self._fused_with_cloud(decision, cloud)[0] if self.fuses_cloud else int(cloud)
+
+  def final_answer(self, decision: EdgeDecision, cloud: CloudAnswer) -> CloudAnswer:
+    """What the policy's `cloud_rule` makes of the cloud's answer to an image.
+
+    The cloud's own with `replace`, and where `fused` has no logits to work with.
+    """
+    if not self.fuses_cloud or cloud.logits is None:
+      return cloud
+    prediction, probability = self._fused_with_cloud(decision, cloud.logits)
+    return cloud._replace(prediction=prediction, probability=probability)
+
+  def _fused_with_cloud(self, decision: EdgeDecision, cloud: Any) -> tuple[int, float]:
+    """Class and probability of the distribution of edge and cloud, from the cloud's logits [C]."""
     point, (main, extension) = self.operating_point, decision.logits
     cooled_main = main / np.float32(point.temperatures.main)
     edge = (
@@ -141,7 +160,8 @@ class EdgeClassifier:
     )
     assert point.fusion is not None
     cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
-    return int(np.argmax(fuse_cloud(edge, cooled, point.fusion.cloud)))
+    fused = fuse_cloud(edge, cooled, point.fusion.cloud)
+    return int(np.argmax(fused)), float(np.exp(np.max(fused)))
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].
@@ -185,6 +205,8 @@ class EdgeClassifier:
     outputs = self._main(image=batch)
     rows = range(len(images))
     mains, masses = _scores(outputs, rows), outputs["hard_probability"]
+    if self._policy.learns:
+      mains = [self._with_gain(mains[row], mains[row], masses[row], False) for row in rows]
     features, logits = outputs["features"], outputs["logits"]
     # What the rule `late` says of an image is not known before its extension has run.
     known_early = self._policy.offload != "late"
@@ -202,6 +224,10 @@ class EdgeClassifier:
     if True in ran or not self._skip:
       outputs = self._extension(image=batch, features=features)
       extensions = self._extension_scores(logits, outputs, rows)
+      if self._policy.learns:
+        extensions = [
+          self._with_gain(extensions[row], mains[row], masses[row], True) for row in rows
+        ]
       extension_logits = outputs["logits"]
     decisions = []
     for row in rows:
@@ -239,6 +265,11 @@ class EdgeClassifier:
     count = len(main_logits)
     fused = scores(self._fused(main_logits, outputs["logits"][:count]))
     return _scores(fused._asdict(), rows)
+
+  def _with_gain(self, answer: Scores, main: Scores, mass: np.float32, ran: bool) -> Scores:
+    """One image's scores with what the criterion `learned` compares."""
+    assert self.operating_point.gain is not None
+    return with_gain(self.operating_point.gain, answer, main, mass, ran)
 
   def _fused(self, main: np.ndarray, extension: np.ndarray) -> np.ndarray:
     """Log-probabilities [n, C] from the logits of both exits, without temperature."""

@@ -97,14 +97,14 @@ def _wilson(share: float, images: int, confidence: float) -> tuple[float, float]
 class _Share(NamedTuple):
   """A share of the stream's images, and that of the images of validation."""
 
-  count: int
+  number: int
   images: int
   expected: float
   of: int
 
   @property
   def measured(self) -> float:
-    return self.count / self.images
+    return self.number / self.images
 
 
 def _shares(happened: Happened, evaluated: Evaluated) -> Iterator[Check]:

@@ -14,10 +14,10 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.deadline import DeadlineGate
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
-from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, Reply
+from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, CloudAnswer, Reply
 from meanet_jax.edge.results import Monitored, Result
-from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import Thresholds
+from meanet_jax.stdout import say_on_stderr
 
 
 @runtime_checkable
@@ -108,19 +108,11 @@ class Stream:
       offloader: asks the cloud; None where there is none, and the edge answers everything.
       adaptation: changes thresholds and picks images to monitor; None changes nothing.
       gate: of the images' deadline; None where the offloader's own deadline is the only one.
-
-    Raises:
-      UserError: an offloader and a policy that fuses the cloud's distribution with the edge's.
     """
-    rule = edge.operating_point.policy.cloud_rule
-    if offloader is not None and rule == "fused":
-      raise UserError(
-        f"cloud_rule is {rule!r}, and a reply holds a class alone; expected an export with "
-        "'replace' (routing.cloud_rule)"
-      )
     self._edge, self._give = edge, give
     self._offloader, self._adaptation, self._gate = offloader, adaptation, gate
     self._waiting: dict[int, _Waiting] = {}
+    self._misses_logits = False  # and has said so
 
   def run(self, items: Iterable[Item]) -> None:
     """Answers all images, whose numbers are distinct. Items without an image are skipped."""
@@ -183,6 +175,8 @@ class Stream:
       monitored = _outcome(answer.prediction, reply)
     elif reply is not None and reply.answer is None:
       answer = self._edge.answer_alone(waiting.decision)
+    elif reply is not None:
+      reply = reply._replace(answer=self._final_answer(waiting.decision, reply.answer))
     seconds = time.perf_counter() - waiting.begun
     result = Result(waiting.item, answer, reply, monitored, seconds)
     if self._gate is not None and reply is not None:
@@ -190,6 +184,16 @@ class Stream:
     if self._adaptation is not None:
       self._adaptation.record_result(result)
     self._give(result)
+
+  def _final_answer(self, decision: EdgeDecision, cloud: CloudAnswer) -> CloudAnswer:
+    """That of edge and cloud together where the policy fuses them; the cloud's own elsewhere."""
+    if self._edge.fuses_cloud and cloud.logits is None and not self._misses_logits:
+      self._misses_logits = True
+      say_on_stderr(
+        "warning: the cloud gives no logits, with which the policy's cloud_rule 'fused' combines "
+        "its answer; the cloud's class replaces the edge's"
+      )
+    return self._edge.final_answer(decision, cloud)
 
 
 def _outcome(prediction: int, reply: Reply | None) -> Monitored:

@@ -30,6 +30,7 @@ def _compared(compared: Comparison | None, manifest: Manifest) -> str:
     "entropy": ("entropy", " nats"),
     "max_prob": ("1 - probability", ""),
     "margin": ("1 - margin", ""),
+    "learned": ("expected gain", ""),
   }[manifest.operating_point.policy.criterion]
   value, threshold = float(compared.uncertainty), float(compared.threshold)
   digits = 3

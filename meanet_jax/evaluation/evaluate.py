@@ -26,6 +26,7 @@ from meanet_jax.evaluation.per_class import with_per_class
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
 from meanet_jax.evaluation.records import make_records
+from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.study import calibration, study
 from meanet_jax.evaluation.systems import (
   Context,
@@ -33,8 +34,8 @@ from meanet_jax.evaluation.systems import (
   evaluate_systems,
   route_selected,
   summary_entry,
-  unmet_entry,
 )
+from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
@@ -89,7 +90,7 @@ class Evaluation:
     entries = {name: summary_entry(self.context, curve) for name, curve in self.curves.items()}
     for name, curve in self.curves.items():
       if curve.operating_point is not None:
-        entries[name] |= limit_report(self.context, curve, self.constraints)
+        entries[name] |= limit_report(self.context.costing(curve.macs), curve, self.constraints)
     meanet = self.curves["meanet"].selection
     if meanet is not None and meanet.unmet is not None:
       entries["meanet"] |= unmet_entry(meanet.unmet)  # without a threshold as well: it is exported
@@ -98,7 +99,9 @@ class Evaluation:
   @functools.cached_property
   def verdict(self) -> Verdict:
     """Which system to deploy under the constraints."""
-    return verdict(candidates(self.curves, self.constraints), self.constraints)
+    profile = self.context.profile
+    device = None if profile is None else profile.name
+    return verdict(candidates(self.curves, self.constraints), self.constraints, device)
 
   @property
   def operating_point(self) -> OperatingPoint:
@@ -188,7 +191,8 @@ def evaluate(
   macs = block_macs(model, config)
   if costs.profile is not None:
     check_network(costs.profile, int(macs.main), int(macs.extension))
-  validation, test = collect(config, run, dataset, hard_classes, reuse)
+  collected = collect(config, run, dataset, hard_classes, reuse)
+  validation, test = collected.validation, collected.test
 
   context = Context.of(config, macs, hard_classes, test.labels, costs.profile)
   policy = select_policy(context, validation, constraints)
@@ -197,9 +201,10 @@ def evaluate(
     f"{selects.sum()} of {len(selects)} validation images"
   )
   curves = evaluate_systems(policy.system, context, validation.of(selects), test, constraints)
+  curves |= static_curves(context, collected, selects, constraints)
   meanet, fitted = curves["meanet"], policy.system.fitted
   assert meanet.operating_point is not None
-  records = make_records(*validation, hard_classes, fitted.temperatures, fitted.fusion)
+  records = make_records(*validation, hard_classes, *fitted.of_logits)
   taken = route_selected(meanet.operating_point, meanet.records)
   return Evaluation(
     dataset=dataset,

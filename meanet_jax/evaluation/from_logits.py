@@ -121,8 +121,8 @@ def select(
   policy = _policy(options.policy, "extension" in logits)
   if constraints.confidence is not None and fits_beside_thresholds(policy):
     raise UserError(
-      f"confidence {constraints.confidence:g} needs images that selected nothing else, and fusion "
-      "weights or a gate are fitted on the same; accepted: a policy without them, or no confidence"
+      f"confidence {constraints.confidence:g} needs images that selected nothing else, and weights "
+      "or a gate are fitted on the same; accepted: a policy without them, or no confidence"
     )
   images = LabelledLogits(outputs, _labels(labels, *outputs.main.shape))
   if test is not None:
@@ -132,11 +132,10 @@ def select(
     parts = images, LabelledLogits(test_outputs, _labels(test[1], *test_outputs.main.shape))
   else:
     parts = _split(images, options.test_fraction, options.seed)
-  fitted = fit_policy(policy, *parts[0], hard_classes, Temperatures(), options.run_share)
-  validation, tested = (
-    make_records(*part, hard_classes, fitted.temperatures, fitted.fusion) for part in parts
-  )
-  context = Context.of(_config(costs, options), costs.macs, hard_classes, validation.label)
+  config = _config(costs, options)
+  fitted = fit_policy(policy, parts[0], hard_classes, Temperatures(), config.routing)
+  validation, tested = (make_records(*part, hard_classes, *fitted.of_logits) for part in parts)
+  context = Context.of(config, costs.macs, hard_classes, validation.label)
   splits = {"validation": validation} | ({"test": tested} if len(tested.label) else {})
   curves = {
     split: sweep_system(System(policy, fitted), context, validation, records, constraints)
@@ -283,7 +282,9 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
   return dataclasses.replace(
     config,
     cost=dataclasses.replace(costs.constants, bytes_per_image=costs.image_bytes),
-    routing=dataclasses.replace(config.routing, hard_threshold=options.hard_threshold),
+    routing=dataclasses.replace(
+      config.routing, hard_threshold=options.hard_threshold, run_share=options.run_share
+    ),
     evaluation=dataclasses.replace(config.evaluation, num_thresholds=options.num_thresholds),
   )
 

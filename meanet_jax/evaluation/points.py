@@ -15,7 +15,7 @@ def point_columns(context: Context, curve: Curve) -> dict[str, np.ndarray]:
     context: of the split that `curve` counts.
     curve: the system's.
   """
-  values = figures(context, curve.policy, curve.counts)
+  values = figures(context.costing(curve.macs), curve.policy, curve.counts)
   shares = {f"fraction_{exit}": share for exit, share in values.pop("fraction").items()}
   thresholds = {f"threshold_{exit}": t for exit, t in curve.thresholds._asdict().items()}
   count = len(curve.counts.correct)

@@ -20,7 +20,7 @@ from meanet_jax.log import logger
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, configured_policy
 from meanet_jax.selection.alternatives import best
-from meanet_jax.selection.family import FAMILY
+from meanet_jax.selection.family import fitted_from
 
 
 class SelectedPolicy(NamedTuple):
@@ -47,9 +47,10 @@ def select_policy(
 ) -> SelectedPolicy:
   """The policy that `routing.policy` names, fitted on the validation images that select.
 
-  With `auto`, the best of `FAMILY` under the constraints. Images that carry a guarantee take part
-  neither in that choice nor in a fit, so a threshold selected on them has its guarantee whatever
-  policy was taken; here a confidence is left out of account.
+  With `auto`, the best of `FAMILY` under the constraints, of those members that so many images can
+  fit. Images that carry a guarantee take part neither in that choice nor in a fit, so a threshold
+  selected on them has its guarantee whatever policy was taken; here a confidence is left out of
+  account.
 
   Args:
     context: of a run.
@@ -71,19 +72,19 @@ def select_policy(
 
   def fitted(policy: Policy, calibrated: bool) -> System:
     applied = temperatures if calibrated else Temperatures()
-    share = config.routing.run_share
-    return System(policy, fit_policy(policy, *images, hard_classes, applied, share))
+    return System(policy, fit_policy(policy, images, hard_classes, applied, config.routing))
 
   if name != "auto":
     system = fitted(configured_policy(config.routing), config.routing.calibrate)
     return SelectedPolicy(name, system, temperatures, count, {})
-  systems = [fitted(member.policy, member.calibrated) for member in FAMILY]
+  family = fitted_from(count)
+  systems = [fitted(member.policy, member.calibrated) for member in family]
   limits = dataclasses.replace(constraints, confidence=None)
   tried = [_try(system, context, images, limits) for system in systems]
   outcomes = [outcome(curve) for curve, _ in tried]
   taken = best(outcomes, limits)
   logger.info(
-    f"policy {FAMILY[taken].name}: the best of {len(FAMILY)} on {count} validation images, "
+    f"policy {family[taken].name}: the best of {len(family)} on {count} validation images, "
     f"accuracy {100 * outcomes[taken].accuracy:.2f}%"
   )
   members = {
@@ -93,9 +94,9 @@ def select_policy(
       "macs_edge": entry["macs_edge"],
       "unmet": curve.unmet,
     }
-    for member, (curve, entry) in zip(FAMILY, tried, strict=True)
+    for member, (curve, entry) in zip(family, tried, strict=True)
   }
-  return SelectedPolicy(FAMILY[taken].name, systems[taken], temperatures, count, members)
+  return SelectedPolicy(family[taken].name, systems[taken], temperatures, count, members)
 
 
 def _try(
@@ -103,6 +104,6 @@ def _try(
 ) -> tuple[Curve, dict[str, Any]]:
   """A system's curve on the images that its threshold is selected on, and its figures there."""
   fitted = system.fitted
-  records = make_records(*images, context.hard_classes, fitted.temperatures, fitted.fusion)
+  records = make_records(*images, context.hard_classes, *fitted.of_logits)
   curve = sweep_system(system, context, records, records, limits)
   return curve, selected_figures(context.on(images.labels), curve)

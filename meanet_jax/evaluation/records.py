@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.learned import GainWeights, with_gain
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, hard_probability, scores
@@ -41,6 +42,7 @@ def make_records(
   hard_classes: HardClasses,
   temperatures: Temperatures = Temperatures(),  # noqa: B008 - immutable
   fusion: FusionWeights | None = None,
+  gain: GainWeights | None = None,
 ) -> Records:
   """The records of a split from the logits of all three exits.
 
@@ -50,6 +52,7 @@ def make_records(
     hard_classes: and the extension's classes.
     temperatures: positive.
     fusion: None for records without fused scores.
+    gain: None for records that no policy of criterion `learned` looks at.
   """
   assert outputs.main is not None
   assert outputs.extension is not None
@@ -63,24 +66,39 @@ def make_records(
     cloud=scores(cloud),
   )
   if fusion is None:
-    return records
+    return _with_gain(records, gain)
   fused = fuse_extension(main, extension, hard_classes, fusion.edge)
   with_main, with_fused = (
     np.argmax(fuse_cloud(edge, cloud, fusion.cloud), axis=-1).astype(np.int32)
     for edge in (log_softmax(main), fused)
   )
-  return records._replace(
+  records = records._replace(
     fused=scores(fused), cloud_with_main=with_main, cloud_with_fused=with_fused
+  )
+  return _with_gain(records, gain)
+
+
+def _with_gain(records: Records, gain: GainWeights | None) -> Records:
+  if gain is None:
+    return records
+  ran = {"main": False, "extension": True} | ({} if records.fused is None else {"fused": True})
+  mass = records.hard_probability
+  return records._replace(
+    **{
+      name: with_gain(gain, getattr(records, name), records.main, mass, ran_extension)
+      for name, ran_extension in ran.items()
+    }
   )
 
 
 def records_at(point: OperatingPoint, outputs: Outputs, labels: Int[np.ndarray, " n"]) -> Records:
   """The records that an operating point decides by; `outputs` and `labels` as in `make_records`."""
-  return make_records(outputs, labels, point.hard_classes, point.temperatures, point.fusion)
+  fitted = point.temperatures, point.fusion, point.gain
+  return make_records(outputs, labels, point.hard_classes, *fitted)
 
 
 def answering_scores(policy: Policy, records: Records, taken: Route) -> Scores:
-  """For each image the scores of the exit where it ended."""
-  exits = records.main, extension_scores(policy, records), records.cloud
+  """For each image the scores of the exit where it ended, without an expected gain."""
+  exits = records.main[:4], extension_scores(policy, records)[:4], records.cloud[:4]
   fields = (np.stack(of_exits) for of_exits in zip(*exits, strict=True))
   return Scores(*(of_exits[taken.exit, np.arange(len(taken.exit))] for of_exits in fields))

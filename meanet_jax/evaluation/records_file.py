@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from meanet_jax.config.parsing import to_json
 from meanet_jax.config.schema import Config
@@ -25,8 +25,10 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Records
 
-FORMAT = 2  # format 1, which has no such entry, held scores without logits
+# Format 1, which has no such entry, held scores without logits; format 3 may have `static_logits`.
+FORMAT, READABLE = 3, (2, 3)
 _LOGITS = tuple(f"{exit}_logits" for exit in Outputs._fields)
+_STATIC = "static_logits"
 _ACCEPTED = "accepted: the file as eval.py wrote it"
 
 
@@ -34,13 +36,14 @@ class RecordsFile(NamedTuple):
   """What every exit says about the n images of a split, as the run with a fingerprint made it.
 
   logits: float32, by exit. labels: int32 [n], original class numbers. hard_classes: the
-  extension's.
+  extension's. static: float32 [n, c], logits of the run's static network; None without one.
   """
 
   logits: Outputs
   labels: Int[np.ndarray, " n"]
   hard_classes: HardClasses
   fingerprint: str
+  static: Float[np.ndarray, "n c"] | None = None
 
   def records(self, temperatures: Temperatures = Temperatures()) -> Records:  # noqa: B008
     """The scores that policies decide by."""
@@ -82,6 +85,8 @@ def save_records(path: Path, file: RecordsFile) -> None:
     "fingerprint": np.array(file.fingerprint),
     **dict(zip(_LOGITS, file.logits, strict=True)),
   }
+  if file.static is not None:
+    arrays[_STATIC] = file.static
   partial = path.with_name(f".{path.stem}.partial.npz")
   np.savez(partial, allow_pickle=False, **arrays)
   partial.replace(path)
@@ -105,7 +110,7 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
   except Exception as error:  # damaged archives fail in zipfile, zlib, struct and NumPy
     raise _damaged(path, str(error) or type(error).__name__) from error
   version = entries.get("format", np.int32(1) if "main_entropy" in entries else None)
-  if version is not None and not np.array_equal(version, FORMAT):
+  if version is not None and version not in READABLE:
     raise UserError(
       f"{path} holds records of format {version}; accepted: format {FORMAT}; evaluate the run "
       "again, without --reuse-records"
@@ -155,10 +160,13 @@ def _checked(entries: dict[str, np.ndarray]) -> RecordsFile:
     "extension_logits": (np.float32, (count, classes if knows_all else hard.size)),
     "cloud_logits": (np.float32, (count, classes)),
   }
+  if _STATIC in entries:
+    expected[_STATIC] = (np.float32, (count, classes))
   for name, (kind, shape) in expected.items():
     array = entries[name]
     if array.dtype != kind or array.shape != shape:
       raise ValueError(f"entry {name} is {array.dtype} {array.shape}")
   logits = Outputs(*(entries[name] for name in _LOGITS))
   hard_classes = HardClasses(hard, classes, "all" if knows_all else "hard")
-  return RecordsFile(logits, entries["label"], hard_classes, str(entries["fingerprint"]))
+  digest, static = str(entries["fingerprint"]), entries.get(_STATIC)
+  return RecordsFile(logits, entries["label"], hard_classes, digest, static)

@@ -15,6 +15,7 @@ from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, late_share, up
 from meanet_jax.cost.latency import Number
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -67,6 +68,19 @@ class Context:
     hard = int(self.hard_classes.mask[labels].sum())
     return dataclasses.replace(self, num_images=len(labels), num_hard_images=hard)
 
+  def costing(self, macs: BlockMacs | None) -> "Context":
+    """The same with what blocks cost; None leaves that as it is.
+
+    A measured main block is taken to need time and energy in proportion to its MACs.
+    """
+    if macs is None:
+      return self
+    profile = self.profile
+    if profile is not None and profile.main is not None:
+      main = profile.main.times(macs.main / self.macs.main)
+      profile = dataclasses.replace(profile, main=main)
+    return dataclasses.replace(self, macs=macs, profile=profile)
+
 
 class System(NamedTuple):
   """A policy, and what was fitted for it beside thresholds."""
@@ -87,6 +101,7 @@ class Curve:
   [t]. operating_point: the selected one; None of a system that decides by something else than
   uncertainty. on_validation, excess, selection: the same points on the images that select, how far
   each is from the constraints there, and which is selected; None of such a system.
+  macs: what its blocks cost, where another network is in main's place; None for the run's.
   """
 
   policy: Policy
@@ -97,6 +112,7 @@ class Curve:
   on_validation: Points | None = None
   excess: Float[np.ndarray, " t"] | None = None
   selection: Selection | None = None
+  macs: BlockMacs | None = None
 
   @property
   def selected(self) -> int:
@@ -162,7 +178,7 @@ def evaluate_systems(
   made: dict[Any, tuple[Records, Records]] = {}
   curves = {}
   for name, system in systems_beside(meanet).items():
-    decisive = system.fitted.temperatures, system.fitted.fusion
+    decisive = system.fitted.of_logits
     if decisive not in made:
       made[decisive] = (
         make_records(*validation, context.hard_classes, *decisive),
@@ -221,6 +237,7 @@ def sweep_system(
     system.fitted.temperatures,
     hard_classes,
     system.fitted.fusion if policy.fuses else None,
+    system.fitted.gain if policy.learns else None,
   )
   beyond = excess(points, constraints)
   return Curve(policy, test, grid, counts, point, points, beyond, selection)
@@ -330,35 +347,21 @@ def _cost_shares(context: Context, policy: Policy, counts: Counts) -> Shares:
 def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
   """A system's figures at its selected operating point, as JSON has them."""
   counts = Counts(*(values[system.selected] for values in system.counts))
-  return plain(figures(context, system.policy, counts))
+  return plain(figures(context.costing(system.macs), system.policy, counts))
 
 
 def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
   """A system's entry in summary.json, at its selected operating point."""
   entry = selected_figures(context, system)
-  entry["cost_basis"] = cost_basis(context.profile)
+  basis = cost_basis(context.profile)
+  # Nothing was measured on another network than the run's.
+  entry["cost_basis"] = basis if system.macs is None else dict.fromkeys(basis, "estimated")
   if system.operating_point is None:
     entry["thresholds"] = dict.fromkeys(Thresholds._fields)
   else:
     entry["operating_point"] = system.operating_point.to_json()
     entry["thresholds"] = entry["operating_point"]["thresholds"]
   return entry if system.unmet is None else entry | unmet_entry(system.unmet)
-
-
-def unmet_entry(unmet: str) -> dict[str, str]:
-  """What a system's entry in summary.json has where its operating point breaks the constraints."""
-  return {"unmet": unmet, "wish_unmet": unmet}  # under its earlier name as well
-
-
-def unmet_constraint(entry: dict[str, Any]) -> str | None:
-  """Why the thresholds of a system's entry in summary.json break the constraints; None: kept."""
-  return entry.get("unmet")
-
-
-def unmet_lines(entries: dict[str, dict[str, Any]]) -> list[str]:
-  """A line for each system, by name, whose thresholds break the constraints."""
-  found = {name: unmet_constraint(entry) for name, entry in entries.items()}
-  return [f"{name}: {unmet}" for name, unmet in found.items() if unmet is not None]
 
 
 def _ratio(part: Number, whole: int) -> Any:

@@ -70,7 +70,9 @@ def candidates(curves: Mapping[str, Curve], constraints: Constraints) -> dict[st
   return found
 
 
-def verdict(found: Mapping[str, Candidate], constraints: Constraints) -> Verdict:
+def verdict(
+  found: Mapping[str, Candidate], constraints: Constraints, device: str | None = None
+) -> Verdict:
   """Which of the systems to deploy: the one that `alternatives.best` takes on validation.
 
   Of systems that achieve the same `meanet` is taken, which can be exported. A confidence is that of
@@ -79,20 +81,21 @@ def verdict(found: Mapping[str, Candidate], constraints: Constraints) -> Verdict
   Args:
     found: by name.
     constraints: under which operating points were selected.
+    device: the name of the profile that costs are of; None for the cost model alone.
   """
+  on = "" if device is None else f" on {device}"
   keeping = {name: one.outcome for name, one in found.items() if one.unmet is None}
   if not keeping:
     nearest = "; ".join(f"{name}: {one.nearest}" for name, one in found.items())
-    sentence = f"no system keeps {constraints}; the nearest of each: {nearest}"
+    sentence = f"no system keeps {constraints}{on}; the nearest of each: {nearest}"
     return Verdict(None, sentence, None, found)
   # The first of equals is taken.
   order = sorted(keeping, key=lambda name: name != "meanet")
   taken = order[best([keeping[name] for name in order], constraints)]
   others = [name for name in order if keeping[name] != keeping[taken]]
   runner_up = others[best([keeping[name] for name in others], constraints)] if others else None
-  sentence = (
-    f"deploy {taken}, {_why(taken, keeping, constraints)}: {_figures(keeping[taken])} on validation"
-  )
+  why = _why(taken, keeping, constraints)
+  sentence = f"deploy {taken}{on}, {why}: {_figures(keeping[taken])} on validation"
   if runner_up is not None:
     gap = 100 * (keeping[runner_up].accuracy - keeping[taken].accuracy)
     sentence += f"; next is {runner_up}, {_figures(keeping[runner_up])} ({gap:+.1f} points)"

@@ -89,6 +89,11 @@ def expand(axes: Sequence[str], config: Config, max_points: int) -> list[Point]:
         "accepted: points that differ"
       )
     seen[changed] = number
+    if changed.baselines.static:
+      raise UserError(
+        f"baselines.static is {changed.baselines.static:g} in a grid, whose trials train no "
+        "network beside their MEANet; accepted: 0 in a grid, or the trial as a run of its own"
+      )
     points.append(Point(number, {name: _value(changed, name) for name in fields}, changed))
   return points
 

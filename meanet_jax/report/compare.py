@@ -13,7 +13,7 @@ import numpy as np
 from meanet_jax import log
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.systems import unmet_lines
+from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands

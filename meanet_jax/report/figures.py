@@ -23,6 +23,8 @@ COLOURS = {
   "main_only": "#000000",
   "edge_only": "#009E73",
   "cloud_only": "#CC79A7",
+  "static": "#7F3C8D",
+  "static_cloud": "#A65628",
   "random": "#999999",
   "oracle": "#F0E442",
 }
@@ -37,7 +39,7 @@ def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context)
   ):
     figure, axes = _figure()
     for system, line in systems.items():
-      values = figures(context, line.policy, line.counts)
+      values = figures(context.costing(line.macs), line.policy, line.counts)
       scale = 100 if name == "accuracy_vs_offload" else 1
       _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.selected)
     axes.set_xlabel(axis_label)

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from plotly.offline import get_plotlyjs
 
 from meanet_jax.data.splits import Split
-from meanet_jax.evaluation.systems import unmet_lines
+from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.report.examples import Examples, data_uri, pick
 from meanet_jax.report.limits import limit_lines
 from meanet_jax.report.tables import COLUMNS, rows

@@ -7,7 +7,7 @@ from meanet_jax.config.parsing import to_json
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.evaluation.evaluate import Evaluation, evaluate
-from meanet_jax.evaluation.systems import unmet_lines
+from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.log import listed, logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import (

@@ -1,8 +1,9 @@
 """One number for the thresholds of both exits: the normalised threshold.
 
-It is a share of each exit's largest uncertainty, as in the sweep's grid: main's and the extension's
-thresholds move together, each over its own range. So what moves thresholds online goes over the
-operating points that evaluation reports, and needs nothing that edge.json does not hold. An image
+It is a place between each exit's least and largest uncertainty, as in the sweep's grid: main's and
+the extension's thresholds move together, each over its own range. So what moves thresholds online
+goes over the operating points that evaluation reports, and needs nothing that edge.json does not
+hold. An image
 has a normalised uncertainty, that of the exit which decides about it; it is sent when that is
 larger.
 """
@@ -16,7 +17,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Thresholds
-from meanet_jax.routing.scores import Scores, largest_uncertainty, uncertainty
+from meanet_jax.routing.scores import Scores, largest_uncertainty, least_uncertainty, uncertainty
 
 # Above every image's uncertainty, despite rounding to float32. Below 0 every image is sent.
 NOTHING_SENT = 1 + 1e-5
@@ -32,14 +33,15 @@ def thresholds_at(
     policy, hard_classes: give each exit's largest uncertainty.
     fixed: the thresholds that do not move: `hard` and `run`.
   """
+  least = least_uncertainty(policy.criterion)
   main, extension = (uncertainty_scale(policy, hard_classes, exit) for exit in (MAIN, EXTENSION))
 
   def everywhere(value: Any) -> Any:
     return np.full(np.shape(normalised), value, np.float32)[()]
 
   return Thresholds(
-    main=np.float32(normalised * main),
-    extension=np.float32(normalised * extension),
+    main=np.float32(least + normalised * main),
+    extension=np.float32(least + normalised * extension),
     hard=everywhere(fixed.hard),
     run=everywhere(fixed.run),
   )
@@ -52,7 +54,8 @@ def normalised_threshold(point: OperatingPoint) -> float:
     UserError: a policy that compares no uncertainty.
   """
   refuse_without_threshold(point.policy)
-  return float(point.thresholds.main) / uncertainty_scale(point.policy, point.hard_classes, MAIN)
+  above = float(point.thresholds.main) - least_uncertainty(point.policy.criterion)
+  return above / uncertainty_scale(point.policy, point.hard_classes, MAIN)
 
 
 def normalised_uncertainty(
@@ -66,7 +69,13 @@ def normalised_uncertainty(
       `late` the exit that answers.
     exit_scores: with `edge_rule` `fused` at `EXTENSION` those of the fused distribution.
   """
-  return uncertainty(policy.criterion, exit_scores) / uncertainty_scale(policy, hard_classes, exit)
+  return normalised_by(policy, hard_classes, exit, uncertainty(policy.criterion, exit_scores))
+
+
+def normalised_by(policy: Policy, hard_classes: HardClasses, exit: int, unsure: Any) -> Any:
+  """Uncertainties of an exit on the scale of normalised thresholds, in their own type."""
+  above = unsure - least_uncertainty(policy.criterion)
+  return above / uncertainty_scale(policy, hard_classes, exit)
 
 
 def refuse_without_threshold(policy: Policy) -> None:
@@ -80,8 +89,7 @@ def refuse_without_threshold(policy: Policy) -> None:
 
 
 def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> float:
-  """The largest uncertainty of an exit; a fused distribution is over all classes."""
+  """From an exit's least uncertainty to its largest; a fused distribution is over all classes."""
   few = exit == EXTENSION and policy.edge_rule != "fused"
-  return largest_uncertainty(
-    policy.criterion, len(hard_classes.known) if few else hard_classes.num_classes
-  )
+  classes = len(hard_classes.known) if few else hard_classes.num_classes
+  return largest_uncertainty(policy.criterion, classes) - least_uncertainty(policy.criterion)

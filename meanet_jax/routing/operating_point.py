@@ -14,6 +14,7 @@ import numpy as np
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.learned import FEATURES, GAINS, GainWeights
 from meanet_jax.routing.policies import Policy, Thresholds, compared_thresholds
 
 _JSON_FIELDS = (
@@ -24,6 +25,7 @@ _JSON_FIELDS = (
   "num_classes",
   "extension_classes",
   "fusion",
+  "gain",
 )
 
 
@@ -45,11 +47,11 @@ class OperatingPoint:
 
   policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; one
   without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None
-  where the policy fuses nothing.
+  where the policy fuses nothing. gain: of the criterion `learned`; None of another.
 
   Raises:
-    UserError: a threshold that the policy compares with is NaN, or the policy fuses and the weights
-      are missing or outside 0 .. 1.
+    UserError: a threshold that the policy compares with is NaN, the policy fuses and the weights
+      are missing or outside 0 .. 1, or it learns and the weights are missing or of other classes.
   """
 
   policy: Policy
@@ -57,6 +59,7 @@ class OperatingPoint:
   temperatures: Temperatures
   hard_classes: HardClasses
   fusion: FusionWeights | None = None
+  gain: GainWeights | None = None
 
   def __post_init__(self):
     compared = compared_thresholds(self.policy)
@@ -73,6 +76,9 @@ class OperatingPoint:
     for name, weight in (self.fusion or FusionWeights())._asdict().items():
       if not 0 <= weight <= 1:
         raise UserError(f"fusion.{name} is {weight}; expected a weight from 0 to 1")
+    if self.policy.learns and self.gain is None:
+      raise UserError(f"gain is missing; expected weights, which {self.policy} compares by")
+    _check_gain(self.gain, self.hard_classes.num_classes)
 
   def to_json(self) -> dict[str, Any]:
     """What summary.json and edge.json hold; a threshold without a use is null."""
@@ -87,6 +93,7 @@ class OperatingPoint:
       "num_classes": self.hard_classes.num_classes,
       "extension_classes": self.hard_classes.extension,
       "fusion": None if self.fusion is None else dict(self.fusion._asdict()),
+      "gain": None if self.gain is None else _lists(self.gain),
     }
 
   @classmethod
@@ -97,7 +104,8 @@ class OperatingPoint:
       UserError: a field that is missing, unknown or wrong, named.
     """
     if isinstance(source, Mapping):
-      source = {"extension_classes": "hard", **source}  # which earlier versions did not know
+      # Which earlier versions did not know.
+      source = {"extension_classes": "hard", "gain": None, **source}
     fields = _fields(source, "operating_point", _JSON_FIELDS)
     return cls(
       policy=_policy(fields["policy"]),
@@ -105,6 +113,7 @@ class OperatingPoint:
       temperatures=_temperatures(fields["temperatures"]),
       hard_classes=_hard_classes(fields),
       fusion=_fusion(fields["fusion"]),
+      gain=_gain(fields["gain"]),
     )
 
 
@@ -168,6 +177,37 @@ def _fusion(source: Any) -> FusionWeights | None:
     if not _is_number(value):
       raise UserError(f"fusion.{name} is {value!r}; expected a weight from 0 to 1")
   return FusionWeights(**{name: float(value) for name, value in fields.items()})
+
+
+def _gain(source: Any) -> GainWeights | None:
+  if source is None:
+    return None
+  fields = _fields(source, "gain", GainWeights._fields)
+  try:
+    return GainWeights(
+      *(tuple(tuple(map(float, row)) for row in fields[name]) for name in GainWeights._fields[:2]),
+      tuple(map(float, fields["bias"])),
+    )
+  except (TypeError, ValueError) as error:
+    raise UserError(f"gain holds no rows of numbers: {error}; expected numbers") from error
+
+
+def _lists(gain: GainWeights) -> dict[str, Any]:
+  return {name: np.asarray(values).tolist() for name, values in gain._asdict().items()}
+
+
+def _check_gain(gain: GainWeights | None, num_classes: int) -> None:
+  if gain is None:
+    return
+  kinds = len(GAINS)
+  shapes = {"features": (len(FEATURES),) * kinds, "classes": (num_classes,) * kinds}
+  found = {name: tuple(map(len, getattr(gain, name))) for name in shapes}
+  numbers = [*gain.bias, *(value for rows in gain[:2] for row in rows for value in row)]
+  if found != shapes or len(gain.bias) != kinds or not np.isfinite(numbers).all():
+    raise UserError(
+      f"gain has rows of {found} numbers and {len(gain.bias)} biases; expected rows of {shapes} "
+      f"finite numbers and {kinds} biases"
+    )
 
 
 def _is_number(value: Any) -> bool:

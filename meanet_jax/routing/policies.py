@@ -7,6 +7,7 @@ import numpy as np
 
 from meanet_jax.annotations import Bool, Float, Int
 from meanet_jax.config.schema import Criterion, RoutingConfig
+from meanet_jax.errors import UserError
 from meanet_jax.routing.scores import Scores, uncertainty
 
 Array = Any  # a NumPy or JAX array
@@ -28,9 +29,13 @@ class Policy:
   offload: `early` compares main's uncertainty with its threshold before the extension runs; `late`
     that of what the edge answers with the threshold of the exit it comes from; `never` and `always`
     compare nothing.
-  criterion: what uncertainty means.
+  criterion: what uncertainty means; `learned` with `offload` `late` or `never` alone, and without
+    `most_confident`, so that the exit that answers is the last one that ran.
   cloud_rule: `replace` takes the cloud's answer, `fused` that of cloud and edge together
     (`fusion.fuse_cloud`).
+
+  Raises:
+    UserError: `learned` with other rules.
   """
 
   hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain", "never"] = "argmax"
@@ -38,6 +43,24 @@ class Policy:
   offload: Literal["early", "late", "never", "always"] = "early"
   criterion: Criterion = "entropy"
   cloud_rule: Literal["replace", "fused"] = "replace"
+
+  def __post_init__(self):
+    late = self.offload in ("late", "never") and self.edge_rule != "most_confident"
+    if self.criterion == "learned" and not late:
+      raise UserError(
+        f"criterion 'learned' stands with offload {self.offload!r} and edge_rule "
+        f"{self.edge_rule!r}; expected offload 'late' and edge_rule 'extension' or 'fused'"
+      )
+
+  @property
+  def learns(self) -> bool:
+    """Whether images are sent by a regression that has to be fitted."""
+    return self.criterion == "learned" and self.offload == "late"
+
+  @property
+  def run_criterion(self) -> Criterion:
+    """What a gate's uncertainty means: `learned` says nothing about running the extension."""
+    return "max_prob" if self.criterion == "learned" else self.criterion
 
   @property
   def fuses(self) -> bool:
@@ -164,7 +187,7 @@ def predicted_hard(
     return is_hard[main.prediction]
   if policy.hard_rule == "probability":
     return hard_probability > thresholds.hard
-  uncertain = uncertainty(policy.criterion, main) > thresholds.run
+  uncertain = uncertainty(policy.run_criterion, main) > thresholds.run
   return uncertain if policy.hard_rule == "uncertain" else is_hard[main.prediction] & uncertain
 
 

@@ -19,12 +19,15 @@ class Scores(NamedTuple):
   max_prob: float32 [n], the largest probability.
   entropy: float32 [n], nats, over the classes that the exit knows.
   margin: float32 [n], largest minus second largest probability.
+  gain: float32 [n], what `learned` compares where this exit answers (`learned.py`); None for
+    policies of another criterion.
   """
 
   prediction: Int[Array, "*n"]
   max_prob: Float[Array, "*n"]
   entropy: Float[Array, "*n"]
   margin: Float[Array, "*n"]
+  gain: Float[Array, "*n"] | None = None
 
 
 def refuse_nan(exit: str, logits: Float[np.ndarray, "n c"]) -> None:
@@ -92,16 +95,28 @@ def hard_probability(
 
 
 def uncertainty(criterion: Criterion, exit_scores: Scores) -> Shaped[Array, "*n"]:
-  """How uncertain an exit is: entropy in nats, 1 - max_prob, or 1 - margin."""
+  """How uncertain an exit is: entropy in nats, 1 - max_prob, 1 - margin, or the expected gain."""
+  if criterion == "learned":
+    assert exit_scores.gain is not None, "scores without an expected gain"
+    return exit_scores.gain
   if criterion == "entropy":
     return exit_scores.entropy
   return 1 - (exit_scores.max_prob if criterion == "max_prob" else exit_scores.margin)
 
 
 def largest_uncertainty(criterion: Criterion, num_classes: int) -> float:
-  """The uncertainty of a uniform answer over `num_classes`: ln c, 1 - 1 / c, or 1."""
+  """The uncertainty of a uniform answer over `num_classes`: ln c, 1 - 1 / c, or 1.
+
+  Of `learned` it is the largest gain that there can be.
+  """
   return {
     "entropy": math.log(num_classes),
     "max_prob": 1 - 1 / num_classes,
     "margin": 1.0,
+    "learned": 1.0,
   }[criterion]
+
+
+def least_uncertainty(criterion: Criterion) -> float:
+  """The uncertainty of an exit without any doubt: 0; of `learned` the largest loss, -1."""
+  return -1.0 if criterion == "learned" else 0.0

@@ -23,14 +23,16 @@ _FIELDS = {
   ),
   "finetune": ("stages.finetune",),
   "cloud": ("model.cloud", "stages.cloud"),
+  "static": ("baselines",),
 }
 _SELECT = ("model.main", "stages.main", "hard_classes", "evaluation.calibration_fraction")
 # The stages whose outcome stands on that of a stage, itself among them.
 _FOLLOWING = {
-  "main": ("main", "edge", "finetune"),
-  "edge": ("edge", "finetune"),
-  "finetune": ("finetune",),
+  "main": ("main", "edge", "finetune", "static"),
+  "edge": ("edge", "finetune", "static"),
+  "finetune": ("finetune", "static"),
   "cloud": ("cloud",),
+  "static": ("static",),
 }
 
 

@@ -24,6 +24,8 @@ Array = Any  # a NumPy or JAX array
 
 MAIN_ONLY = Policy(hard_rule="never", offload="never")
 CLOUD_ONLY = Policy(hard_rule="never", offload="always")
+# With an ordinary network in main's place: the rule that is best for a MEANet's edge as well.
+STATIC_CLOUD = Policy(hard_rule="never", offload="late", criterion="max_prob")
 
 
 def edge_only(meanet: Policy) -> Policy:
@@ -32,8 +34,11 @@ def edge_only(meanet: Policy) -> Policy:
 
 
 def main_cloud(meanet: Policy) -> Policy:
-  """The two-exit system: a MEANet without its extension, under the same criterion."""
-  return Policy(hard_rule="never", offload="early", criterion=meanet.criterion)
+  """The two-exit system: a MEANet without its extension, under the same criterion.
+
+  Of `learned`, whose regression is of another edge, under the largest probability.
+  """
+  return Policy(hard_rule="never", offload="early", criterion=meanet.run_criterion)
 
 
 def policy_baselines(meanet: Policy) -> dict[str, Policy]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from meanet_jax.errors import UserError
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.normalised_threshold import refuse_without_threshold, uncertainty_scale
+from meanet_jax.routing.normalised_threshold import normalised_by, refuse_without_threshold
 from meanet_jax.routing.policies import (
   CLOUD,
   EXTENSION,
@@ -73,9 +73,10 @@ def exact_curve(
   is_hard = hard_classes.mask
   edge, unsure = kept_on_edge(policy, records, is_hard, fixed)
   at_extension = (edge.exit == EXTENSION) & (policy.offload == "late")
-  scales = [uncertainty_scale(policy, hard_classes, exit) for exit in (MAIN, EXTENSION)]
   # In float64, where no two different float32 numbers become equal.
-  ranked = unsure.astype(np.float64) / np.where(at_extension, scales[1], scales[0])
+  wide = unsure.astype(np.float64)
+  by_exit = (normalised_by(policy, hard_classes, exit, wide) for exit in (EXTENSION, MAIN))
+  ranked = np.where(at_extension, *by_exit)
   order = np.argsort(-ranked, kind="stable")
   ordered = ranked[order]
   # Points between equal uncertainties do not exist: no threshold separates them.

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.selection.learned import FEWEST_IMAGES
 
 
 class Member(NamedTuple):
@@ -13,8 +14,8 @@ class Member(NamedTuple):
   calibrated: bool = True
 
 
-# Fixed in advance: to add members after a look at a test split would be a selection on it. None
-# fuses the cloud's answer, which needs a cloud that answers with probabilities.
+# Fixed in advance: to add members after a look at a test split would be a selection on it. Those
+# that fuse the cloud's answer need a cloud that answers with logits, as `meanet cloud` does.
 FAMILY = (
   Member("paper", PRESETS["paper"], calibrated=False),
   Member("paper_imagenet", PRESETS["paper_imagenet"], calibrated=False),
@@ -30,4 +31,18 @@ FAMILY = (
   Member("gated_entropy", Policy("argmax_uncertain", "fused", "late", "entropy")),
   Member("gated_max_prob", Policy("argmax_uncertain", "fused", "late", "max_prob")),
   Member("gated_margin", Policy("argmax_uncertain", "fused", "late", "margin")),
+  Member("late_max_prob_cloud_fused", Policy("argmax", "extension", "late", "max_prob", "fused")),
+  Member(
+    "gated_max_prob_cloud_fused",
+    Policy("argmax_uncertain", "fused", "late", "max_prob", "fused"),
+  ),
+  Member("late_learned", Policy("argmax", "extension", "late", "learned")),
+  Member("gated_learned", Policy("argmax_uncertain", "fused", "late", "learned")),
 )
+
+
+def fitted_from(num_images: int) -> tuple[Member, ...]:
+  """The members that so many selection images can fit."""
+  return tuple(
+    member for member in FAMILY if num_images >= FEWEST_IMAGES or not member.policy.learns
+  )

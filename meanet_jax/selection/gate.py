@@ -20,7 +20,7 @@ def fit_run_threshold(
   """
   open_gate = fixed_thresholds(run=-np.inf)
   can = predicted_hard(policy, open_gate, records.main, records.hard_probability, is_hard)
-  unsure = np.sort(uncertainty(policy.criterion, records.main)[can])[::-1]
+  unsure = np.sort(uncertainty(policy.run_criterion, records.main)[can])[::-1]
   allowed = int(share * len(records.label) + 1e-9)
   # The first that may not run any more sets the threshold; where all may, it lies below all.
   return np.float32(unsure[allowed] if allowed < len(unsure) else -1.0)

@@ -18,7 +18,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError, hint
-from meanet_jax.evaluation.systems import unmet_constraint
+from meanet_jax.evaluation.unmet import unmet_constraint
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables

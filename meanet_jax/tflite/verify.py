@@ -14,25 +14,19 @@ from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import EXITS, cooled, make_records
+from meanet_jax.evaluation.records import EXITS, records_at
 from meanet_jax.log import logger
-from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.fusion import fuse_extension
-from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.models.meanet import Exits
 from meanet_jax.routing.policies import (
   CLOUD,
-  Records,
   cloud_prediction,
-  extension_scores,
   route,
 )
-from meanet_jax.routing.scores import Scores, uncertainty
+from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
 
-# Largest accepted difference of float32 logits, as a share of their spread (maximum - minimum).
-LOGIT_TOLERANCE = 1e-4
 _WARM_UP = 20  # calls before latency counts
 
 
@@ -47,8 +41,9 @@ class Verification(NamedTuple):
   """What was found on n images.
 
   exits, predictions: int32 [2, n], by JAX and by LiteRT; an image that goes to the cloud has the
-  cloud's answer by JAX in both. labels: int32 [n]. near: bool [n], see `near_a_threshold`. logits:
-  by exit. early, always: float [n], seconds per image with skipping and without.
+  cloud's answer by JAX in both, fused with the edge's of each where the policy says so. labels:
+  int32 [n]. near: bool [n], see `near_a_threshold`. logits: by exit. early, always: float [n],
+  seconds per image with skipping and without.
   """
 
   exits: Int[np.ndarray, "2 n"]
@@ -122,7 +117,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   outputs = forward(replicate(source.variables), split)
   point = source.operating_point
   known = point.hard_classes
-  records = make_records(outputs, split.labels, known, point.temperatures, point.fusion)
+  records = records_at(point, outputs, split.labels)
   expected = route(point.policy, point.thresholds, records, known.mask)
   from_cloud = cloud_prediction(point.policy, records, expected.ran_extension)
 
@@ -134,6 +129,9 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   early = EdgeClassifier(directory, cloud=cloud)
   always = EdgeClassifier(directory, cloud=cloud, skip=False)
   answers, seconds, all_seconds = _timed(early, always, images)
+  settled = from_cloud
+  if early.fuses_cloud:
+    settled = _fused_with_cloud(early, images, outputs.cloud)
   exits = np.array([answer.exit for answer in answers], np.int32)
   edge = np.array([answer.prediction for answer in answers], np.int32)
   logits = _litert_logits(early, directory, images)
@@ -144,7 +142,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   }
   return Verification(
     exits=np.stack([expected.exit, exits]),
-    predictions=np.stack([expected.prediction, np.where(exits == CLOUD, from_cloud, edge)]),
+    predictions=np.stack([expected.prediction, np.where(exits == CLOUD, settled, edge)]),
     labels=records.label,
     near=near_a_threshold(point, records, outputs),
     logits=differences,
@@ -153,56 +151,18 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   )
 
 
-def near_a_threshold(
-  point: OperatingPoint, records: Records, outputs: Outputs
-) -> Bool[np.ndarray, " n"]:
-  """Images with a comparison that logit differences of `LOGIT_TOLERANCE` could turn around.
-
-  When every logit moves by at most d, two logits' difference moves by at most 2 d, a probability or
-  a sum of probabilities by d / 2, a margin by d, and an entropy over c classes by 2 d ln c (its
-  derivative is -p (ln p + H), and the mean of |ln p + H| is at most 2 H). A fused distribution is a
-  softmax over easy classes and main's mass on hard ones, whose logits move by at most main's d, and
-  within that mass a softmax of weighted logits, which move by at most the weighted d: each of these
-  quantities moves by no more than with logits that move by 1.25 of the first and the second. Of the
-  comparisons of a policy, those that it does not make are left out.
-  """
-  policy, thresholds, temperatures = point.policy, point.thresholds, point.temperatures
-  moved = {
-    name: LOGIT_TOLERANCE * float(np.ptp(logits)) / temperature + 1e-6  # and scores' own rounding
-    for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True)
-  }
-
-  def tied(logits: np.ndarray, name: str) -> np.ndarray:
-    top = np.sort(logits, axis=-1)[:, -2:]
-    gap = (top[:, -1] - top[:, 0]) / getattr(temperatures, name, 1.0)
-    return (gap <= 2 * moved[name]) & (logits.shape[-1] > 1)
-
-  def unsure(scores: Scores, logits: np.ndarray, name: str, limit: Any) -> np.ndarray:
-    slope = 2 * math.log(max(logits.shape[-1], 2)) if policy.criterion == "entropy" else 1.0
-    distance = np.abs(uncertainty(policy.criterion, scores) - limit)
-    return distance <= slope * moved[name]
-
-  side, side_logits = "extension", outputs.extension
-  if policy.edge_rule == "fused":
-    assert point.fusion is not None
-    weight, side = point.fusion.edge, "fused"
-    both = (1 - weight) * moved["main"] + weight * moved["extension"]
-    moved["fused"] = 1.25 * moved["main"] + both
-    logits = map(cooled, outputs[:2], temperatures[:2])
-    side_logits = fuse_extension(*logits, point.hard_classes, weight)
-  near = tied(outputs.main, "main") | tied(side_logits, side)
-  if policy.hard_rule in ("argmax_uncertain", "uncertain"):
-    near |= unsure(records.main, outputs.main, "main", thresholds.run)
-  if policy.hard_rule == "probability":
-    near |= np.abs(records.hard_probability - thresholds.hard) <= moved["main"]
-  if policy.edge_rule == "most_confident":
-    gap = np.abs(records.extension.max_prob - records.main.max_prob)
-    near |= gap <= moved["main"] + moved["extension"]
-  if policy.offload in ("early", "late"):
-    near |= unsure(records.main, outputs.main, "main", thresholds.main)
-  if policy.offload == "late":
-    near |= unsure(extension_scores(policy, records), side_logits, side, thresholds.extension)
-  return near
+def _fused_with_cloud(
+  edge: EdgeClassifier, images: np.ndarray, cloud: Float[np.ndarray, "n c"]
+) -> Int[np.ndarray, " n"]:
+  """The device's answers for images that are sent, given the cloud's logits by JAX."""
+  size = edge.manifest.batch_size
+  decisions = [
+    one
+    for start in range(0, len(images), size)
+    for one in edge.decide(images[start : start + size])
+  ]
+  answers = map(edge.cloud_prediction, decisions, cloud)
+  return np.fromiter(answers, np.int32, len(images))
 
 
 def _timed(

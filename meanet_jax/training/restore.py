@@ -55,15 +55,15 @@ def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> Non
   """
   for stage in gradient_stages(config):
     step = complete_step(run.checkpoints_path(stage.name))
-    unfinished = None
+    missing = None
     if step is None:
-      unfinished = stage.name
+      missing = stage.name
     elif stage.needs_hard_classes and not run.hard_classes_path.is_file():
-      unfinished = "hard_classes"
+      missing = "hard_classes"
     elif step != last_step(stage, config, dataset, run):
-      unfinished = stage.name
-    if unfinished is not None:
-      raise _unfinished(run, unfinished)
+      missing = stage.name
+    if missing is not None:
+      raise unfinished(run, missing)
 
 
 def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int) -> Variables:
@@ -78,7 +78,7 @@ def load_cloud(config: Config, model: MEANet, run: RunDirectory, num_train: int)
   """
   step = complete_step(run.checkpoints_path(CLOUD.name))
   if step is None or step != num_steps(config.stages.cloud, num_train):
-    raise _unfinished(run, CLOUD.name)
+    raise unfinished(run, CLOUD.name)
   run.warn_of_changed_modules(own_modules(config))
   abstract = abstract_variables(model, config.dataset.image_shape)
   return jax.device_get(read_stage(CLOUD, config, abstract, run, step))
@@ -121,7 +121,8 @@ def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory)
   return num_steps(config.stage(stage.name), images)
 
 
-def _unfinished(run: RunDirectory, stage: str) -> UserError:
+def unfinished(run: RunDirectory, stage: str) -> UserError:
+  """What is raised for a run with a stage that has not finished."""
   return UserError(
     f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
     "finished (the same command goes on with this one)"

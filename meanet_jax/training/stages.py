@@ -57,6 +57,8 @@ EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION
 JOINT = Stage("edge", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 FINETUNE = Stage("finetune", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)
+# A main block alone, of another width (`training/static.py`); it is no part of the MEANet.
+STATIC = Stage("static", ("main",), Exits.MAIN, Exits.MAIN)
 
 
 def gradient_stages(config: Config) -> tuple[Stage, ...]:

@@ -35,6 +35,7 @@ from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.parts import check_parts
 from meanet_jax.training.pretrained import check_pretrained
+from meanet_jax.training.stages import STATIC
 
 
 @contextlib.contextmanager
@@ -185,7 +186,7 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
     RunDirectory.create(run.path, config, dataset.data_dir).record_data(dataset.describe())
     run.record_files(dataset.listing)
     run.record_modules(own_modules(config))
-    for name in config.stage_names:
+    for name in (*config.stage_names, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))
   if changed:
     logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")

@@ -22,12 +22,14 @@ from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import stop_before
 from meanet_jax.training.parallel import replicate
+from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import label_map, load_variables
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
 from meanet_jax.training.stages import Stage, gradient_stages, num_steps
 from meanet_jax.training.start import start
+from meanet_jax.training.static import static_context, static_stage
 
 
 def train(
@@ -67,6 +69,8 @@ def train(
         if stage.needs_hard_classes and found is None:
           found = _hard_classes_stage(context, variables)
         _gradient_stage(stage, context, variables, found)
+      if context.config.baselines.static:
+        _static_stage(context, variables)
   logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
 
 
@@ -99,6 +103,21 @@ def _gradient_stage(
     f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
   )
   variables().update(train_stage(stage, context, variables(), images, numbers))
+
+
+def _static_stage(context: RunContext, variables: Callable[[], Variables]) -> None:
+  """Trains the ordinary network that costs what the edge does on average."""
+  beside = static_context(context)
+  stage = static_stage(beside.config)
+
+  @functools.cache
+  def start_from() -> Variables:
+    fresh = broadcast_from_process_0(
+      lambda: jax.device_get(initial_variables(beside.config, beside.model, ("main",)))
+    )
+    return fresh | ({"cloud": variables()["cloud"]} if stage.teacher else {})
+
+  _gradient_stage(stage, beside, start_from, None)
 
 
 def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> dict[str, Any]:

@@ -27,13 +27,15 @@ BLOCKED = (
 SCRIPT = """
 import sys
 from pathlib import Path
+from importlib.machinery import PathFinder
 
-class Absent:
-  def find_spec(self, name, path=None, target=None):
-    if name.partition(".")[0] in sys.argv[2].split(","):
-      raise ModuleNotFoundError(f"No module named {name!r}")
+class WithoutExtras(PathFinder):
+  @staticmethod
+  def find_spec(name, path=None, target=None):
+    absent = name.partition(".")[0] in sys.argv[2].split(",")
+    return None if absent else PathFinder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutExtras
 import meanet_jax as mea
 from meanet_jax.config.parsing import resolve
 from tests.experiments import tiny_config

@@ -18,6 +18,7 @@ from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.learned import GainWeights
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
 
@@ -46,11 +47,12 @@ def offloader_to(
   retry_policy: RetryPolicy = LONG_DEADLINE,
   encoding: Encoding | None = None,
   address: Address | None = None,
+  logits: bool = False,
 ) -> Offloader:
   manifest = EdgeClassifier(exported).manifest
   names = manifest.class_names
   expected = Expected(
-    manifest.image_shape, len(names), classes_digest(names), encoding or Encoding()
+    manifest.image_shape, len(names), classes_digest(names), encoding or Encoding(), logits
   )
   return Offloader(address or Address(f"127.0.0.1:{port}"), expected, window, retry_policy)
 
@@ -87,11 +89,15 @@ def sending(exported: Path, share: float, images: np.ndarray, **options: Any) ->
 
 
 def at_thresholds(
-  exported: Path, policy: Policy, thresholds: Thresholds, fusion: FusionWeights | None = None
+  exported: Path,
+  policy: Policy,
+  thresholds: Thresholds,
+  fusion: FusionWeights | None = None,
+  gain: GainWeights | None = None,
 ) -> OperatingPoint:
   """An operating point for an export's temperatures and hard classes."""
   own = read_manifest(exported).operating_point
-  return dataclasses.replace(own, policy=policy, thresholds=thresholds, fusion=fusion)
+  return dataclasses.replace(own, policy=policy, thresholds=thresholds, fusion=fusion, gain=gain)
 
 
 def untimed(answer: Answer) -> Answer:

@@ -21,6 +21,12 @@ from meanet_jax.protocol import classes_digest
 SHAPE, CLASS_NAMES = (8, 8, 1), tuple("0123456789")
 
 
+def logits_of(image: np.ndarray) -> np.ndarray:
+  """Those of an image, largest at its class."""
+  classes = np.arange(len(CLASS_NAMES))
+  return np.cos(classes - class_of(image)).astype(np.float32)
+
+
 def class_of(image: np.ndarray) -> int:
   return int(image.astype(np.int64).sum()) % len(CLASS_NAMES)
 
@@ -28,7 +34,8 @@ def class_of(image: np.ndarray) -> int:
 class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
   """mode: how it answers from now on, of `MODES`; requests: how many inferences it was asked for.
 
-  slow: seconds that an answer takes. open: clear it to hold answers back.
+  slow: seconds that an answer takes. open: clear it to hold answers back. gives_logits: False for a
+  server that knows no such output and refuses a request for it.
   """
 
   MODES = (
@@ -46,12 +53,15 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     "no_probability",
     "other_classes",
     "other_id",
+    "few_logits",
+    "infinite_logits",
   )
 
   def __init__(self) -> None:
     self.mode, self.token, self.model = "right", None, "cloud"
     self.shape, self.num_classes = SHAPE, len(CLASS_NAMES)
     self.requests, self.port = 0, 0
+    self.gives_logits = True
     self.slow = 0.0
     self.open = threading.Event()
     self.open.set()
@@ -63,7 +73,8 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     response.inputs.add(name="encoded", datatype="BYTES", shape=[-1])
     response.outputs.add(name="class", datatype="INT32", shape=[-1])
     response.outputs.add(name="probability", datatype="FP32", shape=[-1])
-    response.outputs.add(name="logits", datatype="FP32", shape=[-1, self.num_classes])
+    if self.gives_logits:
+      response.outputs.add(name="logits", datatype="FP32", shape=[-1, self.num_classes])
     return response
 
   def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -81,7 +92,11 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
       context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
     if mode == "invalid":
       context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not that")
-    answer = class_of(np.frombuffer(request.raw_input_contents[0], np.uint8))
+    asks_logits = any(output.name == "logits" for output in request.outputs)
+    if asks_logits and not self.gives_logits:
+      context.abort(grpc.StatusCode.INVALID_ARGUMENT, "output 'logits' is unknown")
+    pixels = np.frombuffer(request.raw_input_contents[0], np.uint8)
+    answer, logits = class_of(pixels), logits_of(pixels)
     response = protocol.ModelInferResponse(model_name="cloud", id=request.id)
     names = CLASS_NAMES[::-1] if mode == "other_classes" else CLASS_NAMES
     response.parameters["classes_sha256"].string_param = classes_digest(names)
@@ -95,12 +110,22 @@ class OipServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     dtype = "FP32" if mode == "float_class" else "INT32"
     first = response.outputs.add(name="class", datatype=dtype, shape=[size])
     second = response.outputs.add(name="probability", datatype="FP32", shape=[1])
+    if mode == "few_logits":
+      logits = logits[1:]
+    if mode == "infinite_logits":
+      logits[3] = np.inf
+    if asks_logits:
+      third = response.outputs.add(name="logits", datatype="FP32", shape=[1, len(logits)])
+      if mode == "typed":
+        third.contents.fp32_contents.extend(logits)
     if mode == "typed":
       first.contents.int_contents.append(answer)
       second.contents.fp32_contents.append(probability)
       return response
     response.raw_output_contents.append(np.full(size, answer, "<i4").tobytes())
     response.raw_output_contents.append(np.array([probability], "<f4").tobytes())
+    if asks_logits:
+      response.raw_output_contents.append(logits.astype("<f4").tobytes())
     if mode == "cut":
       response.raw_output_contents[1] = response.raw_output_contents[1][:3]
     return response

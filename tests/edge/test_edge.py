@@ -15,6 +15,7 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import (
   CLOUD,
@@ -32,6 +33,7 @@ from meanet_jax.routing.scores import Scores, scores
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import at_thresholds
 from tests.forked_commands import run_command
+from tests.learned import some_weights
 
 POLICIES = [
   *(
@@ -49,7 +51,10 @@ POLICIES = [
   ),
   PRESETS["late"],
   Policy("argmax_uncertain", "extension", "late", "entropy", "fused"),
+  Policy("argmax", "extension", "late", "learned"),
+  Policy("argmax_uncertain", "fused", "late", "learned", "fused"),
 ]
+GAIN = some_weights(num_classes=10)
 FUSION = FusionWeights(0.6, 0.3)
 
 
@@ -66,7 +71,7 @@ def records(exported, images) -> Records:
   """
   outputs = EdgeClassifier(exported).outputs(images)
   main, extension = (
-    Scores(**{name: outputs[exit][name] for name in Scores._fields})
+    Scores(**{name: outputs[exit][name] for name in Scores._fields[:4]})
     for exit in ("main", "extension")
   )
   cloud = main._replace(prediction=np.arange(len(images), dtype=np.int32))
@@ -78,7 +83,12 @@ def records(exported, images) -> Records:
     for edge in (log_softmax(logits[0]), fused)
   ]
   mass = outputs["main"]["hard_probability"]
-  return Records(label, mass, main, extension, cloud, scores(fused), *answers)
+  with_gains = (
+    with_gain(GAIN, answer, main, mass, ran)
+    for answer, ran in ((main, False), (extension, True), (scores(fused), True))
+  )
+  main, extension, of_both = with_gains
+  return Records(label, mass, main, extension, cloud, of_both, *answers)
 
 
 def cloud_logits(count: int) -> np.ndarray:
@@ -86,6 +96,11 @@ def cloud_logits(count: int) -> np.ndarray:
 
 
 def middle_thresholds(policy: Policy, records: Records) -> Thresholds:
+  if policy.criterion == "learned":
+    side = extension_scores(policy, records)
+    run = 1 - records.main.max_prob
+    limits = records.main.gain, side.gain, records.hard_probability, run
+    return Thresholds(*(np.median(value).astype(np.float32) for value in limits))
   if policy.criterion == "entropy":
     values = records.main.entropy, records.extension.entropy
   else:
@@ -112,7 +127,7 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
   source, exported, images, records, policy
 ):
   thresholds = middle_thresholds(policy, records)
-  point = at_thresholds(exported, policy, thresholds, FUSION)
+  point = at_thresholds(exported, policy, thresholds, FUSION, GAIN)
   hard = point.hard_classes.mask
   asked, logits = [], cloud_logits(len(images))
   # The made-up cloud knows an image by its pixels.
@@ -150,7 +165,7 @@ def test_decisions_are_those_of_route_and_the_extension_runs_where_it_has_to(
     assert answer.prediction == edge.prediction[row]
     assert answer.complex == edge.complex[row]
     taken = side if answer.exit else records.main
-    assert answer.scores == Scores(*(column[row] for column in taken))
+    assert answer.scores[:4] == Scores(*(column[row] for column in taken[:4]))[:4]
     assert answer.hard_probability == records.hard_probability[row]
 
 

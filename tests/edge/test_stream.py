@@ -12,12 +12,11 @@ from meanet_jax.edge.link import offload
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
-from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
-from tests.edge.oip_server import OipServer, class_of, oip_server
+from tests.edge.oip_server import OipServer, class_of, logits_of, oip_server
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +45,62 @@ def check_answers(found, images, alone, reasons: set[Fallback]):
       assert (result.fallback in reasons) == own.complex
 
 
-def test_a_policy_that_fuses_the_clouds_answer_is_refused(server, exported, images):
+@pytest.fixture(scope="module")
+def fusing(exported) -> EdgeClassifier:
+  """An edge that sends everything, and combines the cloud's answer with its own."""
   policy = Policy("argmax_uncertain", "fused", "late", "max_prob", "fused")
-  point = at_thresholds(exported, policy, Thresholds(*[0.5] * 4), FusionWeights())
-  edge = EdgeClassifier(exported, operating_point=point)
-  with pytest.raises(UserError, match=r"cloud_rule is 'fused', and a reply holds a class alone; "):
-    stream(edge, images, offloader_to(server.port, exported))
-  assert server.requests == 0
+  point = at_thresholds(exported, policy, Thresholds(-1, -1, np.nan, 0.1), FusionWeights(0.7, 0.6))
+  return EdgeClassifier(exported, operating_point=point)
+
+
+@pytest.mark.parametrize("mode", ["right", "typed"])
+def test_a_policy_that_fuses_the_clouds_answer_works_by_its_logits(
+  server, exported, images, fusing, mode, capsys
+):
+  server.mode = mode
+  offloader = offloader_to(server.port, exported, logits=True)
+  found = stream(fusing, images, offloader).by_number()
+  decisions = [one for image in images for one in fusing.decide(image[None])]
+  expected = [
+    fusing.cloud_prediction(one, logits_of(image))
+    for one, image in zip(decisions, images, strict=True)
+  ]
+  assert [one.prediction for one in found] == expected
+  # Neither always the cloud's class nor always the edge's.
+  assert expected != [class_of(image) for image in images]
+  assert expected != [one.answer.prediction for one in decisions]
+  assert {one.exit for one in found} == {CLOUD}
+  assert all(0 < one.probability < 1 for one in found)
+  assert capsys.readouterr().err == ""
+
+
+def test_the_cloud_replaces_where_it_gives_no_logits_which_is_said_once(
+  server, exported, images, fusing, capsys
+):
+  server.gives_logits = False  # the first request finds out
+  found = stream(fusing, images, offloader_to(server.port, exported, logits=True)).by_number()
+  assert [one.prediction for one in found] == [class_of(image) for image in images]
+  assert {one.probability for one in found} == {0.75}
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("warning: the cloud gives no logits, with which ")
+
+
+LOGIT_LIES = [
+  ("few_logits", Fallback.WRONG_SHAPE),
+  ("infinite_logits", Fallback.WRONG_CLASSES),
+]
+
+
+@pytest.mark.parametrize(("mode", "reason"), LOGIT_LIES)
+def test_logits_that_are_none_leave_the_edges_answer(
+  server, exported, images, fusing, mode, reason
+):
+  server.mode = mode
+  never_opens = LONG_DEADLINE._replace(failures=10**6)
+  offloader = offloader_to(server.port, exported, logits=True, retry_policy=never_opens)
+  found = stream(fusing, images, offloader).by_number()
+  assert {one.fallback for one in found} == {reason}
+  assert [one.prediction for one in found] == [own.prediction for own in fusing.classify(images)]
 
 
 @pytest.mark.parametrize("mode", ["right", "typed"])
@@ -109,7 +157,7 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
 
 
 def test_every_mode_of_the_server_is_tried():
-  assert {"right", "typed", *(mode for mode, _ in LIES)} == set(OipServer.MODES)
+  assert {"right", "typed", *(mode for mode, _ in LIES + LOGIT_LIES)} == set(OipServer.MODES)
 
 
 def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(

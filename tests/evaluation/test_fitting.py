@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
@@ -22,9 +22,10 @@ from meanet_jax.routing.policies import PRESETS, Policy, route
 HARD = HardClasses(np.array([1, 2, 5]), 6)
 TEMPERATURES = Temperatures(1.5, 0.7, 2.0)
 MACS = BlockMacs(1000, 5000, 100_000)
+ROUTING = RoutingConfig()
 
 
-def images(seed: int, count: int = 800) -> tuple[Outputs, np.ndarray]:
+def images(seed: int, count: int = 800) -> LabelledLogits:
   """Logits that see the class through noise: the extension better than main, the cloud best."""
   rng = np.random.default_rng(seed)
   labels = rng.integers(6, size=count).astype(np.int32)
@@ -34,21 +35,22 @@ def images(seed: int, count: int = 800) -> tuple[Outputs, np.ndarray]:
     return (noise + quality * (classes == labels[:, None])).astype(np.float32)
 
   every = np.arange(6)
-  return Outputs(logits(1.5, every), logits(3, HARD.numbers), logits(4, every)), labels
+  outputs = Outputs(logits(1.5, every), logits(3, HARD.numbers), logits(4, every))
+  return LabelledLogits(outputs, labels)
 
 
 def test_a_policy_of_the_paper_fits_nothing():
   for name in ("paper", "paper_imagenet", "abstract", "late"):
     assert not fits_beside_thresholds(PRESETS[name])
-    found = fit_policy(PRESETS[name], *images(0), HARD, TEMPERATURES, 0.2)
+    found = fit_policy(PRESETS[name], images(0), HARD, TEMPERATURES, RoutingConfig())
     assert found[:2] == Fitted(TEMPERATURES)[:2]
     assert np.isnan(found.run)
 
 
 def test_a_gate_and_weights_are_of_the_logits_that_the_rules_look_at():
   assert fits_beside_thresholds(PRESETS["gated"])
-  found = fit_policy(PRESETS["gated"], *images(0), HARD, TEMPERATURES, 0.2)
-  other = fit_policy(PRESETS["gated"], *images(0), HARD, Temperatures(), 0.2)
+  found = fit_policy(PRESETS["gated"], images(0), HARD, TEMPERATURES, RoutingConfig())
+  other = fit_policy(PRESETS["gated"], images(0), HARD, Temperatures(), RoutingConfig())
   assert found.fusion is not None
   assert found.fusion != other.fusion
   assert found.run != other.run
@@ -64,7 +66,7 @@ def test_a_gated_system_is_evaluated_at_what_was_fitted(cloud_rule):
     routing=dataclasses.replace(config.routing, run_share=0.15, **rules),
   )
   policy = Policy(**rules)
-  fitted = fit_policy(policy, *images(0), HARD, TEMPERATURES, config.routing.run_share)
+  fitted = fit_policy(policy, images(0), HARD, TEMPERATURES, config.routing)
   validation, test_images = (LabelledLogits(*images(seed)) for seed in (0, 1))
   test = make_records(*test_images, HARD, TEMPERATURES, fitted.fusion)
   context = Context.of(config, MACS, HARD, test.label)
@@ -98,7 +100,13 @@ def test_an_operating_point_from_logits_alone_has_a_gate_and_weights():
   options = SelectOptions(policy=PRESETS["gated"], run_share=0.1)
   costs, offloads = Costs(MACS, 192), Constraints(max_offload=0.1)
   point = select(logits, labels, costs, offloads, (logits, labels), options).operating_point
-  fitted = fit_policy(PRESETS["gated"], outputs, labels, HARD, Temperatures(), 0.1)
+  fitted = fit_policy(
+    PRESETS["gated"],
+    LabelledLogits(outputs, labels),
+    HARD,
+    Temperatures(),
+    RoutingConfig(run_share=0.1),
+  )
   assert (point.fusion, point.thresholds.run) == (fitted.fusion, fitted.run)
   confident = dataclasses.replace(offloads, confidence=0.9)
   with pytest.raises(UserError, match=r"confidence 0\.9 needs images that selected nothing else"):

@@ -1,6 +1,7 @@
 """Evaluations with a name: beside each other, and nothing of the run changes."""
 
 import argparse
+import dataclasses
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from meanet_jax.commands.flags import Parser
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device import Block, DeviceProfile
+from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.records_file import load_records
@@ -131,6 +133,24 @@ def test_other_costs_at_export_change_what_is_expected_and_may_break_a_limit(nam
   assert not (tmp_path / "out").exists()
   with pytest.raises(UserError, match=r"cost 'uplink' does not exist; did you mean 'uplink_mbps'"):
     from_run(named_run, selected=Selected("slow", {"uplink": 1.0}))
+
+
+def test_a_profile_of_another_export_is_exported_with_a_warning(
+  named_run, exported, tmp_path, monkeypatch, said
+):
+  models = {"edge.tflite": (exported / "edge.tflite").read_bytes()}
+  monkeypatch.setattr("meanet_jax.tflite.export.convert_models", lambda *_: models)
+  source = from_run(named_run, selected=Selected("pi"))
+  manifest = export(source, tmp_path / "own", Options())
+  assert read_manifest(tmp_path / "own") == manifest
+  assert (manifest.profile, manifest.evaluation) == (DEVICE, source.evaluation)
+  assert not any("another export" in line for line in said)
+  other = dataclasses.replace(DEVICE, export="0" * 64)
+  export(dataclasses.replace(source, profile=other), tmp_path / "other", Options())
+  assert any(
+    line.startswith("device profile pi was measured on another export: its SHA-256 is 0000")
+    for line in said
+  )
 
 
 def test_an_evaluation_that_is_not_there(named_run, finished_run):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj, upload_bytes
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.errors import UserError
@@ -20,7 +20,7 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import PRESETS, fixed_thresholds, route
-from meanet_jax.selection.family import FAMILY
+from meanet_jax.selection.family import FAMILY, fitted_from
 from tests.experiments import random_logits
 
 HARD = HardClasses(np.array([1, 2, 5], np.int32), 6)
@@ -61,10 +61,10 @@ def plain_choice(validation: LabelledLogits, constraints: Constraints):
     return math.sqrt(accuracy * (1 - accuracy) / count)
 
   taken = {}
-  for name, policy, calibrated in FAMILY:
+  for name, policy, calibrated in fitted_from(count):
     applied = temperatures if calibrated else Temperatures()
-    fitted = fit_policy(policy, *part, HARD, applied, 0.3)
-    records = make_records(*part, HARD, applied, fitted.fusion)
+    fitted = fit_policy(policy, part, HARD, applied, RoutingConfig(run_share=0.3))
+    records = make_records(*part, HARD, *fitted.of_logits)
     kept = []
     for number in range(POINTS):
       share = NOTHING_SENT * number / (POINTS - 1)
@@ -105,7 +105,7 @@ def test_the_choice_equals_plain_loops(spend):
   name, accuracies = plain_choice(validation, constraints)
   assert selected.name == name
   assert selected.num_examples == 105
-  assert list(selected.members) == [member.name for member in FAMILY]
+  assert list(selected.members) == [member.name for member in fitted_from(105)]
   for member, accuracy in accuracies.items():
     assert selected.members[member]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
   assert selected.system.policy == next(m.policy for m in FAMILY if m.name == name)

@@ -46,6 +46,25 @@ def test_records_survive_the_disk(tmp_path):
       np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_static_network_is_one_more_exit_and_files_without_it_are_read(tmp_path):
+  path = tmp_path / "records.npz"
+  assert LOGITS.cloud is not None
+  static = LOGITS.cloud + np.float32(1)
+  save_records(path, FILE._replace(static=static))
+  found = load_records(path, None)
+  assert_equal(found, FILE)
+  np.testing.assert_array_equal(found.static, static)
+  entries = dict(np.load(path))
+  np.savez(path, **entries | {"static_logits": static[:, 1:]})
+  assert "entry static_logits is float32 (20, 5)" in refused(path)
+  # As the version before wrote them.
+  del entries["static_logits"]
+  np.savez(path, **entries | {"format": np.int32(2)})
+  old = load_records(path, None)
+  assert_equal(old, FILE)
+  assert old.static is None
+
+
 def test_an_extension_of_all_classes_is_read_as_one(tmp_path):
   every = HardClasses(HARD.numbers, 6, "all")
   file = RecordsFile(LOGITS._replace(extension=LOGITS.main), LABELS, every, "test-0123abcd")
@@ -121,12 +140,12 @@ def test_another_format_asks_for_another_evaluation(tmp_path):
   save_records(path, FILE)
   with np.load(path) as archive:
     entries = dict(archive)
-  np.savez(path, **entries | {"format": np.int32(3)})
-  expected = f"of format 3; accepted: format {FORMAT}; evaluate the run again"
+  np.savez(path, **entries | {"format": np.int32(4)})
+  expected = f"of format 4; accepted: format {FORMAT}; evaluate the run again"
   assert expected in refused(path)
   # As earlier versions wrote them: scores alone.
   np.savez(path, label=LABELS, main_entropy=np.zeros(20), fingerprint=np.array("test-0123abcd"))
-  assert expected.replace("3", "1", 1) in refused(path)
+  assert expected.replace("4", "1", 1) in refused(path)
 
 
 def test_no_truncated_or_damaged_file_passes(tmp_path):

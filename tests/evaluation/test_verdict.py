@@ -28,6 +28,7 @@ def test_the_cheapest_within_the_noise_of_the_most_accurate_is_deployed():
     "(meanet, up to 98.0%): 97.2% accurate with 8.0% sent on validation; next is meanet, 98.0% "
     "accurate with 15.0% sent (+0.8 points)"
   )
+  assert verdict(systems, BUDGET, "a pi").sentence.startswith("deploy main_cloud on a pi, the ch")
   assert result.to_json()["alternatives"]["main_only"] == {
     "accuracy": 0.94,
     "fraction_cloud": 0.0,
@@ -80,6 +81,7 @@ def test_a_system_that_breaks_the_constraints_is_not_deployed():
   systems["main_only"] = systems["main_only"]._replace(unmet="nor this")
   result = verdict(systems, BUDGET)
   assert (result.system, result.runner_up) == (None, None)
+  assert verdict(systems, BUDGET, "a pi").sentence.startswith(f"no system keeps {BUDGET} on a pi; ")
   assert result.sentence == (
     "no system keeps max_offload 0.2; the nearest of each: main_only: max-offload 0; cloud_only: "
     "max-offload 1"

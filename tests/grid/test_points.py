@@ -149,3 +149,8 @@ def test_resources_are_named_amounts():
   for wrong in ("TPU", "=4", "TPU=many"):
     with pytest.raises(UserError, match="accepted: NAME=AMOUNT, as in TPU=4"):
       parse_resources((wrong,))
+
+
+def test_networks_beside_a_trials_meanet_are_refused(tiny):
+  with pytest.raises(UserError, match=r"^baselines\.static is 1 in a grid, whose trials train no "):
+    expand(["baselines.static=0,1"], tiny, 10)

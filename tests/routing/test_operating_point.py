@@ -1,8 +1,6 @@
 import dataclasses
-import itertools
 import json
 import re
-import typing
 
 import numpy as np
 import pytest
@@ -12,13 +10,11 @@ from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, compared_thresholds
+from tests.experiments import every_policy
+from tests.learned import some_weights
 
 HARD = HardClasses(np.array([1, 3]), 5)
-RULES = typing.get_type_hints(Policy)
-POLICIES = [
-  Policy(**dict(zip(RULES, rules, strict=True)))
-  for rules in itertools.product(*map(typing.get_args, RULES.values()))
-]
+POLICIES = every_policy()
 
 
 def point(policy: Policy) -> OperatingPoint:
@@ -26,7 +22,9 @@ def point(policy: Policy) -> OperatingPoint:
   compared = compared_thresholds(policy)
   values = {name: 0.1 if name in compared else np.nan for name in Thresholds._fields}
   fusion = FusionWeights(0.6, 0.75) if policy.fuses else None
-  return OperatingPoint(policy, Thresholds(**values), Temperatures(1.5, 0.7, 2.0), HARD, fusion)
+  gain = some_weights(5) if policy.learns else None
+  temperatures = Temperatures(1.5, 0.7, 2.0)
+  return OperatingPoint(policy, Thresholds(**values), temperatures, HARD, fusion, gain)
 
 
 def test_json_gives_the_same_operating_point():
@@ -38,6 +36,7 @@ def test_json_gives_the_same_operating_point():
     assert read.to_json() == written.to_json()
     assert (read.policy, read.temperatures) == (written.policy, written.temperatures)
     assert (read.hard_classes, read.fusion) == (written.hard_classes, written.fusion)
+    assert read.gain == written.gain
     for found, expected in zip(read.thresholds, written.thresholds, strict=True):
       assert found.dtype == np.float32
       np.testing.assert_array_equal(found, expected)

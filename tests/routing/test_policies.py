@@ -1,6 +1,3 @@
-import itertools
-import typing
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,21 +16,21 @@ from meanet_jax.routing.policies import (
   route,
 )
 from meanet_jax.routing.scores import scores
-from tests.experiments import random_records
+from tests.experiments import every_policy, random_records
 
-RULES = typing.get_type_hints(Policy)
-POLICIES = [Policy(*rules) for rules in itertools.product(*map(typing.get_args, RULES.values()))]
+POLICIES = every_policy()
 
 
 def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int]):
   """The inference rules of the design, step by step, for one image."""
 
-  def unsure(exit_scores) -> float:
+  def unsure(exit_scores, criterion: str = policy.criterion) -> float:
     return {
       "entropy": exit_scores.entropy[i],
       "max_prob": 1 - exit_scores.max_prob[i],
       "margin": 1 - exit_scores.margin[i],
-    }[policy.criterion]
+      "learned": exit_scores.gain[i],
+    }[criterion]
 
   assert r.fused is not None
   assert r.cloud_with_main is not None
@@ -48,7 +45,8 @@ def one_image(policy: Policy, t: Thresholds, r: Records, i: int, hard: set[int])
     return cloud(False)
   if policy.offload == "early" and unsure(r.main) > t.main:
     return cloud(False)
-  in_hard_class, uncertain = int(r.main.prediction[i]) in hard, bool(unsure(r.main) > t.run)
+  gate = "max_prob" if policy.criterion == "learned" else policy.criterion
+  in_hard_class, uncertain = int(r.main.prediction[i]) in hard, bool(unsure(r.main, gate) > t.run)
   runs = {
     "argmax": in_hard_class,
     "probability": bool(r.hard_probability[i] > t.hard),
@@ -115,7 +113,13 @@ def test_the_presets_beyond_the_paper():
 
 
 @pytest.mark.parametrize(
-  "policy", [*PRESETS.values(), Policy("uncertain", "fused", cloud_rule="fused")], ids=str
+  "policy",
+  [
+    *PRESETS.values(),
+    Policy("uncertain", "fused", cloud_rule="fused"),
+    Policy("argmax_uncertain", "fused", "late", "learned"),
+  ],
+  ids=str,
 )
 def test_numpy_and_jax_under_vmap_decide_alike(policy: Policy):
   hard = np.array([1, 2, 5])

@@ -107,7 +107,7 @@ def test_the_front_is_the_best_of_all_pairs(edge_rule, seed, size):
   ]
   points = [at(policy, records, *pair) for pair in itertools.product(*grids)]
   best = {}
-  for correct, _, _, _, cloud, _ in points:
+  for correct, _, _, _, cloud, *_ in points:
     best[cloud] = max(best.get(cloud, -1), correct)
   expected, highest = [], -1
   for cloud in sorted(best):

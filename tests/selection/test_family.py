@@ -10,5 +10,5 @@ def test_the_family_holds_every_preset_and_no_policy_twice():
   assert {member.policy for member in FAMILY} >= set(PRESETS.values())
   plain = {member.name for member in FAMILY if not member.calibrated}
   assert plain == {"paper", "paper_imagenet"}
-  # A cloud that answers with a class alone serves all of them.
-  assert {member.policy.cloud_rule for member in FAMILY} == {"replace"}
+  fusing = {member.name for member in FAMILY if member.policy.cloud_rule == "fused"}
+  assert fusing == {"late_max_prob_cloud_fused", "gated_max_prob_cloud_fused"}

@@ -14,18 +14,14 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import Policy, Thresholds, route
-from meanet_jax.runs.files import read_json
+from meanet_jax.routing.policies import CLOUD, Policy, Thresholds, route
+from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.tflite.export import Options, export
-from meanet_jax.tflite.verify import (
-  LOGIT_TOLERANCE,
-  LogitDifference,
-  compare,
-  judge,
-  near_a_threshold,
-  verify,
-)
+from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
+from meanet_jax.tflite.verify import LogitDifference, compare, judge, verify
+from tests.edge.links import at_thresholds
 from tests.exports import configured
+from tests.learned import some_weights
 
 POLICIES = [
   *(
@@ -40,6 +36,9 @@ POLICIES = [
     for criterion in ("entropy", "max_prob", "margin")
   ),
   Policy("uncertain", "extension", "early", "max_prob"),
+  Policy("argmax_uncertain", "fused", "late", "max_prob", "fused"),
+  Policy("argmax", "extension", "late", "learned"),
+  Policy("argmax_uncertain", "fused", "late", "learned"),
 ]
 
 
@@ -96,6 +95,24 @@ def test_another_threshold_is_refused(source, exported):
     judge(found._replace(logits={"main": nan}))
 
 
+def test_answers_that_fuse_the_clouds_are_compared(source, exported, tmp_path):
+  policy = Policy("argmax_uncertain", "fused", "late", "max_prob", "fused")
+  limits = Thresholds(0.05, 0.05, np.nan, 0.1)
+  point = at_thresholds(exported, policy, limits, FusionWeights(0.7, 0.6))
+  fields = read_json(exported / "edge.json") | {"operating_point": point.to_json()}
+  write_json(tmp_path / "edge.json", fields)
+  for name in ("edge.tflite", "cloud.tflite"):
+    (tmp_path / name).symlink_to(exported / name)
+  asked = dataclasses.replace(source, operating_point=point)
+  found = compare(asked, tmp_path, source.dataset.test)
+  assert (found.exits[1] == CLOUD).any()
+  judge(found)
+  # The device's class with the edge's distribution left out is another one somewhere.
+  alone = dataclasses.replace(point, fusion=FusionWeights(0.7, 1.0))
+  found = compare(dataclasses.replace(source, operating_point=alone), tmp_path, source.dataset.test)
+  assert (found.predictions[0] != found.predictions[1])[found.exits[1] == CLOUD].any()
+
+
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_a_quantised_export_is_told_of_and_not_judged(source, tmp_path, quantize, printed):
   export(source, tmp_path, Options(quantize))
@@ -125,12 +142,16 @@ def test_only_near_decisions_can_turn_when_logits_move_by_the_tolerance(policy):
 
   known = logits(classes), logits(3)
   outputs = Outputs(*known, logits(classes))
-  fitted = (known_classes, temperatures, fusion)
+  gain = some_weights(classes)
+  fitted = (known_classes, temperatures, fusion, gain)
   records = make_records(outputs, labels, *fitted)
   middle = float(np.median(records.main.entropy)) if policy.criterion == "entropy" else 0.5
   # Many images at the threshold itself: the median of what it is compared with.
-  thresholds = Thresholds(*map(np.float32, (middle, 0.4, 0.5, 0.8 * middle)))
-  point = OperatingPoint(policy, thresholds, temperatures, known_classes, fusion)
+  limits = (middle, 0.4, 0.5, 0.8 * middle)
+  if policy.learns:
+    limits = (*(np.median(of.gain) for of in (records.main, records.extension)), 0.5, 0.4)
+  thresholds = Thresholds(*map(np.float32, limits))
+  point = OperatingPoint(policy, thresholds, temperatures, known_classes, fusion, gain)
   near = near_a_threshold(point, records, outputs)
   assert near.mean() < 0.1
   before = route(policy, thresholds, records, hard)

@@ -71,11 +71,6 @@ class ImageColumns:
   classes: tuple[str, ...] | None
 
 
-def is_saved(root: Path) -> bool:
-  """Whether a directory is one of `save_to_disk`."""
-  return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
-
-
 def read_saved(root: Path) -> ImageFiles:
   """The images of a saved dataset, or of a saved dictionary of splits.
 

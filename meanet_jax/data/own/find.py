@@ -8,11 +8,9 @@ from jaxtyping import Int
 
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.examples import check_decodable
-from meanet_jax.data.own.arrow import is_saved, read_saved
 from meanet_jax.data.own.files import ImageFiles, shown
 from meanet_jax.data.own.folder import read_folder
 from meanet_jax.data.own.index import FileIndex, index_files
-from meanet_jax.data.own.parquet import read_parquet
 from meanet_jax.data.own.table import read_csv
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import UserError
@@ -95,8 +93,27 @@ def find_files(path: Path, config: DatasetConfig) -> OwnFiles:
 
 def _read_form(path: Path) -> ImageFiles:
   if path.is_dir():
-    return read_saved(path) if is_saved(path) else read_folder(path)
-  readers = {".csv": read_csv, ".parquet": read_parquet}
+    return _read_saved(path) if _is_saved(path) else read_folder(path)
+  readers = {".csv": read_csv, ".parquet": _read_parquet}
   if path.suffix.lower() not in readers:
     raise UserError(f"dataset.path is {shown(path)}; {_ACCEPTED}")
   return readers[path.suffix.lower()](path)
+
+
+def _is_saved(root: Path) -> bool:
+  """Whether a directory is one of `save_to_disk`."""
+  return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
+
+
+# pyarrow is as large as all other dependencies but JAX together, so what needs none of it goes
+# without (benchmarks/accelerator/wheels.py).
+def _read_saved(root: Path) -> ImageFiles:
+  from meanet_jax.data.own.arrow import read_saved
+
+  return read_saved(root)
+
+
+def _read_parquet(source: Path) -> ImageFiles:
+  from meanet_jax.data.own.parquet import read_parquet
+
+  return read_parquet(source)

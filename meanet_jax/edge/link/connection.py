@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2_grpc
 from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.edge.link.messages import BadAnswerError, check_metadata, make_request, read_answer
 from meanet_jax.errors import UserError
-from meanet_jax.protocol import MODEL
+from meanet_jax.protocol import CLASS, LOGITS, MODEL, PROBABILITY
 
 # A lost connection is tried again soon and often; gRPC's own defaults are 1 s, growing to 2 min.
 # A channel with a pool of its own makes a connection of its own.
@@ -70,12 +70,32 @@ class Address(NamedTuple):
 
 
 class Expected(NamedTuple):
-  """What the server has to agree with: image [h, w, c], C, `classes_digest`, what is sent."""
+  """What the server has to agree with: image [h, w, c], C, `classes_digest`, what is sent.
+
+  logits: whether every image's logits are asked for, with which a policy fuses its answer.
+  """
 
   shape: tuple[int, int, int]
   num_classes: int
   digest: str
   encoding: Encoding
+  logits: bool = False
+
+  def request(self, number: int, data: bytes) -> protocol.ModelInferRequest:
+    """The request for one image, from its bytes in the encoding."""
+    outputs = (CLASS, PROBABILITY, LOGITS) if self.logits else (CLASS, PROBABILITY)
+    return make_request(number, data, self.shape, self.encoding, outputs)
+
+
+class Checked(NamedTuple):
+  """What `check` found.
+
+  unreachable: that the server cannot be asked at present, and why; None if it answered. logits:
+  False if it is known to give none.
+  """
+
+  unreachable: str | None
+  logits: bool
 
 
 def parse_address(url: str, ca_file: str | None = None, token_file: str | None = None) -> Address:
@@ -147,7 +167,7 @@ class Connection:
     self._channel.close()
 
 
-def check(address: Address, expected: Expected, timeout: float) -> str | None:
+def check(address: Address, expected: Expected, timeout: float) -> Checked:
   """Asks for the model's metadata and for the class of a black image.
 
   Args:
@@ -155,20 +175,19 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
     expected: what has to be there.
     timeout: seconds for each of the two.
 
-  Returns:
-    None, or that the server cannot be asked at present, and why.
-
   Raises:
     UserError: the server is there, and another than the one that edge.json goes with, or refuses
       this device.
   """
   connection = Connection(address)
   image = np.zeros(expected.shape, np.uint8)
-  request = make_request(0, encode(expected.encoding, image), expected.shape, expected.encoding)
   try:
     metadata = connection.metadata(timeout)
     if wrong := check_metadata(metadata, expected.shape, expected.num_classes, expected.encoding):
       raise UserError(f"{address}, model {MODEL}: {wrong}")
+    logits = any(output.name == LOGITS for output in metadata.outputs)
+    asked = expected._replace(logits=expected.logits and logits)
+    request = asked.request(0, encode(expected.encoding, image))
     read_answer(connection.infer(request, timeout), 0, expected.num_classes, expected.digest)
   except BadAnswerError as error:
     raise UserError(
@@ -189,10 +208,11 @@ def check(address: Address, expected: Expected, timeout: float) -> str | None:
     else:
       _check_plain(address, timeout)
     unreachable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-    return f"cannot {'be reached' if unreachable else 'answer'} ({code.name.lower()}: {details})"
+    cannot = "be reached" if unreachable else "answer"
+    return Checked(f"cannot {cannot} ({code.name.lower()}: {details})", True)
   finally:
     connection.close()
-  return None
+  return Checked(None, logits)
 
 
 def _advice(code: grpc.StatusCode) -> str:

@@ -4,12 +4,14 @@ Answers are validated: anything but a valid answer to the request raises `BadAns
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as protocol
 from tritonclient.utils import serialize_byte_tensor
 
+from meanet_jax.annotations import Shaped
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.replies import CloudAnswer, Fallback
 from meanet_jax.protocol import (
@@ -36,15 +38,20 @@ class BadAnswerError(Exception):
 
 
 def make_request(
-  number: int, data: bytes, shape: tuple[int, int, int], encoding: Encoding
+  number: int,
+  data: bytes,
+  shape: tuple[int, int, int],
+  encoding: Encoding,
+  outputs: Sequence[str] = (CLASS, PROBABILITY),
 ) -> protocol.ModelInferRequest:
-  """A request for the class and probability of one image.
+  """A request for the class and probability of one image, perhaps for its logits as well.
 
   Args:
     number: identifies the request, and its answer.
     data: the image's bytes in its encoding.
     shape: height, width, channels.
     encoding: of `data`.
+    outputs: names of what is asked for.
   """
   request = protocol.ModelInferRequest(model_name=MODEL, id=str(number))
   if encoding.kind == "raw":
@@ -53,7 +60,7 @@ def make_request(
     request.inputs.add(name=ENCODED, datatype="BYTES", shape=[1])
     data = serialize_byte_tensor(np.array([data], np.object_)).item()
   request.raw_input_contents.append(data)
-  for name in (CLASS, PROBABILITY):
+  for name in outputs:
     request.outputs.add(name=name)
   return request
 
@@ -61,7 +68,7 @@ def make_request(
 def read_answer(
   response: protocol.ModelInferResponse, number: int, num_classes: int, digest: str
 ) -> CloudAnswer:
-  """The answer in a response to `make_request`.
+  """The answer in a response to `make_request`, with logits if it holds any.
 
   Args:
     response: from the network.
@@ -71,7 +78,8 @@ def read_answer(
 
   Raises:
     BadAnswerError: an answer to something else, without the outputs or with ones of another shape
-      or type, a class that does not exist, a number that is no probability, other classes.
+      or type, a class that does not exist, a number that is no probability, logits that are not
+      finite, other classes.
   """
   if response.id not in ("", str(number)):
     raise BadAnswerError(Fallback.WRONG_SHAPE, f"it answers request {response.id!r}, not {number}")
@@ -82,13 +90,18 @@ def read_answer(
   )
   if found != digest:
     raise BadAnswerError(Fallback.WRONG_CLASSES, f"its classes have SHA-256 {found[:12]}...")
-  prediction = int(_number(response, CLASS, _INTEGERS))
-  probability = float(_number(response, PROBABILITY, _FLOATS))
+  prediction = int(_values(response, CLASS, _INTEGERS, [1])[0])
+  probability = float(_values(response, PROBABILITY, _FLOATS, [1])[0])
   if not 0 <= prediction < num_classes:
     raise BadAnswerError(Fallback.WRONG_CLASSES, f"its class is {prediction} of {num_classes}")
   if not (math.isfinite(probability) and 0 <= probability <= 1 + 1e-6):
     raise BadAnswerError(Fallback.WRONG_CLASSES, f"its probability is {probability}")
-  return CloudAnswer(prediction, probability)
+  if all(output.name != LOGITS for output in response.outputs):
+    return CloudAnswer(prediction, probability)
+  logits = _values(response, LOGITS, _FLOATS, [1, num_classes])
+  if not np.isfinite(logits).all():
+    raise BadAnswerError(Fallback.WRONG_CLASSES, "its logits are not finite")
+  return CloudAnswer(prediction, probability, tuple(logits.tolist()))
 
 
 def check_metadata(
@@ -128,26 +141,29 @@ def _names(tensors: dict[str, Any]) -> str:
   return ", ".join(sorted(tensors)) or "none"
 
 
-def _number(
-  response: protocol.ModelInferResponse, name: str, fields: dict[str, str]
-) -> int | float:
-  """The one number of an output, whether its bytes are apart (raw) or in it."""
+def _values(
+  response: protocol.ModelInferResponse, name: str, fields: dict[str, str], shape: list[int]
+) -> Shaped[np.ndarray, " n"]:
+  """The numbers of an output, whether its bytes are apart (raw) or in it."""
+  count = math.prod(shape)
   for place, output in enumerate(response.outputs):
     if output.name != name:
       continue
-    if list(output.shape) != [1] or output.datatype not in fields:
+    if list(output.shape) != shape or output.datatype not in fields:
       found = f"{output.datatype} {list(output.shape)}"
       raise BadAnswerError(
-        Fallback.WRONG_SHAPE, f"its {name} is {found}, not {'/'.join(fields)} [1]"
+        Fallback.WRONG_SHAPE, f"its {name} is {found}, not {'/'.join(fields)} {shape}"
       )
+    dtype = np.dtype(_DTYPES[output.datatype])
     if response.raw_output_contents:
       raw = response.raw_output_contents[place : place + 1]
-      dtype = np.dtype(_DTYPES[output.datatype])
-      if not raw or len(raw[0]) != dtype.itemsize:
-        raise BadAnswerError(Fallback.WRONG_SHAPE, f"its {name} has no {dtype.itemsize} bytes")
-      return np.frombuffer(raw[0], dtype).item()
+      if not raw or len(raw[0]) != count * dtype.itemsize:
+        raise BadAnswerError(
+          Fallback.WRONG_SHAPE, f"its {name} has no {count * dtype.itemsize} bytes"
+        )
+      return np.frombuffer(raw[0], dtype)
     values = getattr(output.contents, fields[output.datatype])
-    if len(values) != 1:
+    if len(values) != count:
       raise BadAnswerError(Fallback.WRONG_SHAPE, f"its {name} has {len(values)} values")
-    return values[0]
+    return np.asarray(values, dtype)
   raise BadAnswerError(Fallback.WRONG_SHAPE, f"it has no output {name}")

@@ -19,8 +19,9 @@ from tritonclient.grpc import service_pb2 as protocol
 
 from meanet_jax.edge.link.connection import Address, Connection, Expected
 from meanet_jax.edge.link.encoding import Encoding, encode
-from meanet_jax.edge.link.messages import BadAnswerError, make_request, read_answer
+from meanet_jax.edge.link.messages import BadAnswerError, read_answer
 from meanet_jax.edge.link.replies import CloudAnswer, Fallback, Reply
+from meanet_jax.protocol import LOGITS
 
 
 class RetryPolicy(NamedTuple):
@@ -103,7 +104,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
     self.opened = 0
     pixels = bytes(math.prod(expected.shape))
     # Of one raw image.
-    self.message_bytes = make_request(0, pixels, expected.shape, Encoding()).ByteSize()
+    self.message_bytes = expected._replace(encoding=Encoding()).request(0, pixels).ByteSize()
 
   def ready(self) -> bool:
     """Whether the next image may be sent, apart from the window. False while the circuit is open,
@@ -178,7 +179,7 @@ class Offloader(pybreaker.CircuitBreakerListener):
     deadline = begun + seconds
     expected, traffic = self._expected, _Traffic()
     data = encode(expected.encoding, image)
-    request = make_request(number, data, expected.shape, expected.encoding)
+    request = expected.request(number, data)
     encoded = time.perf_counter()
     answer = fallback = None
     try:
@@ -210,6 +211,12 @@ class Offloader(pybreaker.CircuitBreakerListener):
     try:
       response = self._connection.infer(request, left)
     except grpc.RpcError as error:
+      asked = [output.name for output in request.outputs]
+      if error.code() is grpc.StatusCode.INVALID_ARGUMENT and LOGITS in asked:
+        # A server that was away when it was checked may know no logits.
+        self._expected = self._expected._replace(logits=False)
+        del request.outputs[asked.index(LOGITS)]
+        return self._attempt(request, number, deadline, traffic)
       raise _FailedError(_FALLBACKS.get(error.code(), Fallback.REFUSED)) from error
     except ValueError as error:  # the channel was closed, because the command ends
       raise _FailedError(Fallback.UNREACHABLE) from error

@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 
 class CloudAnswer(NamedTuple):
-  """The cloud's class, an original class number, and the probability that it gives it."""
+  """The cloud's class, an original class number, and the probability that it gives it.
+
+  logits: one per class; None where none were asked for, or the server gives none.
+  """
 
   prediction: int
   probability: float
+  logits: tuple[float, ...] | None = None
 
 
 class Fallback(enum.StrEnum):
