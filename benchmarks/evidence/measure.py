@@ -11,12 +11,12 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation.collect import Collected, collect
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.fitting import selection_part
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.systems import (
-  Context,
   Curve,
   System,
   evaluate_systems,
@@ -194,7 +194,7 @@ def _under(context: Context, collected: Collected, shares: Sequence[float]) -> B
 
 
 def _routing(context: Context, **changes: object) -> Context:
-  routing = dataclasses.replace(context.config.routing, **changes)  # pyright: ignore[reportArgumentType]
+  routing = dataclasses.replace(context.config.routing, **changes)
   return dataclasses.replace(context, config=dataclasses.replace(context.config, routing=routing))
 
 
