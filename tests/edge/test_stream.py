@@ -153,6 +153,13 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
   assert 5 <= reasons.count(reason) <= 5 + 4
   attempts = retry_policy.attempts if reason is Fallback.FULL else 1
   assert server.requests == attempts * reasons.count(reason)
+  # Every attempt sends the image again.
+  expected = ran.offloader._expected
+  for result in found:
+    if result.fallback is reason:
+      message = expected.request(result.item.number, images[result.item.number].tobytes())
+      assert result.reply.attempts == attempts
+      assert result.reply.bytes_up == attempts * message.ByteSize()
   assert ran.offloader.opened == 1
 
 

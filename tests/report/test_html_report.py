@@ -1,16 +1,22 @@
 """The text of report.html: what it holds, and that no name can break it."""
 
+import json
+
 import numpy as np
 
 from meanet_jax.report.html_report import EXAMPLES_PER_KIND, report_page
 from meanet_jax.runs.files import read_json
-from tests.evaluation.invented import invented
+from tests.evaluation.invented import NAMES, invented
 
 
 def test_names_cannot_break_the_page():
   page = report_page(invented(np.random.default_rng(0)))
   assert "<script>boom" not in page
   assert page.count("</script>") == 3
+  # What a browser reads up to the end tag: neither `</script ` nor `<!--` can stand in it.
+  data = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+  assert not set("<>&") & set(data)
+  assert json.loads(data)["classes"] == list(NAMES)
   assert "on validation images that selected nothing else" in page
   assert "with probability 0.95 (Learn then Test)" in page
   assert "Images that cannot be decoded were left out: 3 of train." in page

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig, StageConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.batches import Batch
+from meanet_jax.models.layers import Dropout
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
@@ -18,6 +19,7 @@ from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Recipe, Sums, cross_entropy, make_train_step, stage_key
+from tests.training import linear_meanet as linear
 
 
 def start(tiny, stage):
@@ -179,3 +181,62 @@ def test_cross_entropy_is_the_formula(smoothing):
   np.testing.assert_allclose(
     cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing), expected, rtol=1e-5
   )
+
+
+def test_every_step_augments_anew(tiny):
+  """At a constant rate two steps from one state differ in what they draw alone."""
+  config = linear.experiment(tiny)
+  state, step = linear.start(config, "main")
+  data = linear.batch(config, linear.stage_of(config, "main"))
+  step, later = jax.jit(step), state.replace(step=state.step + 1)
+  first, again, next_one = (step(s, data, stage_key(0, "main"))[0] for s in (state, state, later))
+  assert all(leaves_equal(first.params, again.params))
+  assert not any(leaves_equal(first.params, next_one.params))
+
+
+class Dropping(linear.Linear):
+  """Half of the pixels are dropped in front of the dense layer."""
+
+  def classify(self, features, train):
+    return super().classify(Dropout(0.5)(features, train), train)
+
+
+def dropping_gradients(tiny, settings: StageConfig, data: Batch, steps_taken: int = 0):
+  """The gradients of main's kernel: a step at rate 1 subtracts them."""
+  config = linear.experiment(tiny, main=settings)
+  model, variables = linear.linear_meanet(config)
+  model = model.clone(main=Dropping(config.model.main.structure, 10))
+  stage, tx = linear.stage_of(config, "main"), make_optimizer(settings, 10)
+  state = create_state(stage, variables, tx)
+  state = state.replace(step=state.step + steps_taken)
+  step = jax.jit(make_train_step(model, stage, Recipe(settings, tx), tiny.dataset))
+  after, _ = step(state, data, stage_key(0, "main"))
+  return np.asarray(
+    state.params["main"]["dense"]["kernel"] - after.params["main"]["dense"]["kernel"]
+  )
+
+
+def test_every_step_and_micro_batch_drops_other_features(tiny):
+  """A pixel that is dropped from the only image of a batch moves no weight.
+
+  Two micro-batches of the same image leave a quarter of its 64 pixels out, not half.
+  """
+  settings = dataclasses.replace(linear.PLAIN, augment=AugmentConfig())
+  one = {
+    "image": jnp.full((1, 8, 8, 1), 255, jnp.uint8),
+    "label": jnp.zeros(1, jnp.int32),
+    "position": jnp.zeros(1, jnp.int32),
+  }
+  two = {name: jnp.concatenate([x, x]) for name, x in one.items()}
+  two["position"] = jnp.arange(2, dtype=jnp.int32)
+
+  def kept(gradient) -> np.ndarray:
+    return np.abs(gradient).max(axis=1) > 0
+
+  first = kept(dropping_gradients(tiny, settings, one))
+  assert 16 < first.sum() < 48
+  assert (kept(dropping_gradients(tiny, settings, one, steps_taken=1)) != first).sum() > 16
+  halves = dataclasses.replace(settings, accumulate=2)
+  either = kept(dropping_gradients(tiny, halves, two))
+  assert not (first & ~either).any()
+  assert either.sum() > first.sum() + 4
