@@ -13,7 +13,7 @@ from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.fusion import FusionWeights
-from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
+from meanet_jax.routing.policies import CLOUD, EXTENSION, Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, logits_of, oip_server
@@ -188,6 +188,15 @@ def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(
   skipped = [own for own in alone if own.complex and own.extension is not None]
   assert len(calls) == sum(own.extension is not None for own in alone) - len(skipped)
   assert skipped
+
+
+def test_an_extension_that_was_skipped_at_first_gives_the_same_answer(exported, images, alone):
+  edge = sending(exported, 0.5, images)
+  decisions = [one for image in images for one in edge.decide(image[None])]
+  for decision, own in zip(decisions, alone, strict=True):
+    assert untimed(edge.answer_alone(decision)) == untimed(own)
+  skipped = [own.exit for decision, own in zip(decisions, alone, strict=True) if decision.skipped]
+  assert EXTENSION in skipped
 
 
 @pytest.mark.parametrize("batch_size", [4, 7])
