@@ -18,11 +18,13 @@ KNOWN = {
 
 
 def log_softmax(logits):
+  """Log-probabilities of one exit."""
   shifted = logits - logits.max()
   return shifted - np.log(np.exp(shifted).sum())
 
 
 def scores(logs):
+  """What a signature gives, from log-probabilities over all classes."""
   p = np.exp(logs)
   first, second = np.sort(p)[[-1, -2]]
   entropy, margin = -(p * logs).sum(), first - second
@@ -124,11 +126,16 @@ class Edge:
     return int(both.argmax())
 
 
+def decoded(test, shape):
+  """The image of an entry of edge_test.json."""
+  return np.frombuffer(base64.b64decode(test["image"]), np.uint8).reshape(shape)
+
+
 def check(directory):
   """Compares with edge_test.json and gives the number of images."""
   edge, tests = Edge(directory), json.loads((Path(directory) / "edge_test.json").read_text())
   for test in tests["vectors"]:
-    image = np.frombuffer(base64.b64decode(test["image"]), np.uint8).reshape(edge.shape)
+    image = decoded(test, edge.shape)
     for name, cloud in (
       ("with_cloud", lambda _, t=test: t["cloud_logits"]),
       ("without_cloud", None),
