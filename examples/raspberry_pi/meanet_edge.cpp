@@ -11,74 +11,14 @@
 #include <numeric>
 #include <optional>
 #include <set>
-#include <stdexcept>
 
 #include <nlohmann/json.hpp>
 
 #include "litert.h"
 
 using Json = nlohmann::json;
-using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 using Cloud = std::function<std::optional<Floats>(const Bytes&)>;  // logits [C], none if it fails
-
-void must(int status, const char* what) {
-  if (status) throw std::runtime_error(std::string(what) + ": LiteRT status " + std::to_string(status));
-}
-
-// One signature of edge.tflite: buffers by name.
-struct Signature {
-  Handle compiled;
-  std::size_t index = 0;
-  std::vector<std::string> input_names, output_names;
-  std::vector<Handle> inputs, outputs;
-
-  Signature(Handle environment, Handle model, Handle compiled, const std::string& key)
-      : compiled(compiled) {
-    Handle signature;
-    for (const char* name = ""; key != name; ++index) {
-      must(LiteRtGetModelSignature(model, index, &signature), "signature");
-      must(LiteRtGetSignatureKey(signature, &name), "signature");
-    }
-    --index;
-    std::size_t count;
-    auto add = [&](bool input, std::size_t place) {
-      const char* name;
-      Handle tensor, needs, buffer;
-      TensorType type;
-      must((input ? LiteRtGetSignatureInputName : LiteRtGetSignatureOutputName)(signature, place, &name), "name");
-      must((input ? LiteRtGetSignatureInputTensorByIndex : LiteRtGetSignatureOutputTensorByIndex)(signature, place, &tensor), "tensor");
-      must(LiteRtGetRankedTensorType(tensor, &type), "type");
-      must((input ? LiteRtGetCompiledModelInputBufferRequirements : LiteRtGetCompiledModelOutputBufferRequirements)(compiled, index, place, &needs), "buffer");
-      must(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, needs, &buffer), "buffer");
-      (input ? input_names : output_names).push_back(name);
-      (input ? inputs : outputs).push_back(buffer);
-    };
-    must(LiteRtGetNumSignatureInputs(signature, &count), "inputs");
-    for (std::size_t place = 0; place < count; ++place) add(true, place);
-    must(LiteRtGetNumSignatureOutputs(signature, &count), "outputs");
-    for (std::size_t place = 0; place < count; ++place) add(false, place);
-  }
-
-  std::map<std::string, Bytes> run(const std::map<std::string, Bytes>& given) {
-    void* memory;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const Bytes& bytes = given.at(input_names[i]);
-      must(LiteRtLockTensorBuffer(inputs[i], &memory, kWrite), "lock");
-      std::memcpy(memory, bytes.data(), bytes.size());
-      must(LiteRtUnlockTensorBuffer(inputs[i]), "unlock");
-    }
-    must(LiteRtRunCompiledModel(compiled, index, inputs.size(), inputs.data(), outputs.size(), outputs.data()), "run");
-    std::map<std::string, Bytes> found;
-    for (std::size_t i = 0, size; i < outputs.size(); ++i) {
-      must(LiteRtGetTensorBufferPackedSize(outputs[i], &size), "size");
-      must(LiteRtLockTensorBuffer(outputs[i], &memory, kRead), "lock");
-      found[output_names[i]].assign((std::uint8_t*)memory, (std::uint8_t*)memory + size);
-      must(LiteRtUnlockTensorBuffer(outputs[i]), "unlock");
-    }
-    return found;
-  }
-};
 
 Floats floats(const Bytes& bytes) {
   Floats found(bytes.size() / sizeof(float));
@@ -148,8 +88,10 @@ class Edge {
         {"criterion", {"entropy", "max_prob", "margin", "learned"}},
         {"cloud_rule", {"replace", "fused"}}};
     for (auto& [rule, value] : point_["policy"].items()) {
-      if (!known.count(rule) || !known.at(rule).count(value))
-        throw std::runtime_error("edge.json has the rule " + rule + " " + value.dump() + ", which this program has not");
+      if (!known.count(rule) || !known.at(rule).count(value)) {
+        std::string found = rule + " " + value.dump();
+        throw std::runtime_error("edge.json has the rule " + found + ", which this program has not");
+      }
     }
     if (file["batch_size"] != 1 || file["image_dtype"] != "uint8")
       throw std::runtime_error("accepted: an export with --batch 1 and --input uint8");
@@ -160,7 +102,8 @@ class Edge {
     }
     Handle environment, model, options, compiled;
     must(LiteRtCreateEnvironment(0, nullptr, &environment), "environment");
-    must(LiteRtCreateModelFromFile(environment, (directory + "/edge.tflite").c_str(), &model), "edge.tflite");
+    std::string path = directory + "/edge.tflite";
+    must(LiteRtCreateModelFromFile(environment, path.c_str(), &model), "edge.tflite");
     must(LiteRtCreateOptions(&options), "options");
     must(LiteRtSetOptionsHardwareAccelerators(options, 1), "options");
     must(LiteRtCreateCompiledModel(environment, model, options, &compiled), "edge.tflite");
@@ -172,7 +115,8 @@ class Edge {
   Answer classify(const Bytes& image, const Cloud& cloud) {
     std::string offload = rule("offload");
     Exit main(main_->run({{"image", image}}));
-    bool early = offload == "always" || (offload == "early" && uncertainty(main, main, false) > limit("main"));
+    bool early = offload == "always" ||
+                 (offload == "early" && uncertainty(main, main, false) > limit("main"));
     bool hard = needs_extension(main), sent = early;
     std::optional<Exit> ext;
     if (hard && !early) ext = extended(image, main);
@@ -189,7 +133,8 @@ class Edge {
     std::optional<Exit> last = ext;
     if (hard && !ext) last = extended(image, main);
     bool taken = last && takes(main, *last);
-    return {taken ? "extension" : "main", (taken ? *last : main).prediction, sent, compared, main, ext};
+    int prediction = (taken ? *last : main).prediction;
+    return {taken ? "extension" : "main", prediction, sent, compared, main, ext};
   }
 
  private:
@@ -197,15 +142,22 @@ class Edge {
   double limit(const char* name) { return point_["thresholds"][name]; }
 
   double uncertainty(const Exit& exit, const Exit& main, bool ran) {
-    return rule("criterion") == "learned" ? gain(exit, main, ran) : exit.uncertainty(rule("criterion"));
+    std::string criterion = rule("criterion");
+    return criterion == "learned" ? gain(exit, main, ran) : exit.uncertainty(criterion);
   }
   double gain(const Exit& exit, const Exit& main, bool ran) {
-    const double features[] = {std::log(exit.max_prob), std::log(std::max(1 - exit.max_prob, 1e-4)), exit.margin,
-                               exit.entropy, main.hard_probability, double(ran), double(exit.prediction == main.prediction)};
+    const double features[] = {std::log(exit.max_prob),
+                               std::log(std::max(1 - exit.max_prob, 1e-4)),
+                               exit.margin,
+                               exit.entropy,
+                               main.hard_probability,
+                               double(ran),
+                               double(exit.prediction == main.prediction)};
     Json& weights = point_["gain"];
     Floats logits;
     for (int row = 0; row < 3; ++row) {
-      double sum = weights["bias"][row].get<double>() + weights["classes"][row][exit.prediction].get<double>();
+      double sum = weights["bias"][row];
+      sum += weights["classes"][row][exit.prediction].get<double>();
       for (int i = 0; i < 7; ++i) sum += weights["features"][row][i].get<double>() * features[i];
       logits.push_back(sum);
     }
@@ -236,7 +188,8 @@ class Edge {
     double weight = point_["fusion"]["edge"];
     for (int number : known_) known.push_back(logs[number]);
     double mass = log_sum(known);
-    for (std::size_t i = 0; i < known.size(); ++i) mixed.push_back((1 - weight) * (known[i] - mass) + weight * own[i]);
+    for (std::size_t i = 0; i < known.size(); ++i)
+      mixed.push_back((1 - weight) * (known[i] - mass) + weight * own[i]);
     mixed = log_softmax(mixed);
     for (std::size_t i = 0; i < known.size(); ++i) logs[known_[i]] = mass + mixed[i];
     return logs;
@@ -245,7 +198,8 @@ class Edge {
     if (rule("cloud_rule") == "replace") return argmax(logits);
     double weight = point_["fusion"]["cloud"];
     Floats both = fuse(main, ext), cloud = log_softmax(logits, point_["temperatures"]["cloud"]);
-    for (std::size_t i = 0; i < both.size(); ++i) both[i] = (1 - weight) * both[i] + weight * cloud[i];
+    for (std::size_t i = 0; i < both.size(); ++i)
+      both[i] = (1 - weight) * both[i] + weight * cloud[i];
     return argmax(both);
   }
 
@@ -268,7 +222,9 @@ Bytes from_base64(const std::string& text) {
 
 // Compares with edge_test.json; gives what differs, empty if nothing does.
 std::string differs(const Answer& found, const Json& test, const Json& ends, double tolerance) {
-  auto far = [&](double one, double other) { return !(std::abs(one - other) <= tolerance * std::max(1.0, std::abs(other))); };
+  auto far = [&](double one, double other) {
+    return !(std::abs(one - other) <= tolerance * std::max(1.0, std::abs(other)));
+  };
   for (std::size_t i = 0; i < found.main.logits.size(); ++i)
     if (far(found.main.logits[i], test["main"]["logits"][i])) return "main.logits";
   if (far(found.main.entropy, test["main"]["entropy"])) return "main.entropy";
@@ -294,8 +250,10 @@ int main(int count, char** arguments) try {
     Cloud cloud = [&](const Bytes&) { return test["cloud_logits"].get<Floats>(); };
     for (const char* name : {"with_cloud", "without_cloud"}) {
       bool asks = !std::strcmp(name, "with_cloud");
-      std::string what = differs(edge.classify(image, asks ? cloud : nullptr), test, test[name], tests["tolerance"]);
-      if (!what.empty()) throw std::runtime_error("image " + test["index"].dump() + " " + name + ": " + what + " differs");
+      Answer found = edge.classify(image, asks ? cloud : nullptr);
+      std::string what = differs(found, test, test[name], tests["tolerance"]);
+      std::string where = "image " + test["index"].dump() + ", " + name + ": ";
+      if (!what.empty()) throw std::runtime_error(where + what + " differs");
     }
   }
   std::printf("%zu images agree\n", tests["vectors"].size());
