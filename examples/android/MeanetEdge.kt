@@ -1,4 +1,4 @@
-// The edge in Kotlin on LiteRT's Interpreter (implementation "com.google.ai.edge.litert:litert:1.4.0").
+// The edge in Kotlin on LiteRT: implementation "com.google.ai.edge.litert:litert:1.4.0" in Gradle.
 // `check(directory)` compares with edge_test.json: call it from a test on the device. Android 8 or
 // newer. Compiled with kotlinc 1.3 and run on a computer with recorded networks, not on a phone.
 package meanet
@@ -36,7 +36,8 @@ fun DoubleArray.argmax() = indices.reduce { best, it -> if (this[it] > this[best
 private fun DoubleArray.over(temperature: Double) = DoubleArray(size) { this[it] / temperature }
 
 class Exit(val logits: DoubleArray, val prediction: Int, val maxProb: Double, val entropy: Double,
-           val margin: Double, val hardProbability: Double = 0.0, val features: ByteBuffer? = null) {
+           val margin: Double, val hardProbability: Double = 0.0,
+           val features: ByteBuffer? = null) {
   fun uncertainty(criterion: String) =
       if (criterion == "entropy") entropy else 1 - (if (criterion == "margin") margin else maxProb)
 }
@@ -50,7 +51,8 @@ class MeanetEdge(directory: File) {
   private val policy = point.getJSONObject("policy")
   private val hard = point.getJSONArray("hard_classes").doubles().map { it.toInt() }
   private val known =
-      if (point.getString("extension_classes") == "all") (0 until point.getInt("num_classes")).toList() else hard
+      if (point.getString("extension_classes") == "hard") hard
+      else (0 until point.getInt("num_classes")).toList()
   private val interpreter = Interpreter(File(directory, "edge.tflite"))
 
   init {
@@ -66,7 +68,8 @@ class MeanetEdge(directory: File) {
   fun classify(image: ByteArray, cloud: ((ByteArray) -> DoubleArray?)?): Answer {
     val offload = policy.getString("offload")
     val main = run("main", image, null)
-    val early = offload == "always" || offload == "early" && uncertainty(main, main, false) > limit("main")
+    val early = offload == "always" ||
+        offload == "early" && uncertainty(main, main, false) > limit("main")
     val needed = needsExtension(main)
     val ext = if (needed && !early) extended(image, main) else null
     var sent = early
@@ -77,11 +80,12 @@ class MeanetEdge(directory: File) {
       sent = compared > limit(if (last != null) "extension" else "main")
     }
     val logits = if (sent && cloud != null) cloud(image) else null
-    if (logits != null) return Answer("cloud", withCloud(logits, main, ext), sent, compared, main, ext)
+    fun answer(exit: String, prediction: Int) = Answer(exit, prediction, sent, compared, main, ext)
+    if (logits != null) return answer("cloud", withCloud(logits, main, ext))
     // No cloud, or one that did not answer: now the extension runs where it was skipped.
     val last = ext ?: if (needed) extended(image, main) else null
     val taken = if (last != null && takes(main, last)) last else null
-    return Answer(if (taken != null) "extension" else "main", (taken ?: main).prediction, sent, compared, main, ext)
+    return answer(if (taken != null) "extension" else "main", (taken ?: main).prediction)
   }
 
   private fun run(signature: String, image: ByteArray, features: ByteBuffer?): Exit {
@@ -97,7 +101,8 @@ class MeanetEdge(directory: File) {
     fun number(name: String) = outputs.getValue(name).getFloat(0).toDouble()
     val logits = outputs.getValue("logits").asFloatBuffer()
     return Exit(DoubleArray(logits.remaining()) { logits[it].toDouble() },
-                outputs.getValue("prediction").getInt(0), number("max_prob"), number("entropy"), number("margin"),
+                outputs.getValue("prediction").getInt(0), number("max_prob"), number("entropy"),
+                number("margin"),
                 if (features == null) number("hard_probability") else 0.0, outputs["features"])
   }
 
@@ -106,19 +111,22 @@ class MeanetEdge(directory: File) {
   private fun uncertainty(exit: Exit, main: Exit, ran: Boolean): Double {
     if (policy["criterion"] != "learned") return exit.uncertainty(policy.getString("criterion"))
     val features = doubleArrayOf(
-        ln(exit.maxProb), ln(max(1 - exit.maxProb, 1e-4)), exit.margin, exit.entropy, main.hardProbability,
+        ln(exit.maxProb), ln(max(1 - exit.maxProb, 1e-4)), exit.margin, exit.entropy,
+        main.hardProbability,
         if (ran) 1.0 else 0.0, if (exit.prediction == main.prediction) 1.0 else 0.0)
     val gain = point.getJSONObject("gain")
     val logs = DoubleArray(3) { row ->
       val weights = gain.getJSONArray("features").getJSONArray(row).doubles()
-      gain.getJSONArray("bias").getDouble(row) + weights.indices.map { weights[it] * features[it] }.sum() +
+      gain.getJSONArray("bias").getDouble(row) +
+          weights.indices.map { weights[it] * features[it] }.sum() +
           gain.getJSONArray("classes").getJSONArray(row).getDouble(exit.prediction)
     }.logSoftmax()
     return exp(logs[2]) - exp(logs[0])
   }
 
   private fun needsExtension(main: Exit): Boolean {
-    val unsure = { main.uncertainty(policy.getString("criterion")) > limit("run") } // of `learned`: max_prob
+    // The criterion `learned` gives 1 - the largest probability here.
+    fun unsure() = main.uncertainty(policy.getString("criterion")) > limit("run")
     return when (policy.getString("hard_rule")) {
       "never" -> false
       "argmax" -> main.prediction in hard
@@ -133,12 +141,14 @@ class MeanetEdge(directory: File) {
     if (policy["edge_rule"] != "fused") return own
     val logs = fuse(main, own)
     val top = logs.sortedDescending()
-    return Exit(own.logits, logs.argmax(), exp(top[0]), -logs.map { exp(it) * it }.sum(), exp(top[0]) - exp(top[1]))
+    val entropy = -logs.map { exp(it) * it }.sum()
+    return Exit(own.logits, logs.argmax(), exp(top[0]), entropy, exp(top[0]) - exp(top[1]))
   }
 
-  private fun takes(main: Exit, ext: Exit) = policy["edge_rule"] != "most_confident" || ext.maxProb > main.maxProb
+  private fun takes(main: Exit, ext: Exit) =
+      policy["edge_rule"] != "most_confident" || ext.maxProb > main.maxProb
 
-  /** Log-probabilities over all classes; main's mass on classes that the extension has not stays. */
+  /** Log-probabilities over all classes; main's mass where the extension has no class stays. */
   private fun fuse(main: Exit, ext: Exit?): DoubleArray {
     val heat = point.getJSONObject("temperatures")
     val logs = main.logits.over(heat.getDouble("main")).logSoftmax()
@@ -146,7 +156,9 @@ class MeanetEdge(directory: File) {
     val weight = point.getJSONObject("fusion").getDouble("edge")
     val own = ext.logits.over(heat.getDouble("extension")).logSoftmax()
     val mass = known.map { logs[it] }.toDoubleArray().logSum()
-    val mixed = DoubleArray(known.size) { (1 - weight) * (logs[known[it]] - mass) + weight * own[it] }.logSoftmax()
+    val mixed = DoubleArray(known.size) {
+      (1 - weight) * (logs[known[it]] - mass) + weight * own[it]
+    }.logSoftmax()
     for (place in known.indices) logs[known[place]] = mass + mixed[place]
     return logs
   }
@@ -169,19 +181,24 @@ fun check(directory: File): Int {
     val test = vectors.getJSONObject(number)
     val image = Base64.getDecoder().decode(test.getString("image"))
     val logits = test.getJSONArray("cloud_logits").doubles()
-    for ((name, cloud) in listOf("with_cloud" to { _: ByteArray -> logits }, "without_cloud" to null)) {
+    val asks = { _: ByteArray -> logits }
+    for ((name, cloud) in listOf("with_cloud" to asks, "without_cloud" to null)) {
       val found = edge.classify(image, cloud)
       val ends = test.getJSONObject(name)
       val steps = listOf(found.sent, found.extension != null, found.exit, found.prediction)
       val expected = listOf(test["sent"], test["ran_extension"], ends["exit"], ends["prediction"])
-      val pairs = mutableListOf(found.main.entropy to test.getJSONObject("main").getDouble("entropy"))
+      fun number(step: String, of: String) = test.getJSONObject(step).getDouble(of)
+      val pairs = mutableListOf(found.main.entropy to number("main", "entropy"))
       if (found.extension != null) {
-        val of = test.getJSONObject(if (test.isNull("fused")) "extension" else "fused")
-        pairs += found.extension.entropy to of.getDouble("entropy")
+        val step = if (test.isNull("fused")) "extension" else "fused"
+        pairs += found.extension.entropy to number(step, "entropy")
       }
-      if (found.compared != null) pairs += found.compared to test.getJSONObject("compared").getDouble("uncertainty")
-      val near = pairs.all { (one, other) -> abs(one - other) <= tests.getDouble("tolerance") * max(1.0, abs(other)) }
-      check(near && steps == expected) { "image ${test["index"]}, $name: $steps $pairs; expected $expected" }
+      if (found.compared != null) pairs += found.compared to number("compared", "uncertainty")
+      val tolerance = tests.getDouble("tolerance")
+      val near = pairs.all { (one, other) -> abs(one - other) <= tolerance * max(1.0, abs(other)) }
+      check(near && steps == expected) {
+        "image ${test["index"]}, $name: $steps $pairs; expected $expected"
+      }
     }
   }
   return vectors.length()

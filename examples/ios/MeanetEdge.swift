@@ -94,13 +94,15 @@ final class MeanetEdge {
     point = file.operating_point
     let policy = point.policy
     for (rule, value, accepted) in [
-      ("hard_rule", policy.hard_rule, ["argmax", "probability", "argmax_uncertain", "uncertain", "never"]),
+      ("hard_rule", policy.hard_rule,
+       ["argmax", "probability", "argmax_uncertain", "uncertain", "never"]),
       ("edge_rule", policy.edge_rule, ["extension", "most_confident", "fused"]),
       ("offload", policy.offload, ["early", "late", "never", "always"]),
       ("criterion", policy.criterion, ["entropy", "max_prob", "margin", "learned"]),
       ("cloud_rule", policy.cloud_rule, ["replace", "fused"]),
     ] where !accepted.contains(value) {
-      throw EdgeError(message: "edge.json has the rule \(rule) \(value), which this program has not")
+      let found = "edge.json has the rule \(rule) \(value)"
+      throw EdgeError(message: "\(found), which this program has not")
     }
     guard file.batch_size == 1, file.image_dtype == "uint8" else {
       throw EdgeError(message: "accepted: an export with --batch 1 and --input uint8")
@@ -160,16 +162,16 @@ final class MeanetEdge {
   }
 
   private func uncertainty(_ exit: Exit, _ main: Exit, _ ran: Bool) -> Double {
-    guard point.policy.criterion == "learned" else { return exit.uncertainty(point.policy.criterion) }
+    let criterion = point.policy.criterion
+    guard criterion == "learned" else { return exit.uncertainty(criterion) }
     let features = [
       log(exit.maxProb), log(max(1 - exit.maxProb, 1e-4)), exit.margin, exit.entropy,
       main.hardProbability, ran ? 1 : 0, exit.prediction == main.prediction ? 1 : 0,
     ]
     let gain = point.gain!
-    let logs = logSoftmax((0..<3).map { row in
-      zip(gain.features[row], features).reduce(gain.bias[row] + gain.classes[row][exit.prediction]) {
-        $0 + $1.0 * $1.1
-      }
+    let logs = logSoftmax((0..<3).map { (row: Int) -> Double in
+      let constant = gain.bias[row] + gain.classes[row][exit.prediction]
+      return zip(gain.features[row], features).reduce(constant) { $0 + $1.0 * $1.1 }
     })
     return exp(logs[2]) - exp(logs[0])
   }
@@ -228,7 +230,8 @@ func check(directory: URL) throws -> Int {
   struct Step: Codable { let entropy: Double }
   struct Compared: Codable { let uncertainty: Double }
   struct Test: Codable {
-    let index: Int, image: Data, cloud_logits: [Double], main: Step, `extension`: Step?, fused: Step?
+    let index: Int, image: Data, cloud_logits: [Double]
+    let main: Step, `extension`: Step?, fused: Step?
     let compared: Compared?, sent, ran_extension: Bool, with_cloud, without_cloud: End
   }
   struct Tests: Codable { let tolerance: Double, vectors: [Test] }
@@ -244,7 +247,9 @@ func check(directory: URL) throws -> Int {
       if let ext = found.extension, let step = test.fused ?? test.extension {
         pairs.append((ext.entropy, step.entropy))
       }
-      if let value = found.compared, let step = test.compared { pairs.append((value, step.uncertainty)) }
+      if let value = found.compared, let step = test.compared {
+        pairs.append((value, step.uncertainty))
+      }
       let near = pairs.allSatisfy { abs($0 - $1) <= tests.tolerance * max(1, abs($1)) }
       let same = found.sent == test.sent && (found.extension != nil) == test.ran_extension
         && found.exit == end.exit && found.prediction == end.prediction

@@ -89,8 +89,8 @@ class Edge {
         {"cloud_rule", {"replace", "fused"}}};
     for (auto& [rule, value] : point_["policy"].items()) {
       if (!known.count(rule) || !known.at(rule).count(value)) {
-        std::string found = rule + " " + value.dump();
-        throw std::runtime_error("edge.json has the rule " + found + ", which this program has not");
+        std::string found = "edge.json has the rule " + rule + " " + value.dump();
+        throw std::runtime_error(found + ", which this program has not");
       }
     }
     if (file["batch_size"] != 1 || file["image_dtype"] != "uint8")
@@ -232,7 +232,8 @@ std::string differs(const Answer& found, const Json& test, const Json& ends, dou
   if (found.extension) {
     const Json& ext = test["fused"].is_null() ? test["extension"] : test["fused"];
     for (std::size_t i = 0; i < found.extension->logits.size(); ++i)
-      if (far(found.extension->logits[i], test["extension"]["logits"][i])) return "extension.logits";
+      if (far(found.extension->logits[i], test["extension"]["logits"][i]))
+        return "extension.logits";
     if (far(found.extension->entropy, ext["entropy"])) return "extension.entropy";
     if (far(found.extension->margin, ext["margin"])) return "extension.margin";
   }

@@ -35,7 +35,7 @@ from meanet_jax.tflite.versions import recorded_versions
 # images for untrained networks, whose ranges mean nothing.
 CALIBRATION_IMAGES, NOISE_IMAGES = 512, 8
 # Test images, the first of the split, among which one is looked for that takes each route.
-ROUTE_IMAGES = 256
+ROUTE_IMAGES = 1024
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The edge in other languages: each program checks itself against edge_test.json."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import ai_edge_litert
 import pytest
@@ -21,12 +22,14 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def python_port():
-  sys.path.insert(0, str(EXAMPLES / "raspberry_pi"))
-  import meanet_edge
-
-  yield meanet_edge
-  sys.path.remove(str(EXAMPLES / "raspberry_pi"))
+def python_port() -> ModuleType:
+  path = EXAMPLES / "raspberry_pi/meanet_edge.py"
+  spec = importlib.util.spec_from_file_location("meanet_edge", path)
+  assert spec is not None
+  assert spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 @pytest.fixture(scope="session")
