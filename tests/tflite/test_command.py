@@ -47,7 +47,11 @@ def test_export_and_verify(evaluated_run, tmp_path):
   )
   assert result.returncode == 0, result.stderr
   assert "0 of 719 decisions differ" in result.stdout
-  assert sorted(path.name for path in out.iterdir()) == ["edge.json", "edge.tflite"]
+  assert sorted(path.name for path in out.iterdir()) == [
+    "edge.json",
+    "edge.tflite",
+    "edge_test.json",
+  ]
   manifest = json.loads((out / "edge.json").read_text())
   assert (manifest["batch_size"], manifest["image_dtype"]) == (4, "float32")
   assert manifest["versions"]["litert-converter"] == PINNED["litert-converter"]
