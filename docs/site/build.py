@@ -10,9 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sphinx.cmd.build import build_main
-
-from docs.site.navigation import toctrees
+from docs.site.navigation import benchmarks_toctree, toctrees
 from docs.site.notebook import notebook_page
 from docs.site.reference import reference_pages
 
@@ -24,14 +22,14 @@ README_LINK = re.compile(r"\]\(\.\./README\.md")
 
 def build(out: Path) -> int:
   """Writes the site into a folder, whose content is replaced; the exit status."""
+  from sphinx.cmd.build import build_main  # here, so that tests can gather pages without it
+
   with tempfile.TemporaryDirectory() as folder:
     source = Path(folder, "source")
     gather(source)
     made = Path(folder, "site")
     flags = ["--fail-on-warning", "--keep-going", "--quiet", "--jobs=auto", "--builder=html"]
-    status = build_main(
-      [*flags, f"--conf-dir={Path(__file__).parent}", str(source), str(made)]
-    )
+    status = build_main([*flags, f"--conf-dir={Path(__file__).parent}", str(source), str(made)])
     if status:
       return status
     shutil.rmtree(made / ".doctrees", ignore_errors=True)
@@ -51,8 +49,9 @@ def gather(source: Path) -> None:
     _write(source / name, (ROOT / name).read_bytes())
   for name in ("LICENSE", "CITATION.cff"):  # linked as files
     _write(source / name, (ROOT / name).read_bytes())
-  first = (ROOT / "README.md").read_text() + "\n" + toctrees()
-  _write(source / "index.md", first.encode())
+  _write(source / "index.md", ((ROOT / "README.md").read_text() + toctrees()).encode())
+  with (source / "docs" / "benchmarks.md").open("a") as page:
+    page.write(benchmarks_toctree())
   for name, text in reference_pages().items():
     _write(source / name, text.encode())
   for path in sorted((ROOT / "docs").glob("*.ipynb")):

@@ -11,8 +11,8 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-  Section("Getting started", ("index", "docs/own_images")),
-  Section("Concepts", ("docs/evaluation", "docs/decisions")),
+  Section("Getting started", ("index", "docs/tutorial", "docs/notebook", "docs/own_images")),
+  Section("Concepts", ("docs/concepts", "docs/evaluation", "docs/decisions")),
   Section(
     "How to",
     (
@@ -41,6 +41,15 @@ def toctrees() -> str:
   """The navigation as hidden tables of contents, for the end of the first page."""
   blocks = []
   for title, pages in SECTIONS:
-    entries = "\n".join("Overview <self>" if page == "index" else page for page in pages)
-    blocks.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```\n")
+    entries = ["Overview <self>" if page == "index" else page for page in pages]
+    blocks.append(_toctree(f":caption: {title}", entries))
   return "\n".join(blocks)
+
+
+def benchmarks_toctree() -> str:
+  """That of the pages in benchmarks/, for the end of docs/benchmarks.md."""
+  return _toctree(":glob:", ["../benchmarks/*"])
+
+
+def _toctree(option: str, entries: list[str]) -> str:
+  return "\n".join(("\n```{toctree}", ":hidden:", option, "", *entries, "```", ""))
