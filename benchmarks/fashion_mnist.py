@@ -24,9 +24,10 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.static_systems import static_curves
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory

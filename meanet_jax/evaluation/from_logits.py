@@ -11,18 +11,12 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.context import Context, figures, plain
 from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.limit_report import limit_report
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import (
-  Context,
-  System,
-  figures,
-  plain,
-  route_selected,
-  sweep_system,
-)
+from meanet_jax.evaluation.systems import System, route_selected, sweep_system
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.evaluation.context import Context, figures
+from meanet_jax.evaluation.systems import Curve
 from meanet_jax.report.figure_text import LiteralFigure, label
 
 # More class names than these would be no text but a grey band.
