@@ -57,12 +57,12 @@ docs: docs-check
 
 # Warnings are errors; a link that leads nowhere is one.
 docs-check: $(DOCS)
-	$(BIN)/python -m docs.site.build build/site
+	$(BIN)/python -m website.build build/site
 
 # What is uploaded to a package index, checked.
 dist: $(ALL)
 	rm -rf dist
-	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 	$(BIN)/twine check --strict dist/*
 
 # Pins for every supported Python, without the hosts that they came from.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from docs.site.build import gather
-from docs.site.navigation import SECTIONS
-from docs.site.notebook import notebook_page
-from docs.site.reference import reference_pages
+from website.build import gather
+from website.navigation import SECTIONS
+from website.notebook import notebook_page
+from website.reference import reference_pages
 from meanet_jax.commands.app import COMMANDS, parser_of
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.schema import Config

@@ -1,4 +1,4 @@
-"""Builds the site: python -m docs.site.build build/site. Warnings of Sphinx are errors.
+"""Builds the site: python -m website.build build/site. Warnings of Sphinx are errors.
 
 The pages are those of the repository. They are copied to where they have the same relative links,
 beside the pages that are made here, so that nothing is written into the checkout.
@@ -10,11 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from docs.site.navigation import benchmarks_toctree, toctrees
-from docs.site.notebook import notebook_page
-from docs.site.reference import reference_pages
+from website.navigation import benchmarks_toctree, toctrees
+from website.notebook import notebook_page
+from website.reference import reference_pages
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 FOLDERS = ("docs", "benchmarks", "deploy")  # of which the pages and their figures are copied
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 README_LINK = re.compile(r"\]\(\.\./README\.md")

@@ -1,4 +1,4 @@
-"""The site's settings, which Sphinx reads. `docs/site/build.py` gathers its pages and calls it."""
+"""The site's settings, which Sphinx reads. `website/build.py` gathers its pages and calls it."""
 
 from meanet_jax import __version__
 
