@@ -22,6 +22,7 @@ myst_fence_as_directive = ["mermaid"]
 myst_enable_extensions = ["deflist"]
 # A block of the documents is Python only where its fence says so.
 highlight_language = "none"
+smartquotes = False  # flags begin with two dashes
 
 # Docstrings are written with Markdown's single backticks.
 default_role = "literal"

@@ -94,12 +94,14 @@ def _command(name: str) -> str:
 
 def _flags(actions: Iterable[argparse.Action]) -> Iterator[str]:
   for action in actions:
-    if action.help is argparse.SUPPRESS:
+    if action.help is argparse.SUPPRESS or action.dest == "help":
       continue
     value = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar}"
     names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
     plain = action.default is None or action.default is False or action.default == []
-    default = "" if plain or action.default is argparse.SUPPRESS else f" Default: {action.default}."
+    default = (
+      "" if plain or action.default is argparse.SUPPRESS else f" (default: {action.default})"
+    )
     help = (action.help or "").replace("%%", "%")
     yield f"`{names}{value}`\n: {_literal(help)}{_literal(default)}\n"
 
