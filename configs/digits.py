@@ -2,7 +2,7 @@
 
 Command   python train.py --config configs/digits.py --workdir runs/digits
 Hardware  2 CPU cores: about a minute for all stages.
-Measured  see docs/benchmarks.md; benchmarks/seeds.py makes that table.
+Measured  see benchmarks/evidence.md; `python -m benchmarks.evidence` makes it.
 
 The main block is deliberately small, so that hard classes exist: 7 of 10. On the 211 images that
 select them only four classes are below 100% precision with seed 0; the other three are those of six

@@ -1,0 +1,67 @@
+"""The runs that the evidence is read from, under runs/evidence/; what is missing is trained."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from meanet_jax.models.costs import block_macs
+from meanet_jax.models.zoo import build
+from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.training.static import predicted_hard_share
+
+ROOT = Path(__file__).parent.parent.parent
+RUNS = ROOT / "runs" / "evidence"
+
+
+def evaluated_run(config: str, seed: int, data: Sequence[str]) -> RunDirectory:
+  """The run of a seed, with a static network of the edge's average MACs.
+
+  Both commands go on where they were stopped, so this can be repeated until it is through.
+
+  Args:
+    config: the experiment's file.
+    seed: of the run.
+    data: flags that say where the images are.
+  """
+  workdir = RUNS / f"{Path(config).stem}-{seed}"
+  if not (workdir / "eval" / "summary.json").exists():
+    fields = [f"--config.seed={seed}", "--config.baselines.static=1"]
+    _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
+    _command("eval.py", f"--workdir={workdir}", *data)
+  return RunDirectory.existing(workdir)
+
+
+def with_static(
+  run: RunDirectory, config: str, seed: int, macs: float, data: Sequence[str]
+) -> RunDirectory:
+  """The same run with a static network of so many MACs: a copy in which that stage alone is new.
+
+  Args:
+    run: of the configuration and seed.
+    config, seed, data: as in `evaluated_run`.
+    macs: multiply-accumulates for one image.
+  """
+  workdir = RUNS / f"{run.path.name}-static-{macs / 1e6:g}"
+  if not workdir.exists():
+    partial = workdir.with_name(f".{workdir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(run.path, partial, ignore=shutil.ignore_patterns("static", "eval"))
+    partial.rename(workdir)
+  settings = run.config()
+  costs = block_macs(build(settings), settings)
+  average = costs.main + predicted_hard_share(run) * costs.extension
+  fields = [f"--config.seed={seed}", f"--config.baselines.static={macs / average:.6f}"]
+  _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
+  return RunDirectory.existing(workdir)
+
+
+def minutes(run: RunDirectory) -> float:
+  """From a run's beginning to its last checkpoint, for one that was not interrupted."""
+  saved = (run.path / "checkpoints").glob("*/*")
+  return (max(path.stat().st_mtime for path in saved) - run.config_path.stat().st_mtime) / 60
+
+
+def _command(*arguments: str) -> None:
+  subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
