@@ -10,7 +10,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.report.html_report import FIELDS, report_page
+from meanet_jax.report.page.embedded import DIGITS, FIELDS
+from meanet_jax.report.page.page import report_page
 from meanet_jax.routing.hard_classes import confusion_matrix
 from tests.evaluation.invented import NAMES, invented
 from tests.report.chromium import (
@@ -28,7 +29,7 @@ def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None
   assert set(fields) == {column for column, *_ in FIELDS}
   for column, _, form, _ in FIELDS:
     expected = float(row[column])
-    assert float(fields[column]["value"]) == expected, column
+    assert float(fields[column]["value"]) == float(f"{expected:.{DIGITS}g}"), column
     text = fields[column]["text"]
     if text == "":  # a threshold that this system does not use is hidden
       assert column in ("threshold_extension", "threshold_hard")
@@ -73,7 +74,7 @@ def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
           [100 * float(points[place]["fraction_cloud"]), accuracy],
           [float(points[place]["energy_mj"]), accuracy],
         ],
-        rtol=1e-12,
+        rtol=1e-9,
       )
     browser.find_element("id", "chosen").click()
     assert_shows(shown(browser), points[chosen])
