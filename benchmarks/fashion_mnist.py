@@ -1,29 +1,33 @@
 """Trains Fashion-MNIST for three seeds, a static network beside each; writes fashion_mnist.md.
 
-Command: python -m benchmarks.fashion_mnist --data_dir DIR [--seeds 3] [--nostatic] [--nocloud]
+Command: python -m benchmarks.fashion_mnist --data-dir DIR [--seeds 3] [--no-static] [--no-cloud]
 
-`--nocloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
+`--no-cloud` compares the edge alone with the static network and writes fashion_mnist_static.md: its
 runs differ in the cloud model, which is of one narrow stage, and no other stage depends on it.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
 
 from meanet_jax import log
+from meanet_jax.commands.app import run_script
+from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation.collect import collect
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.static_systems import static_curves
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import evaluate_systems, summary_entry
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
@@ -36,10 +40,6 @@ CONFIG = "configs/fashion_mnist.py"
 OFFLOADS = (0.05, 0.1, 0.2)
 STATIC = "`static`"
 ACCURACIES = ("accuracy", "hard_accuracy", "easy_accuracy")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where fashion_mnist lies prepared.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... to train.", lower_bound=2)
-_STATIC = flags.DEFINE_bool("static", True, "Train the static networks and compare with them.")
-_CLOUD = flags.DEFINE_bool("cloud", True, "Train the cloud model and route to it.")
 NARROW_CLOUD = (
   "--config.stages.cloud.epochs=2",
   "--config.model.cloud.structure.stem=conv3_stride2",
@@ -50,19 +50,27 @@ NARROW_CLOUD = (
 )
 
 
-def train(seed: int) -> RunDirectory:
+class Parts(NamedTuple):
+  """What is trained and compared. data_dir: where fashion_mnist lies prepared."""
+
+  data_dir: str | None
+  static: bool
+  cloud: bool
+
+
+def train(seed: int, parts: Parts) -> RunDirectory:
   """The finished and evaluated run of a seed."""
-  name = f"fashion_mnist-{seed}" if _CLOUD.value else f"fashion_mnist_edge-{seed}"
+  name = f"fashion_mnist-{seed}" if parts.cloud else f"fashion_mnist_edge-{seed}"
   workdir = ROOT / "runs" / "seeds" / name
-  data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+  data = [f"--data-dir={parts.data_dir}"] if parts.data_dir else []
   for command in (
     [
       "train.py",
       f"--config={CONFIG}",
       f"--config.seed={seed}",
       f"--workdir={workdir}",
-      *(() if _CLOUD.value else NARROW_CLOUD),
-      *(("--config.baselines.static=1",) if _STATIC.value else ()),
+      *(() if parts.cloud else NARROW_CLOUD),
+      *(("--config.baselines.static=1",) if parts.static else ()),
       *data,
     ],
     ["eval.py", f"--workdir={workdir}", *data],
@@ -77,17 +85,17 @@ def minutes(run: RunDirectory) -> float:
   return (max(path.stat().st_mtime for path in saved) - run.config_path.stat().st_mtime) / 60
 
 
-def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
+def systems(run: RunDirectory, parts: Parts) -> dict[str, dict[str, Any]]:
   """The entries of summary.json, those with a threshold at every largest offload of `OFFLOADS`."""
   config = run.config()
   hard_classes = load_hard_classes(config, run)
   macs = block_macs(build(config), config)
-  dataset = load(config.dataset, ReadOptions(_DATA_DIR.value))
+  dataset = load(config.dataset, ReadOptions(parts.data_dir))
   collected = collect(config, run, dataset, hard_classes, reuse="always")
   validation, test, _ = collected
   context = Context.of(config, macs, hard_classes, test.labels)
   every = np.ones(len(validation.labels), bool)
-  alone = ("main_only", "edge_only", "static", *(("cloud_only",) if _CLOUD.value else ()))
+  alone = ("main_only", "edge_only", "static", *(("cloud_only",) if parts.cloud else ()))
   rows: dict[str, dict[str, Any]] = {}
   for offload in OFFLOADS:
     constraints = Constraints(max_offload=offload, spend_budget=True)
@@ -95,25 +103,46 @@ def systems(run: RunDirectory) -> dict[str, dict[str, Any]]:
     curves = evaluate_systems(meanet, context, validation, test, constraints)
     curves |= static_curves(context, collected, every, constraints)
     for name, system in curves.items():
-      sends = _CLOUD.value and name in ("main_cloud", "static_cloud", "paper", "meanet")
+      sends = parts.cloud and name in ("main_cloud", "static_cloud", "paper", "meanet")
       asked = f", at most {offload:.0%}" if sends else ""
       if asked or name in alone:
         rows[f"`{name}`{asked}"] = summary_entry(context, system)
   return rows
 
 
-def main(_: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+  """The benchmark's flags."""
+  add_path(parser, "--data-dir", help="where fashion_mnist lies prepared")
+  add_integer(parser, "--seeds", Range(2), default=3, help="seeds 0, 1, ... to train")
+  parser.add_argument(
+    "--no-static",
+    dest="static",
+    action="store_false",
+    help="neither train the static networks nor compare with them",
+  )
+  parser.add_argument(
+    "--no-cloud",
+    dest="cloud",
+    action="store_false",
+    help="neither train the cloud model nor route to it",
+  )
+
+
+def run(given: argparse.Namespace) -> None:
   """Trains what is missing under runs/, then writes the table."""
   log.to_console()
-  runs = [train(seed) for seed in range(_SEEDS.value)]
-  tables = [systems(run) for run in runs]
-  text = report(tables, max(map(minutes, runs)), runs[0].config())
-  page = "fashion_mnist.md" if _CLOUD.value else "fashion_mnist_static.md"
+  parts = Parts(given.data_dir, given.static, given.cloud)
+  runs = [train(seed, parts) for seed in range(given.seeds)]
+  tables = [systems(run, parts) for run in runs]
+  text = report(tables, max(map(minutes, runs)), runs[0].config(), parts)
+  page = "fashion_mnist.md" if parts.cloud else "fashion_mnist_static.md"
   write_text(ROOT / "benchmarks" / page, text)
   print(text)
 
 
-def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Config) -> str:
+def report(
+  tables: list[dict[str, dict[str, Any]]], longest: float, config: Config, parts: Parts
+) -> str:
   """The table as Markdown."""
   lines = [
     f"# Fashion-MNIST: {len(tables)} seeds, test split of 10,000 images",
@@ -121,13 +150,13 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
     "Mean ± standard deviation over seeds; accuracies and shares in percent. Thresholds are "
     "selected on validation for the share in the row's name. Made by "
     "`python -m benchmarks.fashion_mnist"
-    f"{'' if _CLOUD.value else ' --nocloud'}`.",
+    f"{'' if parts.cloud else ' --no-cloud'}`.",
     "",
     "| system | accuracy | hard classes | easy classes | to the cloud | edge MMAC | energy [µJ] |",
     "|---|---|---|---|---|---|---|",
   ]
   order = ["`main_only`", "`edge_only`", *([STATIC] if STATIC in tables[0] else [])]
-  order += ["`cloud_only`"] if _CLOUD.value else []
+  order += ["`cloud_only`"] if parts.cloud else []
   order += [name for name in tables[0] if name not in order]
   for name in order:
     rows = [table[name] for table in tables]
@@ -141,7 +170,7 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
   lines += [
     "",
     *_compared(tables, config),
-    *_took(longest),
+    *_took(longest, parts),
     f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",
     "",
@@ -149,8 +178,8 @@ def report(tables: list[dict[str, dict[str, Any]]], longest: float, config: Conf
   return "\n".join(lines)
 
 
-def _took(longest: float) -> list[str]:
-  if not _CLOUD.value:  # nobody wants to know how long a part of it takes
+def _took(longest: float, parts: Parts) -> list[str]:
+  if not parts.cloud:  # nobody wants to know how long a part of it takes
     return [""]
   took = f"Training took at most {longest:.0f} minutes a seed, all stages and compilation included."
   return [took, ""]
@@ -159,7 +188,7 @@ def _took(longest: float) -> list[str]:
 def _compared(tables: list[dict[str, dict[str, Any]]], config: Config) -> list[str]:
   """Whether early exit is worth it."""
   if STATIC not in tables[0]:
-    return ["No static network of the same cost was trained for this page (`--nostatic`)."]
+    return ["No static network of the same cost was trained for this page (`--no-static`)."]
   gain = [100 * (table["`edge_only`"]["accuracy"] - table[STATIC]["accuracy"]) for table in tables]
   worth = "worth it" if min(gain) > 0 else "not worth it" if max(gain) < 0 else "not decided"
   return [
@@ -178,4 +207,4 @@ def spread(values: list[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(run_script(__doc__, add_flags, run))

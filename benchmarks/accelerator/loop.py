@@ -51,7 +51,7 @@ def streamed(rehearsal: bool) -> list[dict[str, object]]:
   """What worker processes decode, and what ResNet-18's edge and main stages ask for."""
   work = (REHEARSED if rehearsal else WORKS)[0]._replace(stage=stages.EDGE)
   config = experiment(work, "bfloat16")
-  size = StreamSize(40, 2, 2, 1) if rehearsal else StreamSize(2048, 64, 60, 3)
+  size = StreamSize(120, 2, 2, 1) if rehearsal else StreamSize(2048, 64, 60, 3)
   supply = measure_streaming(resolve(imagenet_resnet18_b.get_config()), size)
   rows: list[dict[str, object]] = [
     {

@@ -104,7 +104,7 @@ def _ended(results: Results, part: str) -> str:
   if part not in results:
     return "Not measured."
   status = results[part]["status"]
-  ended = "cut off with all that ran it" if status == RUNNING else status
+  ended = "cut off together with its call" if status == RUNNING else status
   return f"Ended: {ended}."
 
 

@@ -12,9 +12,9 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits
-from meanet_jax.evaluation.systems import Context
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import PRESETS, Policy, Records
 from meanet_jax.selection.sweep import threshold_grid

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Any, get_args
 
-from meanet_jax.commands.flags import Parser, add_number, add_switch
+from meanet_jax.commands.flags import Parser, add_number, add_switch, literal_help
 from meanet_jax.config.constraints import Constraints, check_constraints
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.schema import Config
@@ -19,7 +19,7 @@ def add_constraint_flags(parser: Parser) -> None:
     "constraints",
     "under which thresholds are selected on validation, in place of the configuration's",
   )
-  meanings = {field.path: field.meaning for field in documented(Constraints())}
+  meanings = {field.path: literal_help(field.meaning) for field in documented(Constraints())}
   for field in dataclasses.fields(Constraints):
     name, meaning = f"--{field.name.replace('_', '-')}", meanings[field.name]
     if field.type is bool:

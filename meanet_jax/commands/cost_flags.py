@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from meanet_jax.commands.flags import Parser, add_choice, add_integer, add_number
+from meanet_jax.commands.flags import Parser, add_choice, add_integer, add_number, literal_help
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.schema import CostConfig
 
@@ -17,11 +17,10 @@ def add_cost_flags(parser: Parser, replaced: str) -> None:
     replaced: whose constants these flags replace, for `--help`.
   """
   group = parser.add_argument_group("cost model", f"constants in place of {replaced}")
-  meanings = {field.path: field.meaning for field in documented(CostConfig())}
+  meanings = {field.path: literal_help(field.meaning) for field in documented(CostConfig())}
   for field in dataclasses.fields(CostConfig):
     name, kind = f"--cost.{field.name.replace('_', '-')}", get_args(field.type)
-    # argparse formats help with %.
-    settings = {"dest": _dest(field.name), "help": meanings[field.name].replace("%", "%%")}
+    settings = {"dest": _dest(field.name), "help": meanings[field.name]}
     if get_origin(field.type) is Literal:
       add_choice(group, name, kind, **settings)
     else:

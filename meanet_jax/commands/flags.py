@@ -102,6 +102,11 @@ class Parser(argparse.ArgumentParser):
     raise UserError(f"flag {name} does not exist; {hint(name, shown)}accepted: the flags of --help")
 
 
+def literal_help(text: str) -> str:
+  """A help text as argparse shows it as it is: argparse formats it with %."""
+  return text.replace("%", "%%")
+
+
 def add_switch(flags: Flags, name: str, help: str) -> None:
   """A flag that is on when it is given; `--no-NAME` turns it off again."""
   flags.add_argument(name, action="store_true", help=help)

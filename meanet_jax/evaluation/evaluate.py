@@ -20,6 +20,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.edge.expected import SplitFigures
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.collect import Reuse, collect
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.expected import split_figures
 from meanet_jax.evaluation.limit_report import limit_report
 from meanet_jax.evaluation.per_class import with_per_class
@@ -28,13 +29,7 @@ from meanet_jax.evaluation.policy_selection import SelectedPolicy, select_policy
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.static_systems import static_curves
 from meanet_jax.evaluation.study import calibration, study
-from meanet_jax.evaluation.systems import (
-  Context,
-  Curve,
-  evaluate_systems,
-  route_selected,
-  summary_entry,
-)
+from meanet_jax.evaluation.systems import Curve, evaluate_systems, route_selected, summary_entry
 from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger

@@ -3,8 +3,9 @@
 import numpy as np
 
 from meanet_jax.edge.expected import CONFIDENCE, SplitFigures
+from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import exact_interval
-from meanet_jax.evaluation.systems import Context, figures, route_selected
+from meanet_jax.evaluation.systems import route_selected
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Records

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.config.constraints import Constraints
+from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import (
   Interval,
   balanced_interval,
@@ -15,13 +16,7 @@ from meanet_jax.evaluation.intervals import (
   worst_interval,
 )
 from meanet_jax.evaluation.per_class import per_class
-from meanet_jax.evaluation.systems import (
-  Context,
-  Curve,
-  figures,
-  measured_points,
-  route_selected,
-)
+from meanet_jax.evaluation.systems import Curve, measured_points, route_selected
 from meanet_jax.routing.counts import Counts
 from meanet_jax.selection.limits import Points, limits_of
 
@@ -66,6 +61,11 @@ def limit_report(context: Context, curve: Curve, constraints: Constraints) -> di
       "interval_method": method,
     }
   return {"limits": found, "noise": noise_of(curve, constraints)}
+
+
+def untested(limit: dict[str, Any]) -> dict[str, Any]:
+  """An entry of `limits` without what is of test."""
+  return {name: limit[name] for name in ("asked", "validation", "kept_on_validation")}
 
 
 def noise_of(curve: Curve, constraints: Constraints) -> dict[str, float] | None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from meanet_jax.evaluation.systems import Curve, plain, route_selected
+from meanet_jax.evaluation.context import plain
+from meanet_jax.evaluation.systems import Curve, route_selected
 from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
 
 DETAILED = ("meanet", "paper", "edge_only", "cloud_only")  # systems with figures of every class

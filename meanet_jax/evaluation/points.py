@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.evaluation.context import Context, figures
+from meanet_jax.evaluation.systems import Curve
 
 
 def point_columns(context: Context, curve: Curve) -> dict[str, np.ndarray]:

@@ -5,17 +5,11 @@ from typing import Any, NamedTuple
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.fitting import fit_policy, selection_part
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.study import fit_temperatures
-from meanet_jax.evaluation.systems import (
-  Context,
-  Curve,
-  System,
-  outcome,
-  selected_figures,
-  sweep_system,
-)
+from meanet_jax.evaluation.systems import Curve, System, outcome, selected_figures, sweep_system
 from meanet_jax.log import logger
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, configured_policy

@@ -7,9 +7,10 @@ from jaxtyping import Bool, Float
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.evaluation.collect import Collected
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.fitting import Fitted, selection_part
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import Context, Curve, System, sweep_system
+from meanet_jax.evaluation.systems import Curve, System, sweep_system
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.selection.baselines import MAIN_ONLY, STATIC_CLOUD
 from meanet_jax.selection.calibration import fit_temperature

@@ -6,18 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.config.schema import Config
-from meanet_jax.cost.device import DeviceProfile, cost_basis
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, late_share, upload_bytes
-from meanet_jax.cost.latency import Number
+from meanet_jax.cost.device import cost_basis
+from meanet_jax.cost.energy import BlockMacs, late_share
+from meanet_jax.evaluation.context import Context, cost_shares, figures, plain
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import (
   PRESETS,
@@ -34,52 +32,6 @@ from meanet_jax.selection.class_counts import class_counts
 from meanet_jax.selection.limits import Points, excess
 from meanet_jax.selection.select import Selection, select
 from meanet_jax.selection.sweep import sweep, threshold_grid
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-  """What turns counts on a split into figures.
-
-  num_images, num_hard_images: of the split, by true class. profile: of the device, whose constants
-  `config.cost` already has (`device_constants`); None for the cost model alone.
-  """
-
-  config: Config
-  macs: BlockMacs
-  hard_classes: HardClasses
-  num_images: int
-  num_hard_images: int
-  profile: DeviceProfile | None = None
-
-  @classmethod
-  def of(
-    cls,
-    config: Config,
-    macs: BlockMacs,
-    hard_classes: HardClasses,
-    labels: Int[np.ndarray, " n"],
-    profile: DeviceProfile | None = None,
-  ) -> "Context":
-    """The context of the split that has these labels."""
-    return cls(config, macs, hard_classes, 0, 0, profile).on(labels)
-
-  def on(self, labels: Int[np.ndarray, " n"]) -> "Context":
-    """The same for another split."""
-    hard = int(self.hard_classes.mask[labels].sum())
-    return dataclasses.replace(self, num_images=len(labels), num_hard_images=hard)
-
-  def costing(self, macs: BlockMacs | None) -> "Context":
-    """The same with what blocks cost; None leaves that as it is.
-
-    A measured main block is taken to need time and energy in proportion to its MACs.
-    """
-    if macs is None:
-      return self
-    profile = self.profile
-    if profile is not None and profile.main is not None:
-      main = profile.main.times(macs.main / self.macs.main)
-      profile = dataclasses.replace(profile, main=main)
-    return dataclasses.replace(self, macs=macs, profile=profile)
 
 
 class System(NamedTuple):
@@ -264,7 +216,7 @@ def measured_points(
       context.config.cost,
       context.macs,
       float(everything["bytes_up"]),
-      _cost_shares(context, policy, counts),
+      cost_shares(context, policy, counts),
       context.profile,
       limit,
     )
@@ -309,41 +261,6 @@ def _single(meanet: Curve, counts: Counts) -> Curve:
   return Curve(meanet.policy, meanet.records, thresholds, counts)
 
 
-def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
-  """The figures of operating points: numbers where `counts` are scalars, arrays where arrays.
-
-  Whether energy and latency are measured or estimated is `cost_basis(context.profile)`.
-  """
-  n, hard = context.num_images, context.num_hard_images
-  easy = n - hard
-  shares = {name: np.asarray(getattr(counts, name)) / n for name in ("main", "extension", "cloud")}
-  cost = image_cost(
-    context.config.cost,
-    context.macs,
-    upload_bytes(context.config.cost, context.config.dataset),
-    _cost_shares(context, policy, counts),
-    context.profile,
-  )
-  return {
-    "accuracy": counts.correct / n,
-    "hard_accuracy": _ratio(counts.hard_correct, hard),
-    "easy_accuracy": _ratio(counts.correct - counts.hard_correct, easy),
-    "fraction": shares,
-    **dataclasses.asdict(cost),
-  }
-
-
-def _cost_shares(context: Context, policy: Policy, counts: Counts) -> Shares:
-  n = context.num_images
-  return Shares(
-    # With `always` the raw image goes up before anything is computed.
-    main=0.0 if policy.offload == "always" else 1.0,
-    extension=np.asarray(counts.ran_extension) / n,
-    sent=np.asarray(counts.cloud) / n,
-    extension_and_sent=np.asarray(counts.extension_and_cloud) / n,
-  )
-
-
 def selected_figures(context: Context, system: Curve) -> dict[str, Any]:
   """A system's figures at its selected operating point, as JSON has them."""
   counts = Counts(*(values[system.selected] for values in system.counts))
@@ -362,16 +279,3 @@ def summary_entry(context: Context, system: Curve) -> dict[str, Any]:
     entry["operating_point"] = system.operating_point.to_json()
     entry["thresholds"] = entry["operating_point"]["thresholds"]
   return entry if system.unmet is None else entry | unmet_entry(system.unmet)
-
-
-def _ratio(part: Number, whole: int) -> Any:
-  # A split without a single hard (or easy) image has no such accuracy.
-  return part / whole if whole else np.full(np.shape(part), np.nan)
-
-
-def plain(value: Any) -> Any:
-  """Nested figures of one operating point as JSON has them: floats, and None for NaN."""
-  if isinstance(value, dict):
-    return {name: plain(item) for name, item in value.items()}
-  number = float(value)
-  return None if np.isnan(number) else number

@@ -1,10 +1,11 @@
 """The scores of a finished trial: the systems of summary.json, with figures on validation."""
 
 from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.evaluate import threshold_images
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits
-from meanet_jax.evaluation.systems import Context, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import evaluate_systems, summary_entry
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.runs.directory import RunDirectory

@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from meanet_jax.cost.device import cost_basis
+from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import exact_band
-from meanet_jax.evaluation.systems import Context, Curve, figures
+from meanet_jax.evaluation.systems import Curve
 from meanet_jax.report.colours import RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.uncertainties import compared_exits

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.evaluation.systems import Context, Curve
+from meanet_jax.evaluation.context import Context
+from meanet_jax.evaluation.systems import Curve
 from meanet_jax.selection.exact import exact_curve, pareto_front
 
 COLUMNS = (

@@ -16,7 +16,7 @@ from meanet_jax.runs.lock import make_directory
 
 # Of what is in the directory of a run or a grid. A change after which this version could not go on
 # with an older directory, or would read it otherwise than it was meant, takes the next number.
-FORMAT = 1
+FORMAT = 2
 SUMMARY = "summary.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _STORES = ("gs", "s3", "az", "hf")  # etils takes /gs/bucket for gs://bucket

@@ -4,6 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from tests.exports import ROOT
 
@@ -24,10 +27,10 @@ BLOCKED = (
   "torch",
   "tritonclient",
 )
-SCRIPT = """
+WITHOUT = """
 import sys
-from pathlib import Path
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 class WithoutExtras(PathFinder):
   @staticmethod
@@ -36,12 +39,18 @@ class WithoutExtras(PathFinder):
     return None if absent else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutExtras
+folder = Path(sys.argv[1])
 import meanet_jax as mea
 from meanet_jax.config.parsing import resolve
 from tests.experiments import tiny_config
-
-folder = Path(sys.argv[1])
 config = tiny_config()
+"""
+REPEATED = """
+import meanet_jax.evaluation.evaluate, meanet_jax.grid.run, meanet_jax.grid.train
+import meanet_jax.report.write
+mea.train(resolve(config), folder / "run")
+"""
+COMPLETE = """
 run = mea.train(resolve(config), folder / "run")  # whose last stage is missing
 mea.evaluate(run)
 for stage in (config.stages.main, config.stages.edge, config.stages.cloud):
@@ -50,13 +59,23 @@ mea.train_grid(resolve(config), {"seed": [0, 1]}, folder / "grid")
 """
 
 
-def test_nothing_of_the_extras_is_imported(finished_run, tmp_path):
+def without_extras(script: str, folder: Path) -> None:
+  command = [sys.executable, "-c", WITHOUT + script, str(folder), ",".join(BLOCKED)]
+  env = os.environ | {"PYTHONPATH": str(ROOT)}
+  ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+  assert ended.returncode == 0, ended.stderr
+
+
+def test_a_run_repeated_and_all_that_is_imported(finished_run, tmp_path):
+  shutil.copytree(finished_run.path, tmp_path / "run")
+  without_extras(REPEATED, tmp_path)
+
+
+@pytest.mark.full
+def test_a_run_resumed_and_evaluated_and_a_grid(finished_run, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(finished_run.path, run)
   shutil.rmtree(run / "checkpoints" / "cloud")
-  command = [sys.executable, "-c", SCRIPT, str(tmp_path), ",".join(BLOCKED)]
-  env = os.environ | {"PYTHONPATH": str(ROOT)}
-  ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-  assert ended.returncode == 0, ended.stderr
+  without_extras(COMPLETE, tmp_path)
   assert any((run / "checkpoints" / "cloud").iterdir())
   assert (tmp_path / "grid" / "grid.json").exists()

@@ -9,10 +9,11 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import Context, System, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import System, evaluate_systems, summary_entry
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses

@@ -9,9 +9,10 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits, make_records, records_at
-from meanet_jax.evaluation.systems import Context, route_selected, sweep_system
+from meanet_jax.evaluation.systems import route_selected, sweep_system
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import CLOUD
 from meanet_jax.selection.family import FAMILY

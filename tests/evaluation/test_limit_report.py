@@ -5,8 +5,9 @@ import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.cost.energy import Shares, edge_energy_mj, upload_bytes
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.limit_report import limit_report, noise_of
-from meanet_jax.evaluation.systems import Context, System, evaluate_systems, route_selected
+from meanet_jax.evaluation.systems import System, evaluate_systems, route_selected
 from meanet_jax.report.limits import limit_lines, noise_line
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import CLOUD, PRESETS

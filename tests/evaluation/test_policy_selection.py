@@ -11,11 +11,12 @@ from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj, upload_bytes
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.errors import UserError
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.fitting import fit_policy
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.study import fit_temperatures
-from meanet_jax.evaluation.systems import Context, System, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import System, evaluate_systems, summary_entry
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.operating_point import Temperatures

@@ -10,10 +10,11 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.device import Block, DeviceProfile
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.evaluation.collect import Collected, StaticLogits
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.points import point_columns
 from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.static_systems import static_curves
-from meanet_jax.evaluation.systems import Context, summary_entry
+from meanet_jax.evaluation.systems import summary_entry
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.scores import softmax
 from tests.experiments import random_logits

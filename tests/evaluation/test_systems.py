@@ -6,8 +6,9 @@ import pytest
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.energy import BlockMacs
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import Context, System, evaluate_systems, summary_entry
+from meanet_jax.evaluation.systems import System, evaluate_systems, summary_entry
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import configured_policy
 from tests.experiments import random_logits

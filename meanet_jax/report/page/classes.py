@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from meanet_jax.evaluation.systems import plain
+from meanet_jax.evaluation.context import plain
 from meanet_jax.log import listed
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, percent, plot, section, table
