@@ -147,7 +147,8 @@ def draw_entropies(directory: Path, point: OperatingPoint, records: Records) -> 
         linewidth=1,
         label=f"threshold {panel.threshold:.3g}",
       )
-    axes.set_xlabel(f"{panel.measure} of the {panel.exit} exit")
+    axes.set_xlabel(panel.measure)
+    axes.set_title(f"{panel.exit} exit", fontsize=10)
     axes.set_ylabel("share of the answers of that kind with at most this")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -13,8 +13,8 @@ from meanet_jax.selection.exact import compared_uncertainty
 MEASURES = {
   "entropy": "entropy [nats]",
   "max_prob": "1 - largest probability",
-  "margin": "1 - margin of the two largest probabilities",
-  "learned": "expected gain of sending",
+  "margin": "1 - margin",
+  "learned": "expected gain",
 }
 
 

@@ -1,6 +1,7 @@
 """report.html in a real browser: what it shows, what it loads, and whether it can be read."""
 
 import csv
+import itertools
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.report.page.embedded import DIGITS, FIELDS
 from meanet_jax.report.page.page import report_page
 from meanet_jax.routing.hard_classes import confusion_matrix
+from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import NAMES, invented
 from tests.report.chromium import (
   choose_system,
@@ -113,6 +115,53 @@ def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(evaluated_run,
     WebDriverWait(browser, 10, poll_frequency=0.02).until(
       lambda b, e=expected: b.find_element("id", "cell").text == e, expected
     )
+
+
+@needs_browser
+def test_a_cell_of_either_matrix_is_read_by_key(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records()
+  confusion = confusion_matrix(records.label, records.main.prediction, 10)
+  browser.find_element("id", "confusion").send_keys("\ue014\ue015")  # right, down
+  told = browser.find_element("id", "cell").text
+  assert told.startswith(f"true 1, predicted 1: {confusion[1, 1]} images")
+  entry = read_json(evaluated_run / "eval" / "summary.json")["systems"]["meanet"]
+  browser.find_element("id", "confusion_system").send_keys("\ue014\ue015")
+  told = browser.find_element("id", "cell").text
+  assert told.endswith(f" {100 * entry['per_class']['recall'][1]:.2f} % of the class")
+
+
+@needs_browser
+def test_the_plots_open_where_things_happen_and_symbols_hide_none(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  systems = read_json(evaluated_run / "eval" / "summary.json")["systems"]
+  few = [name for name, entry in systems.items() if entry["fraction"]["cloud"] <= 0.25]
+  for button, inside in (("near", few), ("far", list(systems))):
+    browser.find_element("id", button).click()
+    assert browser.find_element("id", button).get_attribute("aria-pressed") == "true"
+    for plot in ("offload", "energy"):
+      found = browser.execute_script(SYMBOLS, plot)
+      assert {name for name, *_, is_inside in found if is_inside} == set(inside)
+      assert all(symbol.endswith("-open") for _, symbol, *_ in found)
+      for (_, _, size, x, y, _), (_, _, other, x2, y2, _) in itertools.combinations(found, 2):
+        assert size != other or np.hypot(x - x2, y - y2) > 5
+  assert "cloud_only (100.00 % sent" not in browser.find_element("id", "outside").text
+  browser.find_element("id", "near").click()
+  assert "cloud_only (100.00 % sent" in browser.find_element("id", "outside").text
+  assert browser.get_log("browser") == []
+
+
+# Of each system in a plot: name, symbol, size, place in pixels, whether it is in the range shown.
+SYMBOLS = """
+  const plot = document.getElementById(arguments[0]);
+  const {xaxis, yaxis} = plot._fullLayout;
+  const within = (value, [low, high]) => low <= value && value <= high;
+  return plot.data.filter(t => t.mode === "markers" && t.name !== "slider").map(t => [
+    t.name, t.marker.symbol, t.marker.size, xaxis.l2p(t.x[0]), yaxis.l2p(t.y[0]),
+    within(t.x[0], xaxis.range) && within(t.y[0], yaxis.range)]);
+"""
 
 
 @needs_browser

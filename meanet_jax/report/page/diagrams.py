@@ -94,9 +94,10 @@ def _picture(name: str, system: Glossed, late: bool) -> str:
       f'<path class="arrow" d="M{start} {_TOP}V13H{end}V{_TOP - 2}"/>{_head(end, _TOP, down=True)}'
     )
     parts.append(_text((start + end) / 2, 9.0, system.rule, "rule"))
+  high = 0.0 if {"extension", "cloud"} <= centres.keys() else _TOP - 4  # where no arrow is above
   words = " to ".join(("image", *system.blocks))
   return (
-    f'<svg viewBox="0 0 {width} {_TOP + _HEIGHT + 4}" width="{width}" role="img" '
+    f'<svg viewBox="0 {high} {width} {_TOP + _HEIGHT + 4 - high}" width="{width}" role="img" '
     f'aria-label="{html.escape(name)}: {words}">{"".join(parts)}</svg>'
   )
 

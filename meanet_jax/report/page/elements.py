@@ -37,8 +37,7 @@ def table(caption: str, head: Iterable[str], body: Iterable[Iterable[str]]) -> s
   name = html.escape(caption)
   return (
     f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
-    f'<caption class="unseen">{name}</caption><thead><tr>{titles}</tr></thead>'
-    f"<tbody>{''.join(rows)}</tbody></table></div>"
+    f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
   )
 
 

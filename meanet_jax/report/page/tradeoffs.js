@@ -60,7 +60,7 @@
     const x = scaled(curve[column], scale);
     return {
       mode: "lines", fill: "toself", hoverinfo: "skip", showlegend: false, name: "band",
-      fillcolor: colour + "2e", line: {width: 0},
+      fillcolor: colour + "2e", line: {width: 0, color: colour},
       x: [...x, ...x.slice().reverse()],
       y: scaled([...curve.high, ...curve.low.slice().reverse()], 100),
     };
@@ -86,7 +86,8 @@
     for (const name of names) {
       const system = data.systems[name];
       result.push({
-        name: plain(name), mode: "markers", hovertemplate: hover(name), showlegend: false,
+        name: plain(name), mode: "markers", hovertemplate: hover(name),
+        legendrank: Object.keys(data.systems).indexOf(name),
         text: data.curves[name] ? "<br>selected" : "",
         marker: {
           color: system.colour, size: sized[name], symbol: system.symbol + "-open",
@@ -111,6 +112,7 @@
       const looks = page.layout(plot.title, "accuracy [%]");
       Plotly.react(id, traces(plot, sizes(plot, wide, tall)), {
         ...looks,
+        legend: {...looks.legend, itemsizing: "constant"},
         xaxis: {...looks.xaxis, range: wide},
         yaxis: {...looks.yaxis, range: tall},
       }, page.config);
@@ -123,23 +125,6 @@
     document.getElementById("outside").textContent =
       outside.length ? `Not shown: ${outside.join(", ")}` : "";
     moveMarkers();
-  }
-
-  // Symbols as plotly draws them, so that the list says what they mean.
-  function drawLegend() {
-    for (const [name, {colour, symbol}] of Object.entries(data.systems)) {
-      const item = document.createElement("li");
-      const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      icon.setAttribute("viewBox", "-9 -9 18 18");
-      icon.setAttribute("aria-hidden", "true");
-      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-      path.setAttribute("d", Plotly.Drawing.symbolFuncs[
-        Plotly.Drawing.symbolNames.indexOf(symbol)](5, 0, 0));
-      path.setAttribute("stroke", colour);
-      icon.append(path);
-      item.append(icon, name);
-      document.getElementById("legend").append(item);
-    }
   }
 
   function moveMarkers() {
@@ -199,6 +184,5 @@
   document.getElementById("near").addEventListener("click", () => show(true));
   document.getElementById("far").addEventListener("click", () => show(false));
   if (select.value) toChosen();
-  drawLegend();
   page.drawn(draw);
 })();
