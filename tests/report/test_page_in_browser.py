@@ -25,6 +25,7 @@ from tests.report.chromium import (
   shown,
   visit,
 )
+from tests.report.contrast import contrast, luminance
 
 
 def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None:
@@ -260,17 +261,3 @@ def assert_readable(browser: webdriver.Chrome, theme: str) -> None:
   for line in lines:
     assert contrast(line, card) >= 3, line
   assert (luminance(card) < 0.1) == (theme == "dark")
-
-
-def contrast(first: str, second: str) -> float:
-  """WCAG 2's contrast ratio of two CSS colours."""
-  dark, light = sorted((luminance(first), luminance(second)))
-  return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-  values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)])
-  assert len(values) == 3, f"{colour} is not opaque"
-  s = values / 255
-  linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-  return float(linear @ [0.2126, 0.7152, 0.0722])

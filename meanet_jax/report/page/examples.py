@@ -78,7 +78,7 @@ def examples_section(contents: ReportContents) -> str:
   measure = MEASURES[captions.criterion]
   note = paragraph(
     f"Where {contents.system} sends images at its selected operating point. The probability is "
-    f"that of the answer; uncertainty is the {measure} that the threshold is compared with."
+    f"that of the answer; uncertainty ({measure}) is what a threshold is compared with."
   )
   return section("examples", "Example images", note, *parts)
 
@@ -111,7 +111,7 @@ class _Captions:
     caption = "".join(f"<span>{line}</span>" for line in lines)
     source = data_uri(self._images.images_at([number])[0])
     return (
-      f'<figure><img src="{source}" alt="image {number}: {true}" loading="lazy">'
+      f'<figure><img src="{source}" alt="image {number}: {true}">'
       f"<figcaption>{caption}</figcaption></figure>"
     )
 
