@@ -88,7 +88,8 @@ def test_the_page_has_the_configuration_and_versions(evaluated_run):
   page = (evaluated_run / "eval" / "report.html").read_text(encoding="utf-8")
   environment = read_json(evaluated_run / "environment.json")
   for package, version in environment["packages"].items():
-    assert f'<th scope="row">packages.{package}</th><td>{version}</td>' in page
+    shown = "null" if version is None else version  # of a package that is not installed
+    assert f'<th scope="row">packages.{package}</th><td>{shown}</td>' in page
   config = read_json(evaluated_run / "config.json")
   epochs = config["stages"]["edge"]["epochs"]
   assert f'<th scope="row">stages.edge.epochs</th><td>{epochs}</td>' in page
