@@ -22,7 +22,7 @@ README_LINK = re.compile(r"\]\(\.\./README\.md")
 
 def build(out: Path) -> int:
   """Writes the site into a folder, whose content is replaced; the exit status."""
-  from sphinx.cmd.build import build_main  # here, so that tests can gather pages without it
+  from sphinx.cmd.build import build_main  # here, so that tests can gather pages without it  # pyright: ignore[reportMissingImports]
 
   with tempfile.TemporaryDirectory() as folder:
     source = Path(folder, "source")

@@ -23,7 +23,7 @@ def run(given: argparse.Namespace) -> None:
   if given.shell not in SHELLS:
     raise UserError(f"shell {given.shell!r}; accepted: {', '.join(SHELLS)}")
   try:
-    import shtab
+    import shtab  # pyright: ignore[reportMissingImports]
   except ImportError:
     raise UserError(
       "completion needs shtab; install it with pip install 'meanet_jax[completion]'"
