@@ -7,13 +7,13 @@ BIN := .venv/bin
 READY := .venv/ready-$(VERSION)
 TEST := .venv/test-$(VERSION)
 ALL := .venv/all-$(VERSION)
+DOCS := .venv/docs-$(VERSION)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-full test-file browser lint format requirements clean
+.PHONY: demo test test-full test-file browser lint format docs docs-check dist requirements clean
 
 demo: $(READY)
-	$(BIN)/python train.py --config configs/digits.py --workdir runs/digits
-	$(BIN)/python eval.py --workdir runs/digits
+	$(BIN)/meanet demo
 
 # What protects behaviour, in minutes; docs/testing.md says which test belongs where.
 test: lint browser
@@ -51,17 +51,33 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, at http://localhost:8000/; docs/testing.md says what it is made of.
+docs: docs-check
+	$(BIN)/python -m http.server --bind localhost --directory build/site 8000
+
+# Warnings are errors; a link that leads nowhere is one.
+docs-check: $(DOCS)
+	$(BIN)/python -m website.build build/site
+
+# What is uploaded to a package index, checked.
+dist: $(ALL)
+	rm -rf dist
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	$(BIN)/twine check --strict dist/*
+
 # Pins for every supported Python, without the hosts that they came from.
 COMPILE := $(PYTHON) -m uv pip compile --universal --python-version 3.11 --extra dev --extra export \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
-EXTRAS := cloud k8s link tensorboard
-LARGE := prepare ray tpu
+EXTRAS := cloud completion k8s link tensorboard
+LARGE := docs prepare ray release tpu
 requirements:
 	$(PYTHON) -m pip install --quiet uv
 	$(COMPILE) $(foreach extra,$(EXTRAS) $(LARGE),--extra $(extra)) --upgrade \
 	  --output-file requirements-all.txt pyproject.toml
 	$(COMPILE) $(foreach extra,$(EXTRAS),--extra $(extra)) --constraint requirements-all.txt \
 	  --output-file requirements-test.txt pyproject.toml
+	$(COMPILE) --constraint requirements-all.txt --extra docs \
+	  --output-file requirements-docs.txt pyproject.toml
 	$(COMPILE) --constraint requirements-all.txt --output-file requirements.txt pyproject.toml
 
 # uv installs the same pins several times faster. pip brings it, and does its work where uv cannot:
@@ -80,6 +96,10 @@ $(READY): requirements.txt pyproject.toml setup.py
 
 $(TEST): requirements-test.txt $(READY)
 	$(call install,requirements-test.txt)
+	touch $@
+
+$(DOCS): requirements-docs.txt $(READY)
+	$(call install,requirements-docs.txt)
 	touch $@
 
 # With every extra no test is skipped.

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from meanet_jax.config.networks import StructureConfig
@@ -21,6 +22,7 @@ from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
+from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
@@ -96,7 +98,10 @@ def abstract_step(
     "position": numbers,
   }
   key = jax.eval_shape(lambda: jax.random.key(0))
-  return make_train_step(model, stage, Recipe(settings, tx), config.dataset), (state, batch, key)
+  first = HardClasses(np.arange(config.num_hard), config.dataset.num_classes)
+  recipe = Recipe(settings, tx)
+  step = make_train_step(model, stage, recipe, config.dataset, to_hard=first.known_map)
+  return step, (state, batch, key)
 
 
 def row(label: str, config: Config) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
   from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
   from meanet_jax.evaluation.predictor import Predictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
   "BlockMacs",
   "Constraints",

@@ -44,6 +44,13 @@ def test_the_first_is_told_and_the_second_does_what_the_first_would_have():
   assert never() is None
 
 
+def test_without_a_signal_they_are_handled_as_before_too():
+  with stop_on_signals() as stop:
+    assert {signal.getsignal(number) for number in ALL}.isdisjoint({signal.default_int_handler})
+  assert {signal.getsignal(number) for number in ALL} == {signal.default_int_handler}
+  assert stop() is None
+
+
 def test_what_nohup_ignores_stays_ignored():
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
   assert heeded() == (signal.SIGINT, signal.SIGTERM)

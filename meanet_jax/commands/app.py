@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import meanet_jax
 from meanet_jax.commands.flags import Parser
@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+  "demo": Command("demo", "train and evaluate a MEANet on handwritten digits, in a minute"),
   "train": Command("train", "train a MEANet, or a grid of them"),
   "eval": Command("evaluate", "evaluate finished runs, and select an operating point"),
   "select": Command("select", "select an operating point from logits of any framework"),
@@ -37,6 +38,7 @@ COMMANDS = {
   "summary": Command("summary", "print what a configuration's networks cost"),
   "plan": Command("plan", "compile a configuration for a TPU slice that need not be at hand"),
   "config": Command("config", "print every field of a configuration with its meaning", jax=False),
+  "completion": Command("completion", "print the completion of a shell", jax=False),
 }
 
 
@@ -50,6 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit status: the command's, that of the error, or 2 for a wrong flag.
   """
   return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def parser_of(name: str) -> Parser:
+  """The flags of a command."""
+  module = _module(name)
+  parser = Parser(f"meanet {name}", module.__doc__)
+  module.add_flags(parser)
+  return parser
 
 
 def run_script(
@@ -102,14 +112,14 @@ def _run(arguments: Sequence[str]) -> int | None:
     return None
   if name not in COMMANDS:
     raise UserError(f"command {name!r} does not exist; {nearest(name, COMMANDS)}")
-  command = COMMANDS[name]
-  module = importlib.import_module(f"meanet_jax.commands.{command.module}")
-  parser = Parser(f"meanet {name}", module.__doc__)
-  module.add_flags(parser)
-  given = parser.parse(rest)
-  if command.jax:
+  given = parser_of(name).parse(rest)
+  if COMMANDS[name].jax:
     _set_up()
-  return module.run(given)
+  return _module(name).run(given)
+
+
+def _module(name: str) -> Any:
+  return importlib.import_module(f"meanet_jax.commands.{COMMANDS[name].module}")
 
 
 def _set_up() -> None:

@@ -1,6 +1,7 @@
 """Classifies images with an exported edge, and sends complex ones to a cloud if there is one.
 
 meanet edge --model runs/digits/export [--cloud grpc://HOST:PORT] image.png ...
+meanet edge --model runs/digits/export --check
 """
 
 import argparse
@@ -31,6 +32,7 @@ from meanet_jax.commands.flags import (
   add_integer,
   add_number,
   add_path,
+  add_switch,
   require,
 )
 from meanet_jax.config.ranges import Range
@@ -41,6 +43,7 @@ from meanet_jax.edge.output import Output, error_line, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.edge.summary import Summary
+from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, describe_ends
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
 from meanet_jax.images.decoding import ignore_pillow_warnings
@@ -54,6 +57,7 @@ def add_flags(parser: Parser) -> None:
   add_path(parser, "--model", metavar="DIR", help="what `meanet export` wrote")
   # LiteRT dies of ten thousand.
   add_integer(parser, "--threads", Range(1, 128), default=1, help="of the interpreter")
+  add_switch(parser, "--check", "classify the images of edge_test.json and compare every step")
   # Of image files, which are several arguments, the shell expands `~`.
   add_path(parser, "--images", dest="pattern", metavar="GLOB", help="image files by a pattern")
   parser.add_argument(
@@ -118,13 +122,21 @@ def run(given: argparse.Namespace) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")
   ignore_pillow_warnings()
   _check(given)
-  _classify(given)
+  if given.check:
+    found = check_test_vectors(given.model, given.threads)
+    print(f"{Path(given.model) / TEST_VECTORS}: {describe_ends(found)}")
+  else:
+    _classify(given)
 
 
 def _check(given: argparse.Namespace) -> None:
   """Refuses flags that do not go together."""
   require(given.model, "--model", "a directory that `meanet export` wrote")
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
+  if given.check:
+    if sum(ways):
+      raise UserError("--check with images; accepted: --check alone, for those of edge_test.json")
+    return
   if sum(ways) != 1:
     raise UserError(
       f"{sum(ways)} of image files, --images and --dataset given; accepted: one of them"

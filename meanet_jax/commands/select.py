@@ -48,7 +48,7 @@ def add_flags(parser: Parser) -> None:
     parser,
     "--output",
     metavar="DIR",
-    help="where operating_point.json, summary.json and operating_points.csv are written",
+    help="where operating_point.json, summary.json, tables, figures and report.html are written",
   )
   add_constraint_flags(parser)
 

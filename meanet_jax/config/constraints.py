@@ -28,7 +28,7 @@ class Constraints:
   min_accuracy: Fraction | None = None
   """Smallest accuracy; the fewest offloads that keep it are selected."""
   min_balanced_accuracy: Fraction | None = None
-  """Smallest balanced accuracy: the mean recall of the classes that have images."""
+  """Smallest balanced accuracy, the mean recall of the classes that have images."""
   min_class_recall: Fraction | None = None
   """Smallest recall of the class that is recognised worst, of the classes that have images."""
   offload_penalty: NonNegativeFloat | None = None

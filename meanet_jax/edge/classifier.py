@@ -153,15 +153,21 @@ class EdgeClassifier:
 
   def _fused_with_cloud(self, decision: EdgeDecision, cloud: Any) -> tuple[int, float]:
     """Class and probability of the distribution of edge and cloud, from the cloud's logits [C]."""
-    point, (main, extension) = self.operating_point, decision.logits
-    cooled_main = main / np.float32(point.temperatures.main)
-    edge = (
-      log_softmax(cooled_main) if extension is None else self._fused(main[None], extension[None])[0]
-    )
+    point, edge = self.operating_point, self.log_probabilities(decision)
     assert point.fusion is not None
     cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
     fused = fuse_cloud(edge, cooled, point.fusion.cloud)
     return int(np.argmax(fused)), float(np.exp(np.max(fused)))
+
+  def log_probabilities(self, decision: EdgeDecision) -> np.ndarray:
+    """What the edge says of an image over all classes [C]: main's, or fused with the extension's.
+
+    The latter where the extension ran, of a policy that fuses.
+    """
+    main, extension = decision.logits
+    if extension is None or not self._policy.fuses:
+      return log_softmax(main / np.float32(self.operating_point.temperatures.main))
+    return self._fused(main[None], extension[None])[0]
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].

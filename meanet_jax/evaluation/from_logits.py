@@ -12,11 +12,11 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.context import Context, figures, plain
-from meanet_jax.evaluation.fitting import fit_policy, fits_beside_thresholds
-from meanet_jax.evaluation.limit_report import limit_report
+from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
+from meanet_jax.evaluation.limit_report import limit_report, untested
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import System, route_selected, sweep_system
+from meanet_jax.evaluation.systems import Curve, System, route_selected, sweep_system
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
@@ -68,6 +68,8 @@ class LogitSelection:
   summary.json (`limit_report`), limits without what is of test if there is none. points: every
   operating point on both parts, as the columns of `Evaluation.points` with `split` (`validation`,
   `test`) in place of `system`.
+  curve, context: of the last of these parts, with `fitted`, and `validation_records` of the first:
+  what systems beside this one are measured with.
   """
 
   operating_point: OperatingPoint
@@ -77,6 +79,10 @@ class LogitSelection:
   limits: dict[str, Any]
   noise: dict[str, float] | None
   points: dict[str, np.ndarray]
+  curve: Curve
+  context: Context
+  fitted: Fitted
+  validation_records: Records
 
 
 _OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
@@ -150,7 +156,7 @@ def select(
   last = next(reversed(splits))
   report = limit_report(context.on(splits[last].label), curves[last], constraints)
   if last != "test":
-    report["limits"] = {name: _untested(limit) for name, limit in report["limits"].items()}
+    report["limits"] = {name: untested(limit) for name, limit in report["limits"].items()}
   return LogitSelection(
     operating_point=point,
     unmet=curves["validation"].unmet,
@@ -158,6 +164,10 @@ def select(
     test=found.get("test"),
     **report,
     points=joined("split", columns),
+    curve=curves[last],
+    context=context.on(splits[last].label),
+    fitted=fitted,
+    validation_records=validation,
   )
 
 
@@ -281,10 +291,6 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
     ),
     evaluation=dataclasses.replace(config.evaluation, num_thresholds=options.num_thresholds),
   )
-
-
-def _untested(limit: dict[str, Any]) -> dict[str, Any]:
-  return {name: limit[name] for name in ("asked", "validation", "kept_on_validation")}
 
 
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:

@@ -16,10 +16,19 @@ Interval = tuple[float, float]
 
 def exact_interval(successes: int, num_images: int, level: float = LEVEL) -> Interval:
   """Of a share of images: the exact binomial one (Clopper and Pearson 1934)."""
+  low, high = exact_band(np.array([successes]), num_images, level)
+  return float(low[0]), float(high[0])
+
+
+def exact_band(
+  successes: Int[np.ndarray, " t"], num_images: int, level: float = LEVEL
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+  """Lower and upper ends of many shares of the same images, each by itself."""
   tail, failures = (1 - level) / 2, num_images - successes
-  low = scipy.stats.beta.ppf(tail, successes, failures + 1) if successes else 0.0
-  high = scipy.stats.beta.ppf(1 - tail, successes + 1, failures) if failures else 1.0
-  return float(low), float(high)
+  with np.errstate(invalid="ignore"):
+    low = scipy.stats.beta.ppf(tail, successes, failures + 1)
+    high = scipy.stats.beta.ppf(1 - tail, successes + 1, failures)
+  return np.where(successes > 0, low, 0.0), np.where(failures > 0, high, 1.0)
 
 
 def bootstrap_interval(figures: Float[np.ndarray, " r"]) -> Interval:

@@ -63,6 +63,11 @@ def limit_report(context: Context, curve: Curve, constraints: Constraints) -> di
   return {"limits": found, "noise": noise_of(curve, constraints)}
 
 
+def untested(limit: dict[str, Any]) -> dict[str, Any]:
+  """An entry of `limits` without what is of test."""
+  return {name: limit[name] for name in ("asked", "validation", "kept_on_validation")}
+
+
 def noise_of(curve: Curve, constraints: Constraints) -> dict[str, float] | None:
   """How the selected point stands to the most accurate one, on validation.
 

@@ -4,49 +4,63 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from meanet_jax.cost.device import cost_basis
 from meanet_jax.evaluation.context import Context, figures
+from meanet_jax.evaluation.intervals import exact_band
 from meanet_jax.evaluation.systems import Curve
+from meanet_jax.report.colours import RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
+from meanet_jax.report.uncertainties import compared_exits
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import Records
 
 # More class names than these would be no text but a grey band.
 MOST_NAMES = 20
 LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = {
-  "meanet": "#D55E00",
-  "paper": "#56B4E9",
-  "main_cloud": "#0072B2",
-  "main_only": "#000000",
-  "edge_only": "#009E73",
-  "cloud_only": "#CC79A7",
-  "static": "#7F3C8D",
-  "static_cloud": "#A65628",
-  "random": "#999999",
-  "oracle": "#F0E442",
-}
+HARD_COLOUR = STYLES["meanet"].colour
+# What is left out of each vector format, which would change from one writing to the next.
+VECTORS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def draw_tradeoffs(directory: Path, systems: dict[str, Curve], context: Context) -> list[Path]:
-  """accuracy_vs_offload.png and accuracy_vs_energy.png."""
+def draw_tradeoffs(
+  directory: Path, title: str, systems: dict[str, Curve], context: Context
+) -> list[Path]:
+  """accuracy_vs_offload and accuracy_vs_energy.
+
+  Args:
+    directory: where they are written.
+    title: the data set's name.
+    systems: by name. The first swept one of `meanet`, `main_cloud` has a band.
+    context: of the split that their counts are of.
+  """
   paths = []
-  for name, axis, axis_label in (
-    ("accuracy_vs_offload", lambda f: f["fraction"]["cloud"], "images sent to the cloud [%]"),
-    ("accuracy_vs_energy", lambda f: f["energy_mj"], "energy on the edge per image [mJ]"),
+  basis = cost_basis(context.profile)["energy"]
+  banded = next((name for name in ("meanet", "main_cloud") if name in systems), None)
+  for name, axis_label in (
+    ("accuracy_vs_offload", "images sent to the cloud [%]"),
+    ("accuracy_vs_energy", f"energy on the edge per image, {basis} [mJ]"),
   ):
     figure, axes = _figure()
     for system, line in systems.items():
       values = figures(context.costing(line.macs), line.policy, line.counts)
-      scale = 100 if name == "accuracy_vs_offload" else 1
-      _draw_curve(axes, system, axis(values) * scale, values["accuracy"] * 100, line.selected)
+      sent = name == "accuracy_vs_offload"
+      x = 100 * values["fraction"]["cloud"] if sent else np.asarray(values["energy_mj"])
+      if system == banded and line.is_swept:
+        low, high = exact_band(np.asarray(line.counts.correct), context.num_images)
+        style = STYLES[system]
+        axes.fill_between(x, 100 * low, 100 * high, color=style.colour, alpha=0.13, linewidth=0)
+      _draw_curve(axes, system, x, values["accuracy"] * 100, line.selected)
     axes.set_xlabel(axis_label)
-    axes.set_ylabel(f"accuracy on {context.num_images} test images [%]")
+    axes.set_ylabel(f"accuracy on {context.num_images} images [%]")
+    band = f"; band: 95% binomial interval of {banded}" if banded else ""
     axes.set_title(
-      f"{label(context.config.dataset.name)}: dots are the operating points selected on validation"
+      f"{label(title)}: symbols are the operating points selected on validation{band}", fontsize=8
     )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")  # not the best place, which a slow machine warns of looking for
@@ -92,34 +106,53 @@ def confusion_figure(
           column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=7
         )
     for hard in hard_classes:
-      axes.get_xticklabels()[hard].set(color=COLOURS["meanet"], fontweight="bold")
-      axes.get_yticklabels()[hard].set(color=COLOURS["meanet"], fontweight="bold")
+      axes.get_xticklabels()[hard].set(color=HARD_COLOUR, fontweight="bold")
+      axes.get_yticklabels()[hard].set(color=HARD_COLOUR, fontweight="bold")
   for hard in hard_classes:
-    axes.axvspan(hard - 0.5, hard + 0.5, color=COLOURS["meanet"], alpha=0.12)
+    axes.axvspan(hard - 0.5, hard + 0.5, color=HARD_COLOUR, alpha=0.12)
   axes.set_xlabel("class predicted by the main block (hard classes in orange)")
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
   return figure
 
 
-def draw_entropies(
-  directory: Path, entropy: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]
-) -> Path:
-  """entropies.png: the main exit's entropy over its right and over its wrong answers."""
-  figure, axes = _figure()
-  bins = np.linspace(0, max(float(entropy.max()), 1e-6), 41)
-  for name, of_kind, colour in (
-    ("right", right, COLOURS["edge_only"]),
-    ("wrong", ~right, COLOURS["meanet"]),
-  ):
-    if of_kind.any():
-      weights = np.full(int(of_kind.sum()), 100 / of_kind.sum())
-      kind = f"{name} ({int(of_kind.sum())} images)"
-      axes.hist(entropy[of_kind], bins, weights=weights, alpha=0.6, color=colour, label=kind)
-  axes.set_xlabel("entropy of the main exit [nats]")
-  axes.set_ylabel("share of the answers of that kind [%]")
-  axes.set_title("what uncertainty can tell: right and wrong answers of the main block")
-  axes.legend(loc="upper right")
+def draw_entropies(directory: Path, point: OperatingPoint, records: Records) -> Path:
+  """entropies.png: the uncertainty of right and of wrong answers, cumulative, with the thresholds.
+
+  A panel for every exit whose uncertainty the operating point compares with a threshold, and one of
+  main at least; in the policy's criterion.
+
+  Args:
+    directory: where it is written.
+    point: whose criterion and thresholds are drawn.
+    records: of a split, with the point's temperatures.
+  """
+  figure = _canvas()
+  panels = compared_exits(point, records)
+  for place, panel in enumerate(panels):
+    axes = figure.add_subplot(1, len(panels), place + 1)
+    for name, of_kind, colour in (
+      ("right", panel.right, RIGHT),
+      ("wrong", ~panel.right, WRONG),
+    ):
+      if of_kind.any():
+        axes.ecdf(
+          panel.uncertainty[of_kind], color=colour, label=f"{name} ({int(of_kind.sum())} images)"
+        )
+    if panel.threshold is not None:
+      axes.axvline(
+        panel.threshold,
+        color="black",
+        linestyle="--",
+        linewidth=1,
+        label=f"threshold {panel.threshold:.3g}",
+      )
+    axes.set_xlabel(panel.measure)
+    axes.set_title(f"{panel.exit} exit", fontsize=10)
+    axes.set_ylabel("share of the answers of that kind with at most this")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+  figure.suptitle("what uncertainty says about right and wrong answers", fontsize=10)
   return save_figure(figure, directory / "entropies.png")
 
 
@@ -135,9 +168,9 @@ def draw_bands(
   for system, values in accuracies.items():
     runs = len(values)
     mean, deviation = 100 * values.mean(axis=0), 100 * values.std(axis=0, ddof=1)
-    axes.plot(100 * offloads, mean, color=COLOURS[system], label=system)
+    axes.plot(100 * offloads, mean, color=STYLES[system].colour, label=system)
     axes.fill_between(
-      100 * offloads, mean - deviation, mean + deviation, color=COLOURS[system], alpha=0.2
+      100 * offloads, mean - deviation, mean + deviation, color=STYLES[system].colour, alpha=0.2
     )
   axes.set_xlabel("images sent to the cloud [%]")
   axes.set_ylabel("accuracy on the test split [%]")
@@ -147,23 +180,46 @@ def draw_bands(
   return save_figure(figure, directory / "comparison.png")
 
 
-def _figure() -> tuple[Figure, Axes]:
+def _canvas() -> Figure:
   figure = LiteralFigure(figsize=(7, 5), layout="constrained")
   FigureCanvasAgg(figure)
+  return figure
+
+
+def _figure() -> tuple[Figure, Axes]:
+  figure = _canvas()
   return figure, figure.add_subplot()
 
 
 def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
+  style = STYLES[name]
+  # Open symbols, so that one on another hides nothing.
+  symbol = {"marker": style.marker, "markersize": 8, "markerfacecolor": "none"}
   if len(x) > 1:
-    axes.plot(x, y, color=COLOURS[name], linewidth=1.5, label=name)
-    axes.plot(x[selected], y[selected], "o", color=COLOURS[name])
-  else:
-    axes.plot(x, y, "s", color=COLOURS[name], label=name)
+    axes.plot(x, y, color=style.colour, linewidth=1.5, linestyle=style.line)
+    x, y = x[selected], y[selected]
+  axes.plot(x, y, color=style.colour, markeredgewidth=1.8, label=name, linestyle="none", **symbol)
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-  """Writes a figure completely, or not at all."""
-  partial = path.with_name(f".{path.stem}.partial.png")
-  figure.savefig(partial, dpi=120)
+  """Writes a figure as PNG, and beside it as PDF and SVG, each completely or not at all.
+
+  Args:
+    figure: drawn.
+    path: of the PNG.
+
+  Returns:
+    `path`.
+  """
+  for form, options in VECTORS.items():
+    _save(figure, path.with_suffix(f".{form}"), options)
+  return _save(figure, path, {})
+
+
+def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> Path:
+  partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+  # The same figure twice is the same file: neither a date nor random identifiers are in it.
+  with rc_context({"svg.hashsalt": path.stem}):
+    figure.savefig(partial, dpi=120, metadata=metadata or None)
   partial.replace(path)
   return path

@@ -63,15 +63,26 @@ def show_verdict(summary: Mapping[str, Any]) -> None:
     logger.info(f"verdict: {verdict['sentence']}")
 
 
-def _limit_line(name: str, limit: Mapping[str, Any]) -> str:
+def limit_cells(name: str, limit: Mapping[str, Any]) -> tuple[str, str, str, str]:
+  """What is limited, what was asked, what validation has, and what test has with its interval.
+
+  Args:
+    name: of the field of `Constraints`.
+    limit: its entry in summary.json; without figures on test if there are none.
+  """
   what, unit = _COLUMNS[name]
   most = "at least" if name.startswith("min_") else "at most"
-  text = f"{what}: asked {most} {_text(limit['asked'], unit)}"
-  text += f"; validation {_text(limit['validation'], unit)}"
+  tested = "-"
   if "test" in limit:
     low, high = (_text(end, unit).removesuffix(unit).rstrip() for end in limit["interval"])
-    text += f"; test {_text(limit['test'], unit)} [{low}, {high}]"
-  return text
+    tested = f"{_text(limit['test'], unit)} [{low}, {high}]"
+  return what, f"{most} {_text(limit['asked'], unit)}", _text(limit["validation"], unit), tested
+
+
+def _limit_line(name: str, limit: Mapping[str, Any]) -> str:
+  what, asked, validation, tested = limit_cells(name, limit)
+  text = f"{what}: asked {asked}; validation {validation}"
+  return text if tested == "-" else f"{text}; test {tested}"
 
 
 def _text(value: float, unit: str) -> str:

@@ -64,13 +64,17 @@ def warn_of_absent_classes(path: str, images: LogitFile) -> None:
 def write_selection(
   out: Path, found: LogitSelection, constraints: Constraints, costs: Costs
 ) -> None:
-  """Writes operating_points.csv, summary.json and last operating_point.json, each completely.
+  """Writes figures, report.html, tables and last operating_point.json, each completely.
 
   Raises:
     UserError: a directory that cannot be written, or that another process is writing.
   """
+  # In here, for drawing takes seconds to import, and nothing is drawn without a directory.
+  from meanet_jax.report.selection_page import write_figures_and_page
+
   with held(out, "--output"):
     try:
+      write_figures_and_page(out, found, constraints)
       write_text(out / "operating_points.csv", operating_points_csv(found.points))
       write_json(out / "summary.json", _summary(found, constraints, costs))
       write_json(out / "operating_point.json", found.operating_point.to_json())

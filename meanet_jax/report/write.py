@@ -16,13 +16,15 @@ from meanet_jax.report.figures import (
   draw_tradeoffs,
   drawn_names,
 )
-from meanet_jax.report.html_report import ReportContents, report_page
 from meanet_jax.report.limits import show_verdict
+from meanet_jax.report.page.contents import ReportContents, RunParts
+from meanet_jax.report.page.page import report_page
 from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held, make_directory
+from meanet_jax.runs.metrics import MetricsFile
 
 
 def evaluate_run(
@@ -74,19 +76,24 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory, out: Path) -> No
   write_text(out / "exact_points.csv", exact)
   test, hard_classes = evaluation.test, evaluation.hard_classes
   confusion = confusion_matrix(test.label, test.main.prediction, hard_classes.num_classes)
-  draw_tradeoffs(out, evaluation.curves, evaluation.context)
-  draw_entropies(out, test.main.entropy, test.main.prediction == test.label)
+  draw_tradeoffs(out, evaluation.dataset.name, evaluation.curves, evaluation.context)
+  draw_entropies(out, evaluation.operating_point, test)
   draw_confusion(out, confusion, names, hard_classes.numbers)
   contents = ReportContents(
     summary=summary,
+    system="meanet",
     operating_points=points,
     class_names=names,
-    hard_classes=read_json(run.hard_classes_path),
-    confusion=confusion,
+    operating_point=evaluation.operating_point,
+    records=test,
     taken=evaluation.route(),
-    test=evaluation.dataset.test,
-    config=to_json(evaluation.config),
-    environment=read_json(run.environment_path),
+    run=RunParts(
+      hard_classes=read_json(run.hard_classes_path),
+      config=to_json(evaluation.config),
+      environment=read_json(run.environment_path),
+      metrics=tuple(MetricsFile(run.metrics_path).read()),
+      test=evaluation.dataset.test,
+    ),
   )
   write_text(out / "report.html", report_page(contents))
   show_systems(summary)

@@ -75,7 +75,8 @@ def normalised_uncertainty(
 def normalised_by(policy: Policy, hard_classes: HardClasses, exit: int, unsure: Any) -> Any:
   """Uncertainties of an exit on the scale of normalised thresholds, in their own type."""
   above = unsure - least_uncertainty(policy.criterion)
-  return above / uncertainty_scale(policy, hard_classes, exit)
+  # An exit of one class is never uncertain: both are 0.
+  return above / (uncertainty_scale(policy, hard_classes, exit) or 1.0)
 
 
 def refuse_without_threshold(policy: Policy) -> None:

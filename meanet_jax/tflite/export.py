@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from meanet_jax.cost.device import check_export
+from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import (
   CLOUD,
   EDGE,
@@ -15,6 +17,7 @@ from meanet_jax.edge.manifest import (
   Signature,
   file_entry,
 )
+from meanet_jax.edge.test_vectors import TEST_VECTORS, make_test_vectors
 from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
@@ -31,6 +34,8 @@ from meanet_jax.tflite.versions import recorded_versions
 # Training images that int8 is calibrated on, the first in the split's (shuffled) order; and noise
 # images for untrained networks, whose ranges mean nothing.
 CALIBRATION_IMAGES, NOISE_IMAGES = 512, 8
+# Test images, the first of the split, among which one is looked for that takes each route.
+ROUTE_IMAGES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Options:
 
 
 def export(source: Source, out: str | Path, options: Options) -> Manifest:
-  """Writes edge.tflite, perhaps cloud.tflite, and last edge.json, each whole.
+  """Writes edge.tflite, perhaps cloud.tflite, edge.json, and last edge_test.json, each whole.
 
   Raises:
     UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
@@ -78,6 +83,7 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
+    write_json(out / TEST_VECTORS, _test_vectors(source, out))
   except OSError as error:
     raise UserError(
       f"--out {out} cannot be written: {error.strerror or error}; accepted: a directory, or a path "
@@ -136,11 +142,25 @@ def _entry(data: bytes, macs: dict[str, int]) -> File:
   return file_entry(data, signatures)
 
 
+def _test_vectors(source: Source, out: Path) -> dict[str, Any]:
+  """What edge_test.json holds, from the files just written."""
+  classifier = EdgeClassifier(out)
+  if source.dataset is None:
+    return make_test_vectors(classifier, _noise_images(source).astype(np.uint8), None)
+  test = source.dataset.test
+  first = range(min(ROUTE_IMAGES, len(test)))
+  return make_test_vectors(classifier, test.images_at(first), test.labels[: len(first)])
+
+
+def _noise_images(source: Source) -> np.ndarray:
+  rng = np.random.default_rng(0)
+  return rng.integers(256, size=(NOISE_IMAGES, *source.config.dataset.image_shape))
+
+
 def _calibration_images(source: Source, options: Options) -> tuple[np.ndarray, np.ndarray]:
   """Images for calibration, and which of them the extension sees: those of hard classes."""
   if source.dataset is None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(256, size=(NOISE_IMAGES, *source.config.dataset.image_shape))
+    images = _noise_images(source)
     hard = np.ones(NOISE_IMAGES, bool)
   else:
     train = source.dataset.train

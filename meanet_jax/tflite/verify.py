@@ -13,6 +13,7 @@ from meanet_jax.data.splits import Split
 from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
+from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, describe_ends
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, records_at
 from meanet_jax.log import logger
@@ -64,8 +65,9 @@ def verify(source: Source, directory: str | Path) -> None:
   """Compares over the test split, with one thread, and prints.
 
   Raises:
-    UserError: networks without a data set.
-    VerificationError: a manifest that records other preprocessing than the evaluation's; a float32
+    UserError: networks without a data set; an edge_test.json of another export.
+    VerificationError: a manifest that records other preprocessing than the evaluation's; an
+      edge_test.json whose steps come out differently; a float32
       export whose logits differ by more than `LOGIT_TOLERANCE` of their spread, or that decides
       differently away from a threshold. A quantised export computes with other numbers on purpose:
       its figures are printed and not judged.
@@ -78,6 +80,7 @@ def verify(source: Source, directory: str | Path) -> None:
       f"{manifests.MANIFEST} records {manifest.preprocessing}; "
       f"accepted: {source.dataset.preprocessing}, as {source.dataset.name} is evaluated"
     )
+  logger.info(f"{TEST_VECTORS}: {describe_ends(check_test_vectors(directory))}")
   found = compare(source, directory, source.dataset.test)
   _show_decisions(found)
   _show_logits(found)

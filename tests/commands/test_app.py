@@ -143,11 +143,11 @@ def test_the_overview_and_what_is_no_command(capsys):
   for arguments in ([], ["--help"], ["-h"]):
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {name:7}  {command.help}\n" in out for name, command in COMMANDS.items())
+    assert all(f"\n  {name:10}  {command.help}\n" in out for name, command in COMMANDS.items())
   assert main(["--version"]) == 0
   assert capsys.readouterr().out == f"{__version__}\n"
   assert main(["trian"]) == 2
-  words = "error: command 'trian' does not exist; did you mean 'train'? accepted: train, eval, "
+  words = "error: command 'trian' does not exist; did you mean 'train'? accepted: demo, train, "
   assert capsys.readouterr().err.startswith(words)
 
 

@@ -1,6 +1,5 @@
 """The commands in the documents parse: every command, flag and field that they name exists."""
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.commands.app import COMMANDS
-from meanet_jax.commands.flags import Parser
+from meanet_jax.commands.app import COMMANDS, parser_of
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
@@ -30,12 +28,6 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
       if rest.count('"') % 2:  # the end of a command that another one starts, by ssh
         rest = rest.rstrip('"')
       yield found["script"] or found["name"], shlex.split(rest, comments=True)
-
-
-def parser_of(name: str) -> Parser:
-  parser = Parser(name, None)
-  importlib.import_module(f"meanet_jax.commands.{COMMANDS[name].module}").add_flags(parser)
-  return parser
 
 
 def fields() -> set[str]:

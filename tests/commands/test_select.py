@@ -56,7 +56,11 @@ def test_it_selects_what_the_function_selects(printed):
     (test, LABELS[:200]),
   )
   out = Path("a/b")
-  files = ["operating_point.json", "operating_points.csv", "summary.json"]
+  drawn = ("accuracy_vs_energy", "accuracy_vs_offload", "confusion_matrix", "entropies")
+  files = sorted(
+    ["operating_point.json", "operating_points.csv", "summary.json", "report.html"]
+    + [f"{name}.{form}" for name in drawn for form in ("pdf", "png", "svg")]
+  )
   assert sorted(path.name for path in out.iterdir()) == files
   point = json.loads((out / "operating_point.json").read_text())
   assert point == expected.operating_point.to_json()

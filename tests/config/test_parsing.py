@@ -121,7 +121,7 @@ def test_refusals(tiny, path, value, words):
     ),
     (
       {"stages.main.balance_classes": True, "stages.main.sampling": "balanced"},
-      "stages.main.sampling is 'balanced' and balance_classes True, which count small",
+      "stages.main.balance_classes is True and sampling 'balanced'; accepted: one of them",
     ),
     ({"stages.main.class_weights": (-1.0,) * 10}, "accepted: at least 0"),
     ({"stages.edge.easy_weight": 0.5}, "stages.edge.easy_weight is 0.5; accepted: 1, or another"),

@@ -13,7 +13,7 @@ from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.fusion import FusionWeights
-from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
+from meanet_jax.routing.policies import CLOUD, EXTENSION, Policy, Thresholds
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, logits_of, oip_server
@@ -153,6 +153,13 @@ def test_an_answer_that_cannot_be_is_not_given_and_soon_not_asked_for(
   assert 5 <= reasons.count(reason) <= 5 + 4
   attempts = retry_policy.attempts if reason is Fallback.FULL else 1
   assert server.requests == attempts * reasons.count(reason)
+  # Every attempt sends the image again.
+  expected = ran.offloader._expected
+  for result in found:
+    if result.fallback is reason:
+      message = expected.request(result.item.number, images[result.item.number].tobytes())
+      assert result.reply.attempts == attempts
+      assert result.reply.bytes_up == attempts * message.ByteSize()
   assert ran.offloader.opened == 1
 
 
@@ -181,6 +188,15 @@ def test_the_extension_runs_after_all_when_the_cloud_does_not_answer(
   skipped = [own for own in alone if own.complex and own.extension is not None]
   assert len(calls) == sum(own.extension is not None for own in alone) - len(skipped)
   assert skipped
+
+
+def test_an_extension_that_was_skipped_at_first_gives_the_same_answer(exported, images, alone):
+  edge = sending(exported, 0.5, images)
+  decisions = [one for image in images for one in edge.decide(image[None])]
+  for decision, own in zip(decisions, alone, strict=True):
+    assert untimed(edge.answer_alone(decision)) == untimed(own)
+  skipped = [own.exit for decision, own in zip(decisions, alone, strict=True) if decision.skipped]
+  assert EXTENSION in skipped
 
 
 @pytest.mark.parametrize("batch_size", [4, 7])

@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 
 from meanet_jax.data.splits import ArraySplit
-from meanet_jax.evaluation.per_class import per_class
-from meanet_jax.report.html_report import FIELDS, ReportContents
-from meanet_jax.routing.hard_classes import confusion_matrix
-from meanet_jax.routing.policies import MAIN, Route
+from meanet_jax.report.page.contents import ReportContents, RunParts
+from meanet_jax.report.page.embedded import FIELDS
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import MAIN, PRESETS, Route, fixed_thresholds
 from tests.experiments import random_records
 
 NAMES = ("</script><script>boom()</script>", "<b>&amp;", '"quoted"', "naïve ☃", "$title", "%{x}")
@@ -31,13 +32,17 @@ def invented(rng: np.random.Generator) -> ReportContents:
     "macs_cloud": 0.0,
     "fraction": dict.fromkeys(("main", "extension", "cloud"), 0.25),
     "thresholds": {"main": 0.25, "extension": None, "hard": None},
+    "cost_basis": {"energy": "estimated", "latency": "measured"},
   }
   taken = Route(np.full(40, MAIN, np.int32), records.label, np.zeros(40, bool))
-  classes = {
-    "balanced_accuracy": 1.0,
-    "macro_f1": None,
-    "per_class": per_class(taken, records.label, 6).to_json(NAMES),
-  }
+  limit = {"asked": 0.2, "validation": 0.1, "test": 0.25, "interval": [0.125, 0.5]}
+  limits = {"limits": {"max_offload": limit | {"kept_on_test": False}}}
+  point = OperatingPoint(
+    PRESETS["paper"],
+    fixed_thresholds()._replace(main=np.float32(0.25)),
+    Temperatures(),
+    HardClasses(hard, 6),
+  )
   return ReportContents(
     summary={
       "dataset": "<i>invented",
@@ -46,15 +51,25 @@ def invented(rng: np.random.Generator) -> ReportContents:
       "skipped_images": {"train": 3, "test": 0},
       "num_classes": 6,
       "constraints": {"confidence": 0.95},
+      "profile": {"name": "<s>board"},
       "verdict": {"system": None, "sentence": "no system keeps <min_accuracy> 1"},
-      "systems": {"main_cloud": entry, "meanet": entry | classes | {"unmet": "<u>out of reach"}},
+      "systems": {"main_cloud": entry, "meanet": entry | limits | {"unmet": "<u>out of reach"}},
     },
+    system="meanet",
     operating_points="\n".join(points) + "\n",
     class_names=NAMES,
-    hard_classes={"classes": [1, 3], "precision": [0.5, None, 0.5, 0.5, 0.5, 0.5]},
-    confusion=confusion_matrix(records.label, records.main.prediction, 6),
+    operating_point=point,
+    records=records,
     taken=taken,
-    test=ArraySplit(images, records.label),
-    config={"a": {"b": [1, 2]}, "c": "</td><script>boom()</script>"},
-    environment={"python": "3", "packages": {"<x>": "1"}},
+    run=RunParts(
+      hard_classes={
+        "classes": [1, 3],
+        "precision": [0.5, None, 0.5, 0.5, 0.5, 0.5],
+        "tie": {"precision": 0.5, "selected": [3], "left_out": [0], "decided_by": "lower recall"},
+      },
+      config={"a": {"b": [1, 2]}, "c": "</td><script>boom()</script>"},
+      environment={"python": "3", "packages": {"<x>": "1"}},
+      metrics=({"stage": "<b>main", "step": 1, "epoch": 1.0, "loss": 2.0},),
+      test=ArraySplit(images, records.label),
+    ),
   )

@@ -51,10 +51,10 @@ def evaluated(finished_run, tmp_path_factory) -> RunDirectory:
 
 def test_all_files_are_there_and_no_half_written_one(evaluated):
   assert sorted(p.name for p in evaluated.eval_path.iterdir()) == [
-    "accuracy_vs_energy.png",
-    "accuracy_vs_offload.png",
-    "confusion_matrix.png",
-    "entropies.png",
+    *(f"accuracy_vs_energy.{form}" for form in ("pdf", "png", "svg")),
+    *(f"accuracy_vs_offload.{form}" for form in ("pdf", "png", "svg")),
+    *(f"confusion_matrix.{form}" for form in ("pdf", "png", "svg")),
+    *(f"entropies.{form}" for form in ("pdf", "png", "svg")),
     "exact_points.csv",
     "operating_points.csv",
     "records.npz",
@@ -187,7 +187,7 @@ def test_the_report_refers_to_no_other_file_and_names_every_system(evaluated):
   assert re.findall(r"<img[^>]*\ssrc=", page)
   assert not re.search(r'<img[^>]*\ssrc="(?!data:image/png;base64,)', page)
   for system in SYSTEMS:
-    assert f"<td>{system}</td>" in page
+    assert f'<th scope="row">{system}</th>' in page
 
 
 def test_exact_points_hold_every_point_of_the_sweep(evaluated):

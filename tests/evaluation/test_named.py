@@ -83,7 +83,7 @@ def test_what_was_asked_is_in_the_evaluations_own_summary(named_run):
   assert pi["systems"]["main_only"]["latency_ms"] == 12.0
   assert pi["systems"]["main_only"]["energy_mj"] == 30.0
   page = (named_run / "eval/slow/report.html").read_text(encoding="utf-8")
-  assert "<td>cost.radio</td><td>lte</td>" in page
+  assert '<th scope="row">cost.radio</th><td>lte</td>' in page
 
 
 def test_the_expected_figures_are_those_of_the_systems(named_run):

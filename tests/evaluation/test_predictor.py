@@ -308,6 +308,7 @@ def test_wrong_images_hard_classes_and_batches_are_refused(finished):
     ([0], 10, "has 1 classes for the extension; accepted: 5, one per logit"),
     ([0, 1, 2, 3, 4], 11, "is of 11 classes; accepted: 10"),
   ):
-    other = dataclasses.replace(point, hard_classes=HardClasses(np.array(numbers), classes))
+    other = HardClasses(np.array(numbers), classes)
+    other = dataclasses.replace(point, hard_classes=other, gain=None)
     with pytest.raises(UserError, match=words):
       Predictor(finished.networks, other)

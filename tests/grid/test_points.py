@@ -154,3 +154,9 @@ def test_resources_are_named_amounts():
 def test_networks_beside_a_trials_meanet_are_refused(tiny):
   with pytest.raises(UserError, match=r"^baselines\.static is 1 in a grid, whose trials train no "):
     expand(["baselines.static=0,1"], tiny, 10)
+
+
+def test_as_many_points_as_are_allowed_are_a_grid(tiny):
+  assert len(expand(("seed=0,1,2",), tiny, 3)) == 3
+  with pytest.raises(UserError, match=r"the grid has 3 points; accepted: at most 2 "):
+    expand(("seed=0,1,2",), tiny, 2)

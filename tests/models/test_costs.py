@@ -12,13 +12,16 @@ from benchmarks.network_costs import BATCH, abstract_step
 from meanet_jax.commands.summary import summarise
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.macs import count_macs
 from meanet_jax.models.costs import (
   activation_bytes,
   block_functions,
   block_macs,
   compiled_flops,
+  exported_bytes,
 )
 from meanet_jax.models.meanet import Exits
+from meanet_jax.models.resnet import Bottleneck
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
 from meanet_jax.training.stages import EDGE
@@ -135,3 +138,23 @@ def test_the_command_prints_json_and_tables():
   assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
   table = run_command(*command).stdout
   assert f"{summary['blocks']['cloud']['parameters']:,}" in table
+
+
+def test_a_folded_norm_leaves_one_vector():
+  """Of scale, bias, mean and variance the convolution keeps a bias."""
+  shapes = {
+    "params": {"conv": {"kernel": (3, 3, 2, 5)}, "norm": {"scale": (5,), "bias": (5,)}},
+    "batch_stats": {"norm": {"mean": (5,), "var": (5,)}},
+  }
+  variables = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda x: isinstance(x, tuple))
+  assert exported_bytes(variables) == 4 * (3 * 3 * 2 * 5 + 5)
+
+
+def test_a_bottleneck_strides_at_its_3x3():
+  """The first 1x1 sees every pixel (torchvision's ResNet, unlike that of the paper)."""
+  block = Bottleneck(width=4, stride=2)
+  image = jax.ShapeDtypeStruct((1, 8, 8, 6), jnp.float32)
+  variables = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), image)
+  macs = count_macs(lambda v, x: block.apply(v, x, False), variables, image)
+  first, second, last, shortcut = 64 * 6 * 4, 16 * 9 * 4 * 4, 16 * 4 * 16, 16 * 6 * 16
+  assert macs == first + second + last + shortcut

@@ -76,7 +76,15 @@ def test_split_keeps_the_first_stages_and_no_final_convolution():
 @pytest.mark.parametrize(
   ("width", "multiplier", "expected"),
   # Channels of the published MobileNetV2 0.35, 0.5, 0.75 and 1.4.
-  [(32, 0.35, 16), (24, 0.35, 8), (96, 0.5, 48), (24, 0.75, 24), (160, 0.75, 120), (320, 1.4, 448)],
+  [
+    (32, 0.35, 16),
+    (24, 0.35, 8),
+    (96, 0.5, 48),
+    (24, 0.75, 24),
+    (160, 0.75, 120),
+    (96, 1.4, 136),  # of 134.4 to the nearest, which is larger
+    (320, 1.4, 448),
+  ],
 )
 def test_scaled_widths(width, multiplier, expected):
   assert scaled_width(width, multiplier) == expected

@@ -1,14 +1,18 @@
 import base64
+import csv
 import json
 import re
 import shutil
 import statistics
 
+import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
+from meanet_jax.report import figures
 from meanet_jax.report.compare import compare
+from meanet_jax.report.figures import draw_bands
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.files import read_json, write_json
 
@@ -82,3 +86,31 @@ def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, prin
   page = (tmp_path / "out" / "comparison.html").read_text()
   assert page.count("Constraint not met") == 1
   assert "no threshold keeps &lt;min-accuracy&gt; 0.999" in page
+
+
+def test_bands_are_of_the_deviation_of_a_sample(evaluated_run, tmp_path):
+  """Of two accuracies that differ by 0.2 it is 0.2 / sqrt(2), and not 0.1."""
+  for name in ("a", "b"):
+    shutil.copytree(evaluated_run, tmp_path / name)
+  path = tmp_path / "b" / "eval" / "operating_points.csv"
+  with path.open() as file:
+    rows = list(csv.DictReader(file))
+  with path.open("w") as file:
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(row | {"accuracy": float(row["accuracy"]) - 0.2} for row in rows)
+  compare([str(tmp_path / name) for name in ("a", "b")], tmp_path / "out")
+  at_offload = read_json(tmp_path / "out" / "comparison.json")["accuracy_at_offload"]["meanet"]
+  np.testing.assert_allclose(at_offload["standard_deviation"], 0.2 / np.sqrt(2), rtol=1e-9)
+
+
+def test_the_drawn_band_is_one_deviation_of_a_sample_wide(tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure) or path)
+  accuracies = {"meanet": np.array([[0.5, 0.7], [0.7, 0.7]])}
+  draw_bands(tmp_path, np.array([0.0, 1.0]), accuracies, "digits")
+  (band,) = drawn[0].axes[0].collections
+  corners = band.get_paths()[0].vertices
+  at_zero = corners[corners[:, 0] == 0, 1]
+  deviation = 100 * 0.2 / np.sqrt(2)
+  assert (at_zero.min(), at_zero.max()) == pytest.approx((60 - deviation, 60 + deviation))

@@ -82,6 +82,18 @@ def test_every_policy_equals_the_rules_image_by_image(policy: Policy, data: st.D
     assert (result.exit[i], result.prediction[i], result.ran_extension[i]) == expected
 
 
+def test_main_wins_a_tie_with_the_extension():
+  main = scores(np.array([[0, 2, 0]], np.float32))
+  other = main._replace(prediction=np.array([2], np.int32))
+  surer = other._replace(max_prob=np.nextafter(other.max_prob, np.float32(1)))
+  is_hard, policy = np.array([False, True, True]), Policy("argmax", "most_confident", "never")
+  for extension, exit in ((other, MAIN), (surer, EXTENSION)):
+    records = Records(np.array([1], np.int32), np.ones(1, np.float32), main, extension, main)
+    result = route(policy, Thresholds(0.0, 0.0, 0.5), records, is_hard)
+    assert (result.exit.tolist(), result.prediction.tolist()) == ([exit], [1 + (exit != MAIN)])
+    assert result.ran_extension.all()
+
+
 def test_a_misrouted_easy_image_is_not_correct_through_its_raw_index():
   # Class 1 is easy; main takes it for hard class 7. The extension's best logit is number 1, which
   # is the image's raw label, but stands for hard class 8.

@@ -340,3 +340,14 @@ def test_bounded_p_values_are_valid():
   assert np.mean(bounded_p_value(means, 200, 0.3) <= 0.1) <= 0.1
   assert bounded_p_value(np.array([0.1]), 200, 0.3)[0] < 1e-6
   assert bounded_p_value(np.array([0.4]), 200, 0.3)[0] == 1
+
+
+def test_two_limits_share_what_a_confidence_leaves():
+  """Each is tested at 0.05: 0.9^28 = 0.052 of 28 images without a violation shows neither."""
+  points = Points(*(np.array([value]) for value in (1.0, 0.0, 1.0, 1.0)), 1.0, 1.0)
+  one = Constraints(max_offload=0.1, confidence=0.9)
+  both = dataclasses.replace(one, min_accuracy=0.9)
+  assert select(points, 28, one).unmet is None
+  with pytest.raises(UserError, match="the calibration part of the validation split has 28 images"):
+    select(points, 28, both)
+  assert select(points, 29, both).unmet is None

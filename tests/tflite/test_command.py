@@ -1,5 +1,6 @@
 """meanet export as a user runs it, and what it refuses in one line."""
 
+import dataclasses
 import importlib.metadata
 import json
 import shutil
@@ -10,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meanet_jax.config.parsing import to_json
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.policies import Policy
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import versions
-from meanet_jax.tflite.source import from_run
+from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.tflite.versions import PINNED, check_versions
 from tests.forked_commands import ROOT, run_command
 
@@ -45,7 +47,11 @@ def test_export_and_verify(evaluated_run, tmp_path):
   )
   assert result.returncode == 0, result.stderr
   assert "0 of 719 decisions differ" in result.stdout
-  assert sorted(path.name for path in out.iterdir()) == ["edge.json", "edge.tflite"]
+  assert sorted(path.name for path in out.iterdir()) == [
+    "edge.json",
+    "edge.tflite",
+    "edge_test.json",
+  ]
   manifest = json.loads((out / "edge.json").read_text())
   assert (manifest["batch_size"], manifest["image_dtype"]) == (4, "float32")
   assert manifest["versions"]["litert-converter"] == PINNED["litert-converter"]
@@ -197,3 +203,14 @@ def test_pins_are_those_of_pyproject():
   extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
   required = [*extras["export"], *extras["runtime"]]
   assert {f"{name}=={version}" for name, version in PINNED.items()} <= set(required)
+
+
+def test_a_run_trained_in_bfloat16_is_exported_in_float32(evaluated_run, tmp_path, tiny):
+  in_bfloat16 = dataclasses.replace(
+    tiny, model=dataclasses.replace(tiny.model, compute_dtype="bfloat16")
+  )
+  run = copied(evaluated_run, tmp_path / "run")
+  (run / "config.json").write_text(json.dumps(to_json(in_bfloat16)))
+  for source in (from_run(run), without_dataset(in_bfloat16, {})):
+    for block in ("main", "adaptive", "extension", "cloud"):
+      assert getattr(source.model, block).dtype == np.float32

@@ -178,3 +178,28 @@ def test_records_of_the_evaluation_hold_the_same_scores(source, exported, evalua
   np.testing.assert_allclose(
     outputs["main"]["hard_probability"], records.hard_probability, rtol=1e-3, atol=1e-5
   )
+
+
+def test_entropies_move_further_than_probabilities():
+  """Half of the mass on one of 100 classes: the entropy moves by 2.3 times what logits move."""
+  main = np.zeros((2, 100), np.float32)
+  main[:, 0] = np.log(99)
+  nothing = np.array([0], np.int32)
+  outputs = Outputs(main, np.zeros((2, 1), np.float32), main)
+  classes, temperatures = HardClasses(nothing, 100), Temperatures()
+  labels = np.zeros(2, np.int64)
+  before = make_records(outputs, labels, classes)
+  moved, step = main.copy(), np.float32(LOGIT_TOLERANCE * np.ptp(main))
+  moved[0] -= step * np.where(np.arange(100) == 0, 1, -1).astype(np.float32)
+  after = make_records(outputs._replace(main=moved), labels, classes)
+  rise = after.main.entropy[0] - before.main.entropy[0]
+  assert rise > 2.2 * step
+  limit = before.main.entropy[0] + np.float32(0.9) * rise
+  thresholds = Thresholds(limit, *(np.float32(np.nan),) * 2)
+  policy = Policy()
+  ends, moved_ends = (
+    route(policy, thresholds, records, classes.mask).exit.tolist() for records in (before, after)
+  )
+  assert ends != moved_ends
+  point = OperatingPoint(policy, thresholds, temperatures, classes)
+  assert near_a_threshold(point, before, outputs).all()

@@ -226,7 +226,7 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epoc
 @pytest.mark.parametrize(
   "changes",
   [
-    {"stages": {"joint": True}, "model": {"join": "sum"}},
+    {"stages": {"training": "joint"}, "model": {"join": "sum"}},
     {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
     {"hard_classes": {"count": 9}, "routing": {"offload": "late", "calibrate": True}},
   ],

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.config.stages import AugmentConfig, StageConfig
 from meanet_jax.data.augment import normalise
 from meanet_jax.data.batches import Batch
+from meanet_jax.models.layers import Dropout
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
@@ -18,6 +19,7 @@ from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
 from meanet_jax.training.steps import Recipe, Sums, cross_entropy, make_train_step, stage_key
+from tests.training import linear_meanet as linear
 
 
 def start(tiny, stage):
@@ -179,3 +181,59 @@ def test_cross_entropy_is_the_formula(smoothing):
   np.testing.assert_allclose(
     cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing), expected, rtol=1e-5
   )
+
+
+def test_every_step_augments_anew(tiny):
+  """At a constant rate two steps from one state differ in what they draw alone."""
+  config = linear.experiment(tiny)
+  state, step = linear.start(config, "main")
+  data = linear.batch(config, linear.stage_of(config, "main"))
+  step, later = jax.jit(step), state.replace(step=state.step + 1)
+  first, again, next_one = (step(s, data, stage_key(0, "main"))[0] for s in (state, state, later))
+  assert all(leaves_equal(first.params, again.params))
+  assert not any(leaves_equal(first.params, next_one.params))
+
+
+class Dropping(linear.Linear):
+  """Half of the pixels are dropped in front of the dense layer."""
+
+  def setup(self):
+    super().setup()
+    self.half = Dropout(0.5)
+
+  def classify(self, features, train):
+    return super().classify(self.half(features, train), train)
+
+
+def kept_pixels(tiny, settings: StageConfig, data: Batch) -> Callable[[int], np.ndarray]:
+  """From steps taken to the pixels whose weights the next step at rate 1 moves: bool [64]."""
+  config = linear.experiment(tiny, main=settings)
+  model, variables = linear.linear_meanet(config)
+  model = model.clone(main=Dropping(config.model.main.structure, 10))
+  stage, tx = linear.stage_of(config, "main"), make_optimizer(settings, 10)
+  state = create_state(stage, variables, tx)
+  step = jax.jit(make_train_step(model, stage, Recipe(settings, tx), tiny.dataset))
+
+  def kept(taken: int) -> np.ndarray:
+    after, _ = step(state.replace(step=state.step + taken), data, stage_key(0, "main"))
+    kernels = (x.params["main"]["dense"]["kernel"] for x in (state, after))
+    return np.any(np.not_equal(*kernels), axis=1)
+
+  return kept
+
+
+def test_every_step_and_micro_batch_drops_other_features(tiny):
+  """A pixel that is dropped from the only image of a batch moves no weight.
+
+  Two micro-batches of the same image leave a quarter of its 64 pixels out, not half.
+  """
+  settings = dataclasses.replace(linear.PLAIN, augment=AugmentConfig())
+  image, label = jnp.full((2, 8, 8, 1), 255, jnp.uint8), jnp.zeros(2, jnp.int32)
+  two = {"image": image, "label": label, "position": jnp.arange(2, dtype=jnp.int32)}
+  kept = kept_pixels(tiny, settings, {name: x[:1] for name, x in two.items()})
+  first = kept(0)
+  assert 16 < first.sum() < 48
+  assert (kept(1) != first).sum() > 16
+  either = kept_pixels(tiny, dataclasses.replace(settings, accumulate=2), two)(0)
+  assert not (first & ~either).any()
+  assert either.sum() > first.sum() + 4

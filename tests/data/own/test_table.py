@@ -52,7 +52,7 @@ def test_splits(tmp_path):
     ),
     ("path,label\n1.png,a\n3.png,\n", "line 3 of .* has no label"),
     ("path,label\n1.png,a\n3.png\n", "line 3 of .* has no label"),
-    ("path,label\n1.png,a\n1.png,b\n", r"lists 1.png twice \(lines 2 and 3\)"),
+    ("path,label\n1.png,a\n1.png,b\n", r"lists 1.png twice \(line 2 and line 3\) as a and b"),
     ("path,label,group\n1.png,a,p\n3.png,b,\n", "line 3 of .* has no group; accepted: one in"),
     ("path,label,split\n1.png,a,train\n3.png,b,dev\n", "line 3 of .* has split 'dev'; accepted"),
   ],

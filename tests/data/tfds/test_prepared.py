@@ -8,7 +8,12 @@ import pytest
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
-from meanet_jax.data.tfds.prepared import find_prepared, parse_name, with_stock_parts
+from meanet_jax.data.tfds.prepared import (
+  check_disjoint,
+  find_prepared,
+  parse_name,
+  with_stock_parts,
+)
 from meanet_jax.errors import UserError
 from tests.data.sets import encoded, picture, write_set
 
@@ -128,3 +133,13 @@ def test_the_supervised_keys_choose_among_several_labels(tmp_path):
   keys = {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}
   (path / "dataset_info.json").write_text(json.dumps(info | {"supervisedKeys": {"tuple": keys}}))
   assert find_prepared(CONFIG, str(tmp_path)).label == "label"
+
+
+def test_neighbouring_slices_share_no_image(tmp_path):
+  write_set(tmp_path, "pets", {"train": GOOD, "test": GOOD}, shards=2)
+  found = find_prepared(CONFIG, str(tmp_path))
+  for first, second in (("train[:3]", "train[3:]"), ("train[:4]", "train[4:]"), ("train", "test")):
+    check_disjoint(found, first, second)
+    check_disjoint(found, second, first)
+  with pytest.raises(UserError, match="share images"):
+    check_disjoint(found, "train[:4]", "train[3:]")

@@ -1,6 +1,7 @@
 """report.html in a real browser: what it shows, what it loads, and whether it can be read."""
 
 import csv
+import itertools
 import re
 
 import numpy as np
@@ -10,8 +11,10 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.report.html_report import FIELDS, report_page
+from meanet_jax.report.page.embedded import DIGITS, FIELDS
+from meanet_jax.report.page.page import report_page
 from meanet_jax.routing.hard_classes import confusion_matrix
+from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import NAMES, invented
 from tests.report.chromium import (
   choose_system,
@@ -22,13 +25,14 @@ from tests.report.chromium import (
   shown,
   visit,
 )
+from tests.report.contrast import contrast, luminance
 
 
 def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None:
   assert set(fields) == {column for column, *_ in FIELDS}
   for column, _, form, _ in FIELDS:
     expected = float(row[column])
-    assert float(fields[column]["value"]) == expected, column
+    assert float(fields[column]["value"]) == float(f"{expected:.{DIGITS}g}"), column
     text = fields[column]["text"]
     if text == "":  # a threshold that this system does not use is hidden
       assert column in ("threshold_extension", "threshold_hard")
@@ -73,7 +77,7 @@ def test_the_slider_shows_the_rows_of_operating_points(evaluated_run, browser):
           [100 * float(points[place]["fraction_cloud"]), accuracy],
           [float(points[place]["energy_mj"]), accuracy],
         ],
-        rtol=1e-12,
+        rtol=1e-9,
       )
     browser.find_element("id", "chosen").click()
     assert_shows(shown(browser), points[chosen])
@@ -115,6 +119,53 @@ def test_a_cell_of_the_confusion_matrix_is_read_by_pointing_at_it(evaluated_run,
 
 
 @needs_browser
+def test_a_cell_of_either_matrix_is_read_by_key(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  records = load_records(evaluated_run / "eval" / "records.npz", None).records()
+  confusion = confusion_matrix(records.label, records.main.prediction, 10)
+  browser.find_element("id", "confusion").send_keys("\ue014\ue015")  # right, down
+  told = browser.find_element("id", "cell").text
+  assert told.startswith(f"true 1, predicted 1: {confusion[1, 1]} images")
+  entry = read_json(evaluated_run / "eval" / "summary.json")["systems"]["meanet"]
+  browser.find_element("id", "confusion_system").send_keys("\ue014\ue015")
+  told = browser.find_element("id", "cell").text
+  assert told.endswith(f" {100 * entry['per_class']['recall'][1]:.2f} % of the class")
+
+
+@needs_browser
+def test_the_plots_open_where_things_happen_and_symbols_hide_none(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  systems = read_json(evaluated_run / "eval" / "summary.json")["systems"]
+  few = [name for name, entry in systems.items() if entry["fraction"]["cloud"] <= 0.25]
+  for button, inside in (("near", few), ("far", list(systems))):
+    browser.find_element("id", button).click()
+    assert browser.find_element("id", button).get_attribute("aria-pressed") == "true"
+    for plot in ("offload", "energy"):
+      found = browser.execute_script(SYMBOLS, plot)
+      assert {name for name, *_, is_inside in found if is_inside} == set(inside)
+      assert all(symbol.endswith("-open") for _, symbol, *_ in found)
+      for (_, _, size, x, y, _), (_, _, other, x2, y2, _) in itertools.combinations(found, 2):
+        assert size != other or np.hypot(x - x2, y - y2) > 5
+  assert "cloud_only (100.00 % sent" not in browser.find_element("id", "outside").text
+  browser.find_element("id", "near").click()
+  assert "cloud_only (100.00 % sent" in browser.find_element("id", "outside").text
+  assert browser.get_log("browser") == []
+
+
+# Of each system in a plot: name, symbol, size, place in pixels, whether it is in the range shown.
+SYMBOLS = """
+  const plot = document.getElementById(arguments[0]);
+  const {xaxis, yaxis} = plot._fullLayout;
+  const within = (value, [low, high]) => low <= value && value <= high;
+  return plot.data.filter(t => t.mode === "markers" && t.name !== "slider").map(t => [
+    t.name, t.marker.symbol, t.marker.size, xaxis.l2p(t.x[0]), yaxis.l2p(t.y[0]),
+    within(t.x[0], xaxis.range) && within(t.y[0], yaxis.range)]);
+"""
+
+
+@needs_browser
 def test_nothing_is_loaded_and_the_console_is_silent(evaluated_run, browser):
   emulate(browser)
   visit(browser, evaluated_run / "eval" / "report.html")
@@ -143,8 +194,9 @@ def test_it_fits_the_window_and_its_text_stands_out(evaluated_run, browser, them
   # Beside the page's own width: nothing sticks out of its section but what scrolls in its box.
   outside = browser.execute_script(
     "const wide = e => e.getBoundingClientRect().right > document.documentElement.clientWidth;"
+    "const drawn = e => e.parentElement.closest('svg');"  # lines go on where a plot is cut off
     "return [...document.querySelectorAll('section *')].filter("
-    "e => !e.closest('.scroll') && wide(e)).map(e => e.outerHTML.slice(0, 80))"
+    "e => !e.closest('.scroll') && !drawn(e) && wide(e)).map(e => e.outerHTML.slice(0, 80))"
   )
   assert outside == []
   assert_readable(browser, theme)
@@ -210,17 +262,3 @@ def assert_readable(browser: webdriver.Chrome, theme: str) -> None:
   for line in lines:
     assert contrast(line, card) >= 3, line
   assert (luminance(card) < 0.1) == (theme == "dark")
-
-
-def contrast(first: str, second: str) -> float:
-  """WCAG 2's contrast ratio of two CSS colours."""
-  dark, light = sorted((luminance(first), luminance(second)))
-  return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-  values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)])
-  assert len(values) == 3, f"{colour} is not opaque"
-  s = values / 255
-  linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-  return float(linear @ [0.2126, 0.7152, 0.0722])

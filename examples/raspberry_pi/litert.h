@@ -1,0 +1,112 @@
+// The signatures of a TF Lite file, on the C interface of LiteRT 2 (libLiteRt.so). The wheel
+// ai-edge-litert has the library but no headers, so the functions used are declared here; with
+// LiteRT's own headers, include litert/c/*.h in place of the declarations.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using Bytes = std::vector<std::uint8_t>;
+
+extern "C" {
+using Handle = void*;  // all of LiteRT's objects are opaque pointers
+struct TensorType { std::int32_t part[18]; };  // LiteRtRankedTensorType: only handed on
+enum Lock { kRead = 0, kWrite = 1 };
+
+int LiteRtCreateEnvironment(int num_options, const void* options, Handle* environment);
+int LiteRtCreateModelFromFile(Handle environment, const char* path, Handle* model);
+int LiteRtCreateOptions(Handle* options);
+int LiteRtSetOptionsHardwareAccelerators(Handle options, int accelerators);  // 1: CPU
+int LiteRtCreateCompiledModel(Handle environment, Handle model, Handle options, Handle* compiled);
+int LiteRtRunCompiledModel(Handle compiled, std::size_t signature, std::size_t num_inputs,
+                           Handle* inputs, std::size_t num_outputs, Handle* outputs);
+int LiteRtGetNumModelSignatures(Handle model, std::size_t* count);
+int LiteRtGetModelSignature(Handle model, std::size_t index, Handle* signature);
+int LiteRtGetSignatureKey(Handle signature, const char** key);
+int LiteRtGetNumSignatureInputs(Handle signature, std::size_t* count);
+int LiteRtGetNumSignatureOutputs(Handle signature, std::size_t* count);
+int LiteRtGetSignatureInputName(Handle signature, std::size_t index, const char** name);
+int LiteRtGetSignatureOutputName(Handle signature, std::size_t index, const char** name);
+int LiteRtGetSignatureInputTensorByIndex(Handle signature, std::size_t index, Handle* tensor);
+int LiteRtGetSignatureOutputTensorByIndex(Handle signature, std::size_t index, Handle* tensor);
+int LiteRtGetRankedTensorType(Handle tensor, TensorType* type);
+int LiteRtGetCompiledModelInputBufferRequirements(Handle compiled, std::size_t signature,
+                                                  std::size_t index, Handle* requirements);
+int LiteRtGetCompiledModelOutputBufferRequirements(Handle compiled, std::size_t signature,
+                                                   std::size_t index, Handle* requirements);
+int LiteRtCreateManagedTensorBufferFromRequirements(Handle environment, const TensorType* type,
+                                                    Handle requirements, Handle* buffer);
+int LiteRtGetTensorBufferPackedSize(Handle buffer, std::size_t* bytes);
+int LiteRtLockTensorBuffer(Handle buffer, void** memory, Lock mode);
+int LiteRtUnlockTensorBuffer(Handle buffer);
+}
+
+inline void must(int status, const char* what) {
+  std::string code = std::to_string(status);
+  if (status) throw std::runtime_error(std::string(what) + ": LiteRT status " + code);
+}
+
+// One signature of edge.tflite: buffers by name.
+struct Signature {
+  Handle compiled;
+  std::size_t index = 0;
+  std::vector<std::string> input_names, output_names;
+  std::vector<Handle> inputs, outputs;
+
+  Signature(Handle environment, Handle model, Handle compiled, const std::string& key)
+      : compiled(compiled) {
+    Handle signature;
+    for (const char* name = ""; key != name; ++index) {
+      must(LiteRtGetModelSignature(model, index, &signature), "signature");
+      must(LiteRtGetSignatureKey(signature, &name), "signature");
+    }
+    --index;
+    std::size_t count;
+    auto add = [&](bool input, std::size_t place) {
+      const char* name;
+      Handle tensor, needs, buffer;
+      TensorType type;
+      must((input ? LiteRtGetSignatureInputName : LiteRtGetSignatureOutputName)(
+               signature, place, &name), "name");
+      must((input ? LiteRtGetSignatureInputTensorByIndex : LiteRtGetSignatureOutputTensorByIndex)(
+               signature, place, &tensor), "tensor");
+      must((input ? LiteRtGetCompiledModelInputBufferRequirements
+                  : LiteRtGetCompiledModelOutputBufferRequirements)(
+               compiled, index, place, &needs), "buffer");
+      must(LiteRtGetRankedTensorType(tensor, &type), "type");
+      must(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, needs, &buffer),
+           "buffer");
+      (input ? input_names : output_names).push_back(name);
+      (input ? inputs : outputs).push_back(buffer);
+    };
+    must(LiteRtGetNumSignatureInputs(signature, &count), "inputs");
+    for (std::size_t place = 0; place < count; ++place) add(true, place);
+    must(LiteRtGetNumSignatureOutputs(signature, &count), "outputs");
+    for (std::size_t place = 0; place < count; ++place) add(false, place);
+  }
+
+  std::map<std::string, Bytes> run(const std::map<std::string, Bytes>& given) {
+    void* memory;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const Bytes& bytes = given.at(input_names[i]);
+      must(LiteRtLockTensorBuffer(inputs[i], &memory, kWrite), "lock");
+      std::memcpy(memory, bytes.data(), bytes.size());
+      must(LiteRtUnlockTensorBuffer(inputs[i]), "unlock");
+    }
+    must(LiteRtRunCompiledModel(compiled, index, inputs.size(), inputs.data(), outputs.size(),
+                                outputs.data()), "run");
+    std::map<std::string, Bytes> found;
+    for (std::size_t i = 0, size; i < outputs.size(); ++i) {
+      must(LiteRtGetTensorBufferPackedSize(outputs[i], &size), "size");
+      must(LiteRtLockTensorBuffer(outputs[i], &memory, kRead), "lock");
+      found[output_names[i]].assign(static_cast<Bytes::value_type*>(memory),
+                                    static_cast<Bytes::value_type*>(memory) + size);
+      must(LiteRtUnlockTensorBuffer(outputs[i]), "unlock");
+    }
+    return found;
+  }
+};

@@ -1,0 +1,188 @@
+// Accuracy against offloads and energy, and the slider over operating points.
+(() => {
+  const {data, plain, scaled, style, written} = page;
+  const select = document.getElementById("system");
+  const slider = document.getElementById("point");
+  const NEAR = 0.25; // the share of images sent up to which the plots show at first
+  const plots = {
+    offload: {column: "fraction_cloud", scale: 100, title: "images sent to the cloud [%]"},
+    energy: {column: "energy_mj", scale: 1, title: data.energy},
+  };
+  let near = true;
+
+  // From the least to the most that the plot shows, a little wider.
+  function range({column, scale}) {
+    const swept = Object.values(data.curves);
+    const points = swept.flatMap((curve) => curve[column].filter(
+      (_, at) => !near || curve.fraction_cloud[at] <= NEAR));
+    for (const system of Object.values(data.systems)) {
+      if (!near || system.fraction_cloud <= NEAR) points.push(system[column]);
+    }
+    const [low, high] = [Math.min(...points) * scale, Math.max(...points) * scale];
+    const pad = 0.06 * (high - low) || 1;
+    return [low - pad, high + pad];
+  }
+
+  function heights() {
+    const shown = [];
+    for (const [name, curve] of Object.entries(data.curves)) {
+      curve.fraction_cloud.forEach((sent, at) => {
+        if (near && sent > NEAR) return;
+        shown.push(curve.accuracy[at]);
+        if (name === select.value) shown.push(curve.low[at], curve.high[at]);
+      });
+    }
+    for (const system of Object.values(data.systems)) {
+      if (!near || system.fraction_cloud <= NEAR) shown.push(system.accuracy);
+    }
+    const [low, high] = [Math.min(...shown) * 100, Math.max(...shown) * 100];
+    const pad = 0.06 * (high - low) || 1;
+    return [low - pad, high + pad];
+  }
+
+  // Symbols that meet are of different sizes, the largest behind.
+  function sizes({column, scale}, [left, right], [bottom, top]) {
+    const placed = [];
+    const found = {};
+    for (const [name, system] of Object.entries(data.systems)) {
+      const x = (system[column] * scale - left) / (right - left) * 450;
+      const y = (system.accuracy * 100 - bottom) / (top - bottom) * 330;
+      const taken = placed.filter((o) => Math.hypot(o.x - x, o.y - y) < 12).map((o) => o.size);
+      let size = 9;
+      while (taken.some((other) => Math.abs(other - size) < 6)) size += 6;
+      placed.push({x, y, size});
+      found[name] = size;
+    }
+    return found;
+  }
+
+  function band(curve, {column, scale}, colour) {
+    const x = scaled(curve[column], scale);
+    return {
+      mode: "lines", fill: "toself", hoverinfo: "skip", showlegend: false, name: "band",
+      fillcolor: colour + "2e", line: {width: 0, color: colour},
+      x: [...x, ...x.slice().reverse()],
+      y: scaled([...curve.high, ...curve.low.slice().reverse()], 100),
+    };
+  }
+
+  function traces(plot, sized) {
+    const {column, scale} = plot;
+    const result = [];
+    if (select.value) {
+      result.push(band(data.curves[select.value], plot, data.systems[select.value].colour));
+    }
+    const hover = (name) =>
+      "%{y:.2f} % accurate at %{x:.4g}%{text}<extra>" + plain(name) + "</extra>";
+    for (const [name, curve] of Object.entries(data.curves)) {
+      const {colour, dash} = data.systems[name];
+      result.push({
+        name: plain(name), mode: "lines", line: {color: colour, width: 2, dash}, showlegend: false,
+        x: scaled(curve[column], scale), y: scaled(curve.accuracy, 100), hovertemplate: hover(name),
+        text: curve.threshold_main.map((value) => `<br>threshold ${written("number", value)}`),
+      });
+    }
+    const names = Object.keys(data.systems).sort((a, b) => sized[b] - sized[a]);
+    for (const name of names) {
+      const system = data.systems[name];
+      result.push({
+        name: plain(name), mode: "markers", hovertemplate: hover(name),
+        legendrank: Object.keys(data.systems).indexOf(name),
+        text: data.curves[name] ? "<br>selected" : "",
+        marker: {
+          color: system.colour, size: sized[name], symbol: system.symbol + "-open",
+          line: {width: 2, color: system.colour},
+        },
+        x: [system[column] * scale], y: [system.accuracy * 100],
+      });
+    }
+    if (select.value) {
+      result.push({
+        mode: "markers", name: "slider", hoverinfo: "skip", x: [], y: [], showlegend: false,
+        marker: {color: style("--text"), size: 8, symbol: "diamond"},
+      });
+    }
+    return result;
+  }
+
+  function draw() {
+    const tall = heights();
+    for (const [id, plot] of Object.entries(plots)) {
+      const wide = range(plot);
+      const looks = page.layout(plot.title, "accuracy [%]");
+      Plotly.react(id, traces(plot, sizes(plot, wide, tall)), {
+        ...looks,
+        legend: {...looks.legend, itemsizing: "constant"},
+        xaxis: {...looks.xaxis, range: wide},
+        yaxis: {...looks.yaxis, range: tall},
+      }, page.config);
+    }
+    const outside = Object.entries(data.systems)
+      .filter(([, system]) => near && system.fraction_cloud > NEAR)
+      .map(([name, system]) =>
+        `${name} (${page.forms.percent(system.fraction_cloud)} % sent, ` +
+        `${page.forms.percent(system.accuracy)} % accurate)`);
+    document.getElementById("outside").textContent =
+      outside.length ? `Not shown: ${outside.join(", ")}` : "";
+    moveMarkers();
+  }
+
+  function moveMarkers() {
+    if (!select.value) return;
+    const curve = data.curves[select.value];
+    const at = Number(slider.value);
+    for (const [id, {column, scale}] of Object.entries(plots)) {
+      const last = document.getElementById(id).data.length - 1;
+      Plotly.restyle(
+        id, {x: [[curve[column][at] * scale]], y: [[curve.accuracy[at] * 100]]}, [last],
+      );
+    }
+  }
+
+  let frame = 0;
+
+  function showPoint() {
+    const curve = data.curves[select.value];
+    const at = Number(slider.value);
+    for (const output of document.querySelectorAll("[data-field]")) {
+      const field = output.dataset.field;
+      const value = curve[field][at];
+      output.dataset.value = String(value);
+      output.textContent = written(output.dataset.form, value);
+      output.closest("div").hidden = data.systems[select.value].unused.includes(field);
+    }
+    for (const part of document.querySelectorAll("[data-share]")) {
+      part.style.width = `${100 * curve[`fraction_${part.dataset.share}`][at]}%`;
+    }
+    const place = `operating point ${at + 1} of ${curve.chosen.length}`;
+    document.getElementById("place").textContent =
+      curve.chosen[at] ? `${place}: the one selected on validation` : place;
+    slider.setAttribute("aria-valuetext", `${place}: ${written("percent", curve.accuracy[at])} % ` +
+      `accurate, ${written("percent", curve.fraction_cloud[at])} % sent`);
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(moveMarkers);
+  }
+
+  function toChosen() {
+    const {chosen} = data.curves[select.value];
+    slider.max = chosen.length - 1;
+    slider.value = chosen.indexOf(1);
+    showPoint();
+  }
+
+  function show(isNear) {
+    near = isNear;
+    document.getElementById("near").setAttribute("aria-pressed", String(near));
+    document.getElementById("far").setAttribute("aria-pressed", String(!near));
+    draw();
+  }
+
+  Object.keys(data.curves).forEach((name) => select.add(new Option(name)));
+  select.addEventListener("change", () => { toChosen(); draw(); });
+  slider.addEventListener("input", showPoint);
+  document.getElementById("chosen").addEventListener("click", toChosen);
+  document.getElementById("near").addEventListener("click", () => show(true));
+  document.getElementById("far").addEventListener("click", () => show(false));
+  if (select.value) toChosen();
+  page.drawn(draw);
+})();

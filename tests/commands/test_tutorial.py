@@ -1,0 +1,40 @@
+"""The tutorial's commands run from top to bottom, with few epochs."""
+
+import contextlib
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_documented_commands import commands
+from tests.forked_commands import run_command
+from tests.servers import cloud_server_process
+
+TUTORIAL = (Path(__file__).parent.parent.parent / "docs" / "tutorial.md").read_text()
+PORT = "127.0.0.1:8081"  # the tutorial's; a free one here
+SHORT = [f"--config.stages.{stage}.epochs=2" for stage in ("main", "edge", "cloud")]
+
+
+@pytest.mark.full
+def test_the_tutorials_commands_run(tmp_path):
+  script = re.search(r"python - <<'END'\n(.*?)\n +END\n", TUTORIAL, re.DOTALL)
+  assert script
+  done = run_command("-c", textwrap.dedent(script[1]), cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  port, names = PORT, []
+  with contextlib.ExitStack() as servers:
+    for name, arguments in commands(TUTORIAL):
+      names.append(name)
+      if name == "cloud":
+        server = servers.enter_context(cloud_server_process(tmp_path / "runs" / "tutorial"))
+        port = f"127.0.0.1:{server.grpc_port}"
+        continue
+      rest = [argument.replace(PORT, port) for argument in arguments]
+      rest += SHORT if name == "train" else []
+      done = run_command("-m", "meanet_jax", name, *rest, cwd=tmp_path)
+      assert done.returncode == 0, (name, done.stdout, done.stderr)
+  assert names[:2] == ["train", "eval"]
+  assert {"export", "measure", "cloud"} <= {*names}
+  assert names[-1] == "edge"
+  assert (tmp_path / "runs" / "tutorial" / "eval" / "report.html").is_file()

@@ -1,0 +1,68 @@
+"""Exports at policies of every kind, each with its edge_test.json."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.test_vectors import make_test_vectors
+from meanet_jax.routing.fusion import FusionWeights
+from meanet_jax.routing.operating_point import OperatingPoint
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.scores import uncertainty
+from meanet_jax.runs.files import read_json, write_json
+from tests.edge.links import at_thresholds
+from tests.learned import some_weights
+
+POLICIES = {
+  "paper": Policy(),
+  "paper_imagenet": Policy(edge_rule="most_confident"),
+  "abstract": Policy("probability", "extension", "late"),
+  "margin": Policy("argmax", "extension", "late", "margin"),
+  "gated": Policy("argmax_uncertain", "fused", "late", "max_prob"),
+  "uncertain": Policy("uncertain", "fused", "early", "margin"),
+  "fused_cloud": Policy("argmax", "fused", "late", "max_prob", "fused"),
+  "learned": Policy("argmax", "extension", "late", "learned"),
+  "learned_fused": Policy("argmax_uncertain", "fused", "late", "learned", "fused"),
+  "never": Policy(offload="never"),
+  "always": Policy(offload="always"),
+  "no_extension": Policy("never", "extension", "late"),
+}
+
+
+@pytest.fixture(scope="session")
+def exports(source, exported, tmp_path_factory) -> dict[str, Path]:
+  """By the name of the policy; thresholds send about half of the images."""
+  images, directories = source.dataset.test.images, {}
+  for name, policy in POLICIES.items():
+    directory = directories[name] = tmp_path_factory.mktemp(name)
+    point = _halved(exported, policy, images)
+    write_json(
+      directory / "edge.json",
+      read_json(exported / "edge.json") | {"operating_point": point.to_json()},
+    )
+    (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
+    vectors = make_test_vectors(EdgeClassifier(directory), images, None)
+    write_json(directory / "edge_test.json", vectors)
+  return directories
+
+
+def _halved(exported: Path, policy: Policy, images: np.ndarray) -> OperatingPoint:
+  classes = EdgeClassifier(exported).operating_point.hard_classes.num_classes
+  gain = some_weights(classes) if policy.learns else None
+  fusion = FusionWeights(0.6, 0.4) if policy.fuses else None
+
+  def at(*limits: float) -> OperatingPoint:
+    return at_thresholds(exported, policy, Thresholds(*limits), fusion, gain)
+
+  first = at(0.5, 0.5, 0.3, 0.02)
+  answers = EdgeClassifier(exported, operating_point=first).classify(images)
+  gate = np.median([uncertainty(policy.run_criterion, answer.main) for answer in answers])
+  if policy.offload not in ("early", "late"):
+    return first
+  criterion = policy.criterion
+  main = [uncertainty(criterion, answer.main) for answer in answers]
+  ran = [answer.extension for answer in answers if answer.extension is not None]
+  extension = [uncertainty(criterion, scores) for scores in ran] if policy.offload == "late" else []
+  return at(float(np.median(main)), float(np.median(extension or [0.0])), 0.3, float(gate))

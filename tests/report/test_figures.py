@@ -1,0 +1,82 @@
+"""Figures: how systems look, the forms that are written, uncertainty with its thresholds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from meanet_jax.report.colours import STYLES
+from meanet_jax.report.figures import confusion_figure, draw_confusion, draw_entropies
+from meanet_jax.report.uncertainties import compared_exits
+from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import MAIN, PRESETS, Policy, fixed_thresholds, route
+from tests.experiments import random_records
+from tests.report.contrast import contrast
+
+HARD = np.array([1, 3], np.int32)
+RECORDS = random_records(np.random.default_rng(0), 60, 6, HARD)
+
+
+def point(policy: Policy) -> OperatingPoint:
+  thresholds = fixed_thresholds(0.5, 0.1)._replace(main=np.float32(0.4), extension=np.float32(0.3))
+  return OperatingPoint(policy, thresholds, Temperatures(), HardClasses(HARD, 6))
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#191d23"])
+def test_every_system_stands_out_in_both_themes(background):
+  for name, style in STYLES.items():
+    assert contrast(style.colour, background) >= 3, name
+
+
+def test_no_two_systems_look_alike():
+  assert len({style.colour for style in STYLES.values()}) == len(STYLES)
+  assert len({style.marker for style in STYLES.values()}) == len(STYLES)
+  assert len({style.symbol for style in STYLES.values()}) == len(STYLES)
+
+
+def test_a_figure_is_written_in_three_forms_and_the_same_every_time(tmp_path):
+  found = []
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    draw_confusion(tmp_path / name, np.eye(2, dtype=int), ("x", "y"), np.array([1]))
+    found.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+  assert found[0] == found[1]
+  assert sorted(found[0]) == [f"confusion_matrix.{form}" for form in ("pdf", "png", "svg")]
+  assert found[0]["confusion_matrix.pdf"].startswith(b"%PDF")
+  assert b"<svg" in found[0]["confusion_matrix.svg"]
+
+
+def test_early_thresholds_are_of_main_on_all_images(tmp_path):
+  (panel,) = compared_exits(point(PRESETS["paper"]), RECORDS)
+  assert (panel.exit, panel.threshold) == ("main", pytest.approx(0.4))
+  np.testing.assert_array_equal(panel.uncertainty, RECORDS.main.entropy)
+  np.testing.assert_array_equal(panel.right, RECORDS.main.prediction == RECORDS.label)
+  draw_entropies(tmp_path, point(PRESETS["paper"]), RECORDS)
+  assert (tmp_path / "entropies.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_late_thresholds_are_of_the_exit_that_answers():
+  late = point(PRESETS["late"])
+  main, extension = compared_exits(late, RECORDS)
+  never = dataclasses.replace(late.policy, offload="never")
+  taken = route(never, late.thresholds, RECORDS, late.hard_classes.mask)
+  at_main = taken.exit == MAIN
+  assert len(main.right) + len(extension.right) == 60
+  np.testing.assert_array_equal(main.uncertainty, 1 - RECORDS.main.max_prob[at_main])
+  np.testing.assert_array_equal(extension.uncertainty, 1 - RECORDS.extension.max_prob[~at_main])
+  np.testing.assert_array_equal(extension.right, (taken.prediction == RECORDS.label)[~at_main])
+  assert (main.threshold, extension.threshold) == (pytest.approx(0.4), pytest.approx(0.3))
+
+
+def test_nothing_is_compared_without_sending():
+  (panel,) = compared_exits(point(Policy(offload="never")), RECORDS)
+  assert panel.threshold is None
+
+
+def test_a_confusion_matrix_shows_shares_of_the_true_classes():
+  confusion = np.array([[3, 1, 0], [0, 4, 4], [0, 0, 0]])
+  figure = confusion_figure(confusion, ("a", "b", "c"), np.array([1]))
+  (image,) = figure.axes[0].images
+  expected = [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 0]]
+  np.testing.assert_array_equal(image.get_array(), expected)
