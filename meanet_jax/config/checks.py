@@ -134,22 +134,13 @@ def _validate_levers(config: Config, name: str, both: bool) -> None:
       f"stages.{name}.weigh_exits_by_share is True; accepted: True in a stage that trains main and "
       "extension together (finetune, or a joint stage edge), with loss_weights = ()"
     )
-  if stage.balance_classes and stage.sampling == "balanced":
+  if stage.class_weights == "balanced" == stage.sampling:
     raise UserError(
-      f"stages.{name}.balance_classes is True and sampling 'balanced'; accepted: one of them, for "
+      f"stages.{name}.class_weights and sampling are both 'balanced'; accepted: one of them, for "
       "each makes up for classes of different size"
     )
-  if stage.balance_classes and stage.class_weights:
-    raise UserError(
-      f"stages.{name}.class_weights is {stage.class_weights} and balance_classes True; accepted: "
-      "one of them"
-    )
-  if stage.balance_classes and stage.sampling == "balanced":
-    raise UserError(
-      f"stages.{name}.sampling is 'balanced' and balance_classes True, which count small classes "
-      "twice; accepted: one of them"
-    )
-  if stage.class_weights and classes and len(stage.class_weights) != classes:
+  given = isinstance(stage.class_weights, tuple)
+  if given and classes and len(stage.class_weights) != classes:
     raise UserError(
       f"stages.{name}.class_weights has {len(stage.class_weights)} numbers; accepted: {classes}, "
       "one for each class"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 from meanet_jax.config.checks import validate
 from meanet_jax.config.grid import Experiment, GridConfig
 from meanet_jax.config.schema import Config
-from meanet_jax.config.values import checked
+from meanet_jax.config.values import checked, words_or_numbers
 from meanet_jax.errors import UserError, nearest
 
 
@@ -88,6 +88,8 @@ def _with_placeholders(value: Any) -> dict[str, Any]:
     item = getattr(value, field.name)
     if dataclasses.is_dataclass(item):
       item = _with_placeholders(item)
+    elif words_or_numbers(field.type):
+      item = config_dict.FieldReference(item, field_type=object)
     elif item is None:
       item = config_dict.placeholder(_plain_type(get_args(field.type)[0]))
     result[field.name] = item

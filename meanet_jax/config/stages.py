@@ -100,12 +100,11 @@ class StageConfig:
   end at them when the hard classes are selected (the predicted class is hard: at the extension),
   times two, so that they add up to what the default's do; CalexNet (arXiv 2509.08318) weighs
   exits by the images that are left for them."""
-  class_weights: Annotated[tuple[float, ...], Range(0)] = ()
-  """Factors of the losses of images, one for each class of the data set, scaled so that their mean
-  over the training images that an exit learns from is 1. Empty: 1 each."""
-  balance_classes: bool = False
-  """Instead of `class_weights`: n / (C n_c), for n images, n_c of them of class c; King and Zeng
-  2001, scikit-learn's `balanced`. Classes without images weigh nothing."""
+  class_weights: Literal["none", "balanced"] | Annotated[tuple[float, ...], Range(0)] = "none"
+  """Factors of the losses of images by class: `none`; `balanced`, n / (C n_c) for n images, n_c of
+  them of class c (King and Zeng 2001, scikit-learn's `balanced`; classes without images weigh
+  nothing); or a number for each class of the data set. They are scaled so that their mean over the
+  training images that an exit learns from is 1."""
   easy_weight: Fraction = 1.0
   """With `model.extension_classes` = `all`: the factor of the extension's losses of images that are
   of an easy class and that main predicts as one, against 1 for all others, which the extension

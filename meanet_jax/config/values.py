@@ -1,7 +1,7 @@
 """One value of a configuration: what its declared type accepts, and how a flag's text is read.
 
 A declared type is int, float, bool, str, Literal[...], tuple[T, ...], T | None, or one of these
-Annotated with a `Range`.
+Annotated with a `Range`; or Literal[...] | tuple[T, ...], for words or numbers.
 """
 
 import ast
@@ -21,6 +21,8 @@ def accepted(kind: Any) -> str:
   origin, args = get_origin(kind), get_args(kind)
   if origin is typing.Annotated:
     return f"{accepted(args[0])}, {args[1]}"
+  if words_or_numbers(kind):
+    return "; or ".join(map(accepted, args))
   if origin in (types.UnionType, typing.Union):
     return f"{accepted(args[0])}; or none"
   if origin is typing.Literal:
@@ -47,6 +49,10 @@ def checked(value: Any, kind: Any, path: str, what: str = "configuration field")
     if not args[1].holds(found):
       raise UserError(f"{what} {path!r} is {found!r}; accepted: {args[1]}")
     return found
+  if words_or_numbers(kind):
+    if isinstance(value, str) == (value in get_args(args[0])):
+      return checked(value, args[not isinstance(value, str)], path, what)
+    raise UserError(f"{what} {path!r} is {value!r}; accepted: {accepted(kind)}")
   if origin in (types.UnionType, typing.Union):
     return None if value is None else checked(value, args[0], path, what)
   if origin is typing.Literal:
@@ -63,6 +69,13 @@ def checked(value: Any, kind: Any, path: str, what: str = "configuration field")
   return kind(value)
 
 
+def words_or_numbers(kind: Any) -> bool:
+  """Whether a declared type is Literal[...] | tuple[T, ...]."""
+  args = get_args(kind)
+  is_union = get_origin(kind) in (types.UnionType, typing.Union)
+  return is_union and get_origin(args[0]) is typing.Literal and types.NoneType not in args
+
+
 def parse(texts: Sequence[str | None], kind: Any, path: str) -> Any:
   """The value of `--config.PATH`, given once or several times, each with a text or without one.
 
@@ -72,6 +85,14 @@ def parse(texts: Sequence[str | None], kind: Any, path: str) -> Any:
   Raises:
     UserError: a text that is none of the type's.
   """
+  if words_or_numbers(kind):
+    words, numbers = get_args(kind)
+    if texts[-1] in get_args(words):
+      return texts[-1]
+    try:
+      return parse(texts, numbers, path)
+    except UserError as error:
+      raise _unreadable(texts, kind, path) from error
   plain = _plain(kind)
   try:
     if get_origin(plain) is tuple:
@@ -79,8 +100,12 @@ def parse(texts: Sequence[str | None], kind: Any, path: str) -> Any:
       return tuple(float(v) if _plain(get_args(plain)[0]) is float else v for v in value)
     return _scalar(texts[-1], kind)
   except (ValueError, SyntaxError, TypeError) as error:
-    found = "has no value" if texts[-1] is None else f"is {texts[-1]!r}"
-    raise UserError(f"flag --config.{path} {found}; accepted: {accepted(kind)}") from error
+    raise _unreadable(texts, kind, path) from error
+
+
+def _unreadable(texts: Sequence[str | None], kind: Any, path: str) -> UserError:
+  found = "has no value" if texts[-1] is None else f"is {texts[-1]!r}"
+  return UserError(f"flag --config.{path} {found}; accepted: {accepted(kind)}")
 
 
 def _plain(kind: Any) -> Any:

@@ -64,8 +64,7 @@ def _stage_program(stage: StageConfig) -> StageConfig:
     weigh_exits_by_share=False,
     easy_weight=1.0,
     # With class weights, or a teacher, a step has more to compute.
-    class_weights=(1.0,) if stage.class_weights or stage.balance_classes else (),
-    balance_classes=False,
+    class_weights="none" if stage.class_weights == "none" else "balanced",
     distillation=DistillationConfig(0.5 if stage.distillation.weight else 0.0),
     # Without momentum, or an average, a state has no place for it.
     momentum=0.5 if stage.momentum else 0.0,

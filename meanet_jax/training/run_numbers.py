@@ -30,7 +30,7 @@ def run_numbers(
   """
   settings = config.stage(stage.name)
   numbers = Hyperparameters.of(settings)
-  if settings.class_weights or settings.balance_classes:
+  if settings.class_weights != "none":
     counts = np.bincount(labels, minlength=config.dataset.num_classes)
     numbers = numbers._replace(
       class_weights=tuple(
@@ -65,7 +65,7 @@ def _class_weights(
 ) -> Float[np.ndarray, " k"]:
   """Of an exit's classes, of mean 1 over its images."""
   images = counts[classes]
-  if settings.balance_classes:
+  if settings.class_weights == "balanced":
     factors = np.where(images > 0, 1 / np.maximum(images, 1), 0.0)
   else:
     factors = np.asarray(settings.class_weights)[classes]

@@ -95,6 +95,12 @@ def test_changes():
       (5, 7),
     ),
     (["--config.grid.axes=('seed=0,1', 'a=2')"], "grid.axes", ("seed=0,1", "a=2")),
+    (["--config.stages.main.class_weights=balanced"], "stages.main.class_weights", "balanced"),
+    (
+      ["--config.stages.main.class_weights=(1,1,1,1,1,1,1,1,1,2)"],
+      "stages.main.class_weights",
+      (1.0,) * 9 + (2.0,),
+    ),
     (["--config.grid.axes=seed=0"], "grid.axes", ("seed=0",)),
     (["--config.grid.ray.resources=('TPU=4',)"], "grid.ray.resources", ("TPU=4",)),
   ],
@@ -125,6 +131,10 @@ def test_values_as_text(arguments, path, value):
     ("--config.dataset.mean=a,b", "flag --config.dataset.mean is 'a,b'; accepted: a tuple of num"),
     ("--config.hard_classes.count=x", "flag --config.hard_classes.count is 'x'; accepted: an int"),
     ("--config.cost.radio=wife", "configuration field 'cost.radio' is 'wife'; did you mean 'wifi'"),
+    (
+      "--config.stages.main.class_weights=even",
+      "flag --config.stages.main.class_weights is 'even'; accepted: none, balanced; or a tuple of",
+    ),
     ("--config.stages=3", "configuration field 'stages' is a group of fields; accepted: one of"),
   ],
 )

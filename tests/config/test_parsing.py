@@ -112,16 +112,12 @@ def test_refusals(tiny, path, value, words):
       "stages.main.class_weights has 2 numbers; accepted: 10, one for each class",
     ),
     (
-      {"stages.edge.sampling": "balanced", "stages.edge.balance_classes": True},
-      "stages.edge.balance_classes is True and sampling 'balanced'; accepted: one of them",
+      {"stages.edge.sampling": "balanced", "stages.edge.class_weights": "balanced"},
+      "stages.edge.class_weights and sampling are both 'balanced'; accepted: one of them",
     ),
     (
-      {"stages.main.class_weights": (1.0,) * 10, "stages.main.balance_classes": True},
-      "and balance_classes True; accepted: one of them",
-    ),
-    (
-      {"stages.main.balance_classes": True, "stages.main.sampling": "balanced"},
-      "stages.main.balance_classes is True and sampling 'balanced'; accepted: one of them",
+      {"stages.main.class_weights": "even"},
+      "'stages.main.class_weights' is 'even'; accepted: none, balanced; or a tuple of numbers",
     ),
     ({"stages.main.class_weights": (-1.0,) * 10}, "accepted: at least 0"),
     ({"stages.edge.easy_weight": 0.5}, "stages.edge.easy_weight is 0.5; accepted: 1, or another"),

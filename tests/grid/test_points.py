@@ -121,12 +121,12 @@ def test_levers_are_numbers_where_a_step_computes_the_same(tiny):
     "stages.main.distillation.temperature=2,4",
     "stages.edge.easy_weight=0.1,1",
     "stages.edge.weigh_exits_by_share=true,false",
-    "{stages.edge.balance_classes=True}, {stages.edge.class_weights=(1,1,1,1,1,1,1,1,1,2)}",
+    "{stages.edge.class_weights=balanced}, {stages.edge.class_weights=(1,1,1,1,1,1,1,1,1,2)}",
   )
   assert len(compilation_groups(expand(numbers, config, 100))) == 1
   programs = (
     "stages.main.distillation.weight=0,0.9",
-    "stages.edge.balance_classes=true,false",
+    "stages.edge.class_weights=balanced,none",
     "stages.training=joint,blockwise",
   )
   assert len(compilation_groups(expand(programs, config, 100))) == 8

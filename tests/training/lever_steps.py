@@ -22,7 +22,7 @@ def main(path: str) -> None:
   settings = dataclasses.replace(
     PLAIN,
     distillation=DistillationConfig(0.75, 3.0),
-    balance_classes=True,
+    class_weights="balanced",
     easy_weight=0.2,
     weigh_exits_by_share=True,
   )

@@ -155,7 +155,7 @@ def test_class_weights_have_mean_one_over_the_images_of_an_exit(tiny):
 
 
 def test_balanced_classes_weigh_the_same_in_sum(tiny):
-  settings = dataclasses.replace(PLAIN, balance_classes=True)
+  settings = dataclasses.replace(PLAIN, class_weights="balanced")
   config = experiment(tiny, main=settings, edge=settings)
   numbers = run_numbers(stage_of(config, "main"), config, labels_of_training(), None)
   (weights,), images = numbers.class_weights, 10 + np.arange(10)
@@ -166,7 +166,7 @@ def test_balanced_classes_weigh_the_same_in_sum(tiny):
 
 
 def test_a_class_without_images_weighs_nothing(tiny):
-  settings = dataclasses.replace(PLAIN, balance_classes=True)
+  settings = dataclasses.replace(PLAIN, class_weights="balanced")
   config = experiment(tiny, main=settings)
   labels = np.array([0, 0, 0, 2], np.int32)
   (weights,) = run_numbers(stage_of(config, "main"), config, labels, None).class_weights
@@ -186,7 +186,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(tiny, extension_clas
   moved = []
   for parts in (1, 3):
     settings = dataclasses.replace(
-      PLAIN, distillation=TAUGHT, balance_classes=True, accumulate=parts
+      PLAIN, distillation=TAUGHT, class_weights="balanced", accumulate=parts
     )
     if extension_classes == "all":
       settings = dataclasses.replace(settings, easy_weight=0.2)

@@ -40,7 +40,7 @@ def config() -> Config:
     stage.distillation.weight = 0.5
   for stage in (stages.edge, stages.finetune):
     stage.easy_weight = 0.3
-  stages.main.balance_classes = True
+  stages.main.class_weights = "balanced"
   for stage in (stages.cloud, stages.main, stages.edge, stages.finetune):
     stage.epochs = 1
   return resolve(fields)
