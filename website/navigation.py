@@ -23,6 +23,7 @@ SECTIONS = (
       "docs/own_networks",
       "docs/own_logits",
       "docs/export",
+      "docs/phone",
       "docs/device_profiles",
       "docs/link",
       "deploy/README",

@@ -86,7 +86,12 @@ def run_limited(
   """
   with log.open("wb") as file:
     process = subprocess.Popen(
-      command, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True
+      command,
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      # Unbuffered, so that what a process said last is the log's last line.
+      env={**(os.environ if env is None else env), "PYTHONUNBUFFERED": "1"},
+      start_new_session=True,
     )
     try:
       status = process.wait(limit)

@@ -211,9 +211,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
   Returns:
     `path`.
   """
+  _save(figure, path, {})
+  figure.set_layout_engine("none")  # it stays as it is laid out now
   for form, options in VECTORS.items():
     _save(figure, path.with_suffix(f".{form}"), options)
-  return _save(figure, path, {})
+  return path
 
 
 def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> Path:
