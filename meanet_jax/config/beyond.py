@@ -19,7 +19,7 @@ def beyond_paper(config: ConfigDict) -> ConfigDict:
   stages.cloud_first, stages.training = True, "mixed"
   for stage in [stage for stage in (stages.main, stages.edge) if stage.epochs]:
     stage.distillation.weight, stage.distillation.temperature = 0.9, 4.0
-  stages.finetune.update(stages.edge.to_dict())
+  stages.finetune.update(stages.edge)
   finetune = stages.finetune
   finetune.epochs = max(1, stages.edge.epochs // 10)
   finetune.learning_rate = stages.edge.learning_rate / 10

@@ -3,21 +3,23 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from meanet_jax.config.checks import validate
 from meanet_jax.config.grid import Experiment, GridConfig
 from meanet_jax.config.schema import Config
-from meanet_jax.config.values import checked, words_or_numbers
+from meanet_jax.config.values import checked
 from meanet_jax.errors import UserError, nearest
 
 
 def default_config() -> ConfigDict:
-  """A locked ConfigDict with every field at its default, for configuration files to fill."""
-  fields = _with_placeholders(Experiment())
-  return ConfigDict(fields).lock()
+  """A locked ConfigDict with every field at its default, for configuration files to fill.
+
+  It takes values of any type, because a field may take several; `resolve` checks them.
+  """
+  return ConfigDict(dataclasses.asdict(Experiment()), type_safe=False).lock()
 
 
 def resolve(source: ConfigDict | Mapping[str, Any]) -> Config:
@@ -80,24 +82,6 @@ def field_type(path: str) -> Any:
       raise UserError(f"configuration field {found!r} does not exist; {options}")
     cls = fields[part]
   return cls
-
-
-def _with_placeholders(value: Any) -> dict[str, Any]:
-  result = {}
-  for field in dataclasses.fields(value):
-    item = getattr(value, field.name)
-    if dataclasses.is_dataclass(item):
-      item = _with_placeholders(item)
-    elif words_or_numbers(field.type):
-      item = config_dict.FieldReference(item, field_type=object)
-    elif item is None:
-      item = config_dict.placeholder(_plain_type(get_args(field.type)[0]))
-    result[field.name] = item
-  return result
-
-
-def _plain_type(kind: Any) -> type:
-  return get_args(kind)[0] if get_origin(kind) is typing.Annotated else kind
 
 
 def _build(cls: type, source: Any, path: str) -> Any:

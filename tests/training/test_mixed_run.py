@@ -33,7 +33,7 @@ def config() -> Config:
   fields = tiny_config()
   stages = fields.stages
   stages.training, stages.cloud_first = "mixed", True
-  stages.finetune.update(stages.edge.to_dict())
+  stages.finetune.update(stages.edge)
   stages.finetune.learning_rate, stages.finetune.weigh_exits_by_share = 0.01, True
   fields.model.extension_classes = "all"
   for stage in (stages.main, stages.edge, stages.finetune):
