@@ -8,20 +8,17 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.measured_on import measured_on, seconds
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.own.find import find_files
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from tests.images.files import saved
 
@@ -38,9 +35,9 @@ def run(given: argparse.Namespace) -> None:
   with tempfile.TemporaryDirectory() as folder:
     root = Path(folder, "images")
     _make(root)
-    first = _seconds(lambda: find_files(root, DatasetConfig()))
+    first = seconds(lambda: find_files(root, DatasetConfig()))
     times = [
-      (_seconds(lambda: _scan(root)), _seconds(lambda: find_files(root, DatasetConfig())))
+      (seconds(lambda: _scan(root)), seconds(lambda: find_files(root, DatasetConfig())))
       for _ in range(given.repeats)
     ]
   scan, index = (
@@ -48,8 +45,6 @@ def run(given: argparse.Namespace) -> None:
     for kind in range(2)
   )
   ratios = [statistics.median(p[0][clock] / p[1][clock] for p in times) for clock in range(2)]
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines = [
     "# Own images",
     "",
@@ -65,10 +60,7 @@ def run(given: argparse.Namespace) -> None:
     f"The index reaches {ratios[0]:.2f} of the speed of `os.scandir` and `os.stat` on the clock "
     f"and {ratios[1]:.2f} in processor time (target: 0.8).",
     "",
-    f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
-    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    *measured_on(),
   ]
   text = "\n".join(lines)
   write_text(Path(__file__).with_suffix(".md"), text)
@@ -92,13 +84,6 @@ def _scan(root: Path) -> None:
         with os.scandir(folder) as entries:
           for entry in entries:
             os.stat(entry.path)
-
-
-def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
-  """On the clock, and of processor time."""
-  wall, processor = time.perf_counter(), time.process_time()
-  work()
-  return time.perf_counter() - wall, time.process_time() - processor
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ trains, evaluates and exports with the commands that a user would give.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_path
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from tests.images.files import deep_png, saved
 
@@ -120,8 +119,6 @@ def _processor() -> float:
 
 
 def _page(config: str, seconds: dict[str, tuple[float, float]], summary: dict) -> str:
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   times = {f"`meanet {name}`": pair for name, pair in seconds.items()}
   times["together"] = tuple(sum(pair[place] for pair in seconds.values()) for place in range(2))
   rows = [f"| {name} | {clock:.0f} | {used:.0f} |" for name, (clock, used) in times.items()]
@@ -148,10 +145,7 @@ def _page(config: str, seconds: dict[str, tuple[float, float]], summary: dict) -
       "|---|---|",
       *systems,
       "",
-      f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
-      f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
-      f"Versions: Python {here['python']}, {versions}.",
-      "",
+      *measured_on(),
     ]
   )
 

@@ -5,21 +5,19 @@ Fashion-MNIST (docs/data.md). The first rows write beside the set; run it on a c
 """
 
 import argparse
-import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measured_on import measured_on, seconds
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.load import load_config
 from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 
 
@@ -41,8 +39,7 @@ def run(given: argparse.Namespace) -> None:
     "the test split alone, decoded": lambda: load_test(config, anew),
     "the test split alone, kept pixels": lambda: load_test(config, kept),
   }
-  times = [{name: _seconds(work) for name, work in rows.items()} for _ in range(given.repeats)]
-  here = environment()
+  times = [{name: seconds(work) for name, work in rows.items()} for _ in range(given.repeats)]
   size = sum(path.stat().st_size for path in Path(given.data_dir).rglob("*.pixels.npz"))
   lines = [
     "# Kept pixels",
@@ -57,26 +54,15 @@ def run(given: argparse.Namespace) -> None:
   for name in rows:
     wall, processor = (statistics.median(row[name][place] for row in times) for place in range(2))
     lines.append(f"| {name} | {wall:.2f} | {processor:.2f} |")
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines += [
     "",
     f"The kept pixels take {size / 1e6:.1f} MB. Their checksum is compared at every load.",
     "",
-    f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
-    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    *measured_on(),
   ]
   text = "\n".join(lines)
   write_text(Path(__file__).with_suffix(".md"), text)
   print(text)
-
-
-def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
-  """On the clock, and of processor time."""
-  wall, processor = time.perf_counter(), time.process_time()
-  work()
-  return time.perf_counter() - wall, time.process_time() - processor
 
 
 if __name__ == "__main__":
