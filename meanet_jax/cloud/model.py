@@ -18,9 +18,10 @@ from meanet_jax.protocol import CLASS, LOGITS, PROBABILITY
 from meanet_jax.routing.scores import softmax
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
+from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.parallel import map_forward, replicate, shard
 from meanet_jax.training.restore import load_cloud
-from meanet_jax.training.steps import exit_logits, make_forward
+from meanet_jax.training.steps import make_forward
 
 
 @dataclasses.dataclass(frozen=True)

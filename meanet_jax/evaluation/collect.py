@@ -19,10 +19,10 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
+from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.restore import load_variables
 from meanet_jax.training.static import StaticNetwork, load_static
-from meanet_jax.training.steps import exit_logits
 
 
 class StaticLogits(NamedTuple):

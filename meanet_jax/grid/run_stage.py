@@ -15,8 +15,9 @@ from meanet_jax.grid.trials import Trial, open_trial_state
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits
 from meanet_jax.training.loop import take_steps
+from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.steps import exit_logits, make_forward
+from meanet_jax.training.steps import make_forward
 
 
 def train_trials(stage: Stage, trials: Sequence[Trial], grid: GridConfig) -> None:

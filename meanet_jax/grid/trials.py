@@ -17,13 +17,13 @@ from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
+from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.optimizers import make_schedule
 from meanet_jax.training.restore import read_label_map
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.stage_images import count_training_images
 from meanet_jax.training.stage_run import StageRun, files_on_disk, open_stage_run
 from meanet_jax.training.stages import Stage
-from meanet_jax.training.steps import exit_logits
 
 DIVERGED, SCORES = "diverged.json", "validation.json"
 

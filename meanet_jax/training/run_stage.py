@@ -21,6 +21,7 @@ from meanet_jax.training.distributed import all_succeed, broadcast_from_process_
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.hyperparameters import Hyperparameters
 from meanet_jax.training.loop import take_steps
+from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (
   ACROSS_DEVICES,
@@ -33,7 +34,7 @@ from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.stage_run import StageRun, Tree, files_on_disk, open_stage_run
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, saved
-from meanet_jax.training.steps import Recipe, TrainStep, exit_logits, make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, TrainStep, make_train_step, stage_key
 
 PyTree = Any
 

@@ -16,7 +16,8 @@ from meanet_jax.data.batches import Batch
 from meanet_jax.keys import named_key
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
-from meanet_jax.training.hyperparameters import Hyperparameters, Number
+from meanet_jax.training.hyperparameters import Hyperparameters
+from meanet_jax.training.losses import ExitLoss, exit_logits
 from meanet_jax.training.stages import Stage
 from meanet_jax.training.state import TrainState, averaged
 
@@ -92,48 +93,7 @@ def make_train_step(
   """
   across, config, tx = reduce or Reduce(), recipe.config, recipe.tx
   numbers = recipe.numbers or Hyperparameters.of(config)
-
-  def exit_labels(exit: Exits, labels: Int[Array, " b"]) -> Int[Array, " b"]:
-    if exit is not Exits.EXTENSION or stage.images == "hard" or stage.extension_classes == "all":
-      return labels
-    return jnp.take(jnp.asarray(to_hard), labels, axis=0)
-
-  def exit_weights(exit: Exits, labels: Int[Array, " b"]) -> Float[Array, " b"]:
-    return (exit_labels(exit, labels) >= 0).astype(jnp.float32)
-
-  def exit_teacher(exit: Exits, teacher: Float[Array, "b c"], classes: int) -> Float[Array, "b k"]:
-    if exit is not Exits.EXTENSION or stage.extension_classes == "all":
-      return teacher
-    hard = jnp.flatnonzero(jnp.asarray(to_hard) >= 0, size=classes)
-    return jnp.take(teacher, hard, axis=-1)
-
-  def image_weights(outputs: Outputs, labels: Int[Array, " b"]) -> Float[Array, " b"]:
-    easy, other = (jnp.float32(weight) for weight in numbers.image_weights)
-    is_hard = jnp.asarray(to_hard) >= 0
-    predicted = jnp.argmax(exit_logits(outputs, Exits.MAIN), axis=-1)
-    runs = jnp.take(is_hard, labels, axis=0) | jnp.take(is_hard, predicted, axis=0)
-    return jnp.where(runs, other, easy)
-
-  def exit_loss(
-    outputs: Outputs,
-    exit: Exits,
-    batch: Batch,
-    share: Float[Array, ""],
-    teacher: Float[Array, "b c"] | None,
-  ) -> Float[Array, ""]:
-    logits, labels = exit_logits(outputs, exit), batch["label"]
-    known = exit_labels(exit, labels)
-    losses = cross_entropy(logits, known, numbers.label_smoothing)
-    if teacher is not None:
-      weight, softened = jnp.float32(numbers.teacher_weight), jnp.float32(numbers.temperature)
-      taught = divergence(exit_teacher(exit, teacher, logits.shape[-1]), logits, softened)
-      losses = (1 - weight) * losses + weight * taught
-    if numbers.class_weights:
-      factors = numbers.class_weights[tuple(stage.exits).index(exit)]
-      losses = losses * jnp.take(jnp.asarray(factors), known, axis=0)
-    if exit is Exits.EXTENSION and numbers.image_weights:
-      losses = losses * image_weights(outputs, labels)
-    return jnp.mean(exit_weights(exit, labels) * losses) / jnp.maximum(share, 1e-9)
+  exit_loss = ExitLoss(stage, numbers, to_hard)
 
   def backward(
     state: TrainState,
@@ -178,7 +138,7 @@ def make_train_step(
 
     (loss, (after, logits)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     size = batch["label"].shape[0]
-    labels = exit_labels(stage.watched, batch["label"])
+    labels = exit_loss.labels(stage.watched, batch["label"])
     sums = {
       "loss": loss * size,
       "examples": jnp.asarray(size, jnp.float32),
@@ -191,7 +151,7 @@ def make_train_step(
     step_key = jax.random.fold_in(key, state.step)
     # Shares over the *global* batch, so that parts with few hard images weigh less.
     shares = {
-      exit: across.mean(jnp.mean(exit_weights(exit, batch["label"]))) for exit in stage.exits
+      exit: across.mean(jnp.mean(exit_loss.counted(exit, batch["label"]))) for exit in stage.exits
     }
     batch_stats, total = state.batch_stats, None
     # Unrolled: XLA:CPU runs a convolutional step four to five times slower in a `lax.scan`.
@@ -229,39 +189,6 @@ def make_forward(
     return outputs
 
   return forward
-
-
-def cross_entropy(
-  logits: Float[Array, "b c"], labels: Array, smoothing: Number
-) -> Float[Array, " b"]:
-  """Cross-entropy in nats against labels smoothed over all classes."""
-  targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-  return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
-
-
-def divergence(
-  teacher: Float[Array, "b c"], student: Float[Array, "b c"], temperature: Number
-) -> Float[Array, " b"]:
-  """T^2 KL(teacher || student) in nats, of distributions softened by T (Hinton et al. 2015).
-
-  T^2, because the gradient of the divergence alone shrinks by as much.
-  """
-  log_teacher, log_student = (
-    jax.nn.log_softmax(logits / temperature) for logits in (teacher, student)
-  )
-  gaps = jnp.exp(log_teacher) * (log_teacher - log_student)
-  return temperature * temperature * jnp.sum(gaps, axis=-1)
-
-
-def exit_logits(outputs: Outputs, exit: Exits) -> Float[Any, "b c"]:
-  """The logits of one exit, which the mask must have asked for."""
-  logits = {
-    Exits.MAIN: outputs.main,
-    Exits.EXTENSION: outputs.extension,
-    Exits.CLOUD: outputs.cloud,
-  }[exit]
-  assert logits is not None
-  return logits
 
 
 def stage_key(seed: int, stage: str) -> Key[Array, ""]:

@@ -11,8 +11,9 @@ from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import DistillationConfig
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
+from meanet_jax.training.losses import divergence
 from meanet_jax.training.run_numbers import run_numbers
-from meanet_jax.training.steps import divergence, stage_key
+from meanet_jax.training.steps import stage_key
 from tests.devices import forced_devices
 from tests.forked_commands import run_command
 from tests.training.linear_meanet import (

@@ -16,9 +16,10 @@ from meanet_jax.models.variables import Variables, by_collection, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training import stages
 from meanet_jax.training.hyperparameters import Hyperparameters
+from meanet_jax.training.losses import cross_entropy
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import TrainState, create_state
-from meanet_jax.training.steps import Recipe, Sums, cross_entropy, make_train_step, stage_key
+from meanet_jax.training.steps import Recipe, Sums, make_train_step, stage_key
 from tests.training import linear_meanet as linear
 
 
