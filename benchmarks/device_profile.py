@@ -1,6 +1,6 @@
 """A device profile's predictions beside measured times; writes benchmarks/device_profile.md.
 
-Command: python -m benchmarks.device_profile [--config digits] [--rounds 5] [--images 200]
+Command: python -m benchmarks.device_profile [--config digits] [--rounds 5] [--images 300]
 
 This machine is the device, with one thread, and also runs a server that answers at once. Each round
 measures a profile, as `meanet measure` does, and then streams noise through the same export at
@@ -9,6 +9,7 @@ three operating points, one image at a time.
 
 import argparse
 import dataclasses
+import datetime
 import os
 import runpy
 import statistics
@@ -104,9 +105,15 @@ def measured_profile(directory: Path, images: np.ndarray, offloader: Offloader) 
   classifier = open_classifier(str(directory), 1)
   energy = idle_energy(None, 0.0)
   edge = measure_edge(classifier, images, energy)
-  link = measure_link(offloader, images, energy)
+  link = measure_link(offloader, classifier, images, energy)
   return DeviceProfile(
-    "here", "benchmark", "2026-11-29", edge.main, edge.extension, link.upload, link.idle
+    "here",
+    "benchmark",
+    datetime.date.today().isoformat(),
+    edge.main,
+    edge.extension,
+    link.upload,
+    link.idle,
   )
 
 

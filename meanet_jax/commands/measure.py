@@ -82,7 +82,7 @@ def run(given: argparse.Namespace) -> None:
     energy = idle_energy(found.meter, given.energy_seconds)
     print(*_conditions(given, found, energy), sep="\n")
     edge = measure_edge(classifier, images, energy)
-    sent = None if link is None else measure_link(link.offloader, images, energy)
+    sent = None if link is None else measure_link(link.offloader, classifier, images, energy)
   parts |= edge.parts | measure_encodings(images)
   profile = DeviceProfile(
     name=given.name or _machine(Path(given.sysfs)),

@@ -10,11 +10,13 @@ import numpy as np
 from meanet_jax.annotations import UInt8
 from meanet_jax.cost.device import Block, Timing
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.encoding import Encoding, check_channels, encode
 from meanet_jax.edge.link.replies import Reply
 from meanet_jax.edge.manifest import EDGE, read_manifest
 from meanet_jax.edge.power import Meter
-from meanet_jax.edge.stream import Asks
+from meanet_jax.edge.results import Result
+from meanet_jax.edge.stream import Asks, Stream
 from meanet_jax.errors import UserError
 
 WARM_UP = 20  # images before anything is timed
@@ -108,21 +110,25 @@ def measure_edge(
     energy: how it is measured.
   """
   main_signature, extension_signature = classifier.signatures
+  results: list[Result] = []
+  stream = Stream(classifier, results.append)
 
   def main(row: int) -> None:
-    classifier.decide(images[row : row + 1])
+    stream.run([Item(row, images[row])])
 
   for row in range(min(WARM_UP, len(images))):
+    main(row)
     (decision,) = classifier.decide(images[row : row + 1])
     classifier.answer_alone(decision._replace(skipped=True))
-  mains, extensions, signatures = [], [], {"main_signature": [], "extension_signature": []}
+  results.clear()
+  extensions, signatures = [], {"main_signature": [], "extension_signature": []}
   for row in range(len(images)):
-    begun = time.perf_counter()
+    main(row)
     (decision,) = classifier.decide(images[row : row + 1])
     decided = time.perf_counter()
     classifier.answer_alone(decision._replace(skipped=True))
-    mains.append(decided - begun)
     extensions.append(time.perf_counter() - decided)
+  mains = [result.seconds for result in results]
   for batch, _ in classifier.batches(images):
     begun = time.perf_counter()
     outputs = main_signature(image=batch)
@@ -158,11 +164,16 @@ def measure_encodings(images: UInt8[np.ndarray, "n h w c"]) -> dict[str, Timing]
 
 
 def measure_link(
-  offloader: Asks, images: UInt8[np.ndarray, "n h w c"], energy: Energy
+  offloader: Asks,
+  classifier: EdgeClassifier,
+  images: UInt8[np.ndarray, "n h w c"],
+  energy: Energy,
 ) -> LinkBlocks:
-  """Round trips of images, one at a time.
+  """Round trips of images, one at a time, each after the edge has classified its image.
 
-  Energy of upload and idle is measured together, and is upload's.
+  That is what a stream does, and it takes longer than one round trip after the other: the link's
+  thread and code have been idle meanwhile. Energy of upload and idle is measured together, and is
+  upload's.
 
   Raises:
     UserError: more than one image in twenty has no answer.
@@ -170,6 +181,11 @@ def measure_link(
   uploads, waits, sent_bytes, failed = [], [], [], 0
 
   def ask(image: np.ndarray) -> tuple[Reply, float]:
+    (decision,) = classifier.decide(image[None])
+    classifier.answer_alone(decision._replace(skipped=True))
+    return round_trip(image)
+
+  def round_trip(image: np.ndarray) -> tuple[Reply, float]:
     begun = time.perf_counter()
     offloader.submit(0, 0, image, _SECONDS_PER_IMAGE)
     found = offloader.finished(wait=True)
@@ -190,7 +206,7 @@ def measure_link(
     raise UserError(
       f"the cloud did not answer {failed} of {len(images)} images; expected at most one in twenty"
     )
-  spent = energy.per_call_mj(lambda: ask(images[0]))
+  spent = energy.per_call_mj(lambda: round_trip(images[0]))
   upload = _block(uploads, spent)
   return LinkBlocks(
     dataclasses.replace(upload, bytes_per_image=float(np.mean(sent_bytes))),
