@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
   adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (32, 48), (2, 2)
   extension = config.model.extension
   extension.depths, extension.widths, extension.strides = (1,), (64,), (1,)
-  config.model.extension_classes = "all"
+  config.model.extension_classes, config.model.join_dropout = "all", 0.5
   cloud = config.model.cloud.structure
   cloud.stem, cloud.stem_width = "conv3", 16
   cloud.depths, cloud.widths, cloud.strides = (2, 2, 2), (24, 48, 96), (2, 2, 2)

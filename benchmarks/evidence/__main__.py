@@ -22,7 +22,7 @@ from meanet_jax.runs.files import read_json, write_text
 PAGE = ROOT / "benchmarks" / "evidence.md"
 # MACs of the edge, mean per image: main alone, and three more up to all of it.
 BUDGETS = {
-  "digits": (0.032e6, 0.2e6, 0.4e6, 0.7e6),
+  "digits": (0.015e6, 0.04e6, 0.06e6, 0.1e6),
   "fashion_mnist": (0.42e6, 0.7e6, 1.0e6, 1.85e6),
 }
 
