@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from benchmarks.evidence.measure import (
   AREA_POLICY,
-  LEVERS,
   SHARES,
   TOLERANCE,
   ByShare,
@@ -90,15 +89,16 @@ def section_text(section: Section) -> str:
     "bootstrap over seeds and test images; an interval without 0 is in bold.",
     "### At equal edge budgets",
     _table(*_budgets(section.budgets)),
-    "`meanet` here is the policy `gated` whose `routing.run_share` is what the budget pays for on "
-    "validation; `static_cloud` at 0% is the static network alone, of the budget's MACs where one "
+    "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, whose "
+    "`routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is the static network alone, of the budget's MACs where one "
     f"was trained for it. {NONE}: the edge's mean MACs are more than {TOLERANCE:.0%} above the "
     "budget, or the budget is the main block's.",
     "### Which rule gave what",
-    _table(*_levers(section.measured)),
+    _table(*_rules(section.measured)),
     "From the same records, without training. From the left each column has the change of those "
     "before it as well: decisions after the extension; calibrated largest probability in place of "
-    "entropy; the extension for the 20% of which main is least certain; both exits' distributions "
+    "entropy; the extension for at most `routing.run_share` of the images, of which main is least "
+    "certain; both exits' distributions "
     "fused; `learned` in place of the largest probability; and, without that, the cloud's "
     "distribution fused too. "
     f"{NONE}: too few validation images to fit it.",
@@ -198,13 +198,13 @@ def _budgets(budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]) ->
   return head, rows
 
 
-def _levers(measured: Sequence[Measured]) -> Table:
-  head = ["sent at most", *(lever.name for lever in LEVERS)]
+def _rules(measured: Sequence[Measured]) -> Table:
+  head = ["sent at most", *measured[0].rules]
 
   def row(title: str, cell: Callable[[list[ByShare]], str]) -> list[str]:
     cells = [title]
-    for lever in LEVERS:
-      of_seeds = [one.levers[lever.name] for one in measured]
+    for rule in measured[0].rules:
+      of_seeds = [one.rules[rule] for one in measured]
       found = [points for points in of_seeds if points is not None]
       cells.append(cell(found) if len(found) == len(of_seeds) else NONE)
     return cells
