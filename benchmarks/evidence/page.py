@@ -40,17 +40,24 @@ NONE = "-"
 class Section(NamedTuple):
   """What a section shows.
 
-  name: of the configuration. measured: by seed. budgets: by seed, then by MACs, then by system;
-  None for a system that cannot keep a budget. summaries: the systems of summary.json, by seed.
-  constraints: under which those stand. minutes: that trainings took.
+  name: of the configuration. static_budgets: in MMAC, for which static networks were trained.
+  measured: by seed. budgets: by seed, then by MACs, then by system; None for a system that cannot
+  keep a budget. summaries: the systems of summary.json, by seed. constraints: under which those
+  stand. minutes: that trainings took.
   """
 
   name: str
+  static_budgets: Sequence[float]
   measured: Sequence[Measured]
   budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]
   summaries: Sequence[Mapping[str, Any]]
   constraints: str
   minutes: Sequence[float]
+
+
+def figure_name(name: str) -> str:
+  """The file of a configuration's figure, beside the page."""
+  return f"evidence_{name}.svg"
 
 
 def with_section(page: str, section: str) -> str:
@@ -74,10 +81,13 @@ def section_text(section: Section) -> str:
   here, took = environment(), section.minutes
   versions = ", ".join(f"{package} {version}" for package, version in here["packages"].items())
   command = f"python -m benchmarks.evidence --config configs/{section.name}.py --seeds {seeds}"
+  if section.static_budgets:
+    command += f" --static-budgets {' '.join(f'{budget:g}' for budget in section.static_budgets)}"
   lines = [
     f"## {section.name}",
     f"{seeds} seeds, {images:,} test images. `{command}`",
     "### At equal shares of images sent",
+    f"![Accuracy of every system over the share of images sent]({figure_name(section.name)})",
     _table(*_shares(section.measured)),
     most_accurate(section.measured),
     "Area: mean accuracy over shares of 0 to 20% of the test images sent, as the threshold moves "
