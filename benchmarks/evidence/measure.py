@@ -138,7 +138,7 @@ def static_systems(loaded: Loaded, share: float) -> dict[str, Curve]:
 
 
 def gated(loaded: Loaded, budget: float, shares: Sequence[float]) -> ByShare | None:
-  """MEANet by the policy `gated` or `uncertain`, the extension run for as many images as a budget pays for.
+  """MEANet by `gate_of` its extension, which runs for as many images as a budget pays for.
 
   Args:
     loaded: a run's records.

@@ -99,8 +99,9 @@ def section_text(section: Section) -> str:
     "bootstrap over seeds and test images; an interval without 0 is in bold.",
     "### At equal edge budgets",
     _table(*_budgets(section.budgets)),
-    "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, whose "
-    "`routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is the static network alone, of the budget's MACs where one "
+    "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, "
+    "whose `routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is "
+    "the static network alone, of the budget's MACs where one "
     f"was trained for it. {NONE}: the edge's mean MACs are more than {TOLERANCE:.0%} above the "
     "budget, or the budget is the main block's.",
     "### Which rule gave what",
