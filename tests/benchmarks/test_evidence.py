@@ -75,11 +75,11 @@ def test_one_seed_has_no_deviation():
 
 def test_static_budgets_are_those_of_the_table():
   assert static_budgets("digits", []) == []
-  assert static_budgets("digits", [0.1, 0.04]) == [0.1e6, 0.04e6]
+  assert static_budgets("digits", [0.18, 0.03]) == [0.18e6, 0.03e6]
   for name, budgets in BUDGETS.items():
     assert static_budgets(name, [macs / 1e6 for macs in budgets]) == [*budgets]
-  with pytest.raises(UserError, match=r"is 0\.5; accepted: 0\.015, 0\.04, 0\.06, 0\.1$"):
-    static_budgets("digits", [0.1, 0.5])
+  with pytest.raises(UserError, match=r"is 0\.5; accepted: 0\.015, 0\.03, 0\.06, 0\.18$"):
+    static_budgets("digits", [0.18, 0.5])
   with pytest.raises(UserError, match="accepted: none, as imagenet has no edge budgets"):
     static_budgets("imagenet", [1])
 
