@@ -18,11 +18,12 @@ from meanet_jax.runs.files import read_json, write_json
 
 
 @pytest.fixture
-def two_runs(finished_run, tmp_path) -> list[str]:
+def two_runs(evaluated_run, tmp_path) -> list[str]:
   """The same run, evaluated under two constraints."""
   for name, share in (("a", 0.1), ("b", 0.4)):
-    shutil.copytree(finished_run.path, tmp_path / name)
-    evaluate_run(tmp_path / name, Constraints(max_offload=share, spend_budget=True))
+    shutil.copytree(evaluated_run, tmp_path / name)
+    constraints = Constraints(max_offload=share, spend_budget=True)
+    evaluate_run(tmp_path / name, constraints, reuse_records=True)
   return [str(tmp_path / name) for name in ("a", "b")]
 
 
