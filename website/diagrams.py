@@ -16,7 +16,7 @@ CHARACTER, LINE, PADDING = 6.5, 17.0, 11.0  # in pixels, of a text of 13
 BETWEEN = 38.0  # layers, where no text needs more
 HEAD = 8.0  # of an arrow
 FRAME = 14.0  # around a group
-SMALLEST = 0.7  # to which a narrow window shrinks a diagram; beyond, it scrolls
+SMALLEST = 0.68  # to which a narrow window shrinks a diagram; beyond, it scrolls
 
 
 class Box(NamedTuple):
