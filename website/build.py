@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from website.diagrams import with_diagrams
 from website.navigation import benchmarks_toctree, toctrees
 from website.notebook import notebook_page
 from website.reference import reference_pages
@@ -62,7 +63,8 @@ def gather(source: Path) -> None:
 def _write(path: Path, content: bytes) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   if path.suffix == ".md":
-    content = README_LINK.sub("](../index.md", content.decode()).encode()
+    text = README_LINK.sub("](../index.md", content.decode())
+    content = with_diagrams(text).encode()
   path.write_bytes(content)
 
 

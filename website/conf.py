@@ -9,16 +9,16 @@ extensions = [
   "myst_parser",
   "sphinx.ext.autodoc",
   "sphinx.ext.napoleon",
-  "sphinxcontrib.mermaid",
 ]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["diagrams.css"]
 html_title = f"meanet_jax {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 
-# The pages are also read on the repository's own site: its anchors, its fences.
+# The pages are also read on the repository's own site: its anchors.
 myst_heading_anchors = 4
-myst_fence_as_directive = ["mermaid"]
 myst_enable_extensions = ["deflist"]
 # A block of the documents is Python only where its fence says so.
 highlight_language = "none"

@@ -1,8 +1,6 @@
 """Several evaluated runs in one report: mean and spread over runs."""
 
-import base64
 import csv
-import html
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
+from meanet_jax.report.page.comparison import Comparison, comparison_page
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
@@ -78,8 +77,8 @@ def _compare(
   ]
   bands = {
     name: np.stack([_accuracy_at(path / "operating_points.csv", name) for path in evaluations])
-    for name in ("main_cloud", "paper", "meanet")
-    if name in common  # earlier versions evaluated no `paper`
+    for name in ("main_cloud", "paper", "meanet", "static_cloud")
+    if name in common  # earlier versions evaluated no `paper`, and not every run has `static_cloud`
   }
   at_offload = {
     name: {
@@ -98,14 +97,16 @@ def _compare(
       "unmet": unmet,
     },
   )
-  figure = draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
-  constraints = [_constraints(summary) for summary in summaries]
-  page = _page(spreads, dict(zip(workdirs, constraints)), unmet, figure)
+  draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
+  rows = [[name, *_cells(values)] for name, values in spreads.items()]
+  titles = [title for _, title, _ in COLUMNS]
+  of_runs = dict(zip(workdirs, summaries, strict=True))
+  page = comparison_page(Comparison(of_runs, titles, rows, unmet, at_offload))
   write_text(out / "comparison.html", page)
   log.table(
     f"{len(workdirs)} runs: mean ± standard deviation",
-    ("system", *(title for _, title, _ in COLUMNS)),
-    ([name, *_cells(values)] for name, values in spreads.items()),
+    ("system", *titles),
+    rows,
   )
   for percent in (5, 10, 20):
     accuracies = []
@@ -113,6 +114,7 @@ def _compare(
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
     logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
+  constraints = [str(Constraints(**summary["constraints"])) for summary in summaries]
   if len(set(constraints)) > 1:
     logger.info(f"thresholds were selected under different constraints: {'; '.join(constraints)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
@@ -156,36 +158,3 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
   accuracy = np.array([float(row["accuracy"]) for row in points])
   order = np.argsort(offload, kind="stable")
   return np.interp(OFFLOADS, offload[order], accuracy[order])
-
-
-def _constraints(summary: dict[str, Any]) -> str:
-  return str(Constraints(**summary["constraints"]))
-
-
-def _page(
-  spreads: dict[str, Any], constraints: dict[str, str], unmet: list[str], figure: Path
-) -> str:
-  head = "".join(f"<th>{html.escape(title)}" for _, title, _ in COLUMNS)
-  body = "".join(
-    f"<tr><td>{html.escape(name)}" + "".join(f"<td>{cell}" for cell in _cells(values))
-    for name, values in spreads.items()
-  )
-  runs = "".join(f"<li>{html.escape(f'{run}: {text}')}" for run, text in constraints.items())
-  warnings = "".join(f"<p><b>Constraint not met: {html.escape(line)}</b>" for line in unmet)
-  image = base64.b64encode(figure.read_bytes()).decode()
-  return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Comparison of {len(constraints)} runs</title>
-<style>:root {{ color-scheme: light dark; }} body {{ font: 16px/1.5 system-ui; margin: 1rem; }}
-div {{ overflow-x: auto; }} td, th {{ padding: .2rem .7rem; text-align: right; }}
-img {{ max-width: 100%; background: white; }}</style>
-<h1>Comparison of {len(constraints)} runs</h1>
-<p>Mean ± standard deviation over runs, on the test split, at the operating points selected on
-validation.</p>
-{warnings}
-<div><table><tr><th>system{head}{body}</table></div>
-<img src="data:image/png;base64,{image}" alt="accuracy against offload: mean and spread">
-<p>Runs, and the constraints under which their thresholds were selected:</p>
-<ul>{runs}</ul>
-</html>
-"""

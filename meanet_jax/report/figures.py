@@ -168,9 +168,10 @@ def draw_bands(
   for system, values in accuracies.items():
     runs = len(values)
     mean, deviation = 100 * values.mean(axis=0), 100 * values.std(axis=0, ddof=1)
-    axes.plot(100 * offloads, mean, color=STYLES[system].colour, label=system)
+    style = STYLES[system]
+    axes.plot(100 * offloads, mean, color=style.colour, linestyle=style.line, label=system)
     axes.fill_between(
-      100 * offloads, mean - deviation, mean + deviation, color=STYLES[system].colour, alpha=0.2
+      100 * offloads, mean - deviation, mean + deviation, color=style.colour, alpha=0.2
     )
   axes.set_xlabel("images sent to the cloud [%]")
   axes.set_ylabel("accuracy on the test split [%]")

@@ -17,6 +17,9 @@ from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import NAMES, invented
 from tests.report.chromium import (
+  assert_fits,
+  assert_stands_out,
+  assert_theme,
   choose_system,
   emulate,
   markers,
@@ -25,7 +28,6 @@ from tests.report.chromium import (
   shown,
   visit,
 )
-from tests.report.contrast import contrast, luminance
 
 
 def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None:
@@ -186,19 +188,7 @@ def test_nothing_is_loaded_and_the_console_is_silent(evaluated_run, browser):
 def test_it_fits_the_window_and_its_text_stands_out(evaluated_run, browser, theme, width):
   emulate(browser, theme, width)
   visit(browser, evaluated_run / "eval" / "report.html")
-  inner, scroll = browser.execute_script(
-    "return [window.innerWidth, document.documentElement.scrollWidth]"
-  )
-  assert inner == width
-  assert scroll <= width
-  # Beside the page's own width: nothing sticks out of its section but what scrolls in its box.
-  outside = browser.execute_script(
-    "const wide = e => e.getBoundingClientRect().right > document.documentElement.clientWidth;"
-    "const drawn = e => e.parentElement.closest('svg');"  # lines go on where a plot is cut off
-    "return [...document.querySelectorAll('section *')].filter("
-    "e => !e.closest('.scroll') && !drawn(e) && wide(e)).map(e => e.outerHTML.slice(0, 80))"
-  )
-  assert outside == []
+  assert_fits(browser, width)
   assert_readable(browser, theme)
   assert browser.get_log("browser") == []
 
@@ -241,24 +231,6 @@ def test_strange_names_are_shown_as_they_are(browser, tmp_path):
 
 
 def assert_readable(browser: webdriver.Chrome, theme: str) -> None:
-  """WCAG's 4.5 for text of the page, its sections and its plots; 3 for the lines of the plots."""
-  texts, card, lines = browser.execute_script("""
-    const css = (s, p) => getComputedStyle(document.querySelector(s))[p];
-    const card = css("section", "backgroundColor");
-    const texts = [
-      [css("body", "color"), css("body", "backgroundColor")],
-      [css("header p", "color"), css("body", "backgroundColor")],
-      [css("section p", "color"), card], [css("td", "color"), card], [css("th", "color"), card],
-      [css("dt", "color"), card], [css("h4.right", "color"), card],
-      [css("h4.wrong", "color"), card],
-      [css("#offload .xtick text", "fill"), card], [css("#energy .legendtext", "fill"), card],
-    ];
-    const lines = [...document.querySelectorAll("#offload .js-line")];
-    return [texts, card, lines.map(e => getComputedStyle(e).stroke)];
-  """)
-  for front, back in texts:
-    assert contrast(front, back) >= 4.5, (front, back)
-  assert len(lines) >= 2
-  for line in lines:
-    assert contrast(line, card) >= 3, line
-  assert (luminance(card) < 0.1) == (theme == "dark")
+  for selector, kind in (("h4.right", "color"), ("h4.wrong", "color"), ("dt", "color")):
+    assert_stands_out(browser, selector, kind)
+  assert_theme(browser, theme)

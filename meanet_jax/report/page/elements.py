@@ -57,6 +57,12 @@ def flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
     yield path, value if isinstance(value, str) else json.dumps(value)
 
 
+def script_json(value: Any) -> str:
+  """JSON that no name in it can break out of its script element with."""
+  text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+  return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
 def percent(share: float | None) -> str:
   """A share in per cent; a dash for none."""
   return "-" if share is None else f"{100 * share:.2f}"

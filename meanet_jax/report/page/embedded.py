@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from typing import Any
 
@@ -12,6 +11,7 @@ from jaxtyping import Int
 from meanet_jax.evaluation.intervals import exact_band
 from meanet_jax.report.colours import STYLES
 from meanet_jax.report.page.contents import ReportContents
+from meanet_jax.report.page.elements import script_json
 from meanet_jax.report.page.learning import learning_curves
 from meanet_jax.report.page.reliability import reliability
 
@@ -36,9 +36,8 @@ FIELDS = (
 
 
 def embedded(contents: ReportContents) -> str:
-  """JSON that no class name can break out of its script element with."""
-  text = json.dumps(_data(contents), allow_nan=False, separators=(",", ":"))
-  return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+  """The JSON, as `script_json` writes it."""
+  return script_json(_data(contents))
 
 
 def _data(contents: ReportContents) -> dict[str, Any]:

@@ -1,17 +1,12 @@
-"""report.html: one self-contained page by which a person decides.
-
-Its parts are the files beside this one; plotly.js comes from the plotly package. A content security
-policy in it keeps it from loading anything, whatever those parts do.
-"""
+"""report.html: one self-contained page by which a person decides."""
 
 import html
 import string
 
-from plotly.offline import get_plotlyjs
-
 from meanet_jax.report.page.classes import classes_section, confusion_section, hard_classes_section
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.diagrams import glossary
+from meanet_jax.report.page.document import document
 from meanet_jax.report.page.elements import flat, paragraph, part, section, table
 from meanet_jax.report.page.embedded import FIELDS, embedded
 from meanet_jax.report.page.examples import examples_section
@@ -25,32 +20,27 @@ SCRIPTS = ("shared.js", "tradeoffs.js", "confusion.js", "lines.js")
 
 def report_page(contents: ReportContents) -> str:
   """The text of report.html."""
-  title = f"MEANet on {contents.summary['dataset']}"
-  return string.Template(part("page.html")).substitute(
-    title=html.escape(title),
-    style=part("page.css"),
-    lead=html.escape(_lead(contents)),
-    verdict=verdict_section(contents),
-    systems=_systems(contents),
-    tradeoffs=string.Template(part("tradeoffs.html")).substitute(
-      fields="".join(_field(field, contents) for field in FIELDS),
-      split=html.escape(contents.summary["split"]),
-    ),
-    details="".join(
-      make(contents)
-      for make in (
-        confusion_section,
-        classes_section,
-        hard_classes_section,
-        calibration_section,
-        learning_section,
-        examples_section,
-        _of_run,
-      )
-    ),
-    data=embedded(contents),
-    plotly=get_plotlyjs(),
-    script="\n".join(map(part, SCRIPTS)),
+  tradeoffs = string.Template(part("tradeoffs.html")).substitute(
+    fields="".join(_field(field, contents) for field in FIELDS),
+    near_far=part("near_far.html"),
+    split=html.escape(contents.summary["split"]),
+  )
+  details = (
+    confusion_section,
+    classes_section,
+    hard_classes_section,
+    calibration_section,
+    learning_section,
+    examples_section,
+    _of_run,
+  )
+  parts = [verdict_section(contents), _systems(contents), tradeoffs]
+  return document(
+    f"MEANet on {contents.summary['dataset']}",
+    _lead(contents),
+    "\n".join([*parts, *(make(contents) for make in details)]),
+    embedded(contents),
+    SCRIPTS,
   )
 
 

@@ -1,29 +1,32 @@
 // Accuracy against offloads and energy, and the slider over operating points.
 (() => {
-  const {data, plain, scaled, style, written} = page;
+  const {NEAR, data, padded, plain, scaled, style, written} = page;
   const select = document.getElementById("system");
   const slider = document.getElementById("point");
-  const NEAR = 0.25; // the share of images sent up to which the plots show at first
   const plots = {
     offload: {column: "fraction_cloud", scale: 100, title: "images sent to the cloud [%]"},
     energy: {column: "energy_mj", scale: 1, title: data.energy},
   };
-  let near = true;
+  // A column of one value was written as that value.
+  for (const curve of Object.values(data.curves)) {
+    for (const [column, values] of Object.entries(curve)) {
+      if (column !== "points" && !Array.isArray(values)) {
+        curve[column] = new Array(curve.points).fill(values);
+      }
+    }
+  }
 
-  // From the least to the most that the plot shows, a little wider.
-  function range({column, scale}) {
+  function range({column, scale}, near) {
     const swept = Object.values(data.curves);
     const points = swept.flatMap((curve) => curve[column].filter(
       (_, at) => !near || curve.fraction_cloud[at] <= NEAR));
     for (const system of Object.values(data.systems)) {
       if (!near || system.fraction_cloud <= NEAR) points.push(system[column]);
     }
-    const [low, high] = [Math.min(...points) * scale, Math.max(...points) * scale];
-    const pad = 0.06 * (high - low) || 1;
-    return [low - pad, high + pad];
+    return padded(points, scale);
   }
 
-  function heights() {
+  function heights(near) {
     const shown = [];
     for (const [name, curve] of Object.entries(data.curves)) {
       curve.fraction_cloud.forEach((sent, at) => {
@@ -35,9 +38,7 @@
     for (const system of Object.values(data.systems)) {
       if (!near || system.fraction_cloud <= NEAR) shown.push(system.accuracy);
     }
-    const [low, high] = [Math.min(...shown) * 100, Math.max(...shown) * 100];
-    const pad = 0.06 * (high - low) || 1;
-    return [low - pad, high + pad];
+    return padded(shown, 100);
   }
 
   // Symbols that meet are of different sizes, the largest behind.
@@ -56,21 +57,12 @@
     return found;
   }
 
-  function band(curve, {column, scale}, colour) {
-    const x = scaled(curve[column], scale);
-    return {
-      mode: "lines", fill: "toself", hoverinfo: "skip", showlegend: false, name: "band",
-      fillcolor: colour + "2e", line: {width: 0, color: colour},
-      x: [...x, ...x.slice().reverse()],
-      y: scaled([...curve.high, ...curve.low.slice().reverse()], 100),
-    };
-  }
-
   function traces(plot, sized) {
     const {column, scale} = plot;
     const result = [];
     if (select.value) {
-      result.push(band(data.curves[select.value], plot, data.systems[select.value].colour));
+      const {[column]: x, low, high} = data.curves[select.value];
+      result.push(page.band(scaled(x, scale), low, high, data.systems[select.value].colour));
     }
     const hover = (name) =>
       "%{y:.2f} % accurate at %{x:.4g}%{text}<extra>" + plain(name) + "</extra>";
@@ -105,10 +97,10 @@
     return result;
   }
 
-  function draw() {
-    const tall = heights();
+  function draw(near) {
+    const tall = heights(near);
     for (const [id, plot] of Object.entries(plots)) {
-      const wide = range(plot);
+      const wide = range(plot, near);
       const looks = page.layout(plot.title, "accuracy [%]");
       Plotly.react(id, traces(plot, sizes(plot, wide, tall)), {
         ...looks,
@@ -170,19 +162,10 @@
     showPoint();
   }
 
-  function show(isNear) {
-    near = isNear;
-    document.getElementById("near").setAttribute("aria-pressed", String(near));
-    document.getElementById("far").setAttribute("aria-pressed", String(!near));
-    draw();
-  }
-
   Object.keys(data.curves).forEach((name) => select.add(new Option(name)));
-  select.addEventListener("change", () => { toChosen(); draw(); });
   slider.addEventListener("input", showPoint);
   document.getElementById("chosen").addEventListener("click", toChosen);
-  document.getElementById("near").addEventListener("click", () => show(true));
-  document.getElementById("far").addEventListener("click", () => show(false));
   if (select.value) toChosen();
-  page.drawn(draw);
+  const redraw = page.nearOrFar(draw);
+  select.addEventListener("change", () => { toChosen(); redraw(); });
 })();
