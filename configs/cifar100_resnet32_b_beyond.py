@@ -1,9 +1,9 @@
 """MEANet "B" on CIFAR-100, with our recipe instead of the paper's.
 
 Command   python train.py --config cifar100_resnet32_b_beyond --workdir runs/cifar100_b_beyond
-Hardware  as for the paper's; steps with a teacher take a forward pass of the cloud more.
-Recipe    that of cifar100_resnet32_b, changed by meanet_jax/config/beyond.py: the cloud first,
-          distilled into main and edge; then a stage finetune; the policy selected on validation.
+Hardware  as for the paper's; the stage edge learns from all images instead of half.
+Recipe    that of cifar100_resnet32_b, changed by meanet_jax/config/beyond.py: an extension of all
+          classes whose adaptive block has to learn; the policy selected on validation.
 Measured  not measured; the data set could not be obtained where this was written.
 """
 

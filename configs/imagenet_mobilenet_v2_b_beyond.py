@@ -2,9 +2,9 @@
 
 Command   python train.py --config imagenet_mobilenet_v2_b_beyond --workdir runs/mobilenet_v2 \\
             --config.model.main.pretrained=MAIN.pth --config.model.cloud.pretrained=CLOUD.pth
-Hardware  as for the paper's; steps with a teacher take a forward pass of the cloud more.
-Recipe    that of imagenet_mobilenet_v2_b, changed by meanet_jax/config/beyond.py: the cloud first,
-          distilled into edge; then a stage finetune; the policy selected on validation.
+Hardware  as for the paper's; the stage edge learns from all images instead of half.
+Recipe    that of imagenet_mobilenet_v2_b, changed by meanet_jax/config/beyond.py: an extension of
+          all classes whose adaptive block has to learn; the policy selected on validation.
 Measured  not measured; the data set could not be obtained where this was written.
 """
 
