@@ -85,8 +85,6 @@ class LogitSelection:
   validation_records: Records
 
 
-_OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
-
 # Per exit an array [n, c]; the extension's stands in a pair with its class numbers [k].
 Logits = Mapping[str, Any]
 
@@ -118,7 +116,7 @@ def select(
       extension without a use or the reverse, or constraints that cannot be tested.
   """
   outputs, hard_classes = _checked(logits)
-  policy = _policy(options.policy, "extension" in logits)
+  policy = _policy(options.policy, len(hard_classes) > 0)
   if constraints.confidence is not None and fits_beside_thresholds(policy):
     raise UserError(
       f"confidence {constraints.confidence:g} needs images that selected nothing else, and weights "
@@ -147,12 +145,6 @@ def select(
   columns = {
     split: point_columns(context.on(splits[split].label), curve) for split, curve in curves.items()
   }
-  if "extension" not in logits:  # then no class is hard
-    for split in splits:
-      found[split] |= dict.fromkeys(_OF_HARD_CLASSES)
-      columns[split] |= {
-        name: np.full_like(columns[split][name], np.nan) for name in _OF_HARD_CLASSES
-      }
   last = next(reversed(splits))
   report = limit_report(context.on(splits[last].label), curves[last], constraints)
   if last != "test":
@@ -182,7 +174,7 @@ def check_images(logits: Logits, labels: Any) -> None:
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
-  """Float32 logits of all three exits, and the extension's classes."""
+  """Float32 logits of all three exits, and the extension's classes; of both none without one."""
   known = ("main", "extension", "cloud")
   for name in logits:
     if name not in known:
@@ -196,16 +188,16 @@ def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
   if main.shape[1] < 2:
     raise UserError(f"logits of exit main are {main.shape}; accepted: at least 2 classes")
   if "extension" not in logits:
-    # Class 0 stands for none: a policy without an extension never reads these.
-    none = np.zeros((len(main), 1), np.float32)
-    return Outputs(main, none, cloud), HardClasses(np.zeros(1, np.int32), main.shape[1])
+    none = np.zeros((len(main), 0), np.float32)
+    return Outputs(main, none, cloud), HardClasses(np.zeros(0, np.int32), main.shape[1])
   pair = logits["extension"]
   if not isinstance(pair, tuple) or len(pair) != 2:
     raise UserError("exit extension is no pair; accepted: (logits [n, k], class numbers [k])")
   extension, numbers = _array("extension", pair[0]), np.asarray(pair[1])
-  if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+  if numbers.ndim != 1 or not numbers.size or not np.issubdtype(numbers.dtype, np.integer):
     raise UserError(
-      f"class numbers of exit extension are {numbers.dtype} {numbers.shape}; accepted: integers [k]"
+      f"class numbers of exit extension are {numbers.dtype} {numbers.shape}; accepted: integers "
+      "[k], at least one"
     )
   if extension.shape != (len(main), len(numbers)):
     raise UserError(

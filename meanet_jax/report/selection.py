@@ -25,8 +25,7 @@ _LIMITS = {
   "latency_ms": ("max_latency_ms", "at most"),
   "latency_p95_ms": ("max_latency_p95_ms", "at most"),
 }
-
-
+# Those that there is nothing to say of without an extension.
 _OF_EXTENSIONS = ("hard_accuracy", "easy_accuracy", "extension")
 
 

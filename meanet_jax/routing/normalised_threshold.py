@@ -92,5 +92,6 @@ def refuse_without_threshold(policy: Policy) -> None:
 def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> float:
   """From an exit's least uncertainty to its largest; a fused distribution is over all classes."""
   few = exit == EXTENSION and policy.edge_rule != "fused"
-  classes = len(hard_classes.known) if few else hard_classes.num_classes
+  # An extension that there is none of is never uncertain, like one of a single class.
+  classes = max(len(hard_classes.known), 1) if few else hard_classes.num_classes
   return largest_uncertainty(policy.criterion, classes) - least_uncertainty(policy.criterion)

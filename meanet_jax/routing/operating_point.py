@@ -46,12 +46,14 @@ class OperatingPoint:
   """A policy with the numbers that it decides by.
 
   policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; one
-  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None
-  where the policy fuses nothing. gain: of the criterion `learned`; None of another.
+  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's; with
+  `hard_rule` `never` there may be none. fusion: None where the policy fuses nothing. gain: of the
+  criterion `learned`; None of another.
 
   Raises:
-    UserError: a threshold that the policy compares with is NaN, the policy fuses and the weights
-      are missing or outside 0 .. 1, or it learns and the weights are missing or of other classes.
+    UserError: a threshold that the policy compares with is NaN, the policy runs an extension and
+      there are no hard classes, it fuses and the weights are missing or outside 0 .. 1, or it
+      learns and the weights are missing or of other classes.
   """
 
   policy: Policy
@@ -71,6 +73,11 @@ class OperatingPoint:
         raise UserError(
           f"thresholds.{name} is missing; expected a number, which {self.policy} compares with"
         )
+    if self.policy.hard_rule != "never" and not len(self.hard_classes):
+      raise UserError(
+        f"hard_classes is [] with {self.hard_classes.num_classes} classes; expected at least 1 "
+        f"class number, for {self.policy} runs an extension"
+      )
     if self.policy.fuses and self.fusion is None:
       raise UserError(f"fusion is missing; expected weights, which {self.policy} fuses by")
     for name, weight in (self.fusion or FusionWeights())._asdict().items():

@@ -72,10 +72,29 @@ def test_without_an_extension_it_is_the_system_of_two_exits():
   assert found.validation["fraction"]["extension"] == 0
   assert found.validation["macs_edge"] == 1000
   assert found.test is None
+  assert found.operating_point.hard_classes == HardClasses(np.zeros(0, np.int32), 10)
+  assert found.validation["hard_accuracy"] is found.validation["easy_accuracy"] is None
   # The same as beside an extension that the policy never runs.
   never = dataclasses.replace(options, policy=Policy(hard_rule="never"))
   beside = select(LOGITS, LABELS, COSTS, Constraints(min_accuracy=0.5), options=never)
   assert beside.operating_point.thresholds.main == found.operating_point.thresholds.main
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "max_prob", "margin"])
+@pytest.mark.parametrize("cloud_rule", ["replace", "fused"])
+def test_without_an_extension_every_policy_of_two_exits_selects(cloud_rule, criterion):
+  policy = Policy("never", "fused", "late", criterion, cloud_rule)
+  found, beside = (
+    select(logits, LABELS, COSTS, OFFLOADS, options=SelectOptions(policy=policy))
+    for logits in (PAIR, LOGITS)
+  )
+  point, other = found.operating_point, beside.operating_point
+  assert point.thresholds == other.thresholds
+  if cloud_rule == "fused":  # of the edge's weight nothing is known
+    assert point.fusion == (0.5, other.fusion.cloud)
+  parts = ("validation", "test")
+  accuracy, expected = ([getattr(of, p)["accuracy"] for p in parts] for of in (found, beside))
+  assert accuracy == expected
 
 
 def test_constraints_that_nothing_keeps_are_reported_and_a_confidence_is_kept():
@@ -130,6 +149,7 @@ def changed(values: np.ndarray, value: float) -> np.ndarray:
       "extension: hard_classes is .* from 0 to 9",
     ),
     (PAIR | {"extension": (OUTPUTS.extension, HARD * 1.0)}, LABELS, r"accepted: integers \[k\]"),
+    (PAIR | {"extension": (OUTPUTS.extension[:, :0], HARD[:0])}, LABELS, r"int64 \(0,\); accepted"),
     (PAIR, LABELS[1:], r"labels are int32 \(399,\); accepted: integers \(400,\)"),
     (PAIR, LABELS.astype(float), r"labels are float64 \(400,\); accepted: integers"),
     (PAIR | {"main": np.full((400, 10), 1e300)}, LABELS, "main has NaN or infinite logits"),

@@ -53,6 +53,19 @@ def test_the_extensions_classes_are_kept():
   assert OperatingPoint.from_json(written).hard_classes == HARD  # of an earlier version
 
 
+def test_without_hard_classes_no_extension_runs():
+  never = Policy(hard_rule="never")
+  written = point(never).to_json() | {"hard_classes": []}
+  read = OperatingPoint.from_json(written)
+  assert (read.to_json(), len(read.hard_classes)) == (written, 0)
+  for policy in POLICIES:
+    if policy.hard_rule != "never":
+      with pytest.raises(
+        UserError, match=r"^hard_classes is \[\] with 5 classes; expected at least"
+      ):
+        OperatingPoint.from_json(point(policy).to_json() | {"hard_classes": []})
+
+
 @pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)
 def test_a_threshold_without_a_use_is_null(policy: Policy):
   every = Thresholds(*(0.25 for _ in Thresholds._fields))
