@@ -11,14 +11,13 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.context import Context, figures, plain
+from meanet_jax.evaluation.context import Context, plain
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.limit_report import limit_report, untested
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import Curve, System, route_selected, sweep_system
+from meanet_jax.evaluation.systems import Curve, System, counts_and_figures, sweep_system
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import PRESETS, Policy, Records
@@ -286,7 +285,5 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
 
 
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:
-  counts = count(route_selected(point, records), records, point.hard_classes.mask)
-  return {"num_examples": len(records.label)} | plain(
-    figures(context.on(records.label), point.policy, counts)
-  )
+  _, found = counts_and_figures(context, point, records)
+  return {"num_examples": len(records.label)} | plain(found)

@@ -107,6 +107,20 @@ def route_selected(point: OperatingPoint, records: Records) -> Route:
   return route(point.policy, point.thresholds, records, point.hard_classes.mask)
 
 
+def counts_and_figures(
+  context: Context, point: OperatingPoint, records: Records
+) -> tuple[Counts, dict[str, Any]]:
+  """What an operating point does with the images of a split: counts, and their `figures`.
+
+  Args:
+    context: whose costs are meant; of any split.
+    point: policy and thresholds.
+    records: of the split, with the point's temperatures and weights.
+  """
+  counts = count(route_selected(point, records), records, point.hard_classes.mask)
+  return counts, figures(context.on(np.asarray(records.label)), point.policy, counts)
+
+
 def evaluate_systems(
   meanet: System,
   context: Context,
