@@ -6,7 +6,7 @@ from typing import Any
 
 from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.config.values import checked
+from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
 
@@ -158,11 +158,7 @@ class Evaluated:
 
 def _constraints(source: Any) -> Constraints:
   kinds = {field.name: field.type for field in dataclasses.fields(Constraints)}
-  if not isinstance(source, Mapping):
-    raise ValueError(f"evaluation.constraints is {source!r}; expected an object")
-  for name in source:
-    if name not in kinds:
-      raise ValueError(f"evaluation.constraints has an unknown field {name!r}")
+  source = checked_object(source, "evaluation.constraints", kinds)
   return Constraints(
     **{name: checked(value, kinds[name], name, "constraint") for name, value in source.items()}
   )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanet_jax.config.values import checked_object
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
@@ -126,16 +127,8 @@ class OperatingPoint:
 
 def _fields(source: Any, name: str, expected: Iterable[str]) -> Mapping[str, Any]:
   """A JSON object with exactly the expected fields."""
-  if not isinstance(source, Mapping):
-    raise UserError(f"{name} is {source!r}; expected an object")
   expected = list(expected)
-  for field in expected:
-    if field not in source:
-      raise UserError(f"{name}.{field} is missing; expected {', '.join(expected)}")
-  for field in source:
-    if field not in expected:
-      raise UserError(f"{name}.{field} is unknown; expected {', '.join(expected)}")
-  return source
+  return checked_object(source, name, expected, required=expected)
 
 
 def _policy(source: Any) -> Policy:

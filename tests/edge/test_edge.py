@@ -277,10 +277,13 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"format": 3}, "has format 3; accepted: 5, as this version's meanet export writes it, or 4$"),
     ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
     ({"unmet_constraint": 3}, "unmet_constraint is 3"),
-    ({"operating_point": {}}, "damaged: operating_point.policy is missing; expected policy, "),
+    (
+      {"operating_point": {}},
+      "damaged: field 'operating_point.policy' is missing; expected policy, ",
+    ),
     (
       {"operating_point": None},
-      "damaged: operating_point is None; expected an object; accepted",
+      "damaged: operating_point is None; expected an object with policy, .*, gain; accepted",
     ),
     ({"class_names": ["a", "b"]}, "class_names are 2, and the operating point is of 10 classes"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8', not one of uint8, float32"),
