@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.combination import cloud_prediction
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link import offload
 from meanet_jax.edge.link.encoding import Encoding
@@ -62,7 +63,7 @@ def test_a_policy_that_fuses_the_clouds_answer_works_by_its_logits(
   found = stream(fusing, images, offloader).by_number()
   decisions = [one for image in images for one in fusing.decide(image[None])]
   expected = [
-    fusing.cloud_prediction(one, logits_of(image))
+    cloud_prediction(fusing.operating_point, one, logits_of(image))
     for one, image in zip(decisions, images, strict=True)
   ]
   assert [one.prediction for one in found] == expected
