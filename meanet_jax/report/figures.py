@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from meanet_jax.cost.device import cost_basis
 from meanet_jax.evaluation.context import Context, figures
@@ -24,6 +23,7 @@ from meanet_jax.routing.policies import Records
 MOST_NAMES = 20
 LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
 HARD_COLOUR = STYLES["meanet"].colour
+DPI = 120  # of PNGs
 # What is left out of each vector format, which would change from one writing to the next.
 VECTORS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
@@ -88,7 +88,7 @@ def confusion_figure(
   confusion: Int[np.ndarray, "c c"],
   class_names: tuple[str, ...],
   hard_classes: Int[np.ndarray, " k"],
-) -> Figure:
+) -> LiteralFigure:
   """The confusion matrix of the main block; the arguments are those of `draw_confusion`."""
   figure, axes = _figure()
   shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -180,13 +180,13 @@ def draw_bands(
   return save_figure(figure, directory / "comparison.png")
 
 
-def _canvas() -> Figure:
+def _canvas() -> LiteralFigure:
   figure = LiteralFigure(figsize=(7, 5), layout="constrained")
   FigureCanvasAgg(figure)
   return figure
 
 
-def _figure() -> tuple[Figure, Axes]:
+def _figure() -> tuple[LiteralFigure, Axes]:
   figure = _canvas()
   return figure, figure.add_subplot()
 
@@ -201,7 +201,7 @@ def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
   axes.plot(x, y, color=style.colour, markeredgewidth=1.8, label=name, linestyle="none", **symbol)
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: LiteralFigure, path: Path) -> Path:
   """Writes a figure as PNG, and beside it as PDF and SVG, each completely or not at all.
 
   Args:
@@ -211,17 +211,17 @@ def save_figure(figure: Figure, path: Path) -> Path:
   Returns:
     `path`.
   """
+  figure.lay_out(DPI)
   _save(figure, path, {})
-  figure.set_layout_engine("none")  # it stays as it is laid out now
   for form, options in VECTORS.items():
     _save(figure, path.with_suffix(f".{form}"), options)
   return path
 
 
-def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> Path:
+def _save(figure: LiteralFigure, path: Path, metadata: dict[str, None]) -> Path:
   partial = path.with_name(f".{path.stem}.partial{path.suffix}")
   # The same figure twice is the same file: neither a date nor random identifiers are in it.
   with rc_context({"svg.hashsalt": path.stem}):
-    figure.savefig(partial, dpi=120, metadata=metadata or None)
+    figure.savefig(partial, dpi=DPI, metadata=metadata or None)
   partial.replace(path)
   return path

@@ -1,4 +1,4 @@
-"""What TFDS's sets are called, by the versions that the installed TFDS knows, and where they lie."""
+"""What TFDS's sets are called, by the versions that the installed one knows, and where they lie."""
 
 import os
 import re
