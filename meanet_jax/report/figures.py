@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from meanet_jax.cost.device import cost_basis
 from meanet_jax.evaluation.context import Context, figures
@@ -202,7 +203,7 @@ def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
 
 
 def save_figure(figure: LiteralFigure, path: Path) -> Path:
-  """Writes a figure as PNG, and beside it as PDF and SVG, each completely or not at all.
+  """Writes a figure as PNG, and beside it as PDF and SVG.
 
   Args:
     figure: drawn.
@@ -212,16 +213,25 @@ def save_figure(figure: LiteralFigure, path: Path) -> Path:
     `path`.
   """
   figure.lay_out(DPI)
-  _save(figure, path, {})
-  for form, options in VECTORS.items():
-    _save(figure, path.with_suffix(f".{form}"), options)
+  save_as(figure, path)
+  for form in VECTORS:
+    save_as(figure, path.with_suffix(f".{form}"))
   return path
 
 
-def _save(figure: LiteralFigure, path: Path, metadata: dict[str, None]) -> Path:
+def save_as(figure: Figure, path: Path) -> Path:
+  """Writes a figure in the form that the end of its path names, completely or not at all.
+
+  Args:
+    figure: drawn.
+    path: of the file.
+
+  Returns:
+    `path`.
+  """
   partial = path.with_name(f".{path.stem}.partial{path.suffix}")
   # The same figure twice is the same file: neither a date nor random identifiers are in it.
   with rc_context({"svg.hashsalt": path.stem}):
-    figure.savefig(partial, dpi=DPI, metadata=metadata or None)
+    figure.savefig(partial, dpi=DPI, metadata=VECTORS.get(path.suffix[1:]))
   partial.replace(path)
   return path
