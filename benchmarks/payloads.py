@@ -29,7 +29,7 @@ from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.policies import CLOUD, route
+from meanet_jax.routing.rules import CLOUD, route
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass

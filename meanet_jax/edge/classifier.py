@@ -15,11 +15,11 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
+from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.rules import (
   CLOUD,
   EXTENSION,
   MAIN,
-  Thresholds,
   comparison,
   offloads_early,
   offloads_late,
@@ -37,7 +37,7 @@ class EdgeClassifier:
   """An exported edge at one operating point.
 
   The `extension` signature is called only for an image that the policy of edge.json judges hard.
-  The rules are the functions of `routing/policies.py`, on NumPy scalars.
+  The rules are the functions of `routing/rules.py`, on NumPy scalars.
   """
 
   def __init__(

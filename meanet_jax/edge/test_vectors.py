@@ -20,7 +20,7 @@ from meanet_jax.edge.combination import cloud_prediction, fuses_cloud, log_proba
 from meanet_jax.edge.decisions import Answer, EdgeDecision
 from meanet_jax.edge.manifest import EDGE
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.routing.policies import CLOUD, offloads_early
+from meanet_jax.routing.rules import CLOUD, offloads_early
 from meanet_jax.routing.scores import Scores, scores, softmax, uncertainty
 
 FORMAT = 1

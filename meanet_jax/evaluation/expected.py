@@ -5,7 +5,7 @@ from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.intervals import exact_interval
 from meanet_jax.evaluation.systems import counts_and_figures
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.rules import Records
 
 
 def split_figures(context: Context, point: OperatingPoint, records: Records) -> SplitFigures:

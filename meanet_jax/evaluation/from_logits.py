@@ -20,7 +20,8 @@ from meanet_jax.evaluation.systems import Curve, System, counts_and_figures, swe
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import PRESETS, Policy, Records
+from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.routing.rules import Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.selection.baselines import main_cloud
 

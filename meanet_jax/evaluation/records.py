@@ -11,7 +11,8 @@ from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension,
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.learned import GainWeights, with_gain
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")

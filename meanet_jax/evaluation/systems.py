@@ -17,15 +17,8 @@ from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
-  PRESETS,
-  Policy,
-  Records,
-  Route,
-  Thresholds,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import Records, Route, route
 from meanet_jax.selection.alternatives import Outcome
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
 from meanet_jax.selection.class_counts import class_counts

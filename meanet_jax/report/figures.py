@@ -18,7 +18,7 @@ from meanet_jax.report.colours import RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.uncertainties import compared_exits
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.rules import Records
 
 # More class names than these would be no text but a grey band.
 MOST_NAMES = 20

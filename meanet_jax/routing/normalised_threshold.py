@@ -16,7 +16,8 @@ from meanet_jax.annotations import Shaped
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import EXTENSION, MAIN
 from meanet_jax.routing.scores import Scores, largest_uncertainty, least_uncertainty, uncertainty
 
 # Above every image's uncertainty, despite rounding to float32. Below 0 every image is sent.

@@ -19,11 +19,7 @@ from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, records_at
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.policies import (
-  CLOUD,
-  cloud_prediction,
-  route,
-)
+from meanet_jax.routing.rules import CLOUD, cloud_prediction, route
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass

@@ -17,12 +17,10 @@ from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension,
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import (
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds
+from meanet_jax.routing.rules import (
   CLOUD,
-  PRESETS,
-  Policy,
   Records,
-  Thresholds,
   cloud_prediction,
   edge_answer,
   extension_scores,

@@ -14,7 +14,8 @@ from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.fusion import FusionWeights
-from meanet_jax.routing.policies import CLOUD, EXTENSION, Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, logits_of, oip_server

@@ -11,7 +11,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import CLOUD, Policy, route
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import CLOUD, route
 from tests.experiments import random_logits
 
 HARD = np.array([0, 2, 3, 5, 8])

@@ -10,7 +10,8 @@ from meanet_jax.report.figures import confusion_figure, draw_confusion, draw_ent
 from meanet_jax.report.uncertainties import compared_exits
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import MAIN, PRESETS, Policy, fixed_thresholds, route
+from meanet_jax.routing.policies import PRESETS, Policy, fixed_thresholds
+from meanet_jax.routing.rules import MAIN, route
 from tests.experiments import random_records
 from tests.report.contrast import contrast
 

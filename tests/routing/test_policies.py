@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  PRESETS,
-  Policy,
-  Records,
-  Thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, route
 from meanet_jax.routing.scores import scores
 from tests.experiments import every_policy, random_records
 
