@@ -100,7 +100,11 @@ WRONG = {
   ),
   "rule of another type": (("policy", "criterion"), None, "policy.criterion is None; expected one"),
   "unhashable rule": (("policy", "criterion"), [], "policy.criterion is []; expected one of"),
-  "unknown rule": (("policy", "rule"), "x", "field 'policy.rule' is unknown; expected hard_rule, "),
+  "unknown rule": (
+    ("policy", "rule"),
+    "x",
+    "field 'policy.rule' is unknown; did you mean 'hard_rule'? expected hard_rule, ",
+  ),
   "threshold": (
     ("thresholds", "main"),
     "0.5",
