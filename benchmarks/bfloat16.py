@@ -1,6 +1,6 @@
 """Twenty training steps of every network in float32 and bfloat16; writes benchmarks/bfloat16.md.
 
-Command: python benchmarks/bfloat16.py
+Command: python -m benchmarks.bfloat16
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import CLOUD
@@ -74,7 +74,7 @@ def main() -> None:
     "# bfloat16 against float32",
     "",
     f"Mean loss of {STEPS} steps (SGD, momentum 0.9, learning rate {RATE}, batch {BATCH}, the same "
-    "made-up batches). Made by `python benchmarks/bfloat16.py`.",
+    "made-up batches). Made by `python -m benchmarks.bfloat16`.",
     "",
     "| network | image | float32 | bfloat16 | difference | largest in one step |",
     "|---|---|---|---|---|---|",
@@ -90,8 +90,7 @@ def main() -> None:
       f"{100 * mean:+.2f}% | {100 * worst:.2f}% |"
     )
     print(lines[-1], flush=True)
-  here = environment()
-  lines += ["", f"{here['platform']}, {here['devices'][0]}, jax {here['packages']['jax']}.", ""]
+  lines += ["", *measured_on()]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 
 

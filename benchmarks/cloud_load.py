@@ -1,6 +1,6 @@
 """The cloud tier under load against the bare compiled model; writes benchmarks/cloud_load.md.
 
-Command: python benchmarks/cloud_load.py
+Command: python -m benchmarks.cloud_load
 
 64 clients, each with a connection of its own, ask again as soon as they are answered. They are
 h2load's (Debian's package nghttp2-client), on the same cores as the server: a client written in
@@ -10,7 +10,6 @@ server's loss.
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import re
@@ -29,6 +28,7 @@ import numpy as np
 import psutil
 from tritonclient.grpc import service_pb2 as protocol
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.cloud.model import CloudModel, read_run
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
@@ -42,7 +42,6 @@ from meanet_jax.models.zoo import build
 from meanet_jax.protocol import CLASS, IMAGE, MODEL, PROBABILITY
 from meanet_jax.runs.checkpoints import open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
@@ -278,18 +277,13 @@ def run(given: argparse.Namespace) -> None:
   load_of = (given.clients, given.rounds)
   with tempfile.TemporaryDirectory() as directory:
     rows = [row for network in networks for row in measure(network, Path(directory), *load_of)]
-  about = environment()
-  packages = about["packages"] | {
-    name: importlib.metadata.version(name) for name in ("tritonclient", "grpcio")
-  }
-  versions = ", ".join(f"{name} {version}" for name, version in packages.items())
   lines = [
     "# The cloud tier under load",
     "",
     f"{given.clients} clients (h2load) over gRPC on loopback, each asking again as soon as it is "
     f"answered, beside the server; medians of {given.rounds} rounds of "
     f"{' and '.join(f'{network.seconds} s' for network in networks)} for each network, "
-    "everything in turn. Made by `python benchmarks/cloud_load.py`.",
+    "everything in turn. Made by `python -m benchmarks.cloud_load`.",
     "",
     "| cloud model, initial weights | MMAC / image | bare model [images/s] (best batch) "
     "| bare, batch 1 | server's batches | images / request | server [images/s] "
@@ -302,12 +296,11 @@ def run(given: argparse.Namespace) -> None:
     "memory; server and clients share them. So the ratio can at best be what the protocol and the "
     "clients leave: CPU time per image is listed for both.",
     "",
-    f"Hardware: {about['devices'][0]}, {os.cpu_count()} cores; {about['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
-    f"script makes about {os.cpu_count()}; more than that is other programs on the same cores.",
-    f"Versions: Python {about['python']}, {versions}, {told.stdout.strip()}.",
+    f"The script makes about {os.cpu_count()} of the load; the rest is other programs on the same "
+    f"cores. {told.stdout.strip()}.",
+    *measured_on("tritonclient", "grpcio"),
   ]
-  write_text(ROOT / given.output, "\n".join(lines) + "\n")
+  write_text(ROOT / given.output, "\n".join(lines))
 
 
 if __name__ == "__main__":

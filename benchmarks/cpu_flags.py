@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.cpu_gradient import GRADIENTS, STEPS, Steps
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.ranges import Range
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
@@ -125,14 +125,9 @@ def run(given: argparse.Namespace) -> None:
     lines += ["", f"## `{name}`, stage `{stage}`", "", "| flag | step [ms] | speed-up (range) |"]
     lines += ["|---|---|---|", *rows(step, given.rounds)]
     print(*lines[-len(FLAGS) :], sep="\n", flush=True)
-  here = environment()
   lines += [
     "",
-    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
-    f"Versions: Python {here['python']}, jax {here['packages']['jax']}, "
-    f"jaxlib {here['packages']['jaxlib']}.",
-    "",
+    *measured_on(),
   ]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 

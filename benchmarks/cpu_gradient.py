@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.parsing import resolve
@@ -24,7 +25,6 @@ from meanet_jax.config.ranges import Range
 from meanet_jax.models import layers
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
@@ -113,12 +113,7 @@ def run(given: argparse.Namespace) -> None:
   for name, stage in STEPS:
     lines.append(row(name, stage, given.repeats))
     print(lines[-1], flush=True)
-  here = environment()
-  lines += [
-    "",
-    f"{here['platform']}, {here['devices'][0]}, jax {here['packages']['jax']}.",
-    "",
-  ]
+  lines += ["", *measured_on()]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 
 

@@ -10,7 +10,6 @@ three operating points, one image at a time.
 import argparse
 import dataclasses
 import datetime
-import os
 import runpy
 import statistics
 import sys
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.link_transport import PORT, process
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
@@ -40,7 +40,6 @@ from meanet_jax.edge.stream import Stream
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import untrained
@@ -224,8 +223,6 @@ def add_flags(parser: Parser) -> None:
 def run(given: argparse.Namespace) -> None:
   """Measures every network and writes the table."""
   check_versions()
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
   lines = [
     "# A device profile's predictions beside measured times",
     "",
@@ -251,11 +248,9 @@ def run(given: argparse.Namespace) -> None:
     "profile's blocks, each measured by itself, do not hold that. It is a fixed time, so it shows "
     "where a network takes hundredths of a millisecond, and is lost in larger ones.",
     "",
-    f"Hardware: {os.cpu_count()} cores; {here['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}; other programs on "
-    "the same cores make times longer between the profile and the stream, or the reverse.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    "Other programs on the same cores make times longer between the profile and the stream, or the "
+    "reverse.",
+    *measured_on(*PINNED),
   ]
   write_text(Path(given.output), "\n".join(lines))
 

@@ -4,7 +4,6 @@ Command: python -m benchmarks.early_exit [--workdir runs/digits]
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.measured_on import measured_on
 from configs import cifar100_resnet32_b
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
@@ -36,7 +36,6 @@ from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, configured_policy
 from meanet_jax.routing.scores import hard_probability
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.selection.baselines import edge_only
 from meanet_jax.training.restore import load_hard_classes, load_variables
@@ -240,8 +239,6 @@ def row(case: Case, found: Measured) -> str:
 
 def run(given: argparse.Namespace) -> None:
   """Measures every case and writes the table."""
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines = [
     "# Early exit in a batch",
     "",
@@ -268,11 +265,8 @@ def run(given: argparse.Namespace) -> None:
     "predicts hard. ResNet-32: fresh weights and noise images, with the hard threshold set so that "
     "the share is as stated.",
     "",
-    f"Hardware: {len(here['devices'])} x {here['devices'][0]} device; {here['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
-    "script makes about 2; more than that is other programs on the same cores.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    "The script makes about 2 of the load; the rest is other programs on the same cores.",
+    *measured_on(),
   ]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
@@ -26,16 +27,9 @@ from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
-  Policy,
-  fixed_thresholds,
-  offloads_early,
-  offloads_late,
-  predicted_hard,
-  takes_extension,
-)
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import offloads_early, offloads_late, predicted_hard, takes_extension
 from meanet_jax.routing.scores import Scores
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.signatures import edge_signatures
@@ -201,8 +195,6 @@ def run(given: argparse.Namespace) -> None:
   check_versions()
   if hasattr(os, "sched_setaffinity"):  # JAX too gets one core
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
   lines = [
     "# Early exit on the edge runtime",
     "",
@@ -233,11 +225,8 @@ def run(given: argparse.Namespace) -> None:
     "with the hard threshold set so that the share is as stated. JAX: the same functions jitted, "
     "one call per image, the same rules; the whole process is bound to one core.",
     "",
-    f"Hardware: one core of {os.cpu_count()}; {here['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}, of which this "
-    "script makes about 1; more than that is other programs on the same cores.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    "It is bound to one core, and makes about 1 of the load; the rest is other programs.",
+    *measured_on(*PINNED),
   ]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 
 from benchmarks.grid_tpu import report_tpu
+from benchmarks.measured_on import measured_on
 from meanet_jax import log
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
@@ -30,7 +31,6 @@ from meanet_jax.config.schema import Config
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.train import train_points
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.training.train import train
 
@@ -178,8 +178,6 @@ def page() -> str:
   processes = [
     a["whole_seconds"] / b["whole_seconds"] for a, b in zip(found["grid"], found["processes"])
   ][:count]
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   return "\n".join(
     [
       "# Grids",
@@ -203,10 +201,7 @@ def page() -> str:
       f"{_ratio(processes)} of the 8 processes' wall time, start-up included.",
       "",
       *report_tpu(RESULTS),
-      f"Hardware: {os.cpu_count()} CPU cores, {len(here['devices'])} x {here['devices'][0]}; "
-      f"{here['platform']}.",
-      f"Versions: Python {here['python']}, {versions}.",
-      "",
+      *measured_on(),
     ]
   )
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from benchmarks.measured_on import measured_on
 from configs import cifar100_resnet32_b, imagenet_resnet18_b
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
@@ -36,7 +37,6 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
@@ -92,8 +92,6 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Measures both paths and writes the page."""
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines = [
     "# Input",
     "",
@@ -104,9 +102,7 @@ def run(given: argparse.Namespace) -> None:
     "",
     *streaming(StreamSize(repeats=given.repeats)),
     "",
-    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    *measured_on(),
   ]
   text = "\n".join(lines)
   write_text(Path(__file__).with_suffix(".md"), text)

@@ -5,7 +5,6 @@ Command: python -m benchmarks.link_faults [--workdir runs/digits]
 
 import argparse
 import dataclasses
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
@@ -25,11 +25,9 @@ from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
-from meanet_jax.tflite.versions import installed
 from tests.edge.links import offloader_to
 from tests.edge.oip_server import oip_server
 
@@ -130,8 +128,6 @@ def run(given: argparse.Namespace) -> None:
 def page(images: int, alone: list[float], dead: list[float], back: list[float]) -> str:
   """The page of these figures."""
   ratios = [d / a for a, d in zip(alone, dead, strict=True)]
-  here, packages = environment(), ("grpcio", "tritonclient", "pybreaker", "tenacity", "numpy")
-  versions = ", ".join(f"{name} {installed(name)}" for name in packages)
   text = "\n".join(
     [
       "# A cloud that is dead, and comes back",
@@ -152,10 +148,7 @@ def page(images: int, alone: list[float], dead: list[float], back: list[float]) 
       "The target is 0.9 of the edge alone, and recovery within seconds. While the circuit is open "
       "one image a second tries, and finds the port closed.",
       "",
-      f"Hardware: {os.cpu_count()} cores; {here['platform']}.",
-      f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
-      f"Versions: Python {here['python']}, {versions}.",
-      "",
+      *measured_on("grpcio", "tritonclient", "pybreaker", "tenacity"),
     ]
   )
   print(text)

@@ -7,7 +7,6 @@ Needs root, network namespaces and /dev/net/tun.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,16 +23,15 @@ from benchmarks.link_transport import (
   process,
   transport_table,
 )
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
-from meanet_jax.tflite.versions import installed
 from tests.edge.certificates import make_certificate
 from tests.edge.two_hosts import CLOUD, EDGE, Hosts, Link, two_hosts, unavailable
 
@@ -156,9 +154,6 @@ def run(given: argparse.Namespace) -> None:
 
 def page(sent: int, transport_lines: list[str], crowded: str, pairs: list[str]) -> str:
   """The page around tables and text."""
-  here = environment()
-  packages = ("grpcio", "tritonclient", "ai-edge-litert", "jax", "numpy")
-  versions = ", ".join(f"{name} {installed(name)}" for name in packages)
   return "\n".join(
     [
       "# Two hosts, one link",
@@ -193,10 +188,8 @@ def page(sent: int, transport_lines: list[str], crowded: str, pairs: list[str]) 
       "",
       *pairs,
       "",
-      f"Hardware: {os.cpu_count()} cores for both hosts; {here['platform']}.",
-      f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
-      f"Versions: Python {here['python']}, {versions}.",
-      "",
+      "Both hosts are on the same cores.",
+      *measured_on("grpcio", "tritonclient", "ai-edge-litert"),
     ]
   )
 

@@ -1,5 +1,6 @@
 """What a benchmark's page says beside its figures, and both times of a piece of work."""
 
+import importlib.metadata
 import os
 import time
 from collections.abc import Callable
@@ -8,13 +9,20 @@ from typing import Any
 from meanet_jax.runs.environment import environment
 
 
-def measured_on() -> list[str]:
-  """Load, hardware and versions: the last lines of a page."""
+def measured_on(*packages: str) -> list[str]:
+  """Load, hardware and versions: the last lines of a page.
+
+  Args:
+    packages: whose versions are named beside those of every run.
+  """
   here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  found = here["packages"] | {name: importlib.metadata.version(name) for name in packages}
+  versions = ", ".join(f"{name} {version}" for name, version in found.items())
+  load = ", ".join(f"{mean:.1f}" for mean in os.getloadavg())
+  devices = f"{len(here['devices'])} x {here['devices'][0]} device"
   return [
-    f"Load of the machine (1 minute) at the end: {os.getloadavg()[0]:.1f}. "
-    f"Hardware: {os.cpu_count()} CPU cores; {here['platform']}.",
+    f"Load of the machine (1, 5 and 15 minutes) at the end: {load}. "
+    f"Hardware: {os.cpu_count()} CPU cores, {devices}; {here['platform']}.",
     f"Versions: Python {here['python']}, {versions}.",
     "",
   ]

@@ -1,6 +1,6 @@
 """Compiled flops of the edge stage with every network as main block; writes network_costs.md.
 
-Command: python benchmarks/network_costs.py
+Command: python -m benchmarks.network_costs
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.config.networks import StructureConfig
 from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
@@ -23,7 +24,6 @@ from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import EDGE, Stage
@@ -130,7 +130,7 @@ def main() -> None:
     f"As XLA counts them once compiled, at batch {BATCH}, with {CLASSES} classes. The adaptive "
     "block is the main block's trunk with one block per stage, the extension one basic block of 64 "
     "channels. Were the main block's backward pass in the step, it would cost twice the forward "
-    "pass more. Made by `python benchmarks/network_costs.py`.",
+    "pass more. Made by `python -m benchmarks.network_costs`.",
     "",
     "| main block | image | forward(main) [M] | forward(adaptive + extension) [M] | "
     "edge stage [M] | edge stage / (forward(main) + 3.1 x forward(adaptive + extension)) |",
@@ -147,8 +147,7 @@ def main() -> None:
     "(batch norm, ReLU6) that it computes again for each of the nine places of a depthwise "
     "kernel's gradient.",
   ]
-  here = environment()
-  lines += ["", f"{here['platform']}, {here['devices'][0]}, jax {here['packages']['jax']}.", ""]
+  lines += ["", *measured_on()]
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import online_bandit
 from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.measured_on import measured_on
 from benchmarks.online_follow import (
   SETTLING,
   TARGET,
@@ -45,7 +46,6 @@ from meanet_jax.routing.online.agreement import (
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import from_run
 
@@ -223,8 +223,7 @@ def run(given: argparse.Namespace) -> None:
       *bandit_lines,
     ]
     print("\n".join(sections), flush=True)
-  here, page = environment(), Path(__file__)
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
+  page = Path(__file__)
   lines = [
     "# Staying within a budget while images change",
     "",
@@ -253,8 +252,7 @@ def run(given: argparse.Namespace) -> None:
     "![regret](online_bandit.png)",
     *sections,
     "",
-    f"Versions: Python {here['python']}, {versions}.",
-    "",
+    *measured_on(),
   ]
   write_text(page.with_suffix(".md"), "\n".join(lines))
   draw(page.with_suffix(".png"), shown)

@@ -15,7 +15,7 @@ from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.routing.normalised_threshold import normalised_uncertainty
-from meanet_jax.routing.policies import EXTENSION, MAIN, extension_scores
+from meanet_jax.routing.rules import EXTENSION, MAIN, extension_scores
 from meanet_jax.selection.exact import kept_on_edge
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass

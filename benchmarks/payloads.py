@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.digits_run import DIGITS, run_directory
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
@@ -28,8 +29,7 @@ from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
-from meanet_jax.routing.policies import CLOUD, route
-from meanet_jax.runs.environment import environment
+from meanet_jax.routing.rules import CLOUD, route
 from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
@@ -202,8 +202,6 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Measures every run and writes the page."""
-  here = environment()
-  versions = ", ".join(f"{p} {v}" for p, v in here["packages"].items())
   lines = [
     "# Payloads",
     "",
@@ -223,7 +221,7 @@ def run(given: argparse.Namespace) -> None:
     for line in section(source, given.head_epochs):
       print(line, flush=True)
       lines.append(line)
-  lines += [f"Versions: Python {here['python']}, {versions}.", ""]
+  lines += measured_on()
   write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 
 

@@ -1,10 +1,9 @@
 """Size, latency and accuracy of every quantisation; prints the table of docs/export.md.
 
-Command: python benchmarks/quantisation.py [--workdir runs/digits] [--workdir runs/another]
+Command: python -m benchmarks.quantisation [--workdir runs/digits] [--workdir runs/another]
 """
 
 import argparse
-import os
 import runpy
 import statistics
 import sys
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
@@ -23,7 +23,6 @@ from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import EDGE
-from meanet_jax.runs.environment import environment
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.quantize import Quantize
 from meanet_jax.tflite.source import Source, from_run, untrained
@@ -119,7 +118,6 @@ def run(given: argparse.Namespace) -> None:
   """Measures and prints."""
   passes = Passes(given.passes, given.images)
   check_versions()
-  here = environment()
   print(
     "| network | quantisation | edge.tflite [kB] | main [ms] | extension [ms] | accuracy, edge "
     "alone [%] | with the cloud [%] | decisions of float32 JAX [%] |"
@@ -134,10 +132,7 @@ def run(given: argparse.Namespace) -> None:
     source = untrained(config, cloud=False)
     for quantize in get_args(Quantize):
       print(row(f"`{name}`, untrained", source, quantize, passes), flush=True)
-  versions = ", ".join(f"{p} {v}" for p, v in (here["packages"] | PINNED).items())
-  print(f"\nHardware: {os.cpu_count()} cores, of which LiteRT uses one; {here['platform']}.")
-  print(f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.")
-  print(f"Versions: Python {here['python']}, {versions}.")
+  print("", "LiteRT uses one core.", *measured_on(*PINNED), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Times the threshold sweeps on made-up records; writes benchmarks/sweep.md.
 
-Command: python benchmarks/sweep.py
+Command: python -m benchmarks.sweep
 """
 
 import functools
@@ -16,19 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measured_on import measured_on
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import (
-  PRESETS,
-  Policy,
-  Records,
-  Thresholds,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import Records, route
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
@@ -124,11 +118,11 @@ def main() -> None:
   root = Path(__file__).parent.parent
   printed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
   two, peak = map(float, printed.split())
-  here = environment()
+  conditions = "\n".join(measured_on())
   text = f"""# Threshold sweeps
 
 {IMAGES:,} made-up images, {CLASSES} classes, {HARD} hard. Medians of {REPEATS} runs after one that
-compiles. Made by `python benchmarks/sweep.py`.
+compiles. Made by `python -m benchmarks.sweep`.
 
 | sweep | seconds | target |
 |---|---|---|
@@ -141,9 +135,7 @@ Peak memory of the complete process with the 256 x 256 grid, JAX and the records
 A NumPy loop over the 10,001 thresholds takes {loop:.1f} s (measured on every 100th and scaled):
 {loop / one:.1f} times the vmapped sweep, {loop / exact:.0f} times the exact curve.
 
-{here["platform"]}, {here["devices"][0]}, jax {here["packages"]["jax"]}, numpy
-{here["packages"]["numpy"]}.
-"""
+{conditions}"""
   write_text(Path(__file__).with_suffix(".md"), text)
   print(text)
 

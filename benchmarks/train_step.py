@@ -10,7 +10,6 @@ already lies on the device again and again, and wait for the last.
 
 import argparse
 import dataclasses
-import os
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import jax
 import numpy as np
 
 from benchmarks.bare_step import BareStep, Case
+from benchmarks.measured_on import measured_on
 from configs import cifar100_resnet32_b, digits
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
@@ -35,7 +35,6 @@ from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.environment import environment
 from meanet_jax.runs.files import write_text
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training import stages
@@ -58,7 +57,6 @@ def run(given: argparse.Namespace) -> None:
     cases = _cases()
     loop = [_loop_row(case, given.repeats) for case in cases]
     stages_rows = [_stage_row(case, given.repeats) for case in cases]
-  here = environment()
   lines = [
     "# A training step",
     "",
@@ -84,14 +82,9 @@ def run(given: argparse.Namespace) -> None:
     "|---|---|---|---|---|---|",
     *(line for rows in stages_rows for line in rows),
     "",
-    f"Hardware: {os.cpu_count()} CPU cores, {len(here['devices'])} x {here['devices'][0]} device; "
-    f"{here['platform']}.",
-    f"Load average over the last 5 minutes at the end: {os.getloadavg()[1]:.1f}.",
-    f"Versions: Python {here['python']}, "
-    + ", ".join(f"{name} {version}" for name, version in here["packages"].items())
-    + ".",
+    *measured_on(),
   ]
-  text = "\n".join(lines) + "\n"
+  text = "\n".join(lines)
   write_text(Path(__file__).with_suffix(".md"), text)
   print(text)
 

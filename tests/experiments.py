@@ -11,7 +11,8 @@ from meanet_jax.evaluation.records import make_records
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import Policy, Records
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import Records
 from tests.learned import some_weights
 
 

@@ -11,7 +11,7 @@ from meanet_jax.commands import app
 from meanet_jax.commands.flags import Parser, add_path
 from meanet_jax.config.load import find
 from meanet_jax.config.parsing import resolve
-from meanet_jax.data.tfds.prepared import default_data_dir
+from meanet_jax.data.tfds.names import default_data_dir
 from meanet_jax.errors import UserError
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path

@@ -16,7 +16,8 @@ from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import PRESETS, Policy, Records
+from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.routing.rules import Records
 from meanet_jax.selection.sweep import threshold_grid
 
 # Of ResNet-18 on ImageNet, about; what an image costs takes no part in the time.

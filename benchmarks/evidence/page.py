@@ -1,6 +1,5 @@
 """The page: one section for each configuration, those of others left as they are."""
 
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from benchmarks.evidence.measure import (
   Operating,
 )
 from benchmarks.evidence.paired import Difference, paired_difference
-from meanet_jax.runs.environment import environment
+from benchmarks.measured_on import measured_on
 
 TITLE = "# Evidence: what wins at equal cost"
 INTRODUCTION = """
@@ -79,8 +78,7 @@ def with_section(page: str, section: str) -> str:
 def section_text(section: Section) -> str:
   """A section as Markdown."""
   seeds, images = len(section.measured), len(section.measured[0].labels)
-  here, took = environment(), section.minutes
-  versions = ", ".join(f"{package} {version}" for package, version in here["packages"].items())
+  took = section.minutes
   command = f"python -m benchmarks.evidence --config configs/{section.name}.py --seeds {seeds}"
   if section.static_budgets:
     command += f" --static-budgets {' '.join(f'{budget:g}' for budget in section.static_budgets)}"
@@ -117,10 +115,8 @@ def section_text(section: Section) -> str:
     "### Under the configuration's own constraints",
     table(*_own(section.summaries)),
     f"The systems of `summary.json` under {section.constraints}.",
-    f"Training took {min(took):.1f} to {max(took):.1f} minutes a seed. Load average over 15 "
-    f"minutes at the end: {os.getloadavg()[2]:.1f}.",
-    f"Hardware: {len(here['devices'])} x {here['devices'][0]} device, {os.cpu_count()} cores; "
-    f"{here['platform']}. Versions: Python {here['python']}, {versions}.",
+    f"Training took {min(took):.1f} to {max(took):.1f} minutes a seed.",
+    " ".join(measured_on()).strip(),
   ]
   return "\n\n".join(lines)
 

@@ -32,8 +32,8 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Prepares."""
+  from meanet_jax.data.tfds.names import default_data_dir
   from meanet_jax.data.tfds.prepare import prepare
-  from meanet_jax.data.tfds.prepared import default_data_dir
 
   log.to_console()
   prepare(

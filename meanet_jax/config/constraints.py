@@ -63,6 +63,18 @@ class Constraints:
     )
 
 
+# The figure of a system's entry in summary.json that a field limits, where there is one; `cloud` is
+# among the shares in `fraction`.
+FIGURES = {
+  "max_offload": "cloud",
+  "max_bytes": "bytes_up",
+  "max_energy_mj": "energy_mj",
+  "max_latency_ms": "latency_ms",
+  "max_latency_p95_ms": "latency_p95_ms",
+  "min_accuracy": "accuracy",
+}
+
+
 def check_constraints(constraints: Constraints) -> None:
   """Refuses constraints that contradict each other, whatever the operating points are.
 

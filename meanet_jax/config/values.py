@@ -1,4 +1,4 @@
-"""One value of a configuration: what its declared type accepts, and how a flag's text is read.
+"""One value of a configuration or a JSON file: what its declared type accepts, how text is read.
 
 A declared type is int, float, bool, str, Literal[...], tuple[T, ...], T | None, or one of these
 Annotated with a `Range`; or Literal[...] | tuple[T, ...], for words or numbers.
@@ -7,10 +7,10 @@ Annotated with a `Range`; or Literal[...] | tuple[T, ...], for words or numbers.
 import ast
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
-from meanet_jax.errors import UserError, nearest
+from meanet_jax.errors import UserError, hint, nearest
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -67,6 +67,34 @@ def checked(value: Any, kind: Any, path: str, what: str = "configuration field")
   if not isinstance(value, types_of) or (isinstance(value, bool) and kind is not bool):
     raise UserError(f"{what} {path!r} is {value!r}; accepted: {accepted(kind)}")
   return kind(value)
+
+
+def checked_object(
+  value: Any, name: str, known: Iterable[str], required: Iterable[str] = ()
+) -> Mapping[str, Any]:
+  """A JSON object that has known fields alone.
+
+  Args:
+    value: any.
+    name: of the value, for messages; empty for that of a file.
+    known: its fields.
+    required: those that it must have.
+
+  Raises:
+    UserError: no object, or a field that is unknown or missing.
+  """
+  fields = ", ".join(known := list(known))
+  if not isinstance(value, Mapping):
+    raise UserError(f"{name or 'the file'} is {value!r}; expected an object with {fields}")
+  prefix = f"{name}." if name else ""
+  for field in value:
+    if field not in known:
+      found = f"field {prefix + field!r} is unknown"
+      raise UserError(f"{found}; {hint(field, known)}expected {fields}")
+  for field in (required := list(required)):
+    if field not in value:
+      raise UserError(f"field {prefix + field!r} is missing; expected {', '.join(required)}")
+  return value
 
 
 def words_or_numbers(kind: Any) -> bool:

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.annotations import UInt8
+from meanet_jax.edge.combination import cloud_prediction, fused_edge
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.edge.interpreter import Run, open_signatures
-from meanet_jax.edge.link.replies import CloudAnswer
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
-from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
+from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.rules import (
   CLOUD,
   EXTENSION,
   MAIN,
-  Thresholds,
   comparison,
   offloads_early,
   offloads_late,
@@ -38,7 +37,7 @@ class EdgeClassifier:
   """An exported edge at one operating point.
 
   The `extension` signature is called only for an image that the policy of edge.json judges hard.
-  The rules are the functions of `routing/policies.py`, on NumPy scalars.
+  The rules are the functions of `routing/rules.py`, on NumPy scalars.
   """
 
   def __init__(
@@ -93,6 +92,8 @@ class EdgeClassifier:
   ) -> list[EdgeDecision]:
     """The edge's part alone, for a caller who asks the cloud himself and need not wait for it.
 
+    What the cloud's answer makes of a decision is `combination.cloud_prediction`.
+
     Args:
       images: uint8 [n, h, w, c], at most a batch of edge.json.
       online: asked for thresholds, image by image, instead of the classifier's own.
@@ -126,48 +127,6 @@ class EdgeClassifier:
       extension=extension,
       seconds=before.seconds + time.perf_counter() - begun,
     )
-
-  @property
-  def fuses_cloud(self) -> bool:
-    """Whether the policy needs the cloud's logits, and not its class alone."""
-    return self._policy.cloud_rule == "fused"
-
-  def cloud_prediction(self, decision: EdgeDecision, cloud: Any) -> int:
-    """The class of an image that was sent, by the policy's `cloud_rule`.
-
-    Args:
-      decision: the edge's.
-      cloud: the cloud's class; with `fused` its logits [C], without temperature.
-    """
-    return self._fused_with_cloud(decision, cloud)[0] if self.fuses_cloud else int(cloud)
-
-  def final_answer(self, decision: EdgeDecision, cloud: CloudAnswer) -> CloudAnswer:
-    """What the policy's `cloud_rule` makes of the cloud's answer to an image.
-
-    The cloud's own with `replace`, and where `fused` has no logits to work with.
-    """
-    if not self.fuses_cloud or cloud.logits is None:
-      return cloud
-    prediction, probability = self._fused_with_cloud(decision, cloud.logits)
-    return cloud._replace(prediction=prediction, probability=probability)
-
-  def _fused_with_cloud(self, decision: EdgeDecision, cloud: Any) -> tuple[int, float]:
-    """Class and probability of the distribution of edge and cloud, from the cloud's logits [C]."""
-    point, edge = self.operating_point, self.log_probabilities(decision)
-    assert point.fusion is not None
-    cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
-    fused = fuse_cloud(edge, cooled, point.fusion.cloud)
-    return int(np.argmax(fused)), float(np.exp(np.max(fused)))
-
-  def log_probabilities(self, decision: EdgeDecision) -> np.ndarray:
-    """What the edge says of an image over all classes [C]: main's, or fused with the extension's.
-
-    The latter where the extension ran, of a policy that fuses.
-    """
-    main, extension = decision.logits
-    if extension is None or not self._policy.fuses:
-      return log_softmax(main / np.float32(self.operating_point.temperatures.main))
-    return self._fused(main[None], extension[None])[0]
 
   def outputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Everything that both signatures give, on every image of uint8 [n, h, w, c].
@@ -269,24 +228,13 @@ class EdgeClassifier:
     if self._policy.edge_rule != "fused":
       return _scores(outputs, rows)
     count = len(main_logits)
-    fused = scores(self._fused(main_logits, outputs["logits"][:count]))
+    fused = scores(fused_edge(self.operating_point, main_logits, outputs["logits"][:count]))
     return _scores(fused._asdict(), rows)
 
   def _with_gain(self, answer: Scores, main: Scores, mass: np.float32, ran: bool) -> Scores:
     """One image's scores with what the criterion `learned` compares."""
     assert self.operating_point.gain is not None
     return with_gain(self.operating_point.gain, answer, main, mass, ran)
-
-  def _fused(self, main: np.ndarray, extension: np.ndarray) -> np.ndarray:
-    """Log-probabilities [n, C] from the logits of both exits, without temperature."""
-    point = self.operating_point
-    assert point.fusion is not None
-    return fuse_extension(
-      main / np.float32(point.temperatures.main),
-      extension / np.float32(point.temperatures.extension),
-      point.hard_classes,
-      point.fusion.edge,
-    )
 
   def _limits(self, online: BatchThresholds | None) -> Thresholds:
     moved = None if online is None else online.thresholds()
@@ -296,7 +244,8 @@ class EdgeClassifier:
     """The final answer where the cloud is a function, or is not there at all."""
     answer = decision.answer
     if answer.complex and self._cloud is not None:
-      prediction = self.cloud_prediction(decision, self._cloud(decision.image))
+      from_cloud = self._cloud(decision.image)
+      prediction = cloud_prediction(self.operating_point, decision, from_cloud)
       answer = answer._replace(prediction=prediction, exit=CLOUD)
       answer = answer._replace(seconds=time.perf_counter() - begun)
     return answer

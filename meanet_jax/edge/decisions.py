@@ -4,7 +4,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from meanet_jax.routing.policies import Comparison, Thresholds
+from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.rules import Comparison
 from meanet_jax.routing.scores import Scores
 
 
@@ -12,7 +13,7 @@ class Answer(NamedTuple):
   """What became of one image.
 
   prediction: original class number. exit: `MAIN`, `EXTENSION` or `CLOUD` of
-  `routing/policies.py`. complex: whether the policy sends the image to the cloud; without a cloud
+  `routing/rules.py`. complex: whether the policy sends the image to the cloud; without a cloud
   it has the edge's answer all the same. compared: the uncertainty that this came from, and its
   threshold, float32; None for a policy that compares nothing. scores: of the exit at which the edge
   answers (or would have, for an image that went to the cloud), NumPy scalars. main, extension: of

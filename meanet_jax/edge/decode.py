@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from meanet_jax.annotations import UInt8
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import MODES, Decoded, UndecodableImageError, decode
-from meanet_jax.images.preprocessing import WHOLE, Preprocessing
+from meanet_jax.images.preprocessing import Preprocessing
 
 
-def read_image(
-  path: str | Path, shape: tuple[int, int, int], preprocessing: Preprocessing = WHOLE
-) -> UInt8[np.ndarray, "h w c"]:
+def decode_file(
+  path: str | Path, shape: tuple[int, int, int], preprocessing: Preprocessing
+) -> Decoded:
   """An image file as uint8 [h, w, c], the pixels that an evaluation sees of it.
 
   Args:
@@ -24,13 +21,6 @@ def read_image(
     UserError: a file that is missing or no image, 32 bits per channel, another number of channels,
       or no Pillow.
   """
-  return decode_file(path, shape, preprocessing).pixels
-
-
-def decode_file(
-  path: str | Path, shape: tuple[int, int, int], preprocessing: Preprocessing
-) -> Decoded:
-  """As `read_image`, with what is to be said of the file."""
   channels = shape[2]
   if channels not in MODES:
     raise UserError(f"the network takes {channels} channels; accepted from image files: 1 to 4")

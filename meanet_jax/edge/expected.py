@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.config.values import checked
+from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
 
@@ -14,13 +14,6 @@ CONFIDENCE = 0.95  # of the intervals of accuracy
 SPLITS = ("validation", "test")
 _EXITS = ("main", "extension", "cloud")
 _COSTS = ("bytes_up", "energy_mj", "latency_ms", "latency_p95_ms")
-# Figures by the constraint that limits them, of those that costs change.
-_LIMITED = {
-  "max_bytes": "bytes_up",
-  "max_energy_mj": "energy_mj",
-  "max_latency_ms": "latency_ms",
-  "max_latency_p95_ms": "latency_p95_ms",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +117,8 @@ class Evaluated:
     """Which limit on costs the figures on validation break, as after `at_costs`; None for none."""
     figures = self.expected["validation"]
     for limit, asked in self.constraints.to_json().items():
-      if limit in _LIMITED and asked is not None:
-        found = getattr(figures, _LIMITED[limit])
+      if FIGURES.get(limit) in _COSTS and asked is not None:
+        found = getattr(figures, FIGURES[limit])
         if found > asked:
           flag = limit.replace("_", "-")
           return f"at these costs the thresholds have {flag} {found:.4g}, above {asked:g}"
@@ -165,11 +158,7 @@ class Evaluated:
 
 def _constraints(source: Any) -> Constraints:
   kinds = {field.name: field.type for field in dataclasses.fields(Constraints)}
-  if not isinstance(source, Mapping):
-    raise ValueError(f"evaluation.constraints is {source!r}; expected an object")
-  for name in source:
-    if name not in kinds:
-      raise ValueError(f"evaluation.constraints has an unknown field {name!r}")
+  source = checked_object(source, "evaluation.constraints", kinds)
   return Constraints(
     **{name: checked(value, kinds[name], name, "constraint") for name, value in source.items()}
   )

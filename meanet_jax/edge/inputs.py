@@ -36,7 +36,7 @@ class Images(NamedTuple):
 def from_files(
   paths: Sequence[str], shape: tuple[int, int, int], preprocessing: Preprocessing = WHOLE
 ) -> Images:
-  """Image files as `read_image` reads them; one that cannot be read is an item with an error.
+  """Image files as `decode_file` reads them; one that cannot be read is an item with an error.
 
   Raises:
     UserError: Pillow is not installed.

@@ -24,7 +24,8 @@ from meanet_jax.routing.online import agreement as monitoring
 from meanet_jax.routing.online import bandit as bandits
 from meanet_jax.routing.online import budget as budgets
 from meanet_jax.routing.online import price as prices
-from meanet_jax.routing.policies import EXTENSION, Thresholds
+from meanet_jax.routing.policies import Thresholds
+from meanet_jax.routing.rules import EXTENSION
 
 ARMS = 11  # of the bandit, normalised thresholds, evenly spaced
 _MONITORED_PER_LOOK = 10  # an exact interval takes longer than an image

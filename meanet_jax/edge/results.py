@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import Fallback, Reply
-from meanet_jax.routing.policies import CLOUD
+from meanet_jax.routing.rules import CLOUD
 
 EXIT_NAMES = ("main", "extension", "cloud")
 Monitored = Literal["agrees", "differs", "unanswered"]

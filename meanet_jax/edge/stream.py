@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.combination import final_answer, fuses_cloud
 from meanet_jax.edge.deadline import DeadlineGate
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
@@ -187,13 +188,14 @@ class Stream:
 
   def _final_answer(self, decision: EdgeDecision, cloud: CloudAnswer) -> CloudAnswer:
     """That of edge and cloud together where the policy fuses them; the cloud's own elsewhere."""
-    if self._edge.fuses_cloud and cloud.logits is None and not self._misses_logits:
+    point = self._edge.operating_point
+    if fuses_cloud(point) and cloud.logits is None and not self._misses_logits:
       self._misses_logits = True
       say_on_stderr(
         "warning: the cloud gives no logits, with which the policy's cloud_rule 'fused' combines "
         "its answer; the cloud's class replaces the edge's"
       )
-    return self._edge.final_answer(decision, cloud)
+    return final_answer(point, decision, cloud)
 
 
 def _outcome(prediction: int, reply: Reply | None) -> Monitored:

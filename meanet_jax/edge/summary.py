@@ -8,7 +8,7 @@ from meanet_jax.edge.comparison import Happened, compare
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.edge.results import EXIT_NAMES, Result
 from meanet_jax.edge.times import Times
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN
 
 
 @dataclasses.dataclass

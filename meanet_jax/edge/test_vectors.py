@@ -16,10 +16,11 @@ import numpy as np
 
 from meanet_jax.annotations import Int, UInt8
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.combination import cloud_prediction, fuses_cloud, log_probabilities
 from meanet_jax.edge.decisions import Answer, EdgeDecision
 from meanet_jax.edge.manifest import EDGE
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.routing.policies import CLOUD, offloads_early
+from meanet_jax.routing.rules import CLOUD, offloads_early
 from meanet_jax.routing.scores import Scores, scores, softmax, uncertainty
 
 FORMAT = 1
@@ -157,8 +158,8 @@ def _steps(
     extended = _exit(extension, softmax(own), scores(own, known) if fuses else answer.extension)
   gate = policy.hard_rule in ("argmax_uncertain", "uncertain")
   logits = np.asarray(cloud_logits, np.float32)
-  answered = logits if classifier.fuses_cloud else int(np.argmax(logits))
-  sent = classifier.cloud_prediction(decision, answered)
+  answered = logits if fuses_cloud(point) else int(np.argmax(logits))
+  sent = cloud_prediction(point, decision, answered)
   return {
     "pixel_sum": int(image.sum()),
     "main": _exit(main, softmax(main / np.float32(point.temperatures.main)), answer.main)
@@ -201,7 +202,7 @@ def _numbers(found: Scores) -> dict[str, Any]:
 def _fused(classifier: EdgeClassifier, decision: EdgeDecision) -> dict[str, Any]:
   found = decision.answer.extension
   assert found is not None
-  probabilities = np.exp(classifier.log_probabilities(decision))
+  probabilities = np.exp(log_probabilities(classifier.operating_point, decision))
   return {"probabilities": probabilities.tolist()} | _numbers(found)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.edge.results import EXIT_NAMES, Result
-from meanet_jax.routing.policies import Comparison
+from meanet_jax.routing.rules import Comparison
 
 
 def describe(result: Result, manifest: Manifest) -> str:

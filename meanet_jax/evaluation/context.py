@@ -64,10 +64,11 @@ class Context:
 def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
   """The figures of operating points: numbers where `counts` are scalars, arrays where arrays.
 
+  Without hard classes there are no easy ones either, and the accuracies of both are NaN.
   Whether energy and latency are measured or estimated is `cost_basis(context.profile)`.
   """
   n, hard = context.num_images, context.num_hard_images
-  easy = n - hard
+  easy = n - hard if len(context.hard_classes) else 0
   shares = {name: np.asarray(getattr(counts, name)) / n for name in ("main", "extension", "cloud")}
   cost = image_cost(
     context.config.cost,

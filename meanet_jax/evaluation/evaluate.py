@@ -37,7 +37,7 @@ from meanet_jax.models.costs import block_macs, training_activation_bytes
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records, Route
+from meanet_jax.routing.rules import Records, Route
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.parallel import check_batch_size
 from meanet_jax.training.restore import load_hard_classes, require_finished

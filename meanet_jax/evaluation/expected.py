@@ -1,27 +1,20 @@
 """The figures that an operating point leads a device to expect, of a split's records."""
 
-import numpy as np
-
 from meanet_jax.edge.expected import CONFIDENCE, SplitFigures
-from meanet_jax.evaluation.context import Context, figures
+from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.intervals import exact_interval
-from meanet_jax.evaluation.systems import route_selected
-from meanet_jax.routing.counts import count
+from meanet_jax.evaluation.systems import counts_and_figures
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.rules import Records
 
 
 def split_figures(context: Context, point: OperatingPoint, records: Records) -> SplitFigures:
   """What an operating point does with the images of a split.
 
-  Args:
-    context: whose costs are meant; of any split.
-    point: policy and thresholds.
-    records: of the split, with the point's temperatures and weights.
+  The arguments are those of `counts_and_figures`.
   """
   num_images = len(records.label)
-  counts = count(route_selected(point, records), records, context.hard_classes.mask)
-  found = figures(context.on(np.asarray(records.label)), point.policy, counts)
+  counts, found = counts_and_figures(context, point, records)
   return SplitFigures(
     num_images=num_images,
     accuracy=float(found["accuracy"]),

@@ -11,17 +11,17 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.context import Context, figures, plain
+from meanet_jax.evaluation.context import Context, plain
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.limit_report import limit_report, untested
 from meanet_jax.evaluation.points import joined, point_columns
 from meanet_jax.evaluation.records import LabelledLogits, make_records
-from meanet_jax.evaluation.systems import Curve, System, route_selected, sweep_system
+from meanet_jax.evaluation.systems import Curve, System, counts_and_figures, sweep_system
 from meanet_jax.models.meanet import Outputs
-from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import PRESETS, Policy, Records
+from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.routing.rules import Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.selection.baselines import main_cloud
 
@@ -85,8 +85,6 @@ class LogitSelection:
   validation_records: Records
 
 
-_OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
-
 # Per exit an array [n, c]; the extension's stands in a pair with its class numbers [k].
 Logits = Mapping[str, Any]
 
@@ -118,7 +116,7 @@ def select(
       extension without a use or the reverse, or constraints that cannot be tested.
   """
   outputs, hard_classes = _checked(logits)
-  policy = _policy(options.policy, "extension" in logits)
+  policy = _policy(options.policy, len(hard_classes) > 0)
   if constraints.confidence is not None and fits_beside_thresholds(policy):
     raise UserError(
       f"confidence {constraints.confidence:g} needs images that selected nothing else, and weights "
@@ -147,12 +145,6 @@ def select(
   columns = {
     split: point_columns(context.on(splits[split].label), curve) for split, curve in curves.items()
   }
-  if "extension" not in logits:  # then no class is hard
-    for split in splits:
-      found[split] |= dict.fromkeys(_OF_HARD_CLASSES)
-      columns[split] |= {
-        name: np.full_like(columns[split][name], np.nan) for name in _OF_HARD_CLASSES
-      }
   last = next(reversed(splits))
   report = limit_report(context.on(splits[last].label), curves[last], constraints)
   if last != "test":
@@ -182,7 +174,7 @@ def check_images(logits: Logits, labels: Any) -> None:
 
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
-  """Float32 logits of all three exits, and the extension's classes."""
+  """Float32 logits of all three exits, and the extension's classes; of both none without one."""
   known = ("main", "extension", "cloud")
   for name in logits:
     if name not in known:
@@ -196,16 +188,16 @@ def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
   if main.shape[1] < 2:
     raise UserError(f"logits of exit main are {main.shape}; accepted: at least 2 classes")
   if "extension" not in logits:
-    # Class 0 stands for none: a policy without an extension never reads these.
-    none = np.zeros((len(main), 1), np.float32)
-    return Outputs(main, none, cloud), HardClasses(np.zeros(1, np.int32), main.shape[1])
+    none = np.zeros((len(main), 0), np.float32)
+    return Outputs(main, none, cloud), HardClasses(np.zeros(0, np.int32), main.shape[1])
   pair = logits["extension"]
   if not isinstance(pair, tuple) or len(pair) != 2:
     raise UserError("exit extension is no pair; accepted: (logits [n, k], class numbers [k])")
   extension, numbers = _array("extension", pair[0]), np.asarray(pair[1])
-  if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+  if numbers.ndim != 1 or not numbers.size or not np.issubdtype(numbers.dtype, np.integer):
     raise UserError(
-      f"class numbers of exit extension are {numbers.dtype} {numbers.shape}; accepted: integers [k]"
+      f"class numbers of exit extension are {numbers.dtype} {numbers.shape}; accepted: integers "
+      "[k], at least one"
     )
   if extension.shape != (len(main), len(numbers)):
     raise UserError(
@@ -294,7 +286,5 @@ def _config(costs: Costs, options: SelectOptions) -> Config:
 
 
 def _figures(context: Context, point: OperatingPoint, records: Records) -> dict[str, Any]:
-  counts = count(route_selected(point, records), records, point.hard_classes.mask)
-  return {"num_examples": len(records.label)} | plain(
-    figures(context.on(records.label), point.policy, counts)
-  )
+  _, found = counts_and_figures(context, point, records)
+  return {"num_examples": len(records.label)} | plain(found)

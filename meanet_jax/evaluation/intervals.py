@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import Records, Route
+from meanet_jax.routing.rules import Records, Route
 
 LEVEL = 0.95
 RESAMPLES = 2000

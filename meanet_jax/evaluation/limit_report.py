@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import (
   Interval,
@@ -21,11 +21,6 @@ from meanet_jax.routing.counts import Counts
 from meanet_jax.selection.limits import Points, limits_of
 
 EXACT, BOOTSTRAP = "exact binomial", "bootstrap over images"
-_COSTS = {
-  "max_energy_mj": "energy_mj",
-  "max_latency_ms": "latency_ms",
-  "max_latency_p95_ms": "latency_p95_ms",
-}
 
 
 def limit_report(context: Context, curve: Curve, constraints: Constraints) -> dict[str, Any]:
@@ -121,8 +116,8 @@ class _Intervals:
       return (low, high), EXACT
     if name == "min_accuracy":
       return exact_interval(int(curve.counts.correct[curve.selected]), n), EXACT
-    if name in _COSTS:
-      return bootstrap_interval(np.asarray(self._figures()[_COSTS[name]])), BOOTSTRAP
+    if name in FIGURES:  # the others, which are costs
+      return bootstrap_interval(np.asarray(self._figures()[FIGURES[name]])), BOOTSTRAP
     assert points.class_correct is not None
     assert points.class_images is not None
     classes = points.class_correct[0], points.class_images

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.config.values import checked
+from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.errors import UserError, nearest
 from meanet_jax.evaluation.from_logits import Costs, Logits, check_images
@@ -67,9 +66,9 @@ def read_costs(path: Path) -> Costs:
   """
   blocks = [field.name for field in dataclasses.fields(BlockMacs)]
   try:
-    fields = _object(_json(path), "", _FIELDS, required=_FIELDS[:2])
-    macs = _object(fields["macs"], "macs.", blocks, required=blocks)
-    constants = _object(fields.get("constants", {}), "constants.", _CONSTANTS)
+    fields = checked_object(_json(path), "", _FIELDS, required=_FIELDS[:2])
+    macs = checked_object(fields["macs"], "macs", blocks, required=blocks)
+    constants = checked_object(fields.get("constants", {}), "constants", _CONSTANTS)
     return Costs(
       BlockMacs(**{name: _value(value, _Macs, f"macs.{name}") for name, value in macs.items()}),
       _value(fields["image_bytes"], _Bytes, "image_bytes"),
@@ -107,20 +106,6 @@ def _json(path: Path) -> Any:
     ) from error
   except ValueError as error:
     raise UserError(f"is no JSON: {_one_line(error)}") from error
-
-
-def _object(source: Any, path: str, known: Any, required: Any = ()) -> Mapping[str, Any]:
-  """A JSON object with known fields alone."""
-  name = path.removesuffix(".") or "the file"
-  if not isinstance(source, Mapping):
-    raise UserError(f"{name} is {source!r}; accepted: an object with {', '.join(known)}")
-  for field in source:
-    if field not in known:
-      raise UserError(f"field {path + field!r} is unknown; {nearest(field, known)}")
-  for field in required:
-    if field not in source:
-      raise UserError(f"field {path + field!r} is missing; accepted: {', '.join(required)}")
-  return source
 
 
 def _value(value: Any, kind: Any, path: str) -> Any:

@@ -13,8 +13,6 @@ from meanet_jax.evaluation.systems import Curve, System, summary_entry, sweep_sy
 from meanet_jax.evaluation.verdict import candidates, verdict
 from meanet_jax.selection.baselines import policy_baselines
 
-_OF_HARD_CLASSES = ("hard_accuracy", "easy_accuracy")
-
 
 @dataclasses.dataclass(frozen=True)
 class LogitSystems:
@@ -61,10 +59,6 @@ def logit_systems(found: LogitSelection, constraints: Constraints, name: str) ->
       report["limits"] = {field: untested(limit) for field, limit in report["limits"].items()}
     entries[other] = summary_entry(context, curve) | report
     columns[other] = point_columns(context, curve)
-    if not has_extension:  # then no class is hard
-      nothing = np.full(len(curve.counts.correct), np.nan)
-      entries[other] |= dict.fromkeys(_OF_HARD_CLASSES)
-      columns[other] |= dict.fromkeys(_OF_HARD_CLASSES, nothing)
   summary = {
     "dataset": name,
     "split": "validation" if found.test is None else "test",

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from meanet_jax.evaluation.context import plain
 from meanet_jax.evaluation.systems import Curve, route_selected
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
 
 DETAILED = ("meanet", "paper", "edge_only", "cloud_only")  # systems with figures of every class
 _EXITS = {"main": MAIN, "extension": EXTENSION, "cloud": CLOUD}

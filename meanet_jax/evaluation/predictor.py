@@ -18,7 +18,7 @@ from meanet_jax.evaluation.systems import route_selected
 from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.models.variables import Variables, by_collection
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import CLOUD, Records, Route
+from meanet_jax.routing.rules import CLOUD, Records, Route
 from meanet_jax.routing.scores import Scores, refuse_nan
 from meanet_jax.selection.baselines import edge_only
 
@@ -60,7 +60,7 @@ class Prediction(NamedTuple):
   """What n images are classified as, in the order of the images.
 
   classes: int32 [n], original class numbers. exit: int32 [n], which exit answered: `MAIN`,
-  `EXTENSION` or `CLOUD` of `routing/policies.py`. scores: those of that exit, arrays [n]; at the
+  `EXTENSION` or `CLOUD` of `routing/rules.py`. scores: those of that exit, arrays [n]; at the
   extension those of the distribution that the policy answers by, and at the cloud the cloud's own.
   ran_extension: bool [n], whether adaptive and extension block ran.
   """
@@ -77,7 +77,7 @@ class Predictor:
   The main block runs on every batch, adaptive and extension block on the images that need them, and
   the cloud model on those that are sent. Each runs in batches of few static shapes: full ones, and
   a last one padded to one of `bucket_sizes`; every shape compiles at its first use. Decisions are
-  those of `routing.policies.route`; logits differ from those of another compiled program by
+  those of `routing.rules.route`; logits differ from those of another compiled program by
   rounding alone.
   """
 

@@ -11,7 +11,8 @@ from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension,
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.learned import GainWeights, with_gain
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import Policy, Records, Route, extension_scores
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, hard_probability, scores
 
 EXITS = ("main", "extension", "cloud")
@@ -47,7 +48,8 @@ def make_records(
   """The records of a split from the logits of all three exits.
 
   Args:
-    outputs: finite NumPy logits [n, ...] of every exit.
+    outputs: finite NumPy logits [n, ...] of every exit, [n, 0] of an extension that there is none
+      of; its scores are main's then, for no rule looks at what did not run.
     labels: of the images, original class numbers.
     hard_classes: and the extension's classes.
     temperatures: positive.
@@ -58,11 +60,12 @@ def make_records(
   assert outputs.extension is not None
   assert outputs.cloud is not None
   main, extension, cloud = map(cooled, outputs, temperatures)
+  of_main = scores(main)
   records = Records(
     label=labels.astype(np.int32),
     hard_probability=hard_probability(main, hard_classes.mask),
-    main=scores(main),
-    extension=scores(extension, hard_classes.known),
+    main=of_main,
+    extension=scores(extension, hard_classes.known) if extension.size else of_main,
     cloud=scores(cloud),
   )
   if fusion is None:

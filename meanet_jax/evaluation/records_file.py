@@ -23,7 +23,7 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.rules import Records
 
 # Format 1, which has no such entry, held scores without logits; format 3 may have `static_logits`.
 FORMAT, READABLE = 3, (2, 3)

@@ -12,16 +12,8 @@ from meanet_jax.evaluation.records import EXITS, cooled
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  Policy,
-  Records,
-  Route,
-  Thresholds,
-  predicted_hard,
-)
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, Route, predicted_hard
 from meanet_jax.routing.scores import scores
 from meanet_jax.selection.calibration import (
   expected_calibration_error,

@@ -17,15 +17,8 @@ from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import (
-  PRESETS,
-  Policy,
-  Records,
-  Route,
-  Thresholds,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import Records, Route, route
 from meanet_jax.selection.alternatives import Outcome
 from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
 from meanet_jax.selection.class_counts import class_counts
@@ -105,6 +98,20 @@ def systems_beside(meanet: System) -> dict[str, System]:
 def route_selected(point: OperatingPoint, records: Records) -> Route:
   """Where each image ends at an operating point; the temperatures are those of the records."""
   return route(point.policy, point.thresholds, records, point.hard_classes.mask)
+
+
+def counts_and_figures(
+  context: Context, point: OperatingPoint, records: Records
+) -> tuple[Counts, dict[str, Any]]:
+  """What an operating point does with the images of a split: counts, and their `figures`.
+
+  Args:
+    context: whose costs are meant; of any split.
+    point: policy and thresholds.
+    records: of the split, with the point's temperatures and weights.
+  """
+  counts = count(route_selected(point, records), records, point.hard_classes.mask)
+  return counts, figures(context.on(np.asarray(records.label)), point.policy, counts)
 
 
 def evaluate_systems(

@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from meanet_jax.grid.report import Setting, best_setting
 from meanet_jax.report.figure_text import LiteralFigure, label
@@ -30,7 +29,7 @@ def draw_grid(out: Path, settings: Sequence[Setting], system: str) -> None:
   save_figure(grid_figure(settings, system), out / PICTURE)
 
 
-def grid_figure(settings: Sequence[Setting], system: str) -> Figure:
+def grid_figure(settings: Sequence[Setting], system: str) -> LiteralFigure:
   """A system's accuracy on validation, mean over seeds and spread, of every setting.
 
   Args:
@@ -44,7 +43,7 @@ def grid_figure(settings: Sequence[Setting], system: str) -> Figure:
   return (_parallel if len(values) > 2 else _columns)(settings, values, axis_label)
 
 
-def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
+def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> LiteralFigure:
   (y_field, rows), (x_field, columns) = values.items()
   width, height = _room(len(columns), 0), _room(len(rows), 1)
   figure = LiteralFigure(
@@ -86,7 +85,7 @@ def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> F
   return figure
 
 
-def _parallel(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
+def _parallel(settings: Sequence[Setting], values: Values, axis_label: str) -> LiteralFigure:
   figure = LiteralFigure(figsize=(2.2 * (len(values) + 1) + 1, 5.5), layout="constrained")
   axes = figure.subplots()
   best = best_setting(settings)
@@ -156,7 +155,7 @@ def _parallel(settings: Sequence[Setting], values: Values, axis_label: str) -> F
   return figure
 
 
-def _columns(settings: Sequence[Setting], values: Values, axis_label: str) -> Figure:
+def _columns(settings: Sequence[Setting], values: Values, axis_label: str) -> LiteralFigure:
   width = _room(len(settings), 0)
   figure = LiteralFigure(figsize=(max(6.0, width * len(settings) + 1), 4.5), layout="constrained")
   axes = figure.subplots()

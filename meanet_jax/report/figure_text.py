@@ -3,12 +3,13 @@
 Names of classes and values of fields are anything that a user likes: `Ba$$in`, `猫`, a long path.
 """
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from matplotlib import font_manager
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
@@ -23,6 +24,25 @@ class LiteralFigure(Figure):
 
   def draw(self, renderer: Any) -> None:
     """Called by whatever saves or measures the figure."""
+    with self._literal_texts():
+      super().draw(renderer)
+
+  def lay_out(self, dpi: int) -> None:
+    """Places everything for good, at so many dots per inch.
+
+    A figure that has a layout engine is drawn twice by each saving, the first time for its places.
+    """
+    self.set_dpi(dpi)
+    engine = self.get_layout_engine()
+    if engine is not None:
+      with self._literal_texts():
+        engine.execute(self)
+    # None leaves the engine to the settings, and "none" one that does nothing.
+    with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+      self.set_layout_engine(None)
+
+  @contextlib.contextmanager
+  def _literal_texts(self) -> Iterator[None]:
     texts = self.findobj(Text)
     others = _fallbacks(_foreign(text.get_text() for text in texts)).families
     for text in texts:
@@ -34,7 +54,7 @@ class LiteralFigure(Figure):
     with warnings.catch_warnings():
       # Said once, by `undrawable_warning`, and not for every figure.
       warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
-      super().draw(renderer)
+      yield
 
 
 def label(value: Any, longest: int = LONGEST_LABEL) -> str:

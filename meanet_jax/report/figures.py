@@ -18,12 +18,13 @@ from meanet_jax.report.colours import RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.uncertainties import compared_exits
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records
+from meanet_jax.routing.rules import Records
 
 # More class names than these would be no text but a grey band.
 MOST_NAMES = 20
 LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
 HARD_COLOUR = STYLES["meanet"].colour
+DPI = 120  # of PNGs
 # What is left out of each vector format, which would change from one writing to the next.
 VECTORS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
@@ -88,7 +89,7 @@ def confusion_figure(
   confusion: Int[np.ndarray, "c c"],
   class_names: tuple[str, ...],
   hard_classes: Int[np.ndarray, " k"],
-) -> Figure:
+) -> LiteralFigure:
   """The confusion matrix of the main block; the arguments are those of `draw_confusion`."""
   figure, axes = _figure()
   shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -181,13 +182,13 @@ def draw_bands(
   return save_figure(figure, directory / "comparison.png")
 
 
-def _canvas() -> Figure:
+def _canvas() -> LiteralFigure:
   figure = LiteralFigure(figsize=(7, 5), layout="constrained")
   FigureCanvasAgg(figure)
   return figure
 
 
-def _figure() -> tuple[Figure, Axes]:
+def _figure() -> tuple[LiteralFigure, Axes]:
   figure = _canvas()
   return figure, figure.add_subplot()
 
@@ -202,7 +203,7 @@ def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
   axes.plot(x, y, color=style.colour, markeredgewidth=1.8, label=name, linestyle="none", **symbol)
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: LiteralFigure, path: Path) -> Path:
   """Writes a figure as PNG, and beside it as PDF and SVG.
 
   Args:
@@ -212,8 +213,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
   Returns:
     `path`.
   """
+  figure.lay_out(DPI)
   save_as(figure, path)
-  figure.set_layout_engine("none")  # it stays as it is laid out now
   for form in VECTORS:
     save_as(figure, path.with_suffix(f".{form}"))
   return path
@@ -232,6 +233,6 @@ def save_as(figure: Figure, path: Path) -> Path:
   partial = path.with_name(f".{path.stem}.partial{path.suffix}")
   # The same figure twice is the same file: neither a date nor random identifiers are in it.
   with rc_context({"svg.hashsalt": path.stem}):
-    figure.savefig(partial, dpi=120, metadata=VECTORS.get(path.suffix[1:]))
+    figure.savefig(partial, dpi=DPI, metadata=VECTORS.get(path.suffix[1:]))
   partial.replace(path)
   return path

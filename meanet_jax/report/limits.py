@@ -71,12 +71,17 @@ def limit_cells(name: str, limit: Mapping[str, Any]) -> tuple[str, str, str, str
     limit: its entry in summary.json; without figures on test if there are none.
   """
   what, unit = _COLUMNS[name]
-  most = "at least" if name.startswith("min_") else "at most"
   tested = "-"
   if "test" in limit:
     low, high = (_text(end, unit).removesuffix(unit).rstrip() for end in limit["interval"])
     tested = f"{_text(limit['test'], unit)} [{low}, {high}]"
-  return what, f"{most} {_text(limit['asked'], unit)}", _text(limit["validation"], unit), tested
+  asked = f"{bound_words(name)} {_text(limit['asked'], unit)}"
+  return what, asked, _text(limit["validation"], unit), tested
+
+
+def bound_words(name: str) -> str:
+  """How a field of `Constraints` limits: `at least` or `at most`."""
+  return "at least" if name.startswith("min_") else "at most"
 
 
 def _limit_line(name: str, limit: Mapping[str, Any]) -> str:

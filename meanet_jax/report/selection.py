@@ -7,26 +7,16 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, LogitSelection
 from meanet_jax.evaluation.logit_files import LogitFile
-from meanet_jax.report.limits import show_limits
+from meanet_jax.report.limits import bound_words, show_limits
 from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
 from meanet_jax.runs.files import write_json, write_text
 from meanet_jax.runs.lock import held
 
-# Which limit a figure has to keep.
-_LIMITS = {
-  "accuracy": ("min_accuracy", "at least"),
-  "cloud": ("max_offload", "at most"),
-  "bytes_up": ("max_bytes", "at most"),
-  "energy_mj": ("max_energy_mj", "at most"),
-  "latency_ms": ("max_latency_ms", "at most"),
-  "latency_p95_ms": ("max_latency_p95_ms", "at most"),
-}
-
-
+# Those that there is nothing to say of without an extension.
 _OF_EXTENSIONS = ("hard_accuracy", "easy_accuracy", "extension")
 
 
@@ -101,9 +91,10 @@ def _summary(found: LogitSelection, constraints: Constraints, costs: Costs) -> d
 
 
 def _asked(column: str, constraints: Constraints) -> str:
-  name, words = _LIMITS.get(column, ("", ""))
-  limit = getattr(constraints, name) if name else None
-  return "" if limit is None else f"{words} {figure_text(column, limit)}"
+  for name, limit in constraints.to_json().items():
+    if FIGURES.get(name) == column and limit is not None:
+      return f"{bound_words(name)} {figure_text(column, limit)}"
+  return ""
 
 
 def _rules(found: LogitSelection) -> str:

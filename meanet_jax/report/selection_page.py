@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.evaluation.from_logits import LogitSelection
 from meanet_jax.evaluation.logit_systems import logit_systems
@@ -38,8 +36,9 @@ def write_figures_and_page(out: Path, found: LogitSelection, constraints: Constr
     taken=route_selected(point, records),
     run=None,
   )
-  hard = point.hard_classes.numbers if systems.system == "meanet" else np.zeros(0, np.int32)
   draw_tradeoffs(out, NAME, systems.curves, found.context)
   draw_entropies(out, point, records)
-  draw_confusion(out, contents.confusion(records.main.prediction), names, hard)
+  draw_confusion(
+    out, contents.confusion(records.main.prediction), names, point.hard_classes.numbers
+  )
   write_text(out / "report.html", report_page(contents))

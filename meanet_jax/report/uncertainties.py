@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import EXTENSION, Policy, Records, Route, route
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import EXTENSION, Records, Route, route
 from meanet_jax.selection.exact import compared_uncertainty
 
 MEASURES = {

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from meanet_jax.annotations import Bool, Int
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Records, Route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, Route
 
 Array = Any  # a NumPy or JAX array
 

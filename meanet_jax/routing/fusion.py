@@ -50,6 +50,8 @@ def fuse_extension(
   """
   xp = main.__array_namespace__()
   log_main = log_softmax(main)
+  if not len(hard_classes.known):
+    return log_main
   known = xp.take(log_main, xp.asarray(hard_classes.known), axis=-1)
   log_mass = _log_sum(known)
   mixed = (1 - weight) * (known - log_mass) + weight * log_softmax(extension)

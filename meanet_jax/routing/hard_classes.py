@@ -15,12 +15,12 @@ from meanet_jax.seeds import name_number
 class HardClasses:
   """The hard classes among `num_classes`, and which classes the extension has.
 
-  numbers: int32 [k], original class numbers in increasing order. num_classes: C. extension: whether
-  it has these classes alone, or all. Equal ones have equal hashes, so they can be static under
-  `jit`.
+  numbers: int32 [k], original class numbers in increasing order; none where there is no extension.
+  num_classes: C. extension: whether it has these classes alone, or all. Equal ones have equal
+  hashes, so they can be static under `jit`.
 
   Raises:
-    UserError: no class, one outside 0 .. C - 1, or classes that do not increase.
+    UserError: a class outside 0 .. C - 1, or classes that do not increase.
   """
 
   numbers: Int[np.ndarray, " k"]
@@ -30,9 +30,7 @@ class HardClasses:
   def __post_init__(self):
     given = self.numbers
     found = f"hard_classes is {given.tolist()} with {self.num_classes} classes"
-    if not len(given):
-      raise UserError(f"{found}; expected at least 1 class number")
-    if given.min() < 0 or given.max() >= self.num_classes:
+    if ((given < 0) | (given >= self.num_classes)).any():
       raise UserError(f"{found}; expected numbers from 0 to {self.num_classes - 1}")
     if (given[1:] <= given[:-1]).any():
       raise UserError(f"{found}; expected increasing numbers")

@@ -16,7 +16,8 @@ from meanet_jax.annotations import Shaped
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import EXTENSION, MAIN, Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import EXTENSION, MAIN
 from meanet_jax.routing.scores import Scores, largest_uncertainty, least_uncertainty, uncertainty
 
 # Above every image's uncertainty, despite rounding to float32. Below 0 every image is sent.
@@ -92,5 +93,6 @@ def refuse_without_threshold(policy: Policy) -> None:
 def uncertainty_scale(policy: Policy, hard_classes: HardClasses, exit: int) -> float:
   """From an exit's least uncertainty to its largest; a fused distribution is over all classes."""
   few = exit == EXTENSION and policy.edge_rule != "fused"
-  classes = len(hard_classes.known) if few else hard_classes.num_classes
+  # An extension that there is none of is never uncertain, like one of a single class.
+  classes = max(len(hard_classes.known), 1) if few else hard_classes.num_classes
   return largest_uncertainty(policy.criterion, classes) - least_uncertainty(policy.criterion)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanet_jax.config.values import checked_object
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
@@ -46,12 +47,14 @@ class OperatingPoint:
   """A policy with the numbers that it decides by.
 
   policy: the rules. thresholds: float32 scalars, as the scores that they are compared with; one
-  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's. fusion: None
-  where the policy fuses nothing. gain: of the criterion `learned`; None of another.
+  without a use becomes NaN. temperatures: of each exit. hard_classes: the extension's; with
+  `hard_rule` `never` there may be none. fusion: None where the policy fuses nothing. gain: of the
+  criterion `learned`; None of another.
 
   Raises:
-    UserError: a threshold that the policy compares with is NaN, the policy fuses and the weights
-      are missing or outside 0 .. 1, or it learns and the weights are missing or of other classes.
+    UserError: a threshold that the policy compares with is NaN, the policy runs an extension and
+      there are no hard classes, it fuses and the weights are missing or outside 0 .. 1, or it
+      learns and the weights are missing or of other classes.
   """
 
   policy: Policy
@@ -71,6 +74,11 @@ class OperatingPoint:
         raise UserError(
           f"thresholds.{name} is missing; expected a number, which {self.policy} compares with"
         )
+    if self.policy.hard_rule != "never" and not len(self.hard_classes):
+      raise UserError(
+        f"hard_classes is [] with {self.hard_classes.num_classes} classes; expected at least 1 "
+        f"class number, for {self.policy} runs an extension"
+      )
     if self.policy.fuses and self.fusion is None:
       raise UserError(f"fusion is missing; expected weights, which {self.policy} fuses by")
     for name, weight in (self.fusion or FusionWeights())._asdict().items():
@@ -119,16 +127,8 @@ class OperatingPoint:
 
 def _fields(source: Any, name: str, expected: Iterable[str]) -> Mapping[str, Any]:
   """A JSON object with exactly the expected fields."""
-  if not isinstance(source, Mapping):
-    raise UserError(f"{name} is {source!r}; expected an object")
   expected = list(expected)
-  for field in expected:
-    if field not in source:
-      raise UserError(f"{name}.{field} is missing; expected {', '.join(expected)}")
-  for field in source:
-    if field not in expected:
-      raise UserError(f"{name}.{field} is unknown; expected {', '.join(expected)}")
-  return source
+  return checked_object(source, name, expected, required=expected)
 
 
 def _policy(source: Any) -> Policy:

@@ -10,15 +10,8 @@ from typing import Any
 from jaxtyping import Bool, Float
 
 from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.policies import (
-  CLOUD,
-  Policy,
-  Records,
-  Route,
-  Thresholds,
-  cloud_prediction,
-  route,
-)
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, Records, Route, cloud_prediction, route
 
 Array = Any  # a NumPy or JAX array
 

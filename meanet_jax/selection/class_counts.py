@@ -4,14 +4,8 @@ import numpy as np
 from jaxtyping import Int
 
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import (
-  EXTENSION,
-  Policy,
-  Records,
-  Thresholds,
-  cloud_prediction,
-  route,
-)
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import EXTENSION, Records, cloud_prediction, route
 from meanet_jax.selection.exact import kept_on_edge
 
 

@@ -13,14 +13,13 @@ from meanet_jax.errors import UserError
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import normalised_by, refuse_without_threshold
-from meanet_jax.routing.policies import (
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import (
   CLOUD,
   EXTENSION,
   MAIN,
-  Policy,
   Records,
   Route,
-  Thresholds,
   cloud_prediction,
   extension_scores,
   route,

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from meanet_jax.routing.policies import Policy, Records, fixed_thresholds, predicted_hard
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import Records, predicted_hard
 from meanet_jax.routing.scores import uncertainty
 
 

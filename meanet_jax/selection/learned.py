@@ -9,15 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from meanet_jax.errors import UserError
 from meanet_jax.routing.learned import GAINS, GainWeights, gain_features
-from meanet_jax.routing.policies import (
-  EXTENSION,
-  Policy,
-  Records,
-  Thresholds,
-  cloud_prediction,
-  extension_scores,
-  route,
-)
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import EXTENSION, Records, cloud_prediction, extension_scores, route
 from meanet_jax.routing.scores import Scores
 
 # On fewer images regressions were worse than the largest probability on Fashion-MNIST's logits.

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
-from meanet_jax.routing.policies import Policy, Records, Thresholds, route
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import Records, route
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "chunk"))

@@ -12,7 +12,7 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.learned import FEATURES, LEAST_REST
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records, extension_scores
+from meanet_jax.routing.rules import Records, extension_scores
 from meanet_jax.routing.scores import Scores, uncertainty
 
 # Largest accepted difference of float32 logits, as a share of their spread (maximum - minimum).

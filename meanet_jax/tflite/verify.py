@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from meanet_jax import log
 from meanet_jax.data.splits import Split
+from meanet_jax.edge import combination
 from meanet_jax.edge import manifest as manifests
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
@@ -18,11 +19,7 @@ from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, records_at
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.policies import (
-  CLOUD,
-  cloud_prediction,
-  route,
-)
+from meanet_jax.routing.rules import CLOUD, cloud_prediction, route
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
@@ -133,7 +130,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   always = EdgeClassifier(directory, cloud=cloud, skip=False)
   answers, seconds, all_seconds = _timed(early, always, images)
   settled = from_cloud
-  if early.fuses_cloud:
+  if combination.fuses_cloud(point):
     settled = _fused_with_cloud(early, images, outputs.cloud)
   exits = np.array([answer.exit for answer in answers], np.int32)
   edge = np.array([answer.prediction for answer in answers], np.int32)
@@ -164,7 +161,9 @@ def _fused_with_cloud(
     for start in range(0, len(images), size)
     for one in edge.decide(images[start : start + size])
   ]
-  answers = map(edge.cloud_prediction, decisions, cloud)
+  point = edge.operating_point
+  pairs = zip(decisions, cloud, strict=True)
+  answers = (combination.cloud_prediction(point, *pair) for pair in pairs)
   return np.fromiter(answers, np.int32, len(images))
 
 

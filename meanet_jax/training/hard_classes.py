@@ -161,11 +161,8 @@ def read_confusion(found: Mapping[str, Any]) -> Int[np.ndarray, "c c"]:
   """The confusion matrix of a hard_classes.json, true classes in rows.
 
   Args:
-    found: what the file holds: counts of the cells that are not zero, or, of an earlier version,
-      the matrix itself.
+    found: what the file holds, with counts of the cells that are not zero.
   """
-  if "confusion_matrix" in found:
-    return np.asarray(found["confusion_matrix"], np.int64)
   cells = found["confusion_counts"]
   classes = len(found["precision"])
   confusion = np.zeros((classes, classes), np.int64)

@@ -18,7 +18,8 @@ from meanet_jax.data.shared_memory import (
 )
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.data.streaming import StreamedSplit
-from meanet_jax.data.tfds.prepared import PreparedExamples, PreparedSet, SetName
+from meanet_jax.data.tfds.names import SetName
+from meanet_jax.data.tfds.prepared import PreparedExamples, PreparedSet
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import CENTRE
 from meanet_jax.runs.disk import full_disk_in_one_line

@@ -12,14 +12,8 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.edge.output import to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.text import describe
-from meanet_jax.routing.policies import (
-  EXTENSION,
-  MAIN,
-  Comparison,
-  Policy,
-  Thresholds,
-  fixed_thresholds,
-)
+from meanet_jax.routing.policies import Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import EXTENSION, MAIN, Comparison
 from meanet_jax.routing.scores import Scores
 from tests.edge.links import at_thresholds
 

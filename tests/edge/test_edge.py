@@ -17,12 +17,10 @@ from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension,
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import (
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds
+from meanet_jax.routing.rules import (
   CLOUD,
-  PRESETS,
-  Policy,
   Records,
-  Thresholds,
   cloud_prediction,
   edge_answer,
   extension_scores,
@@ -277,10 +275,13 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"format": 3}, "has format 3; accepted: 5, as this version's meanet export writes it, or 4$"),
     ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
     ({"unmet_constraint": 3}, "unmet_constraint is 3"),
-    ({"operating_point": {}}, "damaged: operating_point.policy is missing; expected policy, "),
+    (
+      {"operating_point": {}},
+      "damaged: field 'operating_point.policy' is missing; expected policy, ",
+    ),
     (
       {"operating_point": None},
-      "damaged: operating_point is None; expected an object; accepted",
+      "damaged: operating_point is None; expected an object with policy, .*, gain; accepted",
     ),
     ({"class_names": ["a", "b"]}, "class_names are 2, and the operating point is of 10 classes"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8', not one of uint8, float32"),

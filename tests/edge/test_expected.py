@@ -74,7 +74,7 @@ def test_other_constants_change_what_is_expected(exported):
     (lambda _: 3, "evaluation is 3; expected an object"),
     (lambda e: e | {"name": 3}, "evaluation.name is 3"),
     (lambda e: e | {"expected": {}}, r"evaluation.expected is \{\}; expected validation, test"),
-    (lambda e: e | {"constraints": {"max": 1}}, "has an unknown field 'max'"),
+    (lambda e: e | {"constraints": {"max": 1}}, "field 'evaluation.constraints.max' is unknown; "),
     (lambda e: e | {"constraints": None}, "evaluation.constraints is None"),
     (
       lambda e: e | {"constraints": {"max_offload": 2}},

@@ -13,7 +13,7 @@ from meanet_jax.edge.link.connection import Address
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.edge.stream import Stream
-from meanet_jax.routing.policies import CLOUD
+from meanet_jax.routing.rules import CLOUD
 from tests.edge.certificates import make_certificate
 from tests.edge.faulty_proxy import faulty_proxy
 from tests.edge.links import Ran, offloader_to, sending, stream, untimed

@@ -19,7 +19,7 @@ from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.routing.policies import CLOUD, route
+from meanet_jax.routing.rules import CLOUD, route
 from tests.edge.certificates import make_certificate
 from tests.edge.faulty_proxy import faulty_proxy
 from tests.edge.links import offloader_to, sending

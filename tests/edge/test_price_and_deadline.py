@@ -20,7 +20,8 @@ from meanet_jax.routing.online.agreement import AgreementMonitor
 from meanet_jax.routing.online.budget import Budget
 from meanet_jax.routing.online.deadline import Deadline
 from meanet_jax.routing.online.price import Pricing, guaranteed_excess
-from meanet_jax.routing.policies import CLOUD, Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD
 from tests.edge.edge_command import lines_of, one_line, run
 from tests.edge.links import at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import class_of

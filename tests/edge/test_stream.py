@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.combination import cloud_prediction
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link import offload
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.offload import RetryPolicy
 from meanet_jax.edge.link.replies import Fallback
 from meanet_jax.routing.fusion import FusionWeights
-from meanet_jax.routing.policies import CLOUD, EXTENSION, Policy, Thresholds
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION
 from meanet_jax.tflite.export import Options, export
 from tests.edge.links import LONG_DEADLINE, at_thresholds, offloader_to, sending, stream, untimed
 from tests.edge.oip_server import OipServer, class_of, logits_of, oip_server
@@ -62,7 +64,7 @@ def test_a_policy_that_fuses_the_clouds_answer_works_by_its_logits(
   found = stream(fusing, images, offloader).by_number()
   decisions = [one for image in images for one in fusing.decide(image[None])]
   expected = [
-    fusing.cloud_prediction(one, logits_of(image))
+    cloud_prediction(fusing.operating_point, one, logits_of(image))
     for one, image in zip(decisions, images, strict=True)
   ]
   assert [one.prediction for one in found] == expected

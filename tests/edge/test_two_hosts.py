@@ -12,7 +12,7 @@ import pytest
 from meanet_jax.edge.link.encoding import Encoding
 from meanet_jax.edge.link.messages import make_request
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.routing.policies import route
+from meanet_jax.routing.rules import route
 from tests.edge.certificates import make_certificate
 from tests.edge.two_hosts import CLOUD, Hosts, two_hosts, unavailable
 from tests.servers import ROOT, CloudServer, cloud_server_process

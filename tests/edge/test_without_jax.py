@@ -54,7 +54,8 @@ def test_the_rules_work_without_jaxtyping():
   code = """
 import numpy as np
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import Policy, Records, Thresholds, route
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import Records, route
 from meanet_jax.routing.scores import hard_probability, scores
 rng = np.random.default_rng(0)
 hard = HardClasses(np.array([1, 3]), 4).mask

@@ -9,7 +9,8 @@ from meanet_jax.report.page.contents import ReportContents, RunParts
 from meanet_jax.report.page.embedded import FIELDS
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import MAIN, PRESETS, Route, fixed_thresholds
+from meanet_jax.routing.policies import PRESETS, fixed_thresholds
+from meanet_jax.routing.rules import MAIN, Route
 from tests.experiments import random_records
 
 NAMES = ("</script><script>boom()</script>", "<b>&amp;", '"quoted"', "naïve ☃", "$title", "%{x}")

@@ -23,7 +23,8 @@ from meanet_jax.report.limits import show_verdict
 from meanet_jax.report.tables import show_systems
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import configured_policy, route
+from meanet_jax.routing.policies import configured_policy
+from meanet_jax.routing.rules import route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json

@@ -18,7 +18,8 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import count
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import PRESETS, Policy, route
+from meanet_jax.routing.policies import PRESETS, Policy
+from meanet_jax.routing.rules import route
 
 HARD = HardClasses(np.array([1, 2, 5]), 6)
 TEMPERATURES = Temperatures(1.5, 0.7, 2.0)

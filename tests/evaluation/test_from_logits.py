@@ -11,7 +11,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, SelectOptions, select
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import CLOUD, Policy, route
+from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import CLOUD, route
 from tests.experiments import random_logits
 
 HARD = np.array([0, 2, 3, 5, 8])
@@ -72,10 +73,30 @@ def test_without_an_extension_it_is_the_system_of_two_exits():
   assert found.validation["fraction"]["extension"] == 0
   assert found.validation["macs_edge"] == 1000
   assert found.test is None
+  assert found.operating_point.hard_classes == HardClasses(np.zeros(0, np.int32), 10)
+  assert found.validation["hard_accuracy"] is found.validation["easy_accuracy"] is None
   # The same as beside an extension that the policy never runs.
   never = dataclasses.replace(options, policy=Policy(hard_rule="never"))
   beside = select(LOGITS, LABELS, COSTS, Constraints(min_accuracy=0.5), options=never)
   assert beside.operating_point.thresholds.main == found.operating_point.thresholds.main
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "max_prob", "margin"])
+@pytest.mark.parametrize("cloud_rule", ["replace", "fused"])
+def test_without_an_extension_every_policy_of_two_exits_selects(cloud_rule, criterion):
+  policy = Policy("never", "fused", "late", criterion, cloud_rule)
+  found, beside = (
+    select(logits, LABELS, COSTS, OFFLOADS, options=SelectOptions(policy=policy))
+    for logits in (PAIR, LOGITS)
+  )
+  assert found.operating_point.thresholds == beside.operating_point.thresholds
+  assert found.test["fraction"] == beside.test["fraction"]
+  if cloud_rule == "replace":
+    assert found.test["accuracy"] == beside.test["accuracy"]
+    return
+  assert found.operating_point.fusion.edge == 0.5  # of which nothing is known
+  records = found.curve.records
+  np.testing.assert_array_equal(records.cloud_with_fused, records.cloud_with_main)
 
 
 def test_constraints_that_nothing_keeps_are_reported_and_a_confidence_is_kept():
@@ -130,6 +151,7 @@ def changed(values: np.ndarray, value: float) -> np.ndarray:
       "extension: hard_classes is .* from 0 to 9",
     ),
     (PAIR | {"extension": (OUTPUTS.extension, HARD * 1.0)}, LABELS, r"accepted: integers \[k\]"),
+    (PAIR | {"extension": (OUTPUTS.extension[:, :0], HARD[:0])}, LABELS, r"int64 \(0,\); accepted"),
     (PAIR, LABELS[1:], r"labels are int32 \(399,\); accepted: integers \(400,\)"),
     (PAIR, LABELS.astype(float), r"labels are float64 \(400,\); accepted: integers"),
     (PAIR | {"main": np.full((400, 10), 1e300)}, LABELS, "main has NaN or infinite logits"),

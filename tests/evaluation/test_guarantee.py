@@ -14,7 +14,7 @@ from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits, make_records, records_at
 from meanet_jax.evaluation.systems import route_selected, sweep_system
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import CLOUD
+from meanet_jax.routing.rules import CLOUD
 from meanet_jax.selection.family import FAMILY
 from tests.experiments import random_logits
 

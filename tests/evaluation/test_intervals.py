@@ -11,7 +11,8 @@ from meanet_jax.evaluation.intervals import (
   worst_interval,
 )
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import CLOUD, Policy, Thresholds, route
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, route
 from tests.experiments import random_records
 
 HARD = HardClasses(np.array([1, 2, 5], np.int32), 6)

@@ -10,7 +10,8 @@ from meanet_jax.evaluation.limit_report import limit_report, noise_of
 from meanet_jax.evaluation.systems import System, evaluate_systems, route_selected
 from meanet_jax.report.limits import limit_lines, noise_line
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import CLOUD, PRESETS
+from meanet_jax.routing.policies import PRESETS
+from meanet_jax.routing.rules import CLOUD
 from tests.evaluation.test_systems import HARD, MACS, TEST, TEST_IMAGES, VALIDATION, Config
 
 LIMITS = {

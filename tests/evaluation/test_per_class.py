@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meanet_jax.evaluation.per_class import PerClass, per_class
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
 
 
 def routed(predictions: np.ndarray, exits: np.ndarray) -> Route:

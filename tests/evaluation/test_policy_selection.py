@@ -20,7 +20,8 @@ from meanet_jax.evaluation.systems import System, evaluate_systems, summary_entr
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import NOTHING_SENT, thresholds_at
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import PRESETS, fixed_thresholds, route
+from meanet_jax.routing.policies import PRESETS, fixed_thresholds
+from meanet_jax.routing.rules import route
 from meanet_jax.selection.family import FAMILY, fitted_from
 from tests.experiments import random_logits
 

@@ -21,16 +21,8 @@ from meanet_jax.models.zoo import build
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  Policy,
-  Records,
-  Route,
-  Thresholds,
-  extension_scores,
-)
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, uncertainty
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate

@@ -32,3 +32,10 @@ def test_an_extension_of_all_classes_answers_with_any():
     logits._replace(extension=logits.extension[:, HARD]), LABELS, HardClasses(HARD, 4)
   )
   np.testing.assert_array_equal(records.hard_probability, alone.hard_probability)
+
+
+def test_without_an_extension_no_probability_is_of_hard_classes():
+  logits = outputs(np.random.default_rng(0))._replace(extension=np.zeros((5, 0), np.float32))
+  records = make_records(logits, LABELS, HardClasses(np.zeros(0, np.int32), 4))
+  assert records.hard_probability.tolist() == [0.0] * 5
+  np.testing.assert_array_equal(records.extension.prediction, records.main.prediction)

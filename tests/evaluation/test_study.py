@@ -16,7 +16,8 @@ from meanet_jax.evaluation.study import (
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import PRESETS, Thresholds, fixed_thresholds, route
+from meanet_jax.routing.policies import PRESETS, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import route
 from tests.experiments import random_records
 
 HARD = np.array([1, 3, 4])

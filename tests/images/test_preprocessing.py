@@ -11,7 +11,7 @@ from PIL import Image
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
-from meanet_jax.edge.decode import read_image
+from meanet_jax.edge.decode import decode_file
 from meanet_jax.images.preprocessing import CENTRE, WHOLE, Preprocessing
 from tests.data.sets import picture, write_set
 from tests.images.files import deep_png, saved
@@ -57,7 +57,7 @@ def on_the_device(encoded: bytes, directory, shape, preprocessing: Preprocessing
   path = directory / "image"
   path.write_bytes(encoded)
   recorded = json.loads(json.dumps(dataclasses.asdict(preprocessing)))
-  return read_image(path, shape, Preprocessing(**recorded))
+  return decode_file(path, shape, Preprocessing(**recorded)).pixels
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from meanet_jax.report.page.examples import LARGEST_SIDE, LOSSLESS_SIDE, data_uri, pick
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
 
 
 def test_examples_are_of_their_kind_and_spread_over_the_split():

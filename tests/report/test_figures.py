@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from meanet_jax.report.colours import STYLES
+from meanet_jax.report.figure_text import LiteralFigure
 from meanet_jax.report.figures import confusion_figure, draw_confusion, draw_entropies
 from meanet_jax.report.uncertainties import compared_exits
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import MAIN, PRESETS, Policy, fixed_thresholds, route
+from meanet_jax.routing.policies import PRESETS, Policy, fixed_thresholds
+from meanet_jax.routing.rules import MAIN, route
 from tests.experiments import random_records
 from tests.report.contrast import contrast
 
@@ -45,6 +47,15 @@ def test_a_figure_is_written_in_three_forms_and_the_same_every_time(tmp_path):
   assert sorted(found[0]) == [f"confusion_matrix.{form}" for form in ("pdf", "png", "svg")]
   assert found[0]["confusion_matrix.pdf"].startswith(b"%PDF")
   assert b"<svg" in found[0]["confusion_matrix.svg"]
+
+
+def test_a_figure_is_drawn_once_for_each_form(tmp_path, monkeypatch):
+  drawn, draw = [], LiteralFigure.draw
+  monkeypatch.setattr(
+    LiteralFigure, "draw", lambda figure, canvas: drawn.append(canvas) or draw(figure, canvas)
+  )
+  draw_confusion(tmp_path, np.eye(2, dtype=int), ("a", "b"), np.array([1]))
+  assert len(drawn) == 3
 
 
 def test_early_thresholds_are_of_main_on_all_images(tmp_path):

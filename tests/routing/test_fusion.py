@@ -75,6 +75,12 @@ def test_an_extension_that_knows_all_classes(hard):
   )
 
 
+def test_without_an_extension_the_distribution_is_mains():
+  none = HardClasses(np.zeros(0, np.int32), 7)
+  found = fuse_extension(logits(7), np.zeros((len(logits(7)), 0), np.float32), none, 0.4)
+  np.testing.assert_array_equal(found, log_softmax(logits(7)))
+
+
 def test_cloud_and_edge_make_one_distribution():
   edge, cloud = logits(7), logits(7, 1)
   found = np.exp(np.asarray(fuse_cloud(jnp.asarray(edge), jnp.asarray(cloud), 0.7)))

@@ -16,7 +16,8 @@ from meanet_jax.routing.normalised_threshold import (
   thresholds_at,
 )
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import MAIN, Policy, Records, fixed_thresholds, route
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import MAIN, Records, route
 from meanet_jax.routing.scores import Scores, scores, uncertainty
 from tests.experiments import tiny_config
 from tests.learned import some_weights

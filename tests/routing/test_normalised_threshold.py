@@ -13,14 +13,8 @@ from meanet_jax.routing.normalised_threshold import (
   thresholds_at,
 )
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import (
-  EXTENSION,
-  MAIN,
-  PRESETS,
-  Policy,
-  Thresholds,
-  fixed_thresholds,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import EXTENSION, MAIN
 from meanet_jax.routing.scores import scores
 from meanet_jax.selection.sweep import threshold_grid
 

@@ -53,6 +53,19 @@ def test_the_extensions_classes_are_kept():
   assert OperatingPoint.from_json(written).hard_classes == HARD  # of an earlier version
 
 
+def test_without_hard_classes_no_extension_runs():
+  never = Policy(hard_rule="never")
+  written = point(never).to_json() | {"hard_classes": []}
+  read = OperatingPoint.from_json(written)
+  assert (read.to_json(), len(read.hard_classes)) == (written, 0)
+  for policy in POLICIES:
+    if policy.hard_rule != "never":
+      with pytest.raises(
+        UserError, match=r"^hard_classes is \[\] with 5 classes; expected at least"
+      ):
+        OperatingPoint.from_json(point(policy).to_json() | {"hard_classes": []})
+
+
 @pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)
 def test_a_threshold_without_a_use_is_null(policy: Policy):
   every = Thresholds(*(0.25 for _ in Thresholds._fields))
@@ -78,8 +91,8 @@ def test_a_threshold_that_is_compared_with_and_missing_is_refused():
 
 
 WRONG = {
-  "object": ((), [], "operating_point is []; expected an object"),
-  "policy": (("policy",), "paper", "policy is 'paper'; expected an object"),
+  "object": ((), [], "operating_point is []; expected an object with policy, "),
+  "policy": (("policy",), "paper", "policy is 'paper'; expected an object with hard_"),
   "rule": (
     ("policy", "offload"),
     "edge",
@@ -87,7 +100,11 @@ WRONG = {
   ),
   "rule of another type": (("policy", "criterion"), None, "policy.criterion is None; expected one"),
   "unhashable rule": (("policy", "criterion"), [], "policy.criterion is []; expected one of"),
-  "unknown rule": (("policy", "rule"), "x", "policy.rule is unknown; expected hard_rule, "),
+  "unknown rule": (
+    ("policy", "rule"),
+    "x",
+    "field 'policy.rule' is unknown; did you mean 'hard_rule'? expected hard_rule, ",
+  ),
   "threshold": (
     ("thresholds", "main"),
     "0.5",
@@ -108,7 +125,7 @@ WRONG = {
   "hard class": (("hard_classes",), [1.5], "hard_classes is [1.5]; expected a list of class"),
   "weight": (("fusion",), {"edge": "0.5", "cloud": 1}, "fusion.edge is '0.5'; expected a weight"),
   "large weight": (("fusion",), {"edge": 0.5, "cloud": 1.5}, "fusion.cloud is 1.5; expected a wei"),
-  "lone weight": (("fusion",), {"edge": 0.5}, "fusion.cloud is missing; expected edge, cloud"),
+  "lone weight": (("fusion",), {"edge": 0.5}, "field 'fusion.cloud' is missing; expected edge, "),
   "classes": (("num_classes",), 0, "num_classes is 0; expected a whole number above 0"),
   "class too many": (("num_classes",), 3, "hard_classes is [1, 3] with 3 classes; expected"),
 }
@@ -130,5 +147,7 @@ def test_a_wrong_field_is_named(path, value, message):
 def test_a_missing_field_is_named(name: str):
   source = point(Policy()).to_json()
   del source[name]
-  with pytest.raises(UserError, match=f"^operating_point.{name} is missing; expected policy, "):
+  with pytest.raises(
+    UserError, match=f"^field 'operating_point.{name}' is missing; expected policy, "
+  ):
     OperatingPoint.from_json(source)

@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  PRESETS,
-  Policy,
-  Thresholds,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, route
 from meanet_jax.selection.baselines import (
   CLOUD_ONLY,
   MAIN_ONLY,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds, route
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import route
 from meanet_jax.selection.baselines import CLOUD_ONLY, MAIN_ONLY
 from meanet_jax.selection.class_counts import class_counts
 from meanet_jax.selection.sweep import threshold_grid

@@ -12,7 +12,8 @@ from meanet_jax.routing.hard_classes import (
   confusion_matrix,
   select_hard_classes,
 )
-from meanet_jax.routing.policies import PRESETS, Records, Thresholds
+from meanet_jax.routing.policies import PRESETS, Thresholds
+from meanet_jax.routing.rules import Records
 from meanet_jax.routing.scores import Scores
 from meanet_jax.selection.limits import Points
 from meanet_jax.selection.select import select

@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from meanet_jax.errors import UserError
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import normalised_uncertainty, thresholds_at
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  Policy,
-  extension_scores,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, extension_scores, route
 from meanet_jax.selection.exact import exact_curve, pareto_front
 from tests.experiments import random_records
 

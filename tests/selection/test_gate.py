@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from meanet_jax.routing.policies import Policy, fixed_thresholds, predicted_hard
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import predicted_hard
 from meanet_jax.selection.gate import fit_run_threshold
 from tests.experiments import random_records
 

@@ -9,7 +9,8 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.learned import expected_gain
-from meanet_jax.routing.policies import Policy, fixed_thresholds, route
+from meanet_jax.routing.policies import Policy, fixed_thresholds
+from meanet_jax.routing.rules import route
 from meanet_jax.selection.family import FAMILY, fitted_from
 from meanet_jax.selection.learned import FEWEST_IMAGES, C, fit_gain, fit_regression
 from tests.experiments import random_logits

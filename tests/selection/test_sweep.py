@@ -5,16 +5,8 @@ import pytest
 
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import (
-  CLOUD,
-  EXTENSION,
-  MAIN,
-  PRESETS,
-  Policy,
-  Thresholds,
-  fixed_thresholds,
-  route,
-)
+from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, route
 from meanet_jax.routing.scores import scores, uncertainty
 from meanet_jax.selection.sweep import sweep, threshold_grid
 from tests.experiments import random_records

@@ -14,7 +14,8 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
-from meanet_jax.routing.policies import CLOUD, Policy, Thresholds, route
+from meanet_jax.routing.policies import Policy, Thresholds
+from meanet_jax.routing.rules import CLOUD, route
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold

@@ -157,8 +157,7 @@ def test_many_classes_are_one_line_and_a_small_file(said):
   assert confusion.sum() == 2 * classes
 
 
-def test_an_earlier_version_wrote_the_whole_matrix():
-  assert read_confusion({"confusion_matrix": [[1, 2], [0, 3]]}).tolist() == [[1, 2], [0, 3]]
+def test_the_confusion_matrix_is_read_from_its_cells():
   cells = {"true": [0, 0, 1], "predicted": [0, 1, 1], "count": [1, 2, 3]}
   found = {"confusion_counts": cells, "precision": [1.0, None]}
   assert read_confusion(found).tolist() == [[1, 2], [0, 3]]

@@ -11,11 +11,11 @@ from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.data.stratified import train_and_validation
 from meanet_jax.data.streaming import streamed
 from meanet_jax.data.tfds.index import fingerprint, kept_path, split_index
+from meanet_jax.data.tfds.names import data_root
 from meanet_jax.data.tfds.prepared import (
   PreparedExamples,
   PreparedSet,
   check_disjoint,
-  data_root,
   find_prepared,
 )
 from meanet_jax.errors import UserError

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from meanet_jax.data.tfds.archives import OfflineManager, check_archives
-from meanet_jax.data.tfds.prepared import (
+from meanet_jax.data.tfds.names import (
   SetName,
   parse_name,
   set_path,

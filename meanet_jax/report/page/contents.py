@@ -12,7 +12,7 @@ from meanet_jax.data.splits import Split
 from meanet_jax.evaluation.per_class import PerClass, per_class
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.policies import Records, Route
+from meanet_jax.routing.rules import Records, Route
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from meanet_jax.evaluation.records import answering_scores
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, section
 from meanet_jax.report.uncertainties import MEASURES, edge_route, shown_policy
-from meanet_jax.routing.policies import CLOUD, EXTENSION, MAIN, Route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
 from meanet_jax.selection.exact import compared_uncertainty
 
 KINDS = {"easy": MAIN, "hard": EXTENSION, "complex": CLOUD}  # by the exit at which an image ends

@@ -16,7 +16,7 @@ from meanet_jax.data.own import index as indexing
 from meanet_jax.data.own.folder import INDEX_NAME
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
-from meanet_jax.edge.decode import read_image
+from meanet_jax.edge.decode import decode_file
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import CENTRE, WHOLE
 from tests.data.own.folders import (
@@ -192,10 +192,10 @@ def test_the_device_sees_the_same_pixels(tmp_path, megabytes, channels):
   assert dataset.preprocessing == CENTRE
   paths = [row.split(",")[0] for row in rows[9:]]
   for path, pixels in zip(paths, pixels_of(dataset.test), strict=True):
-    found = read_image(tmp_path / path, (16, 24, channels), dataset.preprocessing)
+    found = decode_file(tmp_path / path, (16, 24, channels), dataset.preprocessing).pixels
     np.testing.assert_array_equal(found, pixels)
   _, test = load_test(config, HERE, WHOLE)
-  found = read_image(tmp_path / paths[0], (16, 24, channels), WHOLE)
+  found = decode_file(tmp_path / paths[0], (16, 24, channels), WHOLE).pixels
   np.testing.assert_array_equal(test.images_at([0])[0], found)
 
 

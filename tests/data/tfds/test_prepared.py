@@ -8,12 +8,8 @@ import pytest
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
-from meanet_jax.data.tfds.prepared import (
-  check_disjoint,
-  find_prepared,
-  parse_name,
-  with_stock_parts,
-)
+from meanet_jax.data.tfds.names import parse_name, with_stock_parts
+from meanet_jax.data.tfds.prepared import check_disjoint, find_prepared
 from meanet_jax.errors import UserError
 from tests.data.sets import encoded, picture, write_set
 
