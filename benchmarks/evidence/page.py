@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from benchmarks.evidence.measure import (
   AREA_POLICY,
-  LEVERS,
   SHARES,
   TOLERANCE,
   ByShare,
@@ -23,8 +22,9 @@ Made by `python -m benchmarks.evidence`, one section for each configuration, fro
 finished runs. Test accuracy in percent, mean ± standard deviation over seeds. At every share all
 thresholds, temperatures, weights and `meanet`'s policy (`routing.policy=auto`) are selected on
 validation images, for at most that share of the images sent; test images select nothing. `static`
-is an ordinary network of the edge's average MACs that sees as many images; `static_cloud` has the
-same cloud behind it and sends by calibrated largest probability.
+is an ordinary network of what `meanet`'s edge is meant to cost (its MACs are in the table) that sees
+as many images; `static_cloud` has the same cloud behind it and sends by calibrated largest
+probability.
 """.strip()
 KNOWN = ("digits", "fashion_mnist")
 ORDER = (
@@ -41,17 +41,24 @@ NONE = "-"
 class Section(NamedTuple):
   """What a section shows.
 
-  name: of the configuration. measured: by seed. budgets: by seed, then by MACs, then by system;
-  None for a system that cannot keep a budget. summaries: the systems of summary.json, by seed.
-  constraints: under which those stand. minutes: that trainings took.
+  name: of the configuration. static_budgets: in MMAC, for which static networks were trained.
+  measured: by seed. budgets: by seed, then by MACs, then by system; None for a system that cannot
+  keep a budget. summaries: the systems of summary.json, by seed. constraints: under which those
+  stand. minutes: that trainings took.
   """
 
   name: str
+  static_budgets: Sequence[float]
   measured: Sequence[Measured]
   budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]
   summaries: Sequence[Mapping[str, Any]]
   constraints: str
   minutes: Sequence[float]
+
+
+def figure_name(name: str) -> str:
+  """The file of a configuration's figure, beside the page."""
+  return f"evidence_{name}.svg"
 
 
 def with_section(page: str, section: str) -> str:
@@ -75,10 +82,13 @@ def section_text(section: Section) -> str:
   here, took = environment(), section.minutes
   versions = ", ".join(f"{package} {version}" for package, version in here["packages"].items())
   command = f"python -m benchmarks.evidence --config configs/{section.name}.py --seeds {seeds}"
+  if section.static_budgets:
+    command += f" --static-budgets {' '.join(f'{budget:g}' for budget in section.static_budgets)}"
   lines = [
     f"## {section.name}",
     f"{seeds} seeds, {images:,} test images. `{command}`",
     "### At equal shares of images sent",
+    f"![Accuracy of every system over the share of images sent]({figure_name(section.name)})",
     _table(*_shares(section.measured)),
     most_accurate(section.measured),
     "Area: mean accuracy over shares of 0 to 20% of the test images sent, as the threshold moves "
@@ -90,15 +100,17 @@ def section_text(section: Section) -> str:
     "bootstrap over seeds and test images; an interval without 0 is in bold.",
     "### At equal edge budgets",
     _table(*_budgets(section.budgets)),
-    "`meanet` here is the policy `gated` whose `routing.run_share` is what the budget pays for on "
-    "validation; `static_cloud` at 0% is the static network alone, of the budget's MACs where one "
+    "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, "
+    "whose `routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is "
+    "the static network alone, of the budget's MACs where one "
     f"was trained for it. {NONE}: the edge's mean MACs are more than {TOLERANCE:.0%} above the "
     "budget, or the budget is the main block's.",
     "### Which rule gave what",
-    _table(*_levers(section.measured)),
+    _table(*_rules(section.measured)),
     "From the same records, without training. From the left each column has the change of those "
     "before it as well: decisions after the extension; calibrated largest probability in place of "
-    "entropy; the extension for the 20% of which main is least certain; both exits' distributions "
+    "entropy; the extension for at most `routing.run_share` of the images, of which main is least "
+    "certain; both exits' distributions "
     "fused; `learned` in place of the largest probability; and, without that, the cloud's "
     "distribution fused too. "
     f"{NONE}: too few validation images to fit it.",
@@ -198,13 +210,13 @@ def _budgets(budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]) ->
   return head, rows
 
 
-def _levers(measured: Sequence[Measured]) -> Table:
-  head = ["sent at most", *(lever.name for lever in LEVERS)]
+def _rules(measured: Sequence[Measured]) -> Table:
+  head = ["sent at most", *measured[0].rules]
 
   def row(title: str, cell: Callable[[list[ByShare]], str]) -> list[str]:
     cells = [title]
-    for lever in LEVERS:
-      of_seeds = [one.levers[lever.name] for one in measured]
+    for rule in measured[0].rules:
+      of_seeds = [one.rules[rule] for one in measured]
       found = [points for points in of_seeds if points is not None]
       cells.append(cell(found) if len(found) == len(of_seeds) else NONE)
     return cells
