@@ -30,15 +30,29 @@ def evaluated_run(
       by the paper's rules.
   """
   workdir = RUNS / f"{Path(config).stem}-{seed}"
-  train = ["train.py", f"--config={config}", f"--config.seed={seed}", f"--workdir={workdir}", *data]
   if not (workdir / "eval" / "summary.json").exists():
     factor = 1.0
     if static is not None:
       if not (workdir / "hard_classes.json").exists():
-        _command(*train)
+        trained(config, seed, workdir, [], data)
       factor = _static_factor(RunDirectory.existing(workdir), static)
-    _command(*train, f"--config.baselines.static={factor:.6f}")
+    trained(config, seed, workdir, [f"--config.baselines.static={factor:.6f}"], data)
     _command("eval.py", f"--workdir={workdir}", *data)
+  return RunDirectory.existing(workdir)
+
+
+def trained(
+  config: str, seed: int, workdir: Path, changes: Sequence[str], data: Sequence[str]
+) -> RunDirectory:
+  """A run whose stages are finished.
+
+  Args:
+    config, seed, data: as in `evaluated_run`.
+    workdir: where it lies.
+    changes: flags that set fields.
+  """
+  fields = [f"--config.seed={seed}", *changes]
+  _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
   return RunDirectory.existing(workdir)
 
 
@@ -58,9 +72,8 @@ def with_static(
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(run.path, partial, ignore=shutil.ignore_patterns("static", "eval"))
     partial.rename(workdir)
-  fields = [f"--config.seed={seed}", f"--config.baselines.static={_static_factor(run, macs):.6f}"]
-  _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
-  return RunDirectory.existing(workdir)
+  factor = f"--config.baselines.static={_static_factor(run, macs):.6f}"
+  return trained(config, seed, workdir, [factor], data)
 
 
 def _static_factor(run: RunDirectory, macs: float) -> float:

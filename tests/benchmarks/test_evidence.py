@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.evidence import levers
 from benchmarks.evidence.__main__ import BUDGETS, static_budgets
 from benchmarks.evidence.figure import LEVEL, SENDING, draw, evidence_figure
 from benchmarks.evidence.measure import SHARES, Measured, Operating, area, within
@@ -13,6 +14,7 @@ from benchmarks.evidence.page import KNOWN, most_accurate, spread, with_section
 from benchmarks.evidence.paired import paired_difference, resampled
 from meanet_jax.errors import UserError
 from meanet_jax.report.colours import STYLES
+from meanet_jax.routing.hard_classes import HardClasses
 
 
 def test_a_difference_is_the_mean_over_seeds_and_images_and_zero_of_equals():
@@ -75,13 +77,47 @@ def test_one_seed_has_no_deviation():
 
 def test_static_budgets_are_those_of_the_table():
   assert static_budgets("digits", []) == []
-  assert static_budgets("digits", [0.1, 0.04]) == [0.1e6, 0.04e6]
+  assert static_budgets("digits", [0.18, 0.03]) == [0.18e6, 0.03e6]
   for name, budgets in BUDGETS.items():
     assert static_budgets(name, [macs / 1e6 for macs in budgets]) == [*budgets]
-  with pytest.raises(UserError, match=r"is 0\.5; accepted: 0\.015, 0\.04, 0\.06, 0\.1$"):
-    static_budgets("digits", [0.1, 0.5])
+  with pytest.raises(UserError, match=r"is 0\.5; accepted: 0\.015, 0\.03, 0\.06, 0\.18$"):
+    static_budgets("digits", [0.18, 0.5])
   with pytest.raises(UserError, match="accepted: none, as imagenet has no edge budgets"):
     static_budgets("imagenet", [1])
+
+
+def test_a_lever_may_not_be_a_field_of_main_or_cloud():
+  levers.check(["model.join_dropout=0", "stages.edge.epochs=3"])
+  for change in ("stages.main.epochs=3", "model.cloud.dropout=0.1", "stages.edge.epochs", "seed=1"):
+    with pytest.raises(UserError, match=f"flag --lever has '{re.escape(change)}'; accepted"):
+      levers.check(["model.join_dropout=0", change])
+
+
+def test_levers_are_compared_with_the_configuration_in_pairs():
+  def trained(right: np.ndarray) -> levers.Trained:
+    return levers.Trained({share: Operating(share, 1e6, right) for share in levers.SHARES}, 0.5)
+
+  some = np.arange(1000) < 900
+  found = {
+    "as configured": [trained(some)] * 2,
+    "`a=1`": [trained(np.arange(1000) < 950)] * 2,
+    "`b=2`": [trained(some[::-1])] * 2,
+  }
+  text = levers.section_text("digits", "the command", found)
+  assert text.startswith("## digits, levers\n\n2 seeds. `the command`\n\n")
+  better, other = (line for line in text.splitlines() if line.startswith("| `"))
+  assert re.search(r"\| 95\.00 ± 0\.00 \| \*\*\+5\.00 \[\+3\.\d+, \+6\.\d+\]\*\*", better)
+  assert re.search(r" \| ([+-]0\.00) \[-\d\.\d+, \+\d\.\d+\] \| \1 ", other)
+
+
+def test_an_extensions_own_accuracy_is_over_the_classes_that_it_has():
+  hard = HardClasses(np.array([1, 3]), 4)
+  logits = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])  # classes 3, 1, 1
+  assert levers._own_accuracy(logits, np.array([3, 3, 0]), hard) == 0.5
+  every = HardClasses(np.array([1, 3]), 4, "all")
+  assert levers._own_accuracy(np.eye(4)[[3, 3, 0]], np.array([3, 2, 0]), every) == pytest.approx(
+    2 / 3
+  )
 
 
 def invented_seed(right: dict[str, int]) -> Measured:
