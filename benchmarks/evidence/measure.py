@@ -30,7 +30,7 @@ from meanet_jax.routing.policies import PRESETS, Policy
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.selection.family import Member
 from meanet_jax.selection.learned import FEWEST_IMAGES
-from meanet_jax.training.restore import load_hard_classes
+from meanet_jax.training.restore import load_hard_classes, load_variables
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)
 AREA_TO = 0.2
@@ -105,8 +105,10 @@ def load_run(run: RunDirectory, data_dir: str | None) -> Loaded:
   config = run.config()
   hard_classes = load_hard_classes(config, run)
   dataset = load(config.dataset, ReadOptions(data_dir).or_from(run.data_dir()))
-  collected = collect(config, run, dataset, hard_classes, reuse="if_valid")
-  macs = block_macs(build(config), config)
+  model = build(config)
+  variables = load_variables(config, model, dataset, run)
+  collected = collect(config, run, dataset, hard_classes, variables, reuse="if_valid")
+  macs = block_macs(model, config)
   return Loaded(Context.of(config, macs, hard_classes, collected.test.labels), collected)
 
 

@@ -93,7 +93,10 @@ def run(given: argparse.Namespace) -> None:
     upload=None if sent is None else sent.upload,
     idle=None if sent is None else sent.idle,
     link=None if link is None else Link(link.address),
-    export=manifest.files[EDGE].sha256,
+    # Untrained weights are for size and speed alone: such a profile goes with any weights.
+    export=manifest.files[EDGE].sha256 if manifest.weights == "trained" else None,
+    networks=manifest.networks,
+    quantize=manifest.quantize,
     idle_mw=energy.idle_mw,
     parts=parts,
   )

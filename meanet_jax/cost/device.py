@@ -22,6 +22,8 @@ from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
 
 FORMAT = 1
+# Fields that device.json has where they are known; files without them keep their digest.
+_WHERE_KNOWN = ("networks", "quantize")
 _LINK_CONSTANTS = ("uplink_mbps", "round_trip_ms", "radio")
 BLOCKS = ("main", "extension", "upload", "idle")
 
@@ -84,8 +86,10 @@ class DeviceProfile:
   """The contents of device.json.
 
   source: how it was measured, or the citation. date: as YYYY-MM-DD. export: the SHA-256 of the
-  edge.tflite that was measured, in hex; None for none. idle_mw: what the idle device draws, which
-  is in no block. parts: timings of what the blocks contain or leave out, by name, for people.
+  edge.tflite that was measured, in hex; None for none. networks: the digest of its networks, as
+  edge.json has it, whatever their operating point; None where none is named. quantize: the numbers
+  that they were exported in; None where that is not said. idle_mw: what the idle device draws,
+  which is in no block. parts: timings of what the blocks contain or leave out, by name, for people.
   """
 
   name: str
@@ -98,6 +102,8 @@ class DeviceProfile:
   link: Link | None = None
   per_mac: PerMac | None = None
   export: str | None = None
+  networks: str | None = None
+  quantize: str | None = None
   idle_mw: float | None = None
   parts: Mapping[str, Timing] = dataclasses.field(default_factory=dict)
 
@@ -107,8 +113,11 @@ class DeviceProfile:
 
   def to_json(self) -> dict[str, Any]:
     """What device.json holds."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
     return {"format": FORMAT} | {
-      field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)
+      name: _plain(value)
+      for name, value in fields.items()
+      if value is not None or name not in _WHERE_KNOWN
     }
 
   @property
@@ -152,21 +161,58 @@ def cost_basis(profile: DeviceProfile | None) -> dict[str, str]:
   }
 
 
-def check_export(profile: DeviceProfile, sha256: str) -> None:
-  """Refuses a profile that was measured on another export.
+def check_networks(profile: DeviceProfile, networks: str) -> None:
+  """Refuses a profile that was measured on an export of other networks.
 
   Args:
-    profile: of a device; one that names no export goes with all.
-    sha256: of the export's edge.tflite, in hex.
+    profile: of a device; one that names no networks goes with all.
+    networks: the digest of those that it is used for, in hex.
 
   Raises:
     UserError: the digests differ.
   """
-  if profile.export is not None and profile.export != sha256:
+  if profile.networks not in (None, networks):
     raise UserError(
-      f"device profile {profile.name} was measured on another export: its SHA-256 is "
-      f"{profile.export[:12]}..., expected {sha256[:12]}...; measure this one with meanet measure"
+      f"device profile {profile.name} was measured on an export of other networks: their SHA-256 "
+      f"is {profile.networks[:12]}..., expected {networks[:12]}...; measure an export of these "
+      "with meanet measure"
     )
+
+
+def check_export(profile: DeviceProfile, networks: str | None, quantize: str) -> None:
+  """Refuses a profile that was measured on an export of other networks, or in other numbers.
+
+  Args:
+    profile: of a device; one that does not say which, or in which, goes with all.
+    networks: the digest of those of the export that it is used for; None where it has none.
+    quantize: of that export.
+
+  Raises:
+    UserError: they differ.
+  """
+  if networks is not None:
+    check_networks(profile, networks)
+  if profile.quantize not in (None, quantize):
+    raise UserError(
+      f"device profile {profile.name} was measured on an export with --quantize "
+      f"{profile.quantize}, and this one has --quantize {quantize}; export with --quantize "
+      f"{profile.quantize}, or measure such an export and evaluate with its profile"
+    )
+
+
+def other_export(profile: DeviceProfile, sha256: str) -> str | None:
+  """What is to be said of a profile of another file that does not name its networks.
+
+  Args:
+    profile: of a device, as earlier versions wrote it.
+    sha256: of the export's edge.tflite, in hex.
+  """
+  if profile.networks is not None or profile.export in (None, sha256):
+    return None
+  return (
+    f"device profile {profile.name} was measured on another export: its SHA-256 is "
+    f"{profile.export[:12]}..., expected {sha256[:12]}...; measure this one with meanet measure"
+  )
 
 
 def check_network(profile: DeviceProfile, main_macs: int, extension_macs: int) -> None:

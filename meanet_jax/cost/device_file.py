@@ -84,7 +84,9 @@ def parse_profile(source: Any) -> DeviceProfile:
     **blocks,
     link=_link(source.get("link")),
     per_mac=_per_mac(source.get("per_mac")),
-    export=_digest(source.get("export")),
+    export=_digest(source.get("export"), "export", "an edge.tflite"),
+    networks=_digest(source.get("networks"), "networks", "an export's networks"),
+    quantize=None if source.get("quantize") is None else _text(source["quantize"], "quantize"),
     idle_mw=_optional(source, "idle_mw", ""),
     parts={name: _timing(value, f"parts.{name}") for name, value in parts.items()},
   )
@@ -199,11 +201,9 @@ def _date(value: Any) -> str:
     raise _FaultError(f"date is {value!r}; expected YYYY-MM-DD") from None
 
 
-def _digest(value: Any) -> str | None:
+def _digest(value: Any, name: str, of: str) -> str | None:
   if value is None:
     return None
   if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-    raise _FaultError(
-      f"export is {value!r}; expected the SHA-256 of an edge.tflite in hex, or null"
-    )
+    raise _FaultError(f"{name} is {value!r}; expected the SHA-256 of {of} in hex, or null")
   return value

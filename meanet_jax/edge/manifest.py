@@ -12,7 +12,7 @@ import numpy as np
 
 from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.changes import changed_cost
-from meanet_jax.cost.device import DeviceProfile
+from meanet_jax.cost.device import DeviceProfile, check_export
 from meanet_jax.cost.energy import RADIOS, BlockMacs, upload_bytes
 from meanet_jax.cost.named_profile import named_profile, parse_named_profile
 from meanet_jax.edge.expected import Evaluated
@@ -56,7 +56,9 @@ class Manifest:
   `float32` for the same values 0 .. 255. preprocessing: from an image file to those pixels, as
   evaluated. batch_size: images per call of a signature. quantize: `none`,
   `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
-  configuration alone. cost, cloud_macs: the cost model's constants, and what the cloud computes per
+  configuration alone. networks: the SHA-256 of the networks, whatever their operating point and
+  quantisation (`models/digests.py`); None of untrained weights, and of exports that do not say it.
+  cost, cloud_macs: the cost model's constants, and what the cloud computes per
   image, whether it is exported or not. profile: of the device that costs were computed for; None
   for the cost model alone. evaluation: which selected the operating point, with the figures that it
   leads to expect; None of untrained weights, and of exports of earlier versions. files: by name.
@@ -73,6 +75,7 @@ class Manifest:
   batch_size: int
   quantize: str
   weights: str
+  networks: str | None
   cost: CostConfig
   cloud_macs: int
   profile: DeviceProfile | None
@@ -122,7 +125,8 @@ def read_manifest(directory: str | Path) -> Manifest:
   """Reads and checks a directory's edge.json.
 
   Raises:
-    UserError: it is missing, no JSON, of another format, or a field is missing or wrong.
+    UserError: it is missing, no JSON, of another format, a field is missing or wrong, or its
+      device profile is of another export.
   """
   path = Path(directory) / MANIFEST
   try:
@@ -136,10 +140,13 @@ def read_manifest(directory: str | Path) -> Manifest:
       f"meanet export writes it, or {EARLIER}"
     )
   try:
-    return _parse(source)
+    manifest = _parse(source)
   except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
     what = f"no field {error}" if isinstance(error, KeyError) else str(error)
     raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
+  if manifest.profile is not None:
+    check_export(manifest.profile, manifest.networks, manifest.quantize)
+  return manifest
 
 
 def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
@@ -185,6 +192,7 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     batch_size=int(source["batch_size"]),
     quantize=source["quantize"],
     weights=source["weights"],
+    networks=None if source.get("networks") is None else str(source["networks"]),
     cost=_settings(CostConfig, source["cost"], "cost"),
     cloud_macs=int(source["cloud_macs"]),
     profile=parse_named_profile(source["profile"]),

@@ -21,7 +21,6 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.parallel import replicate
-from meanet_jax.training.restore import load_variables
 from meanet_jax.training.static import StaticNetwork, load_static
 
 
@@ -51,6 +50,7 @@ def collect(
   run: RunDirectory,
   dataset: Dataset,
   hard_classes: HardClasses,
+  variables: Variables,
   reuse: Reuse,
 ) -> Collected:
   """The logits of a finished run; writes them to its eval/ directory, or reads them there.
@@ -60,14 +60,13 @@ def collect(
     run: with all stages of its MEANet finished.
     dataset: the configuration's.
     hard_classes: the run's.
+    variables: what the run has learned, of every block.
     reuse: whether the logits that are there are read instead of running the networks.
 
   Raises:
     UserError: NaN or infinite logits, a static network that is configured and has not been trained,
       or with `always` records that are missing, damaged, of another format or of another run.
   """
-  model = build(config)
-  variables = load_variables(config, model, dataset, run)
   splits = {"validation": dataset.validation, "test": dataset.test}
   paths = {
     "validation": run.eval_path / "records_validation.npz",
@@ -81,7 +80,7 @@ def collect(
   identity = {name: f"{name}-{made_from}" for name in splits}
   files = _existing(paths, identity, reuse)
   if files is None:
-    logits = _logits(config, model, variables, splits)
+    logits = _logits(config, build(config), variables, splits)
     static_logits = _static_logits(static, config.evaluation.batch_size, splits)
     files = {
       name: RecordsFile(

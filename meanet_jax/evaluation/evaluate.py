@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.changes import CostChanges
-from meanet_jax.cost.device import check_network
+from meanet_jax.cost.device import check_network, check_networks
 from meanet_jax.cost.named_profile import named_profile
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.read_options import ReadOptions
@@ -34,13 +34,14 @@ from meanet_jax.evaluation.unmet import unmet_entry
 from meanet_jax.evaluation.verdict import Verdict, candidates, verdict
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs, training_activation_bytes
+from meanet_jax.models.digests import edge_digest
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.rules import Records, Route
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.parallel import check_batch_size
-from meanet_jax.training.restore import load_hard_classes, require_finished
+from meanet_jax.training.restore import load_hard_classes, load_variables, require_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +171,7 @@ def evaluate(
     costs: in place of the configuration's.
 
   Raises:
-    UserError: a profile of another network, a wrong constant, a run with unfinished stages or on
+    UserError: a profile of other networks, a wrong constant, a run with unfinished stages or on
       other data, constraints that cannot be tested, or records that cannot be reused.
   """
   config = run.config()
@@ -186,7 +187,10 @@ def evaluate(
   macs = block_macs(model, config)
   if costs.profile is not None:
     check_network(costs.profile, int(macs.main), int(macs.extension))
-  collected = collect(config, run, dataset, hard_classes, reuse)
+  variables = load_variables(config, model, dataset, run)
+  if costs.profile is not None and costs.profile.networks is not None:
+    check_networks(costs.profile, edge_digest(variables, config.dataset.image_shape))
+  collected = collect(config, run, dataset, hard_classes, variables, reuse)
   validation, test = collected.validation, collected.test
 
   context = Context.of(config, macs, hard_classes, test.labels, costs.profile)

@@ -5,13 +5,11 @@ these files without a network. Logits are float32: rounded to float16, 88 of 1,0
 sweep over 1,000 made-up images send other images (tests/evaluation/test_records_file.py).
 """
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -19,6 +17,7 @@ from meanet_jax.config.parsing import to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import make_records
+from meanet_jax.models.digests import digest
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.routing.hard_classes import HardClasses
@@ -63,17 +62,9 @@ def fingerprint(
   the images too, so that those need not be read. Constraints, costs, temperatures and routing rules
   are not among them: they are applied to logits.
   """
-  digest = hashlib.sha256()
   fields = to_json(config)
   decisive = {"dataset": fields["dataset"], "model": fields["model"]}
-  digest.update(json.dumps(decisive, sort_keys=True).encode())
-  arrays, _ = jax.tree_util.tree_flatten_with_path((hard_classes.numbers, variables, labels))
-  for path, leaf in arrays:
-    array = np.ascontiguousarray(leaf)
-    # Its name and shape as well: equal bytes in other places are other variables.
-    digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-    digest.update(array.data)
-  return digest.hexdigest()
+  return digest(json.dumps(decisive, sort_keys=True), (hard_classes.numbers, variables, labels))
 
 
 def save_records(path: Path, file: RecordsFile) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from meanet_jax.cost.device import check_export
+from meanet_jax.cost.device import check_export, other_export
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import (
   CLOUD,
@@ -57,13 +57,16 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
 
   Raises:
     UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
-    UserError: a directory that cannot be written, or that another process is writing.
+    UserError: a directory that cannot be written, or that another process is writing, or a device
+      profile of another export.
   """
   if source.unmet is not None and not options.allow_unmet:
     raise UnmetConstraintsError(
       f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
       "under constraints that can be met (eval.py), or --allow-unmet to export it nevertheless"
     )
+  if source.profile is not None:
+    check_export(source.profile, source.networks, options.quantize)
   with held(Path(out), "--out"):
     return _export(source, Path(out), options)
 
@@ -76,10 +79,9 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     files = {name: _entry(data, counted) for name, data in models.items()}
     manifest = make_manifest(source, options, files, int(macs.cloud))
     if source.profile is not None:
-      try:
-        check_export(source.profile, files[EDGE].sha256)
-      except UserError as error:  # other temperatures or numbers; its networks have as many MACs
-        logger.warning(str(error))
+      other = other_export(source.profile, files[EDGE].sha256)
+      if other is not None:  # perhaps of other temperatures alone; its MACs are the same
+        logger.warning(other)
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
@@ -125,6 +127,7 @@ def make_manifest(
     batch_size=options.batch_size,
     quantize=options.quantize,
     weights="untrained" if source.dataset is None else "trained",
+    networks=source.networks,
     cost=source.config.cost,
     cloud_macs=cloud_macs,
     profile=source.profile,

@@ -1,6 +1,7 @@
 """What is exported: a finished, evaluated run, or a configuration's untrained networks."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError, hint
 from meanet_jax.evaluation.unmet import unmet_constraint
 from meanet_jax.models.costs import block_macs
+from meanet_jax.models.digests import edge_digest
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
@@ -53,6 +55,13 @@ class Source:
   dataset: Dataset | None
   profile: DeviceProfile | None = None
   evaluation: Evaluated | None = None
+
+  @functools.cached_property
+  def networks(self) -> str | None:
+    """The digest of what a device runs of them; None of untrained networks, which are nobody's."""
+    if self.dataset is None:
+      return None
+    return edge_digest(self.variables, self.config.dataset.image_shape)
 
 
 class Selected(NamedTuple):

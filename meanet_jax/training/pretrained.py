@@ -21,8 +21,9 @@ from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
+from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training.stage_checkpoint import read_stage
-from meanet_jax.training.stages import gradient_stages, num_steps
+from meanet_jax.training.stages import Stage, gradient_stages, num_steps
 
 PyTree = Any
 Block = dict[str, PyTree]  # of one block: {"params": ..., "batch_stats": ...}
@@ -122,16 +123,27 @@ def _block_of_run(weights: _Weights) -> Block:
     raise UserError(f"weights {str(weights)!r}: the run has no such block; accepted: one it has")
   stage = stages[-1]
   step = complete_step(run.checkpoints_path(stage.name))
-  wanted = None  # of the edge's stage only the images of hard classes count, which are not here
-  if stage.images == "all":
-    images = read_json(run.data_path)["splits"]["train"]["num_examples"]
-    wanted = num_steps(config.stage(stage.name), images)
-  if step is None or step != (wanted if wanted is not None else step):
+  if step is None or not _is_last(step, stage, config, run):
     raise UserError(
       f"weights {str(weights)!r}: the run has not finished stage {stage.name}; accepted: a run "
       f"that has (meanet train goes on with it)"
     )
   return jax.device_get(read_stage(stage, config, abstract, run, step))[weights.block]
+
+
+def _is_last(step: int, stage: Stage, config: Config, run: RunDirectory) -> bool:
+  """Whether a stage of a run, whose images need not be here, ends after this step."""
+  settings = config.stage(stage.name)
+  if stage.images == "all":
+    images = read_json(run.data_path)["splits"]["train"]["num_examples"]
+    return step == num_steps(settings, images)
+  # How many images are of hard classes is not written down, but the epoch of a validation is.
+  epochs = [
+    line["epoch"]
+    for line in MetricsFile(run.metrics_path).read()
+    if (line["stage"], line["step"]) == (stage.name, step) and "validation_accuracy" in line
+  ]
+  return max(epochs, default=0) >= settings.epochs
 
 
 def _fitted(

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from meanet_jax.config.schema import CostConfig
 from meanet_jax.cost.device import (
   check_export,
   check_network,
+  check_networks,
   cost_basis,
   device_constants,
   modelled_blocks,
+  other_export,
 )
 from meanet_jax.cost.device_file import parse_profile, read_profile, shipped_profiles
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
@@ -76,7 +79,9 @@ def test_a_missing_part_is_named(missing):
     (FIELDS | {"idle": None}, "upload and idle belong together"),
     (FIELDS | {"upload": 3}, "upload is 3; expected an object"),
     (FIELDS | {"date": "yesterday"}, "date is 'yesterday'; expected YYYY-MM-DD"),
-    (FIELDS | {"export": "ab"}, "export is 'ab'; expected the SHA-256"),
+    (FIELDS | {"export": "ab"}, "export is 'ab'; expected the SHA-256 of an edge.tflite in hex"),
+    (FIELDS | {"networks": 3}, "networks is 3; expected the SHA-256 of an export's networks in h"),
+    (FIELDS | {"quantize": 8}, "quantize is 8; expected a line of text"),
     (FIELDS | {"format": 2}, "format is 2; expected 1"),
     (FIELDS | {"latency": 2}, "unknown field latency"),
     ([], "format is"),
@@ -105,12 +110,45 @@ def test_files_that_are_no_profile_end_in_one_line(tmp_path):
     read_profile(path)
 
 
-def test_another_export_and_another_network_are_refused():
-  check_export(PROFILE, "ab" * 32)
+def test_a_profile_without_networks_is_as_earlier_versions_wrote_it():
+  assert not {"networks", "quantize"} & set(PROFILE.to_json())
+  assert PROFILE.digest == "a9cd59277b48a6b76f549a4c83a2b6270122ae58bf8ee30bd67d26c96d5c43e2"
+  newer = parse_profile(FIELDS | {"networks": "cd" * 32, "quantize": "int8"})
+  assert parse_profile(newer.to_json()) == newer
+  assert newer.digest != PROFILE.digest
+
+
+def test_a_profile_that_names_no_networks_is_compared_by_its_file():
+  assert other_export(PROFILE, "ab" * 32) is None
+  assert other_export(dataclasses.replace(PROFILE, export=None), "cd" * 32) is None
+  assert other_export(dataclasses.replace(PROFILE, networks="ee" * 32), "cd" * 32) is None
+  found = other_export(PROFILE, "cd" * 32)
+  assert found is not None
+  assert re.search(r"another export: its SHA-256 is abab.*expected cdcd", found)
+  check_export(PROFILE, "ee" * 32, "int8")
+  check_networks(PROFILE, "ee" * 32)
+
+
+def test_other_networks_and_other_numbers_are_refused():
+  profile = dataclasses.replace(PROFILE, networks="ab" * 32, quantize="int8")
+  check_networks(profile, "ab" * 32)
+  check_export(profile, "ab" * 32, "int8")
+  check_export(profile, None, "int8")  # an export that does not say which its networks are
+  with pytest.raises(
+    UserError,
+    match=r"of other networks: their SHA-256 is abab.*expected cdcd.*meanet measure$",
+  ):
+    check_networks(profile, "cd" * 32)
+  with pytest.raises(UserError, match="of other networks"):
+    check_export(profile, "cd" * 32, "int8")
+  with pytest.raises(
+    UserError, match="with --quantize int8, and this one has --quantize none; export with --quan"
+  ):
+    check_export(profile, "ab" * 32, "none")
+
+
+def test_networks_of_other_macs_are_refused():
   check_network(PROFILE, 1_000_000, 5)  # the extension does not say which it was
-  check_export(dataclasses.replace(PROFILE, export=None), "cd" * 32)
-  with pytest.raises(UserError, match=r"another export: its SHA-256 is abab.*expected cdcd"):
-    check_export(PROFILE, "cd" * 32)
   with pytest.raises(UserError, match="main has 1000000 MACs per image, expected 7"):
     check_network(PROFILE, 7, 5)
 

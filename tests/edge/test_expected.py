@@ -7,24 +7,17 @@ import pytest
 
 from meanet_jax.cost.device import Block, DeviceProfile
 from meanet_jax.cost.energy import image_cost, upload_bytes
+from meanet_jax.cost.named_profile import named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
 from meanet_jax.runs.files import read_json
-from tests.edge.edge_command import run
+from tests.edge.edge_command import one_line, run
+from tests.edge.rewritten import rewritten
 
 DEVICE = DeviceProfile(
   "pi", "made up", "2026-01-01", Block(12.0, 15.0), Block(8.0, 10.0), upload=None, idle=None
 )
-
-
-def rewritten(exported, directory, **fields):
-  """The export with other fields in edge.json."""
-  directory.mkdir()
-  source = read_json(exported / "edge.json")
-  (directory / "edge.json").write_text(json.dumps(source | fields))
-  (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
-  return directory
 
 
 def test_an_export_has_its_evaluation(exported, evaluated_run):
@@ -53,6 +46,24 @@ def test_a_profile_is_carried_with_its_name_and_digest(exported, tmp_path):
   wrong = rewritten(exported, tmp_path / "wrong", **fields)
   with pytest.raises(UserError, match=r"damaged: profile 'pi' has the name or digest of other val"):
     read_manifest(wrong)
+
+
+def test_a_profile_of_another_export_is_refused_in_one_line(exported, folder, tmp_path, capsys):
+  manifest = read_manifest(exported)
+  own = dataclasses.replace(DEVICE, networks=manifest.networks, quantize="none", export="0" * 64)
+  fields = {"own": named_profile(own)}
+  for name, changes in (("networks", {"networks": "0" * 64}), ("numbers", {"quantize": "int8"})):
+    fields[name] = named_profile(dataclasses.replace(own, **changes))
+  model = {
+    name: rewritten(exported, tmp_path / name, profile=profile) for name, profile in fields.items()
+  }
+  assert read_manifest(model["own"]).profile == own
+  line = one_line(capsys, "--model", model["networks"], folder / "00.png")
+  assert "device profile pi was measured on an export of other networks: their SHA-256 is" in line
+  line = one_line(capsys, "--model", model["numbers"], folder / "00.png")
+  assert "with --quantize int8, and this one has --quantize none" in line
+  earlier = rewritten(model["networks"], tmp_path / "earlier", networks=None)
+  assert read_manifest(earlier).networks is None
 
 
 def test_other_constants_change_what_is_expected(exported):

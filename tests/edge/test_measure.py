@@ -1,7 +1,5 @@
 """`meanet measure`: what it writes, and what it refuses."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,8 @@ from meanet_jax.cost.device_file import read_profile
 from meanet_jax.edge.manifest import EDGE, read_manifest
 from meanet_jax.edge.measure import timing
 from meanet_jax.models.costs import block_macs
+from meanet_jax.models.digests import edge_digest
+from tests.edge.rewritten import rewritten
 from tests.edge.test_power import BATTERY, INA, tree
 
 
@@ -34,7 +34,12 @@ def test_an_edge_without_meter_or_cloud(exported, source, flags, tmp_path, capsy
   assert out[1].startswith("energy: not measured here (no INA sensor in hwmon; no RAPL;")
   profile = read_profile(tmp_path / "device.json")
   manifest = read_manifest(exported)
-  check_export(profile, manifest.files[EDGE].sha256)
+  check_export(profile, manifest.networks, manifest.quantize)
+  assert (profile.export, profile.networks, profile.quantize) == (
+    manifest.files[EDGE].sha256,
+    edge_digest(source.variables, source.config.dataset.image_shape),
+    "none",
+  )
   macs = block_macs(source.model, source.config)
   check_network(profile, macs.main, macs.extension)
   assert profile.main.mean_ms > 0
@@ -95,13 +100,21 @@ def test_what_is_refused_in_one_line(flags, tmp_path, capsys, changes, message):
 
 
 def test_an_export_of_several_images_at_once_is_refused(exported, flags, tmp_path, capsys):
-  fields = json.loads((exported / "edge.json").read_text()) | {"batch_size": 4}
-  model = tmp_path / "model"
-  model.mkdir()
-  (model / "edge.json").write_text(json.dumps(fields))
+  model = rewritten(exported, tmp_path / "model", batch_size=4)
   status, _, (line,) = measure(capsys, *flags, "--model", model)
   assert status == 2
   assert "takes 4 images at once" in line
+
+
+def test_an_export_that_says_less_about_its_networks(exported, flags, tmp_path, capsys):
+  """An earlier version's, which is compared by its file, and untrained weights, by MACs alone."""
+  sha256 = read_manifest(exported).files[EDGE].sha256
+  for weights, export in (("trained", sha256), ("untrained", None)):
+    model = rewritten(exported, tmp_path / weights, networks=None, weights=weights)
+    status, _, _ = measure(capsys, *flags, "--model", model)
+    assert status == 0
+    profile = read_profile(tmp_path / "device.json")
+    assert (profile.export, profile.networks, profile.quantize) == (export, None, "none")
 
 
 def test_a_battery_on_the_mains_is_named(flags, tmp_path, capsys):

@@ -24,6 +24,7 @@ from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.report import write
 from meanet_jax.report.write import evaluate_run
+from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
@@ -136,11 +137,15 @@ def test_other_costs_at_export_change_what_is_expected_and_may_break_a_limit(nam
     from_run(named_run, selected=Selected("slow", {"uplink": 1.0}))
 
 
-def test_a_profile_of_another_export_is_exported_with_a_warning(
-  named_run, exported, tmp_path, monkeypatch, said
-):
+@pytest.fixture
+def unconverted(exported, monkeypatch) -> None:
+  """An export writes the networks of `exported`, whatever it is of."""
   models = {"edge.tflite": (exported / "edge.tflite").read_bytes()}
   monkeypatch.setattr("meanet_jax.tflite.export.convert_models", lambda *_: models)
+
+
+@pytest.mark.usefixtures("unconverted")
+def test_an_earlier_profile_of_another_export_is_exported_with_a_warning(named_run, tmp_path, said):
   source = from_run(named_run, selected=Selected("pi"))
   manifest = export(source, tmp_path / "own", Options())
   assert read_manifest(tmp_path / "own") == manifest
@@ -152,6 +157,32 @@ def test_a_profile_of_another_export_is_exported_with_a_warning(
     line.startswith("device profile pi was measured on another export: its SHA-256 is 0000")
     for line in said
   )
+
+
+@pytest.mark.usefixtures("unconverted")
+def test_a_profile_goes_with_the_runs_networks_at_any_operating_point(
+  named_run, exported, tmp_path, said
+):
+  """Measured on an export of other temperatures and numbers, whose file is another."""
+  run = tmp_path / "run"
+  shutil.copytree(named_run, run)
+  networks = read_manifest(exported).networks
+  device = dataclasses.replace(DEVICE, export="0" * 64, networks=networks, quantize="int8")
+  evaluate_run(run, costs=CostChanges(device), name="int8")
+  source = from_run(run, selected=Selected("int8"))
+  assert source.profile == device
+  point = dataclasses.replace(source.operating_point, temperatures=Temperatures(2.0, 2.0, 2.0))
+  source = dataclasses.replace(source, operating_point=point)
+  written = export(source, tmp_path / "out", Options("int8"))
+  assert written.networks == networks
+  assert read_manifest(tmp_path / "out") == written
+  assert not any("another export" in line for line in said)
+  with pytest.raises(UserError, match="with --quantize int8, and this one has --quantize none"):
+    export(source, tmp_path / "float", Options())
+  other = dataclasses.replace(device, networks="0" * 64)
+  with pytest.raises(UserError, match="of other networks: their SHA-256 is 000000000000"):
+    export(dataclasses.replace(source, profile=other), tmp_path / "other", Options("int8"))
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
 def test_an_evaluation_that_is_not_there(named_run, finished_run):
@@ -204,6 +235,11 @@ def test_a_profile_of_another_network_is_refused(evaluated_run, tmp_path):
     DeviceProfile("pi", "made up", "2026-01-01", Block(1.0, 1.0, macs=3), None, None, None)
   )
   with pytest.raises(UserError, match="pi was measured on another network: main has 3 MACs per im"):
+    evaluate_run(run, costs=other, name="pi")
+  other = CostChanges(dataclasses.replace(DEVICE, networks="0" * 64))
+  with pytest.raises(
+    UserError, match="pi was measured on an export of other networks: their SHA-256 is 0000"
+  ):
     evaluate_run(run, costs=other, name="pi")
   assert contents(run) == before
 

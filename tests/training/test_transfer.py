@@ -1,5 +1,7 @@
 """Weights of another run as a network's first ones."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.models.zoo import build
+from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import load_variables
@@ -88,5 +91,20 @@ def test_what_is_no_finished_run_is_refused(finished_run, tmp_path):
   unfinished = RunDirectory.create(tmp_path / "begun", resolve(tiny_config()))
   unfinished.record_data(load(resolve(tiny_config()).dataset).describe())
   assert "has not finished stage main" in refusal(from_run(unfinished.path))
+
+
+@pytest.mark.parametrize("block", ["adaptive", "extension"])
+def test_an_edge_that_is_not_finished_is_refused(finished_run, tmp_path, block):
+  """Its newest checkpoint is of an earlier step, as a stopped run leaves it."""
+  shutil.copytree(finished_run.path, tmp_path / "stopped")
+  run = RunDirectory.existing(tmp_path / "stopped")
+  edge = run.checkpoints_path("edge")
+  last = finished_step(edge)
+  assert last is not None
+  named = from_run(f"{run.path}:{block}", reset_head=True)
+  if block == "adaptive":
+    started(named)
+  (edge / str(last)).rename(edge / str(last - 1))
+  assert "the run has not finished stage edge; accepted: a run that has" in refusal(named)
   # As ever: what is neither is a file.
   assert "is no file" in refusal(from_run(tmp_path / "none.npz"))
