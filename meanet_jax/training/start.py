@@ -100,8 +100,13 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   return check_hard_classes(config, dataset)
 
 
-def check_workers(config: Config, dataset: Dataset) -> None:
+def check_workers(config: Config, dataset: Dataset, sources: int = 1) -> None:
   """Refuses worker processes for whose batches shared memory is too small, in whichever stage.
+
+  Args:
+    config: of the run.
+    dataset: its images.
+    sources: of which every step has a batch, in this process a share of it.
 
   Raises:
     UserError: as `check_shared_memory`.
@@ -109,14 +114,14 @@ def check_workers(config: Config, dataset: Dataset) -> None:
   train, validation = dataset.train, dataset.validation
   processes = jax.process_count()
 
-  def needed(batch_size: int, images: int) -> int:
-    size = train.bytes_of(batch_size // processes)
+  def needed(batch_size: int, images: int, sources: int = 1) -> int:
+    size = sources * train.bytes_of(batch_size // processes)
     return needed_bytes(size, -(-images // batch_size), train.workers)
 
   # A stage is validated while its own stream stays open.
   evaluation = needed(config.evaluation.batch_size, len(validation))
   settings = [config.stage(name) for name in config.stage_names]
-  most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
+  most = max(needed(s.batch_size, s.epochs * len(train), sources) for s in settings)
   check_shared_memory(most + evaluation, train.workers)
 
 
