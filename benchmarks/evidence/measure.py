@@ -36,19 +36,29 @@ SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)
 AREA_TO = 0.2
 # At which of the shares `meanet`'s policy is the one whose curve the area is under.
 AREA_POLICY = 0.1
-# What the paper's rules gain by each change; each has those before it, `cloud fused` all but
-# `learned`.
-LEVERS = (
-  Member("paper", PRESETS["paper"], calibrated=False),
-  Member("late", Policy(offload="late"), calibrated=False),
-  Member("calibrated", PRESETS["late"]),
-  Member("gated", Policy("argmax_uncertain", "extension", "late", "max_prob")),
-  Member("fused", PRESETS["gated"]),
-  Member("learned", Policy("argmax_uncertain", "fused", "late", "learned")),
-  Member("cloud fused", Policy("argmax_uncertain", "fused", "late", "max_prob", "fused")),
-)
 # The mean over test images may be above a budget by as much: thresholds are from other images.
 TOLERANCE = 0.05
+
+
+def rules_of(context: Context) -> tuple[Member, ...]:
+  """What the paper's rules gain by each change; each has those before it, `cloud fused` all but
+  `learned`.
+  """
+  gate = PRESETS[gate_of(context)]
+  return (
+    Member("paper", PRESETS["paper"], calibrated=False),
+    Member("late", Policy(offload="late"), calibrated=False),
+    Member("calibrated", PRESETS["late"]),
+    Member("gated", dataclasses.replace(gate, edge_rule="extension")),
+    Member("fused", gate),
+    Member("learned", dataclasses.replace(gate, criterion="learned")),
+    Member("cloud fused", dataclasses.replace(gate, cloud_rule="fused")),
+  )
+
+
+def gate_of(context: Context) -> str:
+  """The preset whose gate a run's extension needs: one of all classes waits for no hard one."""
+  return "uncertain" if context.config.model.extension_classes == "all" else "gated"
 
 
 class Operating(NamedTuple):
@@ -81,13 +91,13 @@ class Measured(NamedTuple):
   """What is known of one run.
 
   labels: of the test split. systems: by name and share. areas: mean accuracy over shares of 0 to
-  `AREA_TO`, of the systems that send. levers: by name; None where there are too few images.
+  `AREA_TO`, of the systems that send. rules: by name; None where there are too few images.
   """
 
   labels: Int[np.ndarray, " n"]
   systems: Mapping[str, ByShare]
   areas: Mapping[str, float]
-  levers: Mapping[str, ByShare | None]
+  rules: Mapping[str, ByShare | None]
 
 
 def load_run(run: RunDirectory, data_dir: str | None) -> Loaded:
@@ -101,7 +111,7 @@ def load_run(run: RunDirectory, data_dir: str | None) -> Loaded:
 
 
 def measure(loaded: Loaded) -> Measured:
-  """Every system and every lever at all `SHARES`; `meanet`'s policy is selected at each of them."""
+  """Every system and every rule at all `SHARES`; `meanet`'s policy is selected at each of them."""
   context, collected = loaded
   auto = _routing(context, policy="auto")
   systems: dict[str, dict[float, Operating]] = {}
@@ -116,8 +126,8 @@ def measure(loaded: Loaded) -> Measured:
         systems.setdefault(name, {})[share] = operating(context, curve)
         if share == AREA_POLICY and curve.is_swept:
           areas[name] = area(curve)
-  levers = {lever.name: _lever(loaded, lever) for lever in LEVERS}
-  return Measured(collected.test.labels, systems, areas, levers)
+  rules = {rule.name: _rule(loaded, rule) for rule in rules_of(context)}
+  return Measured(collected.test.labels, systems, areas, rules)
 
 
 def static_systems(loaded: Loaded, share: float) -> dict[str, Curve]:
@@ -128,7 +138,7 @@ def static_systems(loaded: Loaded, share: float) -> dict[str, Curve]:
 
 
 def gated(loaded: Loaded, budget: float, shares: Sequence[float]) -> ByShare | None:
-  """MEANet by the policy `gated`, the extension run for as many images as a budget pays for.
+  """MEANet by `gate_of` its extension, which runs for as many images as a budget pays for.
 
   Args:
     loaded: a run's records.
@@ -142,7 +152,9 @@ def gated(loaded: Loaded, budget: float, shares: Sequence[float]) -> ByShare | N
   if macs.main * (1 + TOLERANCE) > budget:
     return None
   share = min((budget - macs.main) / macs.extension, 1)
-  context = _routing(loaded.context, policy="gated", calibrate=True, run_share=share)
+  context = _routing(
+    loaded.context, policy=gate_of(loaded.context), calibrate=True, run_share=share
+  )
   return _under(context, loaded.collected, shares)
 
 
@@ -170,13 +182,13 @@ def area(curve: Curve) -> float:
   return float(np.trapezoid(accuracy, shares) / AREA_TO)
 
 
-def _lever(loaded: Loaded, lever: Member) -> ByShare | None:
+def _rule(loaded: Loaded, rule: Member) -> ByShare | None:
   context, collected = loaded
   images = len(selection_part(context.config, collected.validation).labels)
-  if lever.policy.learns and images < FEWEST_IMAGES:
+  if rule.policy.learns and images < FEWEST_IMAGES:
     return None
-  rules = dataclasses.asdict(lever.policy)
-  routing = _routing(context, policy="configured", calibrate=lever.calibrated, **rules)
+  rules = dataclasses.asdict(rule.policy)
+  routing = _routing(context, policy="configured", calibrate=rule.calibrated, **rules)
   return _under(routing, collected, SHARES)
 
 

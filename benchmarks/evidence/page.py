@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from benchmarks.evidence.measure import (
   AREA_POLICY,
-  LEVERS,
   SHARES,
   TOLERANCE,
   ByShare,
   Measured,
   Operating,
 )
-from benchmarks.evidence.paired import paired_difference
+from benchmarks.evidence.paired import Difference, paired_difference
 from meanet_jax.runs.environment import environment
 
 TITLE = "# Evidence: what wins at equal cost"
@@ -23,8 +22,9 @@ Made by `python -m benchmarks.evidence`, one section for each configuration, fro
 finished runs. Test accuracy in percent, mean ± standard deviation over seeds. At every share all
 thresholds, temperatures, weights and `meanet`'s policy (`routing.policy=auto`) are selected on
 validation images, for at most that share of the images sent; test images select nothing. `static`
-is an ordinary network of the edge's average MACs that sees as many images; `static_cloud` has the
-same cloud behind it and sends by calibrated largest probability.
+is an ordinary network of what `meanet`'s edge is meant to cost (its MACs are in the table) that
+sees as many images; `static_cloud` has the same cloud behind it and sends by calibrated largest
+probability.
 """.strip()
 KNOWN = ("digits", "fashion_mnist")
 ORDER = (
@@ -41,17 +41,24 @@ NONE = "-"
 class Section(NamedTuple):
   """What a section shows.
 
-  name: of the configuration. measured: by seed. budgets: by seed, then by MACs, then by system;
-  None for a system that cannot keep a budget. summaries: the systems of summary.json, by seed.
-  constraints: under which those stand. minutes: that trainings took.
+  name: of the configuration. static_budgets: in MMAC, for which static networks were trained.
+  measured: by seed. budgets: by seed, then by MACs, then by system; None for a system that cannot
+  keep a budget. summaries: the systems of summary.json, by seed. constraints: under which those
+  stand. minutes: that trainings took.
   """
 
   name: str
+  static_budgets: Sequence[float]
   measured: Sequence[Measured]
   budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]
   summaries: Sequence[Mapping[str, Any]]
   constraints: str
   minutes: Sequence[float]
+
+
+def figure_name(name: str) -> str:
+  """The file of a configuration's figure, beside the page."""
+  return f"evidence_{name}.svg"
 
 
 def with_section(page: str, section: str) -> str:
@@ -75,35 +82,40 @@ def section_text(section: Section) -> str:
   here, took = environment(), section.minutes
   versions = ", ".join(f"{package} {version}" for package, version in here["packages"].items())
   command = f"python -m benchmarks.evidence --config configs/{section.name}.py --seeds {seeds}"
+  if section.static_budgets:
+    command += f" --static-budgets {' '.join(f'{budget:g}' for budget in section.static_budgets)}"
   lines = [
     f"## {section.name}",
     f"{seeds} seeds, {images:,} test images. `{command}`",
     "### At equal shares of images sent",
-    _table(*_shares(section.measured)),
+    f"![Accuracy of every system over the share of images sent]({figure_name(section.name)})",
+    table(*_shares(section.measured)),
     most_accurate(section.measured),
     "Area: mean accuracy over shares of 0 to 20% of the test images sent, as the threshold moves "
     f"(`meanet`: by the policy selected for {AREA_POLICY:.0%}). {NONE}: a system that sends "
     "nothing, or everything.",
     "### Against the others",
-    _table(*_differences(section.measured)),
+    table(*_differences(section.measured)),
     "`meanet` less the other system in points of accuracy, with the 95% interval of a paired "
     "bootstrap over seeds and test images; an interval without 0 is in bold.",
     "### At equal edge budgets",
-    _table(*_budgets(section.budgets)),
-    "`meanet` here is the policy `gated` whose `routing.run_share` is what the budget pays for on "
-    "validation; `static_cloud` at 0% is the static network alone, of the budget's MACs where one "
+    table(*_budgets(section.budgets)),
+    "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, "
+    "whose `routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is "
+    "the static network alone, of the budget's MACs where one "
     f"was trained for it. {NONE}: the edge's mean MACs are more than {TOLERANCE:.0%} above the "
     "budget, or the budget is the main block's.",
     "### Which rule gave what",
-    _table(*_levers(section.measured)),
+    table(*_rules(section.measured)),
     "From the same records, without training. From the left each column has the change of those "
     "before it as well: decisions after the extension; calibrated largest probability in place of "
-    "entropy; the extension for the 20% of which main is least certain; both exits' distributions "
+    "entropy; the extension for at most `routing.run_share` of the images, of which main is least "
+    "certain; both exits' distributions "
     "fused; `learned` in place of the largest probability; and, without that, the cloud's "
     "distribution fused too. "
     f"{NONE}: too few validation images to fit it.",
     "### Under the configuration's own constraints",
-    _table(*_own(section.summaries)),
+    table(*_own(section.summaries)),
     f"The systems of `summary.json` under {section.constraints}.",
     f"Training took {min(took):.1f} to {max(took):.1f} minutes a seed. Load average over 15 "
     f"minutes at the end: {os.getloadavg()[2]:.1f}.",
@@ -137,11 +149,13 @@ def spread(values: Sequence[float], digits: int) -> str:
 Table = tuple[list[str], list[list[str]]]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+  """Markdown."""
   return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def _percent(values: Sequence[float]) -> str:
+def percent(values: Sequence[float]) -> str:
+  """Mean and spread over seeds, of shares as percentages."""
   return spread([100 * value for value in values], 2)
 
 
@@ -155,7 +169,7 @@ def _shares(measured: Sequence[Measured]) -> Table:
   rows = []
   for name in (name for name in ORDER if name in measured[0].systems):
     at = {share: [one.systems[name][share] for one in measured] for share in SHARES}
-    accuracy = [_percent([point.accuracy for point in at[share]]) for share in SHARES]
+    accuracy = [percent([point.accuracy for point in at[share]]) for share in SHARES]
     cells = [f"`{name}`"]
     if name == "cloud_only":
       cells += [NONE] * len(SHARES) + [accuracy[0], NONE, "100.0", NONE, NONE]
@@ -163,7 +177,7 @@ def _shares(measured: Sequence[Measured]) -> Table:
       cells += [accuracy[0], *[NONE] * len(SHARES), NONE, NONE, _macs(at[0.0]), NONE]
     else:
       sent = spread([100 * point.sent for point in at[0.1]], 1)
-      areas = _percent([one.areas[name] for one in measured])
+      areas = percent([one.areas[name] for one in measured])
       cells += [*accuracy, NONE, areas, sent, _macs(at[0.0]), _macs(at[0.1])]
     rows.append(cells)
   return head, rows
@@ -176,11 +190,16 @@ def _differences(measured: Sequence[Measured]) -> Table:
     cells = [f"`{name}`"]
     for share in PAIRED_AT:
       sides = ([one.systems[side][share].correct for one in measured] for side in ("meanet", name))
-      mean, low, high = (100 * value for value in paired_difference(*sides))
-      text = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-      cells.append(f"**{text}**" if low > 0 or high < 0 else text)
+      cells.append(difference_text(paired_difference(*sides)))
     rows.append(cells)
   return head, rows
+
+
+def difference_text(difference: Difference) -> str:
+  """In points of accuracy; bold where the interval has no 0."""
+  mean, low, high = (100 * value for value in difference)
+  text = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+  return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def _budgets(budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]) -> Table:
@@ -193,24 +212,24 @@ def _budgets(budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]) ->
       if len(kept) < len(budgets):  # not of every seed
         rows.append(start + [NONE] * (len(BUDGETED_AT) + 1))
         continue
-      cells = [_percent([found[s].accuracy for found in kept]) for s in BUDGETED_AT]
+      cells = [percent([found[s].accuracy for found in kept]) for s in BUDGETED_AT]
       rows.append([*start, *cells, _macs([found[0.0] for found in kept])])
   return head, rows
 
 
-def _levers(measured: Sequence[Measured]) -> Table:
-  head = ["sent at most", *(lever.name for lever in LEVERS)]
+def _rules(measured: Sequence[Measured]) -> Table:
+  head = ["sent at most", *measured[0].rules]
 
   def row(title: str, cell: Callable[[list[ByShare]], str]) -> list[str]:
     cells = [title]
-    for lever in LEVERS:
-      of_seeds = [one.levers[lever.name] for one in measured]
+    for rule in measured[0].rules:
+      of_seeds = [one.rules[rule] for one in measured]
       found = [points for points in of_seeds if points is not None]
       cells.append(cell(found) if len(found) == len(of_seeds) else NONE)
     return cells
 
   rows = [
-    row(f"{share:.0%}", lambda found, s=share: _percent([one[s].accuracy for one in found]))
+    row(f"{share:.0%}", lambda found, s=share: percent([one[s].accuracy for one in found]))
     for share in SHARES
   ]
   rows.append(row("edge MMAC at 10%", lambda found: _macs([one[0.1] for one in found])))
@@ -223,7 +242,7 @@ def _own(summaries: Sequence[Mapping[str, Any]]) -> Table:
   rows = []
   for name in summaries[0]:
     of = [summary[name] for summary in summaries]
-    cells = [_percent([one[f"{part}accuracy"] for one in of]) for part in ("", "hard_", "easy_")]
+    cells = [percent([one[f"{part}accuracy"] for one in of]) for part in ("", "hard_", "easy_")]
     cells.append(spread([100 * one["fraction"]["cloud"] for one in of], 1))
     cells.append(spread([one["macs_edge"] / 1e3 for one in of], 1))
     cells.append(spread([one["energy_mj"] * 1e3 for one in of], 2))

@@ -15,21 +15,44 @@ ROOT = Path(__file__).parent.parent.parent
 RUNS = ROOT / "runs" / "evidence"
 
 
-def evaluated_run(config: str, seed: int, data: Sequence[str]) -> RunDirectory:
-  """The run of a seed, with a static network of the edge's average MACs.
+def evaluated_run(
+  config: str, seed: int, data: Sequence[str], static: float | None
+) -> RunDirectory:
+  """The run of a seed, with a static network.
 
-  Both commands go on where they were stopped, so this can be repeated until it is through.
+  The commands go on where they were stopped, so this can be repeated until it is through.
 
   Args:
     config: the experiment's file.
     seed: of the run.
     data: flags that say where the images are.
+    static: multiply-accumulates of the static network for one image; None for the edge's average
+      by the paper's rules.
   """
   workdir = RUNS / f"{Path(config).stem}-{seed}"
   if not (workdir / "eval" / "summary.json").exists():
-    fields = [f"--config.seed={seed}", "--config.baselines.static=1"]
-    _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
+    factor = 1.0
+    if static is not None:
+      if not (workdir / "hard_classes.json").exists():
+        trained(config, seed, workdir, [], data)
+      factor = _static_factor(RunDirectory.existing(workdir), static)
+    trained(config, seed, workdir, [f"--config.baselines.static={factor:.6f}"], data)
     _command("eval.py", f"--workdir={workdir}", *data)
+  return RunDirectory.existing(workdir)
+
+
+def trained(
+  config: str, seed: int, workdir: Path, changes: Sequence[str], data: Sequence[str]
+) -> RunDirectory:
+  """A run whose stages are finished.
+
+  Args:
+    config, seed, data: as in `evaluated_run`.
+    workdir: where it lies.
+    changes: flags that set fields.
+  """
+  fields = [f"--config.seed={seed}", *changes]
+  _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
   return RunDirectory.existing(workdir)
 
 
@@ -49,12 +72,15 @@ def with_static(
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(run.path, partial, ignore=shutil.ignore_patterns("static", "eval"))
     partial.rename(workdir)
+  factor = f"--config.baselines.static={_static_factor(run, macs):.6f}"
+  return trained(config, seed, workdir, [factor], data)
+
+
+def _static_factor(run: RunDirectory, macs: float) -> float:
+  """`baselines.static` of a static network of so many MACs."""
   settings = run.config()
   costs = block_macs(build(settings), settings)
-  average = costs.main + predicted_hard_share(run) * costs.extension
-  fields = [f"--config.seed={seed}", f"--config.baselines.static={macs / average:.6f}"]
-  _command("train.py", f"--config={config}", *fields, f"--workdir={workdir}", *data)
-  return RunDirectory.existing(workdir)
+  return macs / (costs.main + predicted_hard_share(run) * costs.extension)
 
 
 def minutes(run: RunDirectory) -> float:

@@ -73,6 +73,12 @@ class ModelConfig:
   join: Literal["concat", "sum", "none"] = "concat"
   """How main features and adaptive features are joined: on channels (`concat`), added (`sum`), or
   not at all (`none`: there is no adaptive block and the extension sees main features alone)."""
+  join_dropout: Annotated[float, Range(0, 0.99)] = 0.0
+  """Share of the images, drawn anew in every step, of which the extension learns without main's
+  features (zeros in their place). Main's features are ready from the first step, and an adaptive
+  block beside them may never learn: its weights decay instead. Dropping a whole input is from
+  Neverova et al. 2016, arXiv 1501.00102; why one is preferred, in Wu et al. 2022, arXiv
+  2202.05306."""
   extension_classes: Literal["hard", "all"] = "hard"
   """Which classes the extension has: the `hard` ones, and learns from their images alone, or `all`,
   from all images (`stages.edge.easy_weight`). Hard classes decide where it runs either way."""

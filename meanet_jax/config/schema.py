@@ -83,9 +83,9 @@ class HardClassesConfig:
 class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`."""
 
-  policy: Literal["configured", "auto", "paper", "paper_imagenet", "abstract", "late", "gated"] = (
-    "configured"
-  )
+  policy: Literal[
+    "configured", "auto", "paper", "paper_imagenet", "abstract", "late", "gated", "uncertain"
+  ] = "configured"
   """Whose rules `meanet` takes: those of the five fields `hard_rule` to `criterion` (`configured`),
   those of a preset of `meanet_jax/routing/policies.py` by name, or those of the most accurate
   policy of `meanet_jax/selection/family.py` under the constraints (`auto`), selected on validation

@@ -174,7 +174,7 @@ class Network(nn.Module):
 class MEANet(nn.Module):
   """Main, adaptive and extension block, and the cloud model.
 
-  `adaptive` is None exactly when `join` is `none`.
+  `adaptive` is None exactly when `join` is `none`. join_dropout: as in `ModelConfig`.
   """
 
   main: Network | OwnNetwork
@@ -182,6 +182,7 @@ class MEANet(nn.Module):
   cloud: Network | OwnNetwork
   adaptive: Trunk | None = None
   join: str = "concat"
+  join_dropout: float = 0.0
 
   def __call__(
     self,
@@ -236,6 +237,10 @@ class MEANet(nn.Module):
   ) -> Float[Array, "b k"]:
     """The extension's logits, from the raw images and main's features."""
     if self.adaptive is not None:
+      if train and self.join_dropout:
+        kept = 1 - self.join_dropout
+        rows = jax.random.bernoulli(self.make_rng("dropout"), kept, (len(images), 1, 1, 1))
+        features = jnp.where(rows, features, 0)
       features = self.joined(features, self.adaptive(images, train))
     return self.extension(features, train)
 

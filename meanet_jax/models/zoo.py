@@ -158,12 +158,18 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
   if model.join != "none":
     check_structure(model.adaptive, "model.adaptive")
     adaptive = Trunk(model.adaptive, **numerics)
+  elif model.join_dropout:
+    raise UserError(
+      f"model.join_dropout is {model.join_dropout:g} with model.join 'none', where the extension "
+      "has main's features alone; accepted: 0, or another join"
+    )
   net = MEANet(
     main=network("main"),
     extension=Network(model.extension, config.extension_outputs, **numerics),
     cloud=network("cloud"),
     adaptive=adaptive,
     join=model.join,
+    join_dropout=model.join_dropout,
   )
   _check_meeting(net, config)
   return net

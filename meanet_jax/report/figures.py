@@ -202,7 +202,7 @@ def _draw_curve(axes: Axes, name: str, x: Any, y: Any, selected: int) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-  """Writes a figure as PNG, and beside it as PDF and SVG, each completely or not at all.
+  """Writes a figure as PNG, and beside it as PDF and SVG.
 
   Args:
     figure: drawn.
@@ -211,17 +211,26 @@ def save_figure(figure: Figure, path: Path) -> Path:
   Returns:
     `path`.
   """
-  _save(figure, path, {})
+  save_as(figure, path)
   figure.set_layout_engine("none")  # it stays as it is laid out now
-  for form, options in VECTORS.items():
-    _save(figure, path.with_suffix(f".{form}"), options)
+  for form in VECTORS:
+    save_as(figure, path.with_suffix(f".{form}"))
   return path
 
 
-def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> Path:
+def save_as(figure: Figure, path: Path) -> Path:
+  """Writes a figure in the form that the end of its path names, completely or not at all.
+
+  Args:
+    figure: drawn.
+    path: of the file.
+
+  Returns:
+    `path`.
+  """
   partial = path.with_name(f".{path.stem}.partial{path.suffix}")
   # The same figure twice is the same file: neither a date nor random identifiers are in it.
   with rc_context({"svg.hashsalt": path.stem}):
-    figure.savefig(partial, dpi=120, metadata=metadata or None)
+    figure.savefig(partial, dpi=120, metadata=VECTORS.get(path.suffix[1:]))
   partial.replace(path)
   return path

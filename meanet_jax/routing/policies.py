@@ -74,6 +74,7 @@ PRESETS = {
   "abstract": Policy(hard_rule="probability", offload="late"),
   "late": Policy(offload="late", criterion="max_prob"),
   "gated": Policy("argmax_uncertain", "fused", "late", "max_prob"),
+  "uncertain": Policy("uncertain", "fused", "late", "max_prob"),
 }
 
 

@@ -29,12 +29,20 @@ FAMILY = (
   Member("late_fused_max_prob", Policy("argmax", "fused", "late", "max_prob")),
   Member("late_fused_margin", Policy("argmax", "fused", "late", "margin")),
   Member("gated_entropy", Policy("argmax_uncertain", "fused", "late", "entropy")),
-  Member("gated_max_prob", Policy("argmax_uncertain", "fused", "late", "max_prob")),
+  Member("gated_max_prob", PRESETS["gated"]),
   Member("gated_margin", Policy("argmax_uncertain", "fused", "late", "margin")),
+  # For an extension of all classes, which may answer whatever main predicts.
+  Member("uncertain_entropy", Policy("uncertain", "fused", "late", "entropy")),
+  Member("uncertain_max_prob", PRESETS["uncertain"]),
+  Member("uncertain_margin", Policy("uncertain", "fused", "late", "margin")),
   Member("late_max_prob_cloud_fused", Policy("argmax", "extension", "late", "max_prob", "fused")),
   Member(
     "gated_max_prob_cloud_fused",
     Policy("argmax_uncertain", "fused", "late", "max_prob", "fused"),
+  ),
+  Member(
+    "uncertain_max_prob_cloud_fused",
+    Policy("uncertain", "fused", "late", "max_prob", "fused"),
   ),
   Member("late_learned", Policy("argmax", "extension", "late", "learned")),
   Member("gated_learned", Policy("argmax_uncertain", "fused", "late", "learned")),

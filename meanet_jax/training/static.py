@@ -86,7 +86,7 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
   widened = widened_main(config, config.baselines.static * edge)
   # The other blocks are in no step; what main's features were joined with may not fit any more.
   model = dataclasses.replace(
-    config.model, main=widened, adaptive=ModelConfig.adaptive, join="none"
+    config.model, main=widened, adaptive=ModelConfig.adaptive, join="none", join_dropout=0.0
   )
   return dataclasses.replace(config, model=model, stages=dataclasses.replace(stages, main=main))
 

@@ -1,13 +1,20 @@
 """The evidence's own arithmetic: differences, areas and the page."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.evidence.measure import Operating, area, within
+from benchmarks.evidence import levers
+from benchmarks.evidence.__main__ import BUDGETS, static_budgets
+from benchmarks.evidence.figure import LEVEL, SENDING, draw, evidence_figure
+from benchmarks.evidence.measure import SHARES, Measured, Operating, area, within
 from benchmarks.evidence.page import KNOWN, most_accurate, spread, with_section
 from benchmarks.evidence.paired import paired_difference, resampled
+from meanet_jax.errors import UserError
+from meanet_jax.report.colours import STYLES
+from meanet_jax.routing.hard_classes import HardClasses
 
 
 def test_a_difference_is_the_mean_over_seeds_and_images_and_zero_of_equals():
@@ -66,3 +73,98 @@ def test_what_to_deploy_may_send_less_than_it_may():
 def test_one_seed_has_no_deviation():
   assert spread([1.0], 1) == "1.0"
   assert spread([1.0, 3.0], 1) == "2.0 ± 1.4"
+
+
+def test_static_budgets_are_those_of_the_table():
+  assert static_budgets("digits", []) == []
+  assert static_budgets("digits", [0.18, 0.03]) == [0.18e6, 0.03e6]
+  for name, budgets in BUDGETS.items():
+    assert static_budgets(name, [macs / 1e6 for macs in budgets]) == [*budgets]
+  with pytest.raises(UserError, match=r"is 0\.5; accepted: 0\.015, 0\.03, 0\.06, 0\.18$"):
+    static_budgets("digits", [0.18, 0.5])
+  with pytest.raises(UserError, match="accepted: none, as imagenet has no edge budgets"):
+    static_budgets("imagenet", [1])
+
+
+def test_a_lever_may_not_be_a_field_of_main_or_cloud():
+  levers.check(["model.join_dropout=0", "stages.edge.epochs=3"])
+  for change in ("stages.main.epochs=3", "model.cloud.dropout=0.1", "stages.edge.epochs", "seed=1"):
+    with pytest.raises(UserError, match=f"flag --lever has '{re.escape(change)}'; accepted"):
+      levers.check(["model.join_dropout=0", change])
+
+
+def test_levers_are_compared_with_the_configuration_in_pairs():
+  def trained(right: np.ndarray) -> levers.Trained:
+    return levers.Trained({share: Operating(share, 1e6, right) for share in levers.SHARES}, 0.5)
+
+  some = np.arange(1000) < 900
+  found = {
+    "as configured": [trained(some)] * 2,
+    "`a=1`": [trained(np.arange(1000) < 950)] * 2,
+    "`b=2`": [trained(some[::-1])] * 2,
+  }
+  text = levers.section_text("digits", "the command", found)
+  assert text.startswith("## digits, levers\n\n2 seeds. `the command`\n\n")
+  better, other = (line for line in text.splitlines() if line.startswith("| `"))
+  assert re.search(r"\| 95\.00 ± 0\.00 \| \*\*\+5\.00 \[\+3\.\d+, \+6\.\d+\]\*\*", better)
+  assert re.search(r" \| ([+-]0\.00) \[-\d\.\d+, \+\d\.\d+\] \| \1 ", other)
+
+
+def test_an_extensions_own_accuracy_is_over_the_classes_that_it_has():
+  hard = HardClasses(np.array([1, 3]), 4)
+  logits = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])  # classes 3, 1, 1
+  assert levers._own_accuracy(logits, np.array([3, 3, 0]), hard) == 0.5
+  every = HardClasses(np.array([1, 3]), 4, "all")
+  assert levers._own_accuracy(np.eye(4)[[3, 3, 0]], np.array([3, 2, 0]), every) == pytest.approx(
+    2 / 3
+  )
+
+
+def invented_seed(right: dict[str, int]) -> Measured:
+  """Of 1,000 images, by system how many are right where none is sent; two more at each share."""
+  systems = {
+    name: {
+      share: Operating(share, 1e6, np.arange(1000) < count + 2 * place * (name in SENDING))
+      for place, share in enumerate(SHARES)
+    }
+    for name, count in right.items()
+  }
+  return Measured(np.zeros(1000, np.int32), systems, {}, {})
+
+
+def test_the_figure_has_a_line_for_each_that_sends_and_a_level_for_each_other(tmp_path):
+  names = [*SENDING, *LEVEL]
+  seeds = [
+    invented_seed({name: 900 + 10 * place + 6 * seed for place, name in enumerate(names)})
+    for seed in range(2)
+  ]
+  axes = evidence_figure("digits", seeds).axes[0]
+  lines = {container.get_label(): container.lines for container in axes.containers}
+  assert [*lines] == [*SENDING.values()]
+  for place, (system, words) in enumerate(SENDING.items()):
+    line, _, (bars,) = lines[words]
+    np.testing.assert_allclose(line.get_ydata(), 90.3 + place + 0.2 * np.arange(5), rtol=1e-12)
+    np.testing.assert_allclose(line.get_xdata(), 100 * np.array(SHARES), atol=0.25)
+    assert line.get_color() == STYLES[system].colour
+    lengths = [np.diff(segment[:, 1])[0] for segment in bars.get_segments()]
+    np.testing.assert_allclose(lengths, 2 * 0.6 / np.sqrt(2), rtol=1e-9)
+  levels = {
+    line.get_label(): line.get_ydata() for line in axes.lines if line.get_label() in LEVEL.values()
+  }
+  for place, words in enumerate(LEVEL.values(), len(SENDING)):
+    assert levels[words] == pytest.approx([90.3 + place] * 2)
+  first = draw(tmp_path / "evidence_digits.svg", "digits", seeds).read_bytes()
+  assert first == draw(tmp_path / "evidence_digits.svg", "digits", seeds).read_bytes()
+  assert len(first) <= 60_000
+  for words in (*SENDING.values(), *LEVEL.values()):
+    assert f">{words}</text>".encode() in first
+  # A background of its own: the first thing drawn is all of it, in white.
+  filled = re.search(
+    rb'<g id="patch_1">\s*<path d="M 0 [\d. L\n]+z\s*" style="fill: #ffffff', first
+  )
+  assert filled is not None
+
+
+def test_the_figure_shows_the_systems_that_there_are_and_one_seed(tmp_path):
+  axes = evidence_figure("own", [invented_seed({"meanet": 900, "main_only": 890})]).axes[0]
+  assert [container.get_label() for container in axes.containers] == [SENDING["meanet"]]

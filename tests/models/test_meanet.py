@@ -1,5 +1,6 @@
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +134,41 @@ def test_a_fresh_bottleneck_is_its_shortcut():
       own = {name: tree["shortcut"] for name, tree in variables.items()}
       expected, _ = layer.apply(own, x, True, mutable=["batch_stats"])
     np.testing.assert_array_equal(found, jnp.maximum(expected, 0))
+
+
+def test_the_extension_learns_from_some_images_without_mains_features(tiny):
+  """Rows of zeros in training, other ones with every key, and none in evaluation."""
+  config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, join_dropout=0.25))
+  model, variables, _ = network(config)
+  images = jax.random.normal(jax.random.key(1), (256, *config.dataset.image_shape))
+  features = model.apply(variables, images, method="main_features")
+  joined = []
+
+  def record(call, arguments, keywords, context):
+    if context.method_name == "joined":
+      joined.append(arguments[0])
+    return call(*arguments, **keywords)
+
+  def extend(train: bool, seed: int):
+    with nn.intercept_methods(record):
+      model.apply(
+        variables,
+        images,
+        features,
+        train,
+        method="extend",
+        rngs={"dropout": jax.random.key(seed)},
+        mutable=["batch_stats"],
+      )
+    return np.asarray(joined.pop())
+
+  np.testing.assert_array_equal(extend(False, 0), features)
+  dropped = []
+  for seed in (0, 1):
+    seen = extend(True, seed)
+    kept = (seen != 0).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(seen, np.where(kept[:, None, None, None], features, 0))
+    # 64 are expected; beyond 29 to 99, 5 standard deviations, once in two million seeds.
+    assert 29 <= (~kept).sum() <= 99
+    dropped.append(kept)
+  assert (dropped[0] != dropped[1]).any()

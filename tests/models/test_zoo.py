@@ -28,6 +28,13 @@ def test_features_that_do_not_meet_are_refused_with_both_shapes():
   assert "(8, 8, 4)" in message
 
 
+def test_a_dropout_of_features_that_nothing_joins_is_refused():
+  def no_adaptive(config):
+    config.model.join, config.model.join_dropout = "none", 0.5
+
+  assert "model.join_dropout is 0.5 with model.join 'none'" in refusal(no_adaptive)
+
+
 def test_sum_of_unlike_channels_is_refused_and_concat_is_not():
   def unlike_channels(config):
     config.model.adaptive.widths = (6,)

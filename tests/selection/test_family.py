@@ -11,4 +11,4 @@ def test_the_family_holds_every_preset_and_no_policy_twice():
   plain = {member.name for member in FAMILY if not member.calibrated}
   assert plain == {"paper", "paper_imagenet"}
   fusing = {member.name for member in FAMILY if member.policy.cloud_rule == "fused"}
-  assert fusing == {"late_max_prob_cloud_fused", "gated_max_prob_cloud_fused"}
+  assert fusing == {f"{rule}_max_prob_cloud_fused" for rule in ("late", "gated", "uncertain")}

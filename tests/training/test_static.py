@@ -65,6 +65,10 @@ def test_it_costs_what_the_edge_does_and_sees_as_many_images(beside, tiny):
   assert found.variables.keys() == {"main"}
   twice = static_config(with_static(tiny, 2.0), dataset, beside)
   assert block_macs(build(twice), twice).main == pytest.approx(2 * edge, rel=0.1)
+  dropping = dataclasses.replace(
+    with_static(tiny), model=dataclasses.replace(tiny.model, join_dropout=0.5)
+  )
+  assert static_config(dropping, dataset, beside) == found.config
 
 
 def test_it_equals_a_main_block_that_is_trained_alone(beside, tiny, tmp_path):

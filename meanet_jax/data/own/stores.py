@@ -5,7 +5,6 @@ import itertools
 import operator
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -50,36 +49,31 @@ class FileStore:
     -1 for a link that leads nowhere: reading it says so.
     """
     columns = operator.attrgetter("st_size", "st_mtime_ns", "st_ctime_ns")
-    folder = os.open(self.root, os.O_RDONLY)  # which an absolute path does not look at
+    root = os.path.join(self.root, "")
+    full = [path if path[0] == "/" else root + path for path in paths]
     try:
-      return _rows(map(columns, map(partial(os.stat, dir_fd=folder), paths)), len(paths))
+      return _rows(map(columns, map(os.stat, full)), len(paths))
     except OSError:
-      return _rows((_status_or_none(path, folder) for path in paths), len(paths))
-    finally:
-      os.close(folder)
+      return _rows(map(_status_or_none, full), len(paths))
 
   def name(self, path: str) -> str:
     """See `ImageStore`."""
     return str(self.root / path)
 
 
-def file_status(path: str | Path, folder: int | None = None) -> tuple[int, int, int]:
+def file_status(path: str | Path) -> tuple[int, int, int]:
   """The status of one file, as `FileStore.status` gives it.
-
-  Args:
-    path: absolute, or relative to the folder.
-    folder: an open one; None for the current one.
 
   Raises:
     OSError: there is none.
   """
-  status = os.stat(path, dir_fd=folder)
+  status = os.stat(path)
   return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _status_or_none(path: str, folder: int) -> tuple[int, int, int]:
+def _status_or_none(path: str) -> tuple[int, int, int]:
   try:
-    return file_status(path, folder)
+    return file_status(path)
   except OSError:
     return (-1, -1, -1)
 
