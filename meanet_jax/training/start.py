@@ -35,6 +35,7 @@ from meanet_jax.training.hard_classes import check_hard_classes
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.parts import check_parts
 from meanet_jax.training.pretrained import check_pretrained
+from meanet_jax.training.run_numbers import check_class_weights
 from meanet_jax.training.stages import STATIC
 
 
@@ -91,11 +92,13 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
     Lines for the user: `check_hard_classes`.
 
   Raises:
-    UserError: a batch above the number of its stage's images, or classes without images.
+    UserError: a batch above the number of its stage's images, class weights of 0 alone, or classes
+      without images.
   """
   for name in config.stage_names:
     if name != "edge":  # which `check_hard_classes` knows about
       check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  check_class_weights(config, dataset.train.labels)
   check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 

@@ -99,6 +99,21 @@ def test_the_largest_possible_edge_set_is_compared_with_the_edge_batch():
     check_images(config(batch=121, count=2, training="joint"), found)
 
 
+def test_class_weights_of_0_alone_are_refused_before_the_first_step():
+  """Of a later stage too; those that may leave something are for that stage to refuse."""
+  found, plain = dataset([4, 4, 0, 4, 4, 4], [2] * 6), config(count=2)
+  for name in ("main", "edge", "cloud"):
+    for weights, refused in (((0.0, 0.0, 1.0, 0.0, 0.0, 0.0), True), ((0.0,) * 5 + (1.0,), False)):
+      stage = dataclasses.replace(plain.stage(name), class_weights=weights)
+      stages = dataclasses.replace(plain.stages, **{name: stage})
+      weighed = dataclasses.replace(plain, stages=stages)
+      if not refused:
+        check_images(weighed, found)
+        continue
+      with pytest.raises(UserError, match=rf"^stages\.{name}\.class_weights is 0 for every class"):
+        check_images(weighed, found)
+
+
 def test_a_random_selection_is_known_before_the_first_step():
   found = dataset([1, 2, 4, 8, 16, 32], [2] * 6)
   drawn = select(config(count=2, selection="random"), found, np.zeros((12, 6), np.float32))
