@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.errors import UserError
@@ -112,6 +112,20 @@ def test_class_weights_of_0_alone_are_refused_before_the_first_step():
         continue
       with pytest.raises(UserError, match=rf"^stages\.{name}\.class_weights is 0 for every class"):
         check_images(weighed, found)
+
+
+@pytest.mark.parametrize("images", [2000, 1999])
+def test_a_criterion_that_no_evaluation_could_fit_is_refused_before_the_first_step(images):
+  plain = config(classes=2)
+  routing = dataclasses.replace(plain.routing, offload="late", criterion="learned")
+  found = dataset([4, 4], [1000, images - 1000])
+  if images == 2000:
+    check_images(dataclasses.replace(plain, routing=routing), found)
+    return
+  check_images(plain, found)
+  check_images(dataclasses.replace(plain, routing=RoutingConfig(policy="auto")), found)
+  with pytest.raises(UserError, match=r"^the criterion 'learned' has 1999 images to fit on; "):
+    check_images(dataclasses.replace(plain, routing=routing), found)
 
 
 def test_a_random_selection_is_known_before_the_first_step():
