@@ -24,6 +24,7 @@ from meanet_jax.evaluation.evaluate import Evaluation
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
+from meanet_jax.paths import expanded_path
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.metrics import MetricsFile
@@ -166,6 +167,7 @@ def export(
   """
   from meanet_jax.tflite.versions import check_versions
 
+  directory = Path(expanded_path(os.fspath(out), "out"))
   check_versions()
   # Only now, because these import what has just been checked.
   from meanet_jax.tflite.export import Options
@@ -173,7 +175,8 @@ def export(
   from meanet_jax.tflite.source import Selected, from_run
 
   source = from_run(run.path, run.options, Selected(operating_point))
-  return write(source, Path(out), Options(quantize=quantize, cloud=cloud, allow_unmet=allow_unmet))
+  options = Options(quantize=quantize, cloud=cloud, allow_unmet=allow_unmet)
+  return write(source, directory, options)
 
 
 def train_grid(

@@ -3,15 +3,21 @@
 import importlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from meanet_jax.api import Run, export
 from meanet_jax.commands import app
 from meanet_jax.commands.flags import Parser, add_path
 from meanet_jax.config.load import find
 from meanet_jax.config.parsing import resolve
+from meanet_jax.cost.device_file import read_profile
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.tfds.names import default_data_dir
+from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
@@ -140,6 +146,26 @@ def test_runs_and_pretrained_weights(home):
   checked = resolve(config)
   with pytest.raises(UserError, match=f"{home}/w.pth"):
     initial_variables(checked, build(checked), ("main",))
+
+
+def test_what_python_programs_give(home):
+  assert ReadOptions("~/sets").data_dir == f"{home}/sets"
+  with pytest.raises(UserError, match=f"{home}/out/edge.json cannot be read"):
+    EdgeClassifier("~/out")
+  (home / "device.json").write_text("{")
+  with pytest.raises(UserError, match=r"device profile ~/device\.json is no JSON"):
+    read_profile("~/device.json")
+  RunDirectory.create("~/run", resolve(tiny_config()))
+  run = Run("~/run")
+  given: dict[str, Callable[[str], Any]] = {
+    "data_dir": ReadOptions,
+    "directory": EdgeClassifier,
+    "device": read_profile,
+    "out": lambda path: export(run, path),
+  }
+  for name, call in given.items():
+    with pytest.raises(UserError, match=f"^{name} is 's3://b/x', and s3:// cannot be used there"):
+      call("s3://b/x")
 
 
 def test_where_data_sets_lie(home, monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from meanet_jax import log
@@ -63,7 +64,8 @@ def _row(
 def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
   """Prints `run_evaluations` as a table."""
   if not rows:
-    log.logger.info(f"{workdir} has no evaluation; meanet eval --workdir {workdir} makes one")
+    command = f"meanet eval --workdir {quote(str(workdir))}"
+    log.logger.info(f"{workdir} has no evaluation; {command} makes one")
     return
   log.table(
     f"{workdir}: evaluations, system meanet on the test split",

@@ -11,6 +11,7 @@ from typing import Any
 from meanet_jax.cost.device import BLOCKS, FORMAT, Block, DeviceProfile, Link, PerMac, Timing
 from meanet_jax.cost.energy import RADIOS
 from meanet_jax.errors import UserError, hint
+from meanet_jax.paths import expanded_path
 
 _SHIPPED = Path(__file__).parent / "profiles"
 _ACCEPTED = "accepted: what meanet measure wrote, or a file as docs/device_profiles.md has it"
@@ -37,7 +38,8 @@ def read_profile(device: str | Path) -> DeviceProfile:
     UserError: there is no such file, or it is no profile.
   """
   names = shipped_profiles()
-  path = _SHIPPED / f"{device}.json" if str(device) in names else Path(device)
+  installed = str(device) in names
+  path = _SHIPPED / f"{device}.json" if installed else Path(expanded_path(str(device), "device"))
   try:
     source = json.loads(path.read_text(encoding="utf-8"))
   except OSError as error:

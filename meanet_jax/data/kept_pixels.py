@@ -24,7 +24,7 @@ from meanet_jax.data.kept_arrays import load_arrays, save_arrays
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.log import logger
 
-_RULES = 1  # by which pixels are made of images, beside the versions below
+_RULES = 2  # by which pixels are made of images, beside the versions below
 _DECODERS = ("pillow", "simplejpeg")
 _MEMBERS = {"belongs_to", "labels", "skipped", "deep"}
 _CHECKED_AT_ONCE = 1 << 24  # bytes

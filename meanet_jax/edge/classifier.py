@@ -1,5 +1,6 @@
 """The edge on a device: early exit that calls no signature in vain. NumPy and LiteRT, no JAX."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.edge.interpreter import Run, open_signatures
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
+from meanet_jax.paths import expanded_path
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Thresholds
@@ -63,6 +65,7 @@ class EdgeClassifier:
       UserError: files that are missing, damaged, or do not belong together; an operating point of
         other temperatures or hard classes.
     """
+    directory = expanded_path(os.fspath(directory), "directory")
     self.manifest = read_manifest(directory)
     self.operating_point = _given(operating_point, self.manifest.operating_point)
     self._policy = self.operating_point.policy

@@ -28,6 +28,7 @@ from meanet_jax.grid.report import (
   read_outcomes,
 )
 from meanet_jax.grid.train import train_points
+from meanet_jax.grid.trial_batches import most_seeds_together
 from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
@@ -43,7 +44,12 @@ from meanet_jax.training.distributed import (
   is_process_0,
   process_0_then_others,
 )
-from meanet_jax.training.start import check_images, check_same, check_same_workdir
+from meanet_jax.training.start import (
+  check_images,
+  check_same,
+  check_same_workdir,
+  check_workers,
+)
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -167,6 +173,8 @@ def _load_and_show(
   points = [point for group in groups for point in group.points]
   # A random selection differs from seed to seed, and most lines are those of every trial.
   lines = all_succeed(lambda: [line for p in points for line in check_images(p.config, dataset)])
+  if grid.executor != "ray":  # whose workers have machines of their own
+    all_succeed(lambda: check_workers_together(groups, dataset, grid))
   for line in dict.fromkeys(lines):
     logger.info(line)
   points.sort(key=lambda point: point.number)
@@ -189,6 +197,24 @@ def _load_and_show(
     )
   logger.info(f"all compilation groups: about {_duration(total)} ({describe(rate)})")
   return groups, dataset
+
+
+def check_workers_together(
+  groups: Sequence[CompilationGroup], dataset: Dataset, grid: GridConfig
+) -> None:
+  """Refuses worker processes for whose batches shared memory is too small: a step of several trials
+  has a batch of each seed.
+
+  Raises:
+    UserError: before the first stage, though a later one may be what needs so much.
+  """
+  mine, processes = jax.process_index(), jax.process_count()
+  for group in groups:
+    seeds = [point.config.seed for point in group.points[mine::processes]]
+    if seeds:
+      sources = most_seeds_together(seeds, grid.per_device)
+      # No trial's batch is shared out over processes, as that of a run is.
+      check_workers(group.config, dataset, processes * sources)
 
 
 def _wait_for_others(

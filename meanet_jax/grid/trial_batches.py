@@ -41,7 +41,7 @@ class TrialBatch:
 def make_trial_batches(trial_states: Sequence[TrialState], per_device: int) -> list[TrialBatch]:
   """Trials shared out over devices, those with a common source beside each other."""
   devices = devices_of_trials()
-  most = per_device or -(-len(trial_states) // devices)
+  most = _most_on_a_device(len(trial_states), per_device)
   ordered = sorted(trial_states, key=lambda state: (state.source.seed, state.source.classes or ()))
   batches = []
   for start in range(0, len(ordered), devices * most):
@@ -54,6 +54,21 @@ def make_trial_batches(trial_states: Sequence[TrialState], per_device: int) -> l
     batches.append(rows)
   width = max(len(_sources(own)) for rows in batches for own in rows)
   return [_trial_batch(rows, width) for rows in batches]
+
+
+def most_seeds_together(seeds: Sequence[int], per_device: int) -> int:
+  """The most different seeds in one of the batches that trials with these seeds make.
+
+  It has as many sources, or more where trials of one seed have other hard classes.
+  """
+  size = devices_of_trials() * _most_on_a_device(len(seeds), per_device)
+  ordered = sorted(seeds)
+  batches = (ordered[start : start + size] for start in range(0, len(ordered), size))
+  return max(len(set(batch)) for batch in batches)
+
+
+def _most_on_a_device(trials: int, per_device: int) -> int:
+  return per_device or -(-trials // devices_of_trials())
 
 
 def _trial_batch(rows: list[list[TrialState | None]], width: int) -> TrialBatch:

@@ -6,12 +6,14 @@ Training, evaluation and the device decode by this rule, which needs NumPy and P
   601-2 luma. A network of 1 or 3 channels does not see an alpha channel; one of 2 or 4 does.
 - 16 bits per channel (I;16 in any byte order, and the mode I of PNG and PGM): the upper 8 are kept,
   which is what Pillow does with 16-bit colour. `Decoded.deep` says so, and of 10 and 12 bits too.
-- F and any other I are refused: without a known range there is no right way to 8 bits. So is deep
-  colour in JPEG 2000, where Pillow rounds the largest values up to 256 and keeps 0 of it.
+- F and any other I are refused: without a known range there is no right way to 8 bits. So is what
+  Pillow reads wrongly: deep colour in JPEG 2000, where it rounds the largest values up to 256 and
+  keeps 0 of it, and 16-bit FITS, whose signed values it takes for unsigned ones.
 - The image is turned upright as its EXIF says. Of several frames the first counts.
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +46,8 @@ _TURNS = {  # from an EXIF orientation to the pixels as they are to be seen
 }
 # Formats whose mode I holds 0 .. 65535.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+# Pillow's names of raw modes of more than 8 bits; `BGR;16` has 16 for all three channels.
+_DEEP_RAW = re.compile("I;16|;16[BLN]")
 _HEADER_BYTES = 1 << 16  # of a file, in which its formats' marks lie
 _VIA = {"LAB": "RGB", "La": "LA"}  # Pillow converts these to that mode only
 _WHITE_IS_ZERO = {262: 0}  # TIFF's photometric interpretation, which Pillow ignores in I;16
@@ -130,10 +134,13 @@ def _is_deep(image: Any) -> bool:
   """Whether an image that is not yet loaded has more than 8 bits per channel.
 
   Formats whose decoders do not say it are asked in their headers: JPEG 2000 has its precision in
-  the marker SIZ (ISO/IEC 15444-1, A.5.1), AVIF a flag in its box av1C (AV1-ISOBMFF, 2.3.3).
+  the marker SIZ (ISO/IEC 15444-1, A.5.1), AVIF a flag in its box av1C (AV1-ISOBMFF, 2.3.3), SGI
+  its bytes per channel in its fourth byte.
   """
-  if image.mode.startswith("I;16") or ";16" in _raw_modes(image):
+  if image.mode.startswith("I;16") or _DEEP_RAW.search(_raw_modes(image)):
     return True
+  if image.format == "SGI":
+    return _header_byte(image, b"", 3) == 2
   if image.format == "PPM":  # its decoder is given the largest value
     limits = [part for tile in image.tile if isinstance(tile[3], tuple) for part in tile[3]]
     return any(isinstance(limit, int) and limit > 255 for limit in limits)
@@ -157,6 +164,10 @@ def _header_byte(image: Any, after: bytes, number: int) -> int:
 def _to_eight_bits(image: Any, raw: str, deep: bool) -> Any:
   """The image with 8 bits per channel."""
   mode = image.mode
+  if mode == "I;16" and image.format == "FITS":
+    raise UndecodableImageError(
+      "it is FITS of 16 bits, whose signed values Pillow takes for unsigned ones; make it a PNG"
+    )
   if mode.startswith("I;16") or (mode == "I" and image.format in _SIXTEEN_BIT_FORMATS):
     values = np.asarray(image) >> (4 if "I;12" in raw else 8)
     if image.format == "TIFF" and _WHITE_IS_ZERO.items() <= dict(image.tag_v2).items():

@@ -19,6 +19,20 @@ FEWEST_IMAGES = 2000
 C = 0.01
 
 
+def check_number(count: int) -> None:
+  """Refuses to fit on so few selection images.
+
+  Raises:
+    UserError: they are fewer than `FEWEST_IMAGES`.
+  """
+  if count < FEWEST_IMAGES:
+    raise UserError(
+      f"the criterion 'learned' has {count} images to fit on; accepted: at least {FEWEST_IMAGES} "
+      "that select (of a run: more validation images, or a smaller "
+      "evaluation.calibration_fraction), or another criterion"
+    )
+
+
 def fit_gain(
   policy: Policy, records: Records, is_hard: Bool[np.ndarray, " c"], fixed: Thresholds
 ) -> GainWeights:
@@ -36,13 +50,7 @@ def fit_gain(
   Raises:
     UserError: too few images.
   """
-  count = len(records.label)
-  if count < FEWEST_IMAGES:
-    raise UserError(
-      f"the criterion 'learned' has {count} images to fit on; accepted: at least {FEWEST_IMAGES} "
-      "that select (of a run: more validation images, or a smaller "
-      "evaluation.calibration_fraction), or another criterion"
-    )
+  check_number(len(records.label))
   edge = route(dataclasses.replace(policy, offload="never"), fixed, records, is_hard)
   answered = cloud_prediction(policy, records, edge.ran_extension)
   gain = (answered == records.label).astype(int) - (edge.prediction == records.label)

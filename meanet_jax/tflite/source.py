@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -97,7 +98,7 @@ def from_run(
   require_finished(config, dataset, run)
   name, changes = selected or Selected()
   summary_path = run.evaluation_path(name) / SUMMARY
-  command = f"meanet eval --workdir {workdir}" + (f" --name {name}" if name else "")
+  command = f"meanet eval --workdir {quote(str(workdir))}" + (f" --name {name}" if name else "")
   if not summary_path.is_file():
     raise _not_evaluated(run, name, command)
   summary = read_json(summary_path)

@@ -35,7 +35,7 @@ class _Images:
   @classmethod
   def of(cls, config: Config, dataset: Dataset) -> "_Images":
     classes = config.dataset.num_classes
-    labels = dataset.validation.labels[_selecting(config, dataset)]
+    labels = dataset.validation.labels[selecting_images(config, dataset)]
     return cls(
       np.bincount(dataset.train.labels, minlength=classes), np.bincount(labels, minlength=classes)
     )
@@ -119,7 +119,7 @@ def select(
     UserError: logits that are not finite.
   """
   refuse_nan("main", logits)
-  selects = _selecting(config, dataset)
+  selects = selecting_images(config, dataset)
   labels = dataset.validation.labels[selects]
   predictions = np.argmax(logits, axis=-1)[selects]
   confusion = confusion_matrix(labels, predictions, config.dataset.num_classes)
@@ -180,7 +180,8 @@ def predicted_hard_share(found: Mapping[str, Any]) -> float:
   return float(confusion[:, found["classes"]].sum() / confusion.sum())
 
 
-def _selecting(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
+def selecting_images(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
+  """The validation images that select: those that carry no guarantee."""
   fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
   return ~calibration_part(len(dataset.validation), fraction, seed)
 

@@ -47,6 +47,30 @@ def run_numbers(
   return numbers
 
 
+def check_class_weights(config: Config, labels: Int[np.ndarray, " n"]) -> None:
+  """Refuses class weights that leave a stage nothing to learn from, whichever classes are hard.
+
+  Args:
+    config: the experiment.
+    labels: of all training images.
+
+  Raises:
+    UserError: every class with images weighs 0.
+  """
+  counts = np.bincount(labels, minlength=config.dataset.num_classes)
+  for name in config.stage_names:
+    weights = config.stage(name).class_weights
+    if isinstance(weights, tuple) and not np.dot(weights, counts):
+      raise _nothing_to_learn(name)
+
+
+def _nothing_to_learn(name: str) -> UserError:
+  return UserError(
+    f"stages.{name}.class_weights is 0 for every class that an exit of stage {name} learns from; "
+    "accepted: one of these above 0"
+  )
+
+
 def _classes(
   stage: Stage, exit: Exits, num_classes: int, found: Mapping[str, Any] | None
 ) -> Int[np.ndarray, " k"]:
@@ -71,10 +95,7 @@ def _class_weights(
     factors = np.asarray(settings.class_weights)[classes]
   total = np.sum(images * factors)
   if not total:
-    raise UserError(
-      f"stages.{stage.name}.class_weights is 0 for every class that an exit of stage {stage.name} "
-      "learns from; accepted: one of these above 0"
-    )
+    raise _nothing_to_learn(stage.name)
   return (factors * np.sum(images) / total).astype(np.float32)
 
 

@@ -19,11 +19,13 @@ from meanet_jax.errors import UserError
 from meanet_jax.log import logger
 from meanet_jax.models.own_network import own_modules
 from meanet_jax.models.zoo import build
+from meanet_jax.routing.policies import configured_policy
 from meanet_jax.runs.checkpoints import quarantine_failed
 from meanet_jax.runs.directory import RunDirectory, run_path
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import held, refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
+from meanet_jax.selection import learned
 from meanet_jax.stopping import Stop
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import (
@@ -31,10 +33,11 @@ from meanet_jax.training.distributed import (
   broadcast_from_process_0,
   process_0_then_others,
 )
-from meanet_jax.training.hard_classes import check_hard_classes
+from meanet_jax.training.hard_classes import check_hard_classes, selecting_images
 from meanet_jax.training.parallel import AXIS, check_batch_size
 from meanet_jax.training.parts import check_parts
 from meanet_jax.training.pretrained import check_pretrained
+from meanet_jax.training.run_numbers import check_class_weights
 from meanet_jax.training.stages import STATIC
 
 
@@ -91,17 +94,27 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
     Lines for the user: `check_hard_classes`.
 
   Raises:
-    UserError: a batch above the number of its stage's images, or classes without images.
+    UserError: a batch above the number of its stage's images, class weights of 0 alone, classes
+      without images, or too few to fit the criterion `learned` on.
   """
   for name in config.stage_names:
     if name != "edge":  # which `check_hard_classes` knows about
       check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+  if config.routing.policy != "auto" and configured_policy(config.routing).learns:
+    # Only an evaluation fits it, and a run has no other images and no other criterion then.
+    learned.check_number(int(selecting_images(config, dataset).sum()))
+  check_class_weights(config, dataset.train.labels)
   check_workers(config, dataset)
   return check_hard_classes(config, dataset)
 
 
-def check_workers(config: Config, dataset: Dataset) -> None:
+def check_workers(config: Config, dataset: Dataset, sources: int = 1) -> None:
   """Refuses worker processes for whose batches shared memory is too small, in whichever stage.
+
+  Args:
+    config: of the run.
+    dataset: its images.
+    sources: of which every step has a batch, in this process a share of it.
 
   Raises:
     UserError: as `check_shared_memory`.
@@ -109,14 +122,14 @@ def check_workers(config: Config, dataset: Dataset) -> None:
   train, validation = dataset.train, dataset.validation
   processes = jax.process_count()
 
-  def needed(batch_size: int, images: int) -> int:
-    size = train.bytes_of(batch_size // processes)
+  def needed(batch_size: int, images: int, sources: int = 1) -> int:
+    size = sources * train.bytes_of(batch_size // processes)
     return needed_bytes(size, -(-images // batch_size), train.workers)
 
   # A stage is validated while its own stream stays open.
   evaluation = needed(config.evaluation.batch_size, len(validation))
   settings = [config.stage(name) for name in config.stage_names]
-  most = max(needed(s.batch_size, s.epochs * len(train)) for s in settings)
+  most = max(needed(s.batch_size, s.epochs * len(train), sources) for s in settings)
   check_shared_memory(most + evaluation, train.workers)
 
 

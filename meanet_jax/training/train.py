@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import jax
@@ -71,7 +72,7 @@ def train(
         _gradient_stage(stage, context, variables, found)
       if context.config.baselines.static:
         _static_stage(context, variables)
-  logger.info(f"all stages finished; evaluate with: meanet eval --workdir {workdir}")
+  logger.info(f"all stages finished; evaluate with: meanet eval --workdir {quote(str(workdir))}")
 
 
 def _gradient_stage(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.data import streaming
 from meanet_jax.data.decode import PixelReader
@@ -21,6 +22,9 @@ from meanet_jax.data.streaming import StreamedSplit
 from meanet_jax.data.tfds.names import SetName
 from meanet_jax.data.tfds.prepared import PreparedExamples, PreparedSet
 from meanet_jax.errors import UserError
+from meanet_jax.grid.compilation_groups import compilation_groups
+from meanet_jax.grid.points import expand
+from meanet_jax.grid.run import check_workers_together
 from meanet_jax.images.preprocessing import CENTRE
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.training.start import check_images
@@ -108,6 +112,24 @@ def test_every_stage_is_looked_at_before_the_first(monkeypatch):
   with_shared_memory(monkeypatch, one + other - 4096)
   with pytest.raises(UserError, match="shared memory"):
     check_images(config, dataset)
+
+
+def test_a_grid_is_looked_at_with_a_batch_of_each_seed(monkeypatch):
+  shape = (32, 32, 3)
+  train, validation = streamed(4000, 2, shape), streamed(2560, 2, shape)
+  test = ArraySplit(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.int32))
+  dataset = Dataset("s", ("a", "b"), train, validation, test)
+  axes = ("seed=0,1,2", "stages.main.learning_rate=0.1,0.2")
+  groups = compilation_groups(expand(axes, Config(), 6))
+  batch = 128 * 32 * 32 * 3
+  three, one, other = (needed_bytes(size, 20, 2) for size in (3 * batch, batch, batch))
+  for needed, per_device in ((three + other, 0), (one + other, 1), (one + other, 2)):
+    grid = GridConfig(per_device=per_device)
+    with_shared_memory(monkeypatch, needed + 4096)
+    check_workers_together(groups, dataset, grid)
+    with_shared_memory(monkeypatch, needed - 4096)
+    with pytest.raises(UserError, match="shared memory"):
+      check_workers_together(groups, dataset, grid)
 
 
 def test_a_lost_worker_is_one_line_and_no_error_of_the_runs_disk(tmp_path):

@@ -285,6 +285,8 @@ def test_summary_lists_them(named_run, finished_run, capsys, printed):
   assert rows == [(name, "yes") for name in ("(no name)", "pi", "slow", "tight")]
   show_evaluations(finished_run.path, run_evaluations(finished_run.path))
   assert "has no evaluation; meanet eval --workdir" in printed()
+  show_evaluations("my runs/lr=[0.1]", [])
+  assert "; meanet eval --workdir 'my runs/lr=[0.1]' makes one" in printed()
   for flags in (["--config", "digits"], ["--config.seed=3"]):
     with pytest.raises(UserError, match="--workdir and --config were both given; accepted: one"):
       summary.run(given(summary, "--workdir", named_run, *flags))

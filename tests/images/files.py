@@ -72,3 +72,31 @@ def tiff_of_12_bits(values: np.ndarray) -> bytes:
     directory += struct.pack("<HHII", tag, 4, 1, value)
   start = 8 + len(strip)
   return b"II*\0" + struct.pack("<I", start) + strip + directory + struct.pack("<I", 0)
+
+
+def bmp_of_565(values: np.ndarray) -> bytes:
+  """A BMP of 5, 6 and 5 bits for red, green and blue from uint16 [h, w], w even."""
+  height, width = values.shape
+  data = values[::-1].astype("<u2").tobytes()
+  masks = struct.pack("<3I", 0xF800, 0x7E0, 0x1F)
+  start = 14 + 40 + len(masks)
+  file = struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start)
+  image = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(data), 0, 0, 0, 0)
+  return file + image + masks + data
+
+
+def sgi_of_16_bits(values: np.ndarray) -> bytes:
+  """An uncompressed SGI image from uint16 [h, w]."""
+  height, width = values.shape
+  header = struct.pack(">HBBHHHHII", 474, 0, 2, 2, width, height, 1, 0, 65535)
+  return header.ljust(512, b"\0") + values[::-1].astype(">u2").tobytes()
+
+
+def fits_of_16_bits(values: np.ndarray) -> bytes:
+  """A FITS image from uint16 [h, w]: signed, with the usual offset."""
+  fields = {"BITPIX": 16, "NAXIS": 2, "NAXIS1": values.shape[1], "NAXIS2": values.shape[0]}
+  cards = ["SIMPLE  =                    T"]
+  cards += [f"{name:8}= {value:20}" for name, value in (fields | {"BZERO": 32768}).items()]
+  header = "".join(card.ljust(80) for card in [*cards, "END"]).ljust(2880).encode()
+  signed = (values[::-1].astype(np.int32) - 32768).astype(">i2")
+  return header + signed.tobytes().ljust(2880, b"\0")

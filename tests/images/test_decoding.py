@@ -17,8 +17,11 @@ from tests.images.files import (
   DEEP_AVIF,
   DEEP_JPEG2000,
   RAMP,
+  bmp_of_565,
   deep_png,
+  fits_of_16_bits,
   saved,
+  sgi_of_16_bits,
   tiff_of_12_bits,
 )
 
@@ -37,6 +40,7 @@ GREY = COLOUR[..., 0]
     saved(RAMP, "PPM"),
     b"P5 8 8 1000\n" + np.round(RAMP / 65535 * 1000).astype(">u2").tobytes(),
     tiff_of_12_bits(RAMP >> 4),
+    sgi_of_16_bits(RAMP),
   ],
 )
 def test_a_ramp_of_more_than_8_bits_stays_a_ramp(encoded):
@@ -89,6 +93,14 @@ def test_deep_colour_whose_white_would_turn_black_is_refused():
     decode(DEEP_JPEG2000, 3)
 
 
+def test_fits_of_16_bits_is_refused():
+  encoded = fits_of_16_bits(RAMP)
+  with Image.open(io.BytesIO(encoded)) as image:
+    assert np.asarray(image).ravel()[0] == 1 << 15  # which is the value 0; else the rule can go
+  with pytest.raises(UndecodableImageError, match=r"^it is FITS of 16 bits, whose signed values "):
+    decode(encoded, 1)
+
+
 @pytest.mark.parametrize(
   "encoded",
   [
@@ -97,6 +109,8 @@ def test_deep_colour_whose_white_would_turn_black_is_refused():
     saved(COLOUR, "PPM"),
     b"P5 8 8 100\n" + bytes(range(64)),
     b"P3 1 1 200\n1 2 3\n",
+    saved(COLOUR, "SGI"),
+    bmp_of_565(RAMP),
   ],
 )
 def test_8_bits_are_not_said_to_be_deep(encoded):

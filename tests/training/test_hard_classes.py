@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from meanet_jax.config.schema import Config
+from meanet_jax.config.schema import Config, RoutingConfig
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.splits import ArraySplit, Dataset
 from meanet_jax.errors import UserError
@@ -97,6 +97,35 @@ def test_the_largest_possible_edge_set_is_compared_with_the_edge_batch():
   assert check_images(config(batch=120, count=2, training="joint"), found) == []
   with pytest.raises(UserError, match=r"edge\.batch_size is 121; accepted: at most 120, the"):
     check_images(config(batch=121, count=2, training="joint"), found)
+
+
+def test_class_weights_of_0_alone_are_refused_before_the_first_step():
+  """Of a later stage too; those that may leave something are for that stage to refuse."""
+  found, plain = dataset([4, 4, 0, 4, 4, 4], [2] * 6), config(count=2)
+  for name in ("main", "edge", "cloud"):
+    for weights, refused in (((0.0, 0.0, 1.0, 0.0, 0.0, 0.0), True), ((0.0,) * 5 + (1.0,), False)):
+      stage = dataclasses.replace(plain.stage(name), class_weights=weights)
+      stages = dataclasses.replace(plain.stages, **{name: stage})
+      weighed = dataclasses.replace(plain, stages=stages)
+      if not refused:
+        check_images(weighed, found)
+        continue
+      with pytest.raises(UserError, match=rf"^stages\.{name}\.class_weights is 0 for every class"):
+        check_images(weighed, found)
+
+
+@pytest.mark.parametrize("images", [2000, 1999])
+def test_a_criterion_that_no_evaluation_could_fit_is_refused_before_the_first_step(images):
+  plain = config(classes=2)
+  routing = dataclasses.replace(plain.routing, offload="late", criterion="learned")
+  found = dataset([4, 4], [1000, images - 1000])
+  if images == 2000:
+    check_images(dataclasses.replace(plain, routing=routing), found)
+    return
+  check_images(plain, found)
+  check_images(dataclasses.replace(plain, routing=RoutingConfig(policy="auto")), found)
+  with pytest.raises(UserError, match=r"^the criterion 'learned' has 1999 images to fit on; "):
+    check_images(dataclasses.replace(plain, routing=routing), found)
 
 
 def test_a_random_selection_is_known_before_the_first_step():

@@ -18,7 +18,7 @@ from meanet_jax.data.kept_arrays import load_arrays, save_arrays
 from meanet_jax.data.own.files import ImageFiles, shown
 from meanet_jax.images.decoding import UndecodableImageError
 
-_RULES = 1  # by which the columns are made
+_RULES = 2  # by which the columns are made
 _COLUMNS = ("sizes", "grey", "deep", "digests")
 
 

@@ -19,7 +19,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError
 
 # Of the rules by which images count as undecodable or deep.
-_RULES = 2
+_RULES = 3
 
 
 def split_index(found: PreparedSet, split: str, reader: PixelReader) -> Index:

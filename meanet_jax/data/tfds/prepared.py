@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
 def _remedy(name: SetName, root: Path, replace: bool = False) -> str:
   """How a set comes to be in `root` as it is needed: by our command, if TFDS knows the set."""
   if stock_builder(name) is not None:
-    command = f"meanet prepare {name} --data-dir {root}"
+    command = f"meanet prepare {name} --data-dir {quote(str(root))}"
     return f"prepare it with: {command}{' --replace' if replace else ''}"
   first = f"move {set_path(name, root)} away, then " if replace else ""
   way = f"(data_dir={str(root)!r}, file_format='array_record').download_and_prepare()"

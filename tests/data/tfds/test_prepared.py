@@ -41,6 +41,7 @@ def test_names_are_completed_from_the_installed_tfds(text, full):
 def test_a_missing_set_names_the_command_that_prepares_it(tmp_path):
   words = f"prepare it with: meanet prepare cifar100:3.0.2 --data-dir {tmp_path}$"
   refused(tmp_path, words, name="cifar100")
+  refused(tmp_path / "my sets", "cifar100:3.0.2 --data-dir '.*/my sets'$", name="cifar100")
   refused(tmp_path, "no configuration of imagenette; accepted: full-size-v2, ", name="imagenette/x")
   refused(tmp_path, "did you mean 'cifar100'?", name="cifar1000")
   refused(tmp_path, r"accepted: digits, folder, or NAME\[/CONFIG\]\[:VERSION\]", name="a/b/c")
