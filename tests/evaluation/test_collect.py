@@ -129,7 +129,8 @@ def test_other_hard_classes_other_seeds_and_swapped_files_are_refused(
   other = dataclasses.replace(tiny, seed=7)
   empty = RunDirectory.create(tmp_path / "empty", other)
   monkeypatch.setattr(
-    collect, "load_variables", lambda _, m, d, __: load_variables(other, m, d, empty)
+    "meanet_jax.evaluation.evaluate.load_variables",
+    lambda _, m, d, __: load_variables(other, m, d, empty),
   )
   with pytest.raises(UserError, match="another run"):
     evaluate_run(run.path, reuse_records=True)
@@ -164,7 +165,7 @@ def test_nan_logits_of_a_real_network_are_refused(run, monkeypatch):
     dense["bias"] = np.full_like(dense["bias"], np.nan)
     return variables
 
-  monkeypatch.setattr(collect, "load_variables", broken)
+  monkeypatch.setattr("meanet_jax.evaluation.evaluate.load_variables", broken)
   count = len(load(run.config().dataset).validation)
   with pytest.raises(UserError, match=f"exit cloud has NaN or infinite logits for {count} of"):
     evaluate_run(run.path)
