@@ -115,7 +115,7 @@ def section_text(section: Section) -> str:
     "### Under the configuration's own constraints",
     table(*_own(section.summaries)),
     f"The systems of `summary.json` under {section.constraints}.",
-    f"Training took {min(took):.1f} to {max(took):.1f} minutes a seed.",
+    f"All steps of a seed took {min(took):.1f} to {max(took):.1f} minutes.",
     " ".join(measured_on()).strip(),
   ]
   return "\n\n".join(lines)

@@ -1,5 +1,6 @@
 """The runs that the evidence is read from, under runs/evidence/; what is missing is trained."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -84,9 +85,13 @@ def _static_factor(run: RunDirectory, macs: float) -> float:
 
 
 def minutes(run: RunDirectory) -> float:
-  """From a run's beginning to its last checkpoint, for one that was not interrupted."""
-  saved = (run.path / "checkpoints").glob("*/*")
-  return (max(path.stat().st_mtime for path in saved) - run.config_path.stat().st_mtime) / 60
+  """That a run's steps took, compilation included, by its timing.jsonl."""
+  total, before = 0.0, {}
+  for line in map(json.loads, (run.path / "timing.jsonl").read_text().splitlines()):
+    steps = line["step"] - before.get(line["stage"], 0)
+    total += steps * line["step_seconds"] + line.get("first_step_seconds", 0.0)
+    before[line["stage"]] = line["step"]
+  return total / 60
 
 
 def _command(*arguments: str) -> None:
