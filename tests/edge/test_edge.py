@@ -314,7 +314,7 @@ def test_no_manifest_at_all(exported, tmp_path):
     with pytest.raises(UserError, match=r"cannot be read|has format"):
       EdgeClassifier(tmp_path)
   source = json.loads((exported / "edge.json").read_text())
-  for name in source:
+  for name in source.keys() - {"networks"}:  # which exports of format 5 may lack
     less = {key: value for key, value in source.items() if key != name}
     (tmp_path / "edge.json").write_text(json.dumps(less))
     with pytest.raises(UserError, match=f"no field '{name}'|has format None"):

@@ -39,8 +39,11 @@ def edge_of(meanet: Policy, image: int) -> tuple[int, int, bool]:
     hard = RECORDS.hard_probability[image] > AT.hard
   else:
     hard = int(main.prediction[image]) in HARD
+  unsure = 1 - main.max_prob[image] > AT.run
   if meanet.hard_rule == "argmax_uncertain":
-    hard = hard and 1 - main.max_prob[image] > AT.run
+    hard = hard and unsure
+  if meanet.hard_rule == "uncertain":
+    hard = unsure
   if meanet.edge_rule == "fused":
     assert RECORDS.fused is not None
     answer = RECORDS.fused if hard else main
