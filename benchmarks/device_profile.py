@@ -244,9 +244,11 @@ def run(given: argparse.Namespace) -> None:
   lines += [
     "",
     "The last column: how much longer an image takes that the extension answers, when the image "
-    "before it was sent. While the device waits for an answer its caches and clock cool down; a "
-    "profile's blocks, each measured by itself, do not hold that. It is a fixed time, so it shows "
-    "where a network takes hundredths of a millisecond, and is lost in larger ones.",
+    "before it was sent. While the device waits for an answer its caches and clock cool down, and "
+    "a link that was idle for many images takes longer than one that was used just before; a "
+    "profile's blocks, each measured by itself, do not hold that. It is about a tenth of a "
+    "millisecond for a sent image, so it shows where a network takes less than that, and is lost "
+    "in larger ones.",
     "",
     "Other programs on the same cores make times longer between the profile and the stream, or the "
     "reverse.",
