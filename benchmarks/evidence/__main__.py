@@ -26,8 +26,6 @@ BUDGETS = {
   "digits": (0.015e6, 0.03e6, 0.06e6, 0.18e6),
   "fashion_mnist": (0.42e6, 0.7e6, 1.0e6, 1.85e6),
 }
-# MACs of the static network that is in every table: what `meanet`'s edge is meant to cost.
-STATIC = {"digits": 0.03e6, "fashion_mnist": 1.0e6}
 
 
 def add_flags(parser: Parser) -> None:
@@ -51,7 +49,7 @@ def run(given: argparse.Namespace) -> None:
   name = Path(given.config).stem
   own_static = static_budgets(name, given.static_budgets)
   data = [f"--data-dir={given.data_dir}"] if given.data_dir else []
-  runs = [evaluated_run(given.config, seed, data, STATIC.get(name)) for seed in range(given.seeds)]
+  runs = [evaluated_run(given.config, seed, data) for seed in range(given.seeds)]
   measured, budgets = [], []
   for seed, directory in enumerate(runs):
     loaded = measure.load_run(directory, given.data_dir)

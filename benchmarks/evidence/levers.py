@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from benchmarks.evidence import measure, page
-from benchmarks.evidence.__main__ import PAGE, STATIC
+from benchmarks.evidence.__main__ import PAGE
 from benchmarks.evidence.paired import paired_difference
-from benchmarks.evidence.runs import RUNS, trained
+from benchmarks.evidence.runs import RUNS, STATIC, trained
 from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
