@@ -1,7 +1,7 @@
 """MEANet on scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels.
 
 Command   python train.py --config configs/digits.py --workdir runs/digits
-Hardware  2 CPU cores: about a minute for all stages.
+Hardware  2 CPU cores: about half a minute for all stages.
 Measured  see benchmarks/evidence.md; `python -m benchmarks.evidence` makes it.
 
 The main block is deliberately tiny: an ordinary network of 50,000 multiply-accumulates already
