@@ -126,8 +126,10 @@ def test_prometheus_metrics(cloud_server, channel):
   grown = {name: after[name] - before.get(name, 0) for name in after}
   assert grown["cloud_images_total"] == 3
   assert grown["cloud_batch_images_sum"] == 3
-  assert grown["cloud_batch_seconds_count"] == 1
-  assert grown["cloud_wait_seconds_count"] == 1
+  # Two batches, where the server found at its start that three images take less time so.
+  batches = grown["cloud_batch_seconds_count"]
+  assert batches in (1, 2)
+  assert grown["cloud_wait_seconds_count"] == grown["cloud_batch_images_count"] == batches
   assert after["cloud_waiting_images"] == 0
 
 
