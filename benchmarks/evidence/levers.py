@@ -9,7 +9,6 @@ nothing else changed.
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from jaxtyping import Float, Int
 from benchmarks.evidence import measure, page
 from benchmarks.evidence.__main__ import PAGE
 from benchmarks.evidence.paired import paired_difference
-from benchmarks.evidence.runs import RUNS, STATIC, trained
+from benchmarks.evidence.runs import RUNS, STATIC, copied, trained
 from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
@@ -41,6 +40,11 @@ OF_EDGE = (
   "stages.edge.",
   "stages.finetune.",
   "stages.training",
+)
+# What a run with other fields has of its own: stages after main but the cloud, and what names them.
+_OF_ITS_OWN = (
+  *("edge", "finetune", "static", "eval"),
+  *("config.json", "environment.json", "metrics.jsonl", "timing.jsonl"),
 )
 
 
@@ -118,13 +122,7 @@ def with_lever(
     lever: FIELD=VALUE each.
   """
   workdir = RUNS / f"{base.path.name} {' '.join(lever)}".replace("/", "_")
-  if not workdir.exists():
-    partial = workdir.with_name(f".{workdir.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for stage in ("main", "cloud"):
-      shutil.copytree(base.path / "checkpoints" / stage, partial / "checkpoints" / stage)
-    shutil.copy2(base.hard_classes_path, partial)
-    partial.rename(workdir)
+  copied(base, workdir, *_OF_ITS_OWN)
   return trained(config, seed, workdir, [f"--config.{change}" for change in lever], data)
 
 

@@ -66,13 +66,24 @@ def with_static(
     macs: multiply-accumulates for one image.
   """
   workdir = RUNS / f"{run.path.name}-static-{macs / 1e6:g}"
+  copied(run, workdir, "static", "eval")
+  factor = f"--config.baselines.static={_static_factor(run, macs):.6f}"
+  return trained(config, seed, workdir, [factor], data)
+
+
+def copied(run: RunDirectory, workdir: Path, *left_out: str) -> None:
+  """Copies a run, unless that was done before; completely or not at all.
+
+  Args:
+    run: which.
+    workdir: where to.
+    left_out: names of files and directories that the copy is to be without.
+  """
   if not workdir.exists():
     partial = workdir.with_name(f".{workdir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(run.path, partial, ignore=shutil.ignore_patterns("static", "eval"))
+    shutil.copytree(run.path, partial, ignore=shutil.ignore_patterns(*left_out))
     partial.rename(workdir)
-  factor = f"--config.baselines.static={_static_factor(run, macs):.6f}"
-  return trained(config, seed, workdir, [factor], data)
 
 
 def _static_factor(run: RunDirectory, macs: float) -> float:
