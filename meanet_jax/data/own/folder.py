@@ -1,5 +1,8 @@
 """A folder with one sub-folder per class, optionally under train/, validation/ and test/."""
 
+import bisect
+import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,12 +59,9 @@ def read_folder(root: Path) -> ImageFiles:
         continue
       seen.add(entry.name)
       images: list[str] = []
-      for path, names in _files_below(entry, above + entry.name, above_all):
-        chosen = [path + name for name in names if name.endswith(endings)]
-        if len(chosen) < len(names):  # or in capitals
-          chosen = [path + name for name in names if name.lower().endswith(endings)]
-          others += [path + name for name in names if not name.lower().endswith(endings)]
+      for path, chosen, left in _files_below(entry.path, above + entry.name, endings, above_all):
         images += chosen
+        others += [path + name for name in left]
       if images:
         found.setdefault(entry.name, []).append((place, images))
   notes = []
@@ -81,7 +81,7 @@ def read_folder(root: Path) -> ImageFiles:
     source=root,
     store=FileStore(root),
     index_path=root / INDEX_NAME,
-    paths=tuple(path for _, paths in parts for path in sorted(paths)),
+    paths=tuple(itertools.chain.from_iterable(sorted(paths) for _, paths in parts)),
     labels=np.repeat(np.arange(len(names), dtype=np.int32), [counts[name] for name in names]),
     class_names=names,
     splits=np.repeat(np.array([place for place, _ in parts], np.int8), sizes) if splits else None,
@@ -113,37 +113,54 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
 
 
 def _files_below(
-  folder: Any, path: str, above: frozenset[tuple[int, int]]
-) -> Iterator[tuple[str, list[str]]]:
-  """The files of a folder and of all below it: the path of each folder, with a / behind it, and the
-  names in it. A link to a folder above it is not followed.
+  folder: str, name: str, endings: tuple[str, ...], above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+  """The files of a folder and of all below it: the name of each folder, with a / behind it, the
+  paths of its images in order, and the names of other files. A link to a folder above it is not
+  followed.
 
   This is what an index of many files takes its time for, beside `stat`: per file it does no more
-  than it must.
+  than it must. So only a name that no image has is looked at for being a folder.
   """
-  status = folder.stat()
+  status = os.stat(folder)
   here = (status.st_dev, status.st_ino)
   if here in above:
     return
-  entries = _visible(folder.path)
-  try:
-    folders = [entry for entry in entries if entry.is_dir()]
-  except OSError:  # a link to itself
-    folders = [entry for entry in entries if _is_folder(entry)]
-  names = [entry.name for entry in entries]
-  if folders:
-    not_files = {entry.name for entry in folders}
-    names = [name for name in names if name not in not_files]
-  yield f"{path}/", names
-  for entry in folders:
-    yield from _files_below(entry, f"{path}/{entry.name}", above | {here})
+  prefix = f"{name}/"
+  names = _visible_names(folder)
+  chosen = [prefix + name for name in names if name.endswith(endings)]
+  others, folders = [], []
+  if len(chosen) < len(names):  # some in capitals, or no images
+    chosen = [prefix + name for name in names if name.lower().endswith(endings)]
+    rest = [name for name in names if not name.lower().endswith(endings)]
+    folders = [name for name in rest if os.path.isdir(os.path.join(folder, name))]
+    others = sorted(set(rest) - set(folders))
+  yield prefix, chosen, others
+  for inner in folders:
+    yield from _files_below(os.path.join(folder, inner), prefix + inner, endings, above | {here})
+
+
+def _visible_names(folder: str) -> list[str]:
+  """The names in a folder in order, without hidden ones."""
+  with _readable(folder):
+    names = os.listdir(folder)
+  names.sort()
+  hidden = slice(bisect.bisect_left(names, "."), bisect.bisect_left(names, "/"))
+  del names[hidden]
+  return names
 
 
 def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
   """What a folder holds, in no order; hidden names are left out."""
+  with _readable(folder), os.scandir(folder) as entries:
+    return [entry for entry in entries if entry.name[0] != "."]
+
+
+@contextlib.contextmanager
+def _readable(folder: str | Path) -> Iterator[None]:
+  """Says which folder cannot be read."""
   try:
-    with os.scandir(folder) as entries:
-      return [entry for entry in entries if entry.name[0] != "."]
+    yield
   except OSError as error:
     raise UserError(
       f"{shown(folder)} cannot be read: {error.strerror}; accepted: a folder of images"

@@ -51,6 +51,11 @@ def files_without_classes(root: Path) -> Path:
   return root
 
 
+def a_folder_named_like_an_image(root: Path) -> Path:
+  write(root / "dog" / "1.png" / "a.png", PNG)
+  return write_folder(root)
+
+
 def missing_paths(root: Path) -> Path:
   write(root / "1.png", PNG)
   return write(root / "t.csv", b"path,label\n1.png,a\n2.png,b\n3.png,b\n")
@@ -99,6 +104,10 @@ def half_a_pair(root: Path) -> Path:
       "{} has no image (2 files in {} are not in a class folder or have no image's name, ",
     ),
     (files_without_classes, "{} has no image (1 files in {} are not in a class folder or "),
+    (
+      a_folder_named_like_an_image,
+      "{}/dog/1.png cannot be read: Is a directory (1 of 25 images); ",
+    ),
     (missing_paths, "2 of 3 paths in {}/t.csv are not files (the first is 2.png, line 3); "),
     (one_file_in_two_classes, "{}/t.csv lists ./1.png twice (line 2 and line 3) as a and b; "),
     (labels_of_no_kind, "labels in {}/a.npz are float64; accepted: "),
