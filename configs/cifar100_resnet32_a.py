@@ -40,6 +40,7 @@ def get_config() -> ConfigDict:
     stage.epochs, stage.batch_size, stage.learning_rate = 180, 128, 0.1
     stage.schedule, stage.step_epochs, stage.step_factor = "step", (60, 120, 160), 0.2
     stage.augment.pad_crop, stage.augment.flip = 4, True
+  config.routing.policy = "configured"  # the paper's, which every field is by default
   # Half of the validation images select hard classes; the rest can carry a guarantee.
   config.evaluation.calibration_fraction = 0.5
   return config

@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
   # Below the 20% of docs/benchmarks.md: a share chosen on 351 images varies on others.
   config.evaluation.constraints.max_offload = 0.15
   config.evaluation.calibration_fraction = 0.4
-  config.routing.policy, config.routing.run_share = "auto", 0.07
+  config.routing.run_share = 0.07
 
   main = config.model.main.structure
   main.stem, main.stem_width = "conv3", 3

@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
     stage.augment.random_resized_crop, stage.augment.flip = True, True
   stages.edge.epochs = 180
   # The ImageNet scripts of the authors take the more confident of the two edge exits.
-  config.routing.edge_rule = "most_confident"
+  config.routing.policy, config.routing.edge_rule = "configured", "most_confident"
   # Half of the validation images select hard classes; the rest can carry a guarantee.
   config.evaluation.calibration_fraction = 0.5
   return config

@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
   stages.edge.epochs = 110
   config.evaluation.batch_size = 256
   # The ImageNet scripts of the authors take the more confident of the two edge exits.
-  config.routing.edge_rule = "most_confident"
+  config.routing.policy, config.routing.edge_rule = "configured", "most_confident"
   # Half of the validation images select hard classes; the rest can carry a guarantee.
   config.evaluation.calibration_fraction = 0.5
   return config

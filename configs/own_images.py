@@ -39,7 +39,6 @@ def get_config(size: str = "small") -> ConfigDict:
   config.dataset.num_classes = 0
   config.dataset.test_fraction = 0.2
   config.dataset.validation_fraction = 0.2
-  config.routing.policy = "auto"
   # What has won over seeds: benchmarks/evidence.md, levers.
   config.model.extension_classes, config.model.join_dropout = "all", 0.5
   {"small": _small, "medium": _medium, "large": _large}[size](config)

@@ -22,6 +22,7 @@ def tiny_config() -> ConfigDict:
   config.dataset.test_fraction = 0.4
   config.dataset.validation_fraction = 0.3
   config.evaluation.calibration_fraction = 0.4
+  config.routing.policy = "configured"
   main = config.model.main.structure
   main.stem, main.stem_width = "conv3", 4
   main.depths, main.widths, main.strides = (1,), (4,), (2,)

@@ -11,7 +11,6 @@ def beyond_paper(config: ConfigDict) -> ConfigDict:
   The extension has all classes and learns from half of the images without main's features, so that
   the adaptive block learns. The policy is selected on validation.
   """
-  config.routing.update(default_config().routing)  # `auto` reads no other rule
-  config.routing.policy = "auto"
+  config.routing.update(default_config().routing)  # whose policy, `auto`, reads no other rule
   config.model.extension_classes, config.model.join_dropout = "all", 0.5
   return config

@@ -84,12 +84,12 @@ class RoutingConfig:
   """The inference rules of `meanet_jax/routing/policies.py`."""
 
   policy: Literal[
-    "configured", "auto", "paper", "paper_imagenet", "abstract", "late", "gated", "uncertain"
-  ] = "configured"
-  """Whose rules `meanet` takes: those of the five fields `hard_rule` to `criterion` (`configured`),
-  those of a preset of `meanet_jax/routing/policies.py` by name, or those of the most accurate
-  policy of `meanet_jax/selection/family.py` under the constraints (`auto`), selected on validation
-  images that carry no guarantee. `auto` sets `calibrate` as well."""
+    "auto", "configured", "paper", "paper_imagenet", "abstract", "late", "gated", "uncertain"
+  ] = "auto"
+  """Whose rules `meanet` takes: those of the most accurate policy of
+  `meanet_jax/selection/family.py` under the constraints (`auto`), selected on validation images
+  that carry no guarantee, those of the five fields `hard_rule` to `criterion` (`configured`), or
+  those of a preset of `meanet_jax/routing/policies.py` by name. `auto` sets `calibrate` as well."""
   hard_rule: Literal["argmax", "probability", "argmax_uncertain", "uncertain"] = "argmax"
   """When the extension runs: where the predicted class is hard (`argmax`), where the main block's
   probability mass on hard classes is above `hard_threshold` (`probability`), where main is

@@ -170,7 +170,7 @@ def test_a_joint_stage_has_two_loss_weights():
 def test_rules_that_the_policy_does_not_read_are_refused(policy, name, value):
   config = default_config()
   config.dataset.test_fraction = 0.4
-  config.routing.update({name: value})
+  config.routing.update({"policy": "configured", name: value})
   assert getattr(resolve(config).routing, name) == value
   config.routing.policy = policy
   with pytest.raises(UserError, match=rf"routing\.{name} is .* and routing\.policy '{policy}'"):
