@@ -3,7 +3,7 @@
 Command: python -m benchmarks.cpu_flags
 
 Flags are read when a process starts, so each has a process of its own, which compiles once and then
-measures whenever it is told to.
+measures when asked to.
 """
 
 import argparse

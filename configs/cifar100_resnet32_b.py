@@ -1,4 +1,4 @@
-"""MEANet "B" on CIFAR-100: the whole of ResNet-32 as main block, ResNet-101 in the cloud.
+"""MEANet "B" on CIFAR-100: all of ResNet-32 as main block, ResNet-101 in the cloud.
 
 Command   python train.py --config configs/cifar100_resnet32_b.py --workdir runs/cifar100_b
 Hardware  one GPU or TPU host; batch sizes are global and split over its devices.

@@ -7,7 +7,7 @@ Measured  see benchmarks/evidence.md; `python -m benchmarks.evidence` makes it.
 The main block is deliberately tiny: an ordinary network of 50,000 multiply-accumulates already
 answers digits as well as any cloud. Adaptive and extension block are a better network, which runs
 on few of the images. Three tenths of the images outside the test split train nothing: hard
-classes are selected on six tenths of those and thresholds chosen on all of them, or, with a
+classes are selected on six tenths of those and thresholds selected on all of them, or, with a
 confidence, on the four tenths that selected nothing. The policy is selected on those six tenths
 too; `paper` in every table is the paper's.
 """
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
   config.dataset.test_fraction = 0.35
   config.dataset.validation_fraction = 0.3
   config.hard_classes.count = 7
-  # Below the 20% of docs/benchmarks.md: a share chosen on 351 images varies on others.
+  # Below the 20% of docs/benchmarks.md: a share selected on 351 images varies on others.
   config.evaluation.constraints.max_offload = 0.15
   config.evaluation.calibration_fraction = 0.4
   config.routing.run_share = 0.07

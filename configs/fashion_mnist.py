@@ -23,7 +23,6 @@ def get_config() -> ConfigDict:
   config.hard_classes.count = 5
   config.evaluation.constraints.max_offload = 0.1
   config.evaluation.batch_size = 500
-  config.routing.policy = "auto"
 
   main = config.model.main.structure
   main.stem, main.stem_width = "conv3_stride2", 8

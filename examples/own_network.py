@@ -76,7 +76,6 @@ def get_config() -> ConfigDict:
   config.dataset.test_fraction = 0.35
   config.dataset.validation_fraction = 0.3
   config.evaluation.calibration_fraction = 0.4
-  config.routing.policy = "auto"
 
   config.model.main.module = "examples.own_network:ConvNeXt"
   config.model.main.arguments = json.dumps({"widths": [8, 16], "depth": 1})

@@ -55,10 +55,10 @@ def checked_stdout() -> Iterator[None]:
 
 
 def unwritable(error: OSError) -> StdoutError:
-  """What a standard output that cannot be written is told as; no more is written to it."""
+  """The error of a standard output that cannot be written; no more is written to it."""
   _give_up(sys.stdout)
   return StdoutError(
-    f"standard output cannot be written: {error.strerror}; accepted: one with room"
+    f"standard output cannot be written: {error.strerror}; accepted: one with space"
   )
 
 

@@ -37,12 +37,12 @@ def stop_on_signals(pass_on: signal.Signals | None = None) -> Iterator[Stop]:
     pass_on: a signal that this process also sends itself with the first of the others, and that is
       left to whoever handles it.
   """
-  told: list[signal.Signals] = []
+  received: list[signal.Signals] = []
   before = {}
   terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
   def take(number: int, _: FrameType | None) -> None:
-    told.append(signal.Signals(number))
+    received.append(signal.Signals(number))
     restore()
     for descriptor in terminals:
       _tell(descriptor, number)
@@ -56,7 +56,7 @@ def stop_on_signals(pass_on: signal.Signals | None = None) -> Iterator[Stop]:
   if threading.current_thread() is threading.main_thread():
     before = {number: signal.signal(number, take) for number in heeded() if number != pass_on}
   try:
-    yield lambda: told[0] if told else None
+    yield lambda: received[0] if received else None
   finally:
     restore()
 

@@ -47,7 +47,7 @@ def test_what_is_written_to_a_closed_stream_lands_in_no_file(tmp_path, closed):
 
 
 FULL = (
-  "error: standard output cannot be written: No space left on device; accepted: one with room\n"
+  "error: standard output cannot be written: No space left on device; accepted: one with space\n"
 )
 COMMAND = """
 import sys

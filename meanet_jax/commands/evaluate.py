@@ -62,7 +62,8 @@ def add_flags(parser: Parser) -> None:
   )
   add_cost_flags(parser, "those of the run and the device")
   parser.epilog = (
-    "A run has the configuration that it was trained with (config.json in its directory)."
+    "A run has the configuration that it was trained with (config.json in its directory); `meanet "
+    "train` changes its rules (--config.routing.FIELD=VALUE) and trains nothing again."
   )
 
 

@@ -78,11 +78,11 @@ def _validate_routing(routing: RoutingConfig) -> None:
     return
   unread = ["hard_rule", "edge_rule", "offload", "cloud_rule", "criterion"]
   for name in [*unread, "calibrate"] if routing.policy == "auto" else unread:
-    value = getattr(routing, name)
-    if value != getattr(RoutingConfig, name):
+    value, default = getattr(routing, name), getattr(RoutingConfig, name)
+    if value != default:
       raise UserError(
         f"routing.{name} is {value!r} and routing.policy {routing.policy!r}, which does not read "
-        "it; accepted: routing.policy = 'configured', or that field left as it is"
+        f"it; accepted: routing.policy = 'configured', or routing.{name} = {default!r}"
       )
 
 

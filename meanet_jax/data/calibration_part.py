@@ -1,4 +1,4 @@
-"""The two parts of the validation split: what selects, and what has chosen nothing."""
+"""The two parts of the validation split: what selects, and what selected nothing."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -9,7 +9,7 @@ from meanet_jax.seeds import name_number
 def calibration_part(num_images: int, fraction: float, seed: int) -> Bool[np.ndarray, " n"]:
   """The validation images that are kept away from hard-class selection and temperature fit.
 
-  A threshold with a guarantee is chosen on them alone. They are drawn without a look at their
+  A threshold with a guarantee is selected on them alone. They are drawn without a look at their
   labels: class shares kept alike in both parts would tie the parts to each other. A class that is
   rare in the one by chance, and looks imprecise for it, would be rare in the other as well.
 

@@ -27,7 +27,7 @@ def open_signatures(directory: str | Path, manifest: Manifest, num_threads: int)
   data = read_model(directory, EDGE, manifest)
   path = Path(directory) / EDGE
   try:
-    # Here, so that a device without it is told so in one line.
+    # Here, so that a device without it gets one line that says so.
     from ai_edge_litert.interpreter import Interpreter
   except ModuleNotFoundError as error:
     raise UserError(

@@ -110,5 +110,5 @@ class Output:
   def _error(self, error: OSError) -> UserError:
     return UserError(
       f"--output {self._path} cannot be written: {error.strerror or error}; accepted: a file in a "
-      "directory with room, or - for stdout"
+      "directory with free space, or - for stdout"
     )

@@ -8,7 +8,6 @@ from typing import Any
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
-from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.errors import UserError
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.figures import draw_grid
@@ -22,7 +21,7 @@ from meanet_jax.grid.report import (
 )
 from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.compatible_changes import begun_stages, fixed_changes
+from meanet_jax.runs.compatible_changes import ALL_STAGES, begun_stages, fixed_changes
 from meanet_jax.runs.directory import FORMAT, RunDirectory, check_format, run_path
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
@@ -96,10 +95,10 @@ class GridDirectory:
       ) from error
 
   def _begun_stages(self, groups: Sequence[CompilationGroup]) -> set[str]:
-    """The stages that have a checkpoint in any trial; all of them once a trial is done."""
+    """The stages that have a checkpoint in any trial; once a trial is done all, evaluation too."""
     paths = [point_path(self.path, point) for group in groups for point in group.points]
     if any(map(is_done, paths)):
-      return set(STAGE_NAMES)
+      return set(ALL_STAGES)
     return set().union(*map(begun_stages, paths))
 
   def data_dir(self) -> str | None:

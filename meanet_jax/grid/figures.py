@@ -1,4 +1,4 @@
-"""Pictures of a grid: a heat map of two fields, parallel coordinates of more, a column for each
+"""Figures of a grid: a heat map of two fields, parallel coordinates of more, a column for each
 value of one.
 
 Means over seeds with their standard deviation, in percent. Settings that lost seeds say so, and
@@ -17,7 +17,7 @@ from meanet_jax.grid.report import Setting, best_setting
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.figures import save_figure
 
-PICTURE = "grid.png"
+FIGURE = "grid.png"
 LOST_COLOUR = "#999999"
 # Inches of a cell or column with its text, and the most that all together may take.
 CELL, WIDEST = (1.3, 0.8), (60.0, 40.0)
@@ -26,7 +26,7 @@ Values = dict[str, list[Any]]
 
 def draw_grid(out: Path, settings: Sequence[Setting], system: str) -> None:
   """Draws grid.png into a grid's directory; the arguments are those of `grid_figure`."""
-  save_figure(grid_figure(settings, system), out / PICTURE)
+  save_figure(grid_figure(settings, system), out / FIGURE)
 
 
 def grid_figure(settings: Sequence[Setting], system: str) -> LiteralFigure:
@@ -58,11 +58,11 @@ def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> L
   ]
   for setting, cell in zip(settings, cells, strict=True):
     table[cell] = np.nan if setting.mean is None else 100 * setting.mean
-  picture = axes.imshow(table, cmap="viridis", aspect="auto")
+  image = axes.imshow(table, cmap="viridis", aspect="auto")
   for setting, (row, column) in zip(settings, cells, strict=True):
     colour = "black"
     if setting.mean is not None:
-      red, green, blue, _ = picture.to_rgba(table[row, column])
+      red, green, blue, _ = image.to_rgba(table[row, column])
       colour = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else colour
     axes.text(
       column,
@@ -79,7 +79,7 @@ def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> L
   axes.set_xlabel(x_field)
   axes.set_ylabel(y_field)
   if np.isfinite(table).any():
-    figure.colorbar(picture, label=axis_label)
+    figure.colorbar(image, label=axis_label)
   else:
     axes.set_title(axis_label)
   return figure

@@ -1,4 +1,4 @@
-"""SHA-256 of variables: by which networks, and what follows from them, are told apart."""
+"""SHA-256 of variables: by which networks, and what follows from them, are distinguished."""
 
 import hashlib
 from typing import Any

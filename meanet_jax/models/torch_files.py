@@ -67,7 +67,7 @@ def read_state_dict(path: str) -> StateDict:
   except Exception as error:  # whatever a damaged pickle or archive makes its reader raise
     raise UserError(
       f"weights {path!r} cannot be read ({type(error).__name__}: {error}); "
-      f"accepted: a whole file, {_ACCEPTED}"
+      f"accepted: a complete file, {_ACCEPTED}"
     ) from error
 
 

@@ -23,7 +23,7 @@ ENVIRONMENT = {
   "TPU_STDERR_LOG_LEVEL": "3",
   "TPU_WORKER_HOSTNAMES": "localhost",
 }
-CHIPS_PER_HOST = 2  # along the first two axes of a slice, as libtpu takes it unless told otherwise
+CHIPS_PER_HOST = 2  # along the first two axes of a slice, libtpu's own default
 ACCEPTED = "a chip and the slice's shape, such as v5e:4x8, v4:2x2x4, v5p:2x2x1 or v6e:16x16"
 
 

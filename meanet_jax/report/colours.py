@@ -7,9 +7,9 @@ class Style(NamedTuple):
   """How a system is drawn.
 
   colour: in hex; with a contrast of 3 on white and on the page's dark background alike (WCAG 2.1,
-  1.4.11), and told apart by colour-blind readers together with the symbol. marker: Matplotlib's
-  name of the symbol; symbol: plotly's. dash: plotly's name of the line, which Matplotlib draws as
-  `line`.
+  1.4.11), and distinguishable by colour-blind readers together with the symbol. marker:
+  Matplotlib's name of the symbol; symbol: plotly's. dash: plotly's name of the line, which
+  Matplotlib draws as `line`.
   """
 
   colour: str

@@ -102,7 +102,7 @@ class StageCheckpoints:
     Args:
       step: its number.
       tree: of NumPy arrays, which Orbax writes in any process; they must not change any more.
-      accuracy: what the best is chosen by; None for a checkpoint that cannot be the best.
+      accuracy: what the best is selected by; None for a checkpoint that cannot be the best.
     """
     self._settle()
     self._saving = step

@@ -1,4 +1,4 @@
-"""Which fields of a begun run may still change: those of stages that have left nothing on disk."""
+"""Which fields of a begun run may still change: those that nothing on disk has been made by."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,8 +7,9 @@ from meanet_jax.config.parsing import changes
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 
-# The stages that are the first to read a field or a group of them. A field that is not named here
-# is read by all. The hard classes are selected anew as long as no stage has learned from them.
+# The stages that are the first to read a field or a group of them; `evaluation` is none that leaves
+# a checkpoint. A field that is not named here is read by all. The hard classes are selected anew as
+# long as no stage has learned from them.
 _FIELDS = {
   "main": ("model.main", "stages.main"),
   "edge": (
@@ -24,7 +25,9 @@ _FIELDS = {
   "finetune": ("stages.finetune",),
   "cloud": ("model.cloud", "stages.cloud"),
   "static": ("baselines",),
+  "evaluation": ("routing",),
 }
+ALL_STAGES = frozenset(_FIELDS)
 _SELECT = ("model.main", "stages.main", "hard_classes", "evaluation.calibration_fraction")
 # The stages whose outcome stands on that of a stage, itself among them.
 _FOLLOWING = {
@@ -33,6 +36,7 @@ _FOLLOWING = {
   "finetune": ("finetune", "static"),
   "cloud": ("cloud",),
   "static": ("static",),
+  "evaluation": ("evaluation",),
 }
 
 
@@ -64,7 +68,7 @@ def check_compatible(workdir: Path, begun: Config, asked: Config) -> dict[str, s
   return changes(begun, asked)
 
 
-def fixed_changes(begun: Config, asked: Config, stages: Iterable[str] = _FIELDS) -> list[str]:
+def fixed_changes(begun: Config, asked: Config, stages: Iterable[str]) -> list[str]:
   """The changes, as text, that cannot be made once these stages have checkpoints."""
   found = changes(begun, asked)
   return [text for name, text in found.items() if not _is_open(_stage_of(name), stages)]

@@ -2,12 +2,12 @@
 
 "Learn then Test" (Angelopoulos, Bates, Candes, Jordan, Lei 2021, arXiv 2110.01052) with fixed
 sequence testing: operating points are tested in an order fixed beforehand, from the one that is
-safest for a limit, each at level delta, until the first that cannot be told to be safe. All those
+safest for a limit, each at level delta, until the first that the test does not find safe. All those
 before it are safe at once with probability 1 - delta over the draw of the calibration images, for
 any distribution. Several limits share delta evenly (union bound).
 
 What this asks of the calibration images: they are independent draws from that distribution, and
-they chose nothing else about the policy - no hard classes, no temperature, no grid. They are a part
+they selected nothing else of the policy - no hard classes, no temperature, no grid. They are a part
 of the validation split of their own, therefore, drawn at random (`data/calibration_part.py`). Of a
 validation split that was itself drawn class by class they are not quite independent of the rest;
 tests/selection/test_coverage.py measures that the confidence holds there too. The confidence is

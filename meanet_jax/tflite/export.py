@@ -53,7 +53,7 @@ class Options:
 
 
 def export(source: Source, out: str | Path, options: Options) -> Manifest:
-  """Writes edge.tflite, perhaps cloud.tflite, edge.json, and last edge_test.json, each whole.
+  """Writes edge.tflite, perhaps cloud.tflite, edge.json, and last edge_test.json, each complete.
 
   Raises:
     UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.

@@ -1,7 +1,7 @@
 """Smaller numbers: weights in half precision or 8 bits, and whole networks in 8 bits.
 
 Only the networks are quantised. Normalisation before them and the scores after them stay float32,
-because thresholds were chosen on float32 scores.
+because thresholds were selected on float32 scores.
 """
 
 import contextlib

@@ -202,4 +202,4 @@ def _begin(context: RunContext, until_the_end: contextlib.ExitStack) -> None:
     for name in (*config.stage_names, STATIC.name):
       quarantine_failed(run.checkpoints_path(name))
   if changed:
-    logger.info(f"going on with {', '.join(changed.values())}, of stages without a checkpoint")
+    logger.info(f"going on with {', '.join(changed.values())}, which nothing has been made by")

@@ -8,6 +8,7 @@ from meanet_jax.commands.experiment import add_config_flag, read_experiment
 from meanet_jax.commands.flags import Parser
 from meanet_jax.config.load import installed, load_config
 from meanet_jax.errors import UserError
+from meanet_jax.routing.policies import PRESETS, configured_policy
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +24,19 @@ def test_a_name_is_the_file_of_that_name():
   assert load_config("digits") == load_config(ROOT / "configs/digits.py")
   for name in installed():
     load_config(name)
+
+
+def test_the_paper_s_four_have_its_rules_and_the_others_select_them():
+  paper = ("cifar100_resnet32_a", "cifar100_resnet32_b")
+  imagenet = ("imagenet_mobilenet_v2_b", "imagenet_resnet18_b")
+  for name in installed():
+    routing = load_config(name).routing
+    if name in (*paper, *imagenet):
+      preset = "paper" if name in paper else "paper_imagenet"
+      assert (routing.policy, routing.calibrate) == ("configured", False)
+      assert configured_policy(routing) == PRESETS[preset]
+    else:
+      assert routing.policy == "auto"
 
 
 def test_what_follows_a_colon_is_the_configuration_s_argument(tmp_path):

@@ -173,7 +173,9 @@ def test_rules_that_the_policy_does_not_read_are_refused(policy, name, value):
   config.routing.update({"policy": "configured", name: value})
   assert getattr(resolve(config).routing, name) == value
   config.routing.policy = policy
-  with pytest.raises(UserError, match=rf"routing\.{name} is .* and routing\.policy '{policy}'"):
+  default = getattr(RoutingConfig, name)
+  accepted = rf"accepted: routing\.policy = 'configured', or routing\.{name} = {default!r}$"
+  with pytest.raises(UserError, match=rf"routing\.{name} is .* '{policy}', .*; {accepted}"):
     resolve(config)
   config.routing.update({name: getattr(RoutingConfig, name), "run_share": 0.3})
   assert resolve(config).routing.policy == policy

@@ -115,7 +115,7 @@ def test_a_standard_output_that_cannot_be_written(model, folder):
       )
     assert result.returncode == status
     assert result.stderr.splitlines()[-1] == (
-      "error: standard output cannot be written: No space left on device; accepted: one with room"
+      "error: standard output cannot be written: No space left on device; accepted: one with space"
     )
 
 

@@ -42,6 +42,22 @@ def test_fields_of_stages_without_a_checkpoint_may_change(tiny, tmp_path):
   begin(directory, changed)
 
 
+def with_policy(config: Config, policy: str) -> Config:
+  return dataclasses.replace(config, routing=dataclasses.replace(config.routing, policy=policy))
+
+
+def test_rules_may_change_until_a_point_has_figures_by_them(tiny, tmp_path):
+  directory = GridDirectory(tmp_path / "grid")
+  begin(directory, tiny)
+  point = directory.path / "points" / "000"
+  (point / "checkpoints" / "cloud" / "4").mkdir(parents=True)
+  begin(directory, with_policy(tiny, "auto"))
+  assert read_json(directory.json_path)["config"]["routing"]["policy"] == "auto"
+  write_json(point / "validation.json", {})
+  with pytest.raises(UserError, match=r"differs in routing\.policy \('auto' -> 'late'\)"):
+    begin(directory, with_policy(tiny, "late"))
+
+
 def test_a_point_that_is_done_holds_every_field(tiny, tmp_path):
   directory = GridDirectory(tmp_path / "grid")
   begin(directory, tiny)

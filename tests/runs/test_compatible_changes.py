@@ -42,6 +42,8 @@ def begun(path: Path, *stages: str) -> RunDirectory:
     (("main",), {"stages__training": "mixed", "stages__finetune__epochs": 3}),
     (("main", "edge"), {"model__cloud__pretrained": "x.pth"}),
     (("main", "cloud"), {"stages__edge__learning_rate": 0.2}),
+    # Which only an evaluation reads.
+    (("main", "edge", "cloud", "static"), {"routing__policy": "auto"}),
   ],
 )
 def test_fields_of_stages_without_a_checkpoint_may_change(tmp_path, stages, fields):

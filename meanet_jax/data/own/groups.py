@@ -80,7 +80,7 @@ def draw_groups(
   order = np.random.default_rng(seed).permutation(len(counts))
   order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")].tolist()
 
-  def spared(group: int) -> bool:
+  def can_leave(group: int) -> bool:
     return not taken[group] and bool((left[has[group]] > keep).all())
 
   def take(group: int) -> None:
@@ -90,11 +90,11 @@ def draw_groups(
 
   for group in order:
     nearer = ((missing - shares[group]) ** 2).sum() < (missing**2).sum()
-    if nearer and spared(group):
+    if nearer and can_leave(group):
       take(group)
   for c in np.flatnonzero(total):
     if not has[taken, c].any():
-      group = next((g for g in order[::-1] if has[g, c] and spared(g)), None)
+      group = next((g for g in order[::-1] if has[g, c] and can_leave(g)), None)
       if group is not None:
         take(group)
   return taken

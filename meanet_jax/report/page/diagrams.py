@@ -1,4 +1,4 @@
-"""Of every system what it is in one line, and a small picture of where its images go."""
+"""Of every system what it is in one line, and a small diagram of where its images go."""
 
 import html
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 class Glossed(NamedTuple):
   """What a system is.
 
-  line: in words. blocks: what runs, in the order of the picture. rule: over the arrow to the cloud.
+  line: in words. blocks: what runs, in the order of the diagram. rule: over the arrow to the cloud.
   """
 
   line: str
@@ -44,11 +44,11 @@ GLOSSARY = {
     "it helps",
   ),
 }
-_WIDTH, _HEIGHT, _GAP, _TOP = 76.0, 28.0, 46.0, 30.0  # of a picture, in its own units
+_WIDTH, _HEIGHT, _GAP, _TOP = 76.0, 28.0, 46.0, 30.0  # of a diagram, in its own units
 
 
 def glossary(systems: dict[str, dict[str, Any]], meanet: str) -> str:
-  """A list of the systems: a picture and a line each.
+  """A list of the systems: a diagram and a line each.
 
   Args:
     systems: entries of summary.json.
@@ -62,13 +62,13 @@ def glossary(systems: dict[str, dict[str, Any]], meanet: str) -> str:
     point = entry.get("operating_point") or systems[meanet].get("operating_point") or {}
     late = point.get("policy", {}).get("offload") == "late"
     rows.append(
-      f"<div>{_picture(name, found, late)}<dl><dt>{html.escape(name)}</dt>"
+      f"<div>{_diagram(name, found, late)}<dl><dt>{html.escape(name)}</dt>"
       f"<dd>{html.escape(found.line)}</dd></dl></div>"
     )
   return f'<div class="glossary">{"".join(rows)}</div>'
 
 
-def _picture(name: str, system: Glossed, late: bool) -> str:
+def _diagram(name: str, system: Glossed, late: bool) -> str:
   """Image and blocks in a row, an arrow between two, and one from main over the extension."""
   width = 24 + len(system.blocks) * (_GAP + _WIDTH)
   middle = _TOP + _HEIGHT / 2
