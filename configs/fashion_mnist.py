@@ -23,22 +23,23 @@ def get_config() -> ConfigDict:
   config.hard_classes.count = 5
   config.evaluation.constraints.max_offload = 0.1
   config.evaluation.batch_size = 500
+  config.routing.run_share = 0.19  # 1.0 MMAC on average
 
   main = config.model.main.structure
   main.stem, main.stem_width = "conv3_stride2", 8
   main.depths, main.widths, main.strides = (1, 1), (16, 32), (2, 2)
   adaptive = config.model.adaptive
-  adaptive.stem, adaptive.stem_width = "conv3_stride2", 16
-  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1), (32, 48), (2, 2)
+  adaptive.stem, adaptive.stem_width = "conv3", 8
+  adaptive.depths, adaptive.widths, adaptive.strides = (1, 1, 1), (16, 32, 48), (2, 2, 2)
   extension = config.model.extension
-  extension.depths, extension.widths, extension.strides = (1,), (64,), (1,)
+  extension.depths, extension.widths, extension.strides = (1,), (48,), (1,)
   config.model.extension_classes, config.model.join_dropout = "all", 0.5
   cloud = config.model.cloud.structure
   cloud.stem, cloud.stem_width = "conv3", 16
   cloud.depths, cloud.widths, cloud.strides = (2, 2, 2), (24, 48, 96), (2, 2, 2)
 
   stages = config.stages
-  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 24, 24, 18
+  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 24, 48, 18
   for stage in (stages.main, stages.edge, stages.cloud):
     stage.batch_size, stage.learning_rate = 128, 0.1
     stage.weight_decay = 5e-4
