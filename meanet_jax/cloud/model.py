@@ -41,13 +41,13 @@ def read_run(workdir: str | Path) -> CloudRun:
 
   Raises:
     UserError: no run, one of another format or whose cloud has not finished, or a data.json that
-      train.py did not write.
+      meanet train did not write.
   """
   run = RunDirectory.existing(workdir)
   config = run.config()
   if not run.data_path.is_file():
     raise UserError(
-      f"workdir {workdir} has not begun training; accepted: a run that train.py finished"
+      f"workdir {workdir} has not begun training; accepted: a run that meanet train finished"
     )
   data = read_json(run.data_path)
   match data:
@@ -60,7 +60,7 @@ def read_run(workdir: str | Path) -> CloudRun:
     case _:
       raise UserError(
         f"{run.data_path} has no list class_names or no number splits.train.num_examples; "
-        "accepted: the file that train.py wrote"
+        "accepted: the file that meanet train wrote"
       )
   variables = load_cloud(config, build(config), run, num_train)
   return CloudRun(config, tuple(names), variables)

@@ -35,7 +35,7 @@ COMMANDS = {
   "measure": Command("measure", "measure what an exported edge costs on this device", jax=False),
   "cloud": Command("cloud", "serve a run's cloud model over gRPC"),
   "prepare": Command("prepare", "prepare a TFDS data set"),
-  "summary": Command("summary", "print what a configuration's networks cost"),
+  "summary": Command("summary", "print a configuration's costs, or a run's evaluations"),
   "plan": Command("plan", "compile a configuration for a TPU slice that need not be at hand"),
   "config": Command("config", "print every field of a configuration with its meaning", jax=False),
   "completion": Command("completion", "print the completion of a shell", jax=False),

@@ -19,7 +19,7 @@ from meanet_jax.log import logger
 
 def add_flags(parser: Parser) -> None:
   """Adds the flags of this command."""
-  add_path(parser, "--workdir", metavar="DIR", help="a run whose cloud stage train.py finished")
+  add_path(parser, "--workdir", metavar="DIR", help="a run whose cloud stage has finished")
   parser.add_argument(
     "--host",
     default="127.0.0.1",

@@ -80,7 +80,7 @@ def add_data_dir_flag(parser: Parser) -> None:
     parser,
     "--data-dir",
     metavar="DIR",
-    help="where prepared data sets lie; TFDS's own default if not given",
+    help="where prepared data sets lie, or own images; TFDS's own default if not given",
   )
 
 

@@ -28,7 +28,7 @@ from meanet_jax.routing.rules import Records
 FORMAT, READABLE = 3, (2, 3)
 _LOGITS = tuple(f"{exit}_logits" for exit in Outputs._fields)
 _STATIC = "static_logits"
-_ACCEPTED = "accepted: the file as eval.py wrote it"
+_ACCEPTED = "accepted: the file as meanet eval wrote it"
 
 
 class RecordsFile(NamedTuple):
@@ -113,7 +113,7 @@ def load_records(path: Path, fingerprint: str | None) -> RecordsFile:
   if fingerprint is not None and found.fingerprint != fingerprint:
     raise UserError(
       f"{path} holds records of another run or split, {_short(found.fingerprint)}; accepted: "
-      f"{_short(fingerprint)}, as eval.py makes them without --reuse-records"
+      f"{_short(fingerprint)}, as meanet eval makes them without --reuse-records"
     )
   return found
 

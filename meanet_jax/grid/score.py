@@ -17,7 +17,7 @@ from meanet_jax.training.restore import load_hard_classes
 def write_scores(trial: Trial, macs: BlockMacs) -> None:
   """Writes a trial's validation.json.
 
-  Thresholds are selected on validation as eval.py selects them, and every figure is of the same
+  Thresholds are selected on validation as meanet eval selects them, and every figure is of the same
   split: good enough to compare trials with, and too good to quote, as a best one is.
 
   Args:

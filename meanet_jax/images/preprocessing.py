@@ -1,6 +1,6 @@
 """From an image's pixels to the pixels that a network takes: defined here and nowhere else.
 
-Training's evaluation, `eval.py`, an export's check and the device call this code. `edge.json`
+Training's evaluation, `meanet eval`, an export's check and the device call this code. `edge.json`
 records its parameters. NumPy and Pillow alone.
 """
 

@@ -116,7 +116,7 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
   if config.dataset.incomplete:
     raise UserError(
       f"dataset.num_classes is {config.dataset.num_classes} and dataset.image_shape "
-      f"{config.dataset.image_shape}; accepted where no images are read: above 0, as train.py "
+      f"{config.dataset.image_shape}; accepted where no images are read: above 0, as meanet train "
       "writes them into config.json"
     )
   model = config.model

@@ -153,7 +153,7 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
     with path.open() as file:
       points = [row for row in csv.DictReader(file) if row["system"] == system]
   except OSError as error:
-    raise UserError(f"{path} cannot be read; accepted: a run that eval.py evaluated") from error
+    raise UserError(f"{path} cannot be read; accepted: a run that meanet eval evaluated") from error
   offload = np.array([float(row["fraction_cloud"]) for row in points])
   accuracy = np.array([float(row["accuracy"]) for row in points])
   order = np.argsort(offload, kind="stable")

@@ -122,7 +122,7 @@ class RunDirectory:
     """
     run = cls(path)
     if not run.config_path.is_file():
-      raise UserError(f"workdir {path} holds no run; accepted: a directory made by train.py")
+      raise UserError(f"workdir {path} holds no run; accepted: a directory made by meanet train")
     check_format(run.path, run.environment_path)
     return run
 

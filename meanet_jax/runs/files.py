@@ -20,7 +20,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
   except (OSError, ValueError) as error:
     raise UserError(
-      f"{path} cannot be read: {error}; accepted: the file that train.py wrote"
+      f"{path} cannot be read: {error}; accepted: the file that meanet train wrote"
     ) from error
 
 

@@ -54,6 +54,6 @@ class MetricsFile:
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(
         f"{self.path}, line {number}, cannot be read ({type(error).__name__}: {error}); "
-        "remove that line, or restore the file as train.py wrote it"
+        "remove that line, or restore the file as meanet train wrote it"
       ) from error
     return line

@@ -63,7 +63,7 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
   if source.unmet is not None and not options.allow_unmet:
     raise UnmetConstraintsError(
       f"the thresholds do not meet their constraint: {source.unmet}; accepted: a run evaluated "
-      "under constraints that can be met (eval.py), or --allow-unmet to export it nevertheless"
+      "under constraints that can be met (meanet eval), or --allow-unmet to export it nevertheless"
     )
   if source.profile is not None:
     check_export(source.profile, source.networks, options.quantize)

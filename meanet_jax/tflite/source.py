@@ -92,7 +92,7 @@ def from_run(
       constraint are no error here: `unmet` says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
-  refuse_if_held(run.path)  # by eval.py, which may be about to select other thresholds
+  refuse_if_held(run.path)  # by meanet eval, which may be about to select other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   require_finished(config, dataset, run)

@@ -124,6 +124,6 @@ def last_step(stage: Stage, config: Config, dataset: Dataset, run: RunDirectory)
 def unfinished(run: RunDirectory, stage: str) -> UserError:
   """What is raised for a run with a stage that has not finished."""
   return UserError(
-    f"workdir {run.path} has not finished stage {stage}; accepted: a run that train.py "
+    f"workdir {run.path} has not finished stage {stage}; accepted: a run that meanet train "
     "finished (the same command goes on with this one)"
   )

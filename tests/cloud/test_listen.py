@@ -36,7 +36,7 @@ def test_what_the_command_says(tmp_path: Path, finished_run):
   ):
     assert words in one_line_error(serve(run, flag))
   nowhere = one_line_error(serve(f"--workdir={tmp_path}"))
-  assert "holds no run; accepted: a directory made by train.py" in nowhere
+  assert "holds no run; accepted: a directory made by meanet train" in nowhere
   open_to_all = one_line_error(serve(run, "--host=0.0.0.0"))
   assert "--tls-certificate and --tls-key and --token-file or MEANET_CLOUD_TOKEN" in open_to_all
   with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -67,7 +67,7 @@ def test_wrong_constraints(tmp_path: Path):
 
 def test_eval_without_a_run(tmp_path: Path):
   message = one_line_error(command("eval.py", "--workdir", str(tmp_path / "nowhere")))
-  assert "holds no run; accepted: a directory made by train.py" in message
+  assert "holds no run; accepted: a directory made by meanet train" in message
   assert not (tmp_path / "nowhere").exists()
 
 

@@ -147,7 +147,7 @@ def test_missing_and_truncated_records_end_in_one_line(run):
 
   line = fails()
   assert line.startswith("error: records ")
-  assert "records_validation.npz do not exist; accepted: the file as eval.py wrote it" in line
+  assert "records_validation.npz do not exist; accepted: the file as meanet eval wrote it" in line
   assert not run.eval_path.exists()
   assert run_command(*command[:-1]).returncode == 0
   assert run_command(*command).returncode == 0

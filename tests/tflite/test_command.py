@@ -84,7 +84,10 @@ def test_wrong_flags(evaluated_run, tmp_path):
     ([run, out, "--quantize=int4"], "--quantize"),
     ([run, out, "--batch=0"], "--batch"),
     ([run, out, "--input=int8"], "--input"),
-    ([f"--workdir={tmp_path / 'no'}", out], "holds no run; accepted: a directory made by train.py"),
+    (
+      [f"--workdir={tmp_path / 'no'}", out],
+      "holds no run; accepted: a directory made by meanet train",
+    ),
     ([run, f"--out={evaluated_run / 'config.json'}"], "cannot be written: File exists"),
   ):
     assert words in one_line_error(export_command(*flags))
@@ -137,7 +140,7 @@ def test_a_summary_without_or_with_a_damaged_operating_point(evaluated_run, tmp_
 @pytest.mark.parametrize("stage", ["main", "edge", "cloud"])
 def test_a_run_without_a_finished_stage(evaluated_run, tmp_path, stage):
   run = copied(evaluated_run, tmp_path / "run")
-  message = f"has not finished stage {stage}; accepted: a run that train.py finished"
+  message = f"has not finished stage {stage}; accepted: a run that meanet train finished"
   # Interrupted: the last checkpoint is missing, an earlier one is there.
   steps = sorted((run / "checkpoints" / stage).iterdir(), key=lambda path: int(path.name))
   assert len(steps) == 2
