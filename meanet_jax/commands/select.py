@@ -58,11 +58,7 @@ def run(given: argparse.Namespace) -> int:
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.
   from meanet_jax.evaluation.from_logits import SelectOptions, select
   from meanet_jax.evaluation.logit_files import read_costs, read_logits
-  from meanet_jax.report.selection import (
-    show_selection,
-    warn_of_absent_classes,
-    write_selection,
-  )
+  from meanet_jax.report.selection import show_selection, write_selection
 
   log.to_console()
   path = require(given.logits, "--logits", "an .npz file with labels and logits")
@@ -73,7 +69,6 @@ def run(given: argparse.Namespace) -> int:
   costs = read_costs(Path(costs_path))
   images = read_logits(Path(path))
   test = read_logits(Path(given.test)) if given.test else None
-  warn_of_absent_classes(path, images)
   fraction = SelectOptions.test_fraction if given.test_fraction is None else given.test_fraction
   policy = PRESETS[given.policy] if given.policy else None
   options = SelectOptions(policy=policy, test_fraction=fraction, seed=given.seed)

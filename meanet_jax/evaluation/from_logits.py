@@ -15,8 +15,9 @@ from meanet_jax.evaluation.context import Context, plain
 from meanet_jax.evaluation.fitting import Fitted, fit_policy, fits_beside_thresholds
 from meanet_jax.evaluation.limit_report import limit_report, untested
 from meanet_jax.evaluation.points import joined, point_columns
-from meanet_jax.evaluation.records import LabelledLogits, make_records
+from meanet_jax.evaluation.records import LabelledLogits, make_records, warn_of_absent_classes
 from meanet_jax.evaluation.systems import Curve, System, counts_and_figures, sweep_system
+from meanet_jax.log import listed
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
@@ -123,11 +124,16 @@ def select(
       "or a gate are fitted on the same; accepted: a policy without them, or no confidence"
     )
   images = LabelledLogits(outputs, _labels(labels, *outputs.main.shape))
+  warn_of_absent_classes(images, "to select on")
   if test is not None:
     test_outputs, test_classes = _checked(test[0])
     if test_classes != hard_classes:
-      raise UserError("the test part has other classes; accepted: the classes of the other images")
+      raise UserError(
+        f"the test part has {_class_words(test_classes)}; accepted: "
+        f"{_class_words(hard_classes)}, as the other images"
+      )
     parts = images, LabelledLogits(test_outputs, _labels(test[1], *test_outputs.main.shape))
+    warn_of_absent_classes(parts[1], "to test on")
   else:
     parts = _split(images, options.test_fraction, options.seed)
   config = _config(costs, options)
@@ -249,6 +255,11 @@ def _labels(values: Any, count: int, num_classes: int) -> Int[np.ndarray, " n"]:
   if wrong.any():
     raise UserError(f"labels have {labels[wrong][0]}; accepted: 0 to {num_classes - 1}")
   return labels.astype(np.int32)
+
+
+def _class_words(classes: HardClasses) -> str:
+  extension = listed([str(number) for number in classes.numbers])
+  return f"{classes.num_classes} classes, extension {extension or 'none'}"
 
 
 def _split(

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights, fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.hard_classes import HardClasses
@@ -30,6 +31,13 @@ class LabelledLogits(NamedTuple):
   def of(self, images: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> "LabelledLogits":
     """Those of some of the images."""
     return jax.tree.map(lambda values: values[images], self)
+
+
+def warn_of_absent_classes(images: LabelledLogits, purpose: str) -> None:
+  """Warns of classes without an image, of which nothing can be selected or said."""
+  absent = np.setdiff1d(np.arange(images.outputs.main.shape[1]), images.labels)
+  if len(absent):
+    logger.warning(f"no image of class {listed([str(c) for c in absent])} {purpose}")
 
 
 def cooled(logits: Any, temperature: float) -> Float[np.ndarray, "n c"]:

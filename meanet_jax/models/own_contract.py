@@ -132,7 +132,7 @@ def _check_array(found: Any, shape: tuple[int | None, ...], what: str, place: Pl
     )
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
   """An error of the user's code, without Flax's address of an explanation."""
   text = " ".join(str(error).partition("(https://flax")[0].split())
   return f"{type(error).__name__}: {text[:300]}"

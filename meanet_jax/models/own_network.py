@@ -158,7 +158,7 @@ def _imported(name: str, place: Place) -> ModuleType:
     sys.path.insert(0, here)  # as `python -m` does; the console command does not
   try:
     return importlib.import_module(name)
-  except Exception as error:
+  except (Exception, SystemExit) as error:  # of a script that parses its arguments, for one
     raise place.refusal(
       f"cannot be imported ({in_one_line(error)})",
       f"a module below {here} or on PYTHONPATH",

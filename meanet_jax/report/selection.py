@@ -4,13 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from meanet_jax import log
 from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, LogitSelection
-from meanet_jax.evaluation.logit_files import LogitFile
 from meanet_jax.report.limits import bound_words, show_limits
 from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
 from meanet_jax.runs.files import write_json, write_text
@@ -42,13 +39,6 @@ def show_selection(found: LogitSelection, constraints: Constraints) -> None:
     log.logger.info(f"offload penalty: {constraints.offload_penalty:g}")
   if constraints.confidence is not None:
     log.logger.info(f"limits hold on new images with confidence {constraints.confidence:g}")
-
-
-def warn_of_absent_classes(path: str, images: LogitFile) -> None:
-  """Warns of classes without an image, of which nothing can be selected or said."""
-  absent = np.setdiff1d(np.arange(images.logits["main"].shape[1]), images.labels)
-  if len(absent):
-    log.logger.warning(f"{path}: no image of class {log.listed([str(c) for c in absent])}")
 
 
 def write_selection(

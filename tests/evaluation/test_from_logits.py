@@ -54,6 +54,13 @@ def test_a_test_part_of_its_own_selects_nothing():
   assert other.test["accuracy"] != plain.test["accuracy"]
 
 
+def test_classes_without_an_image_are_named(printed):
+  without = {name: logits[LABELS != 4] for name, logits in PAIR.items()}
+  select(PAIR, np.where(LABELS == 7, 6, LABELS), COSTS, OFFLOADS, (without, LABELS[LABELS != 4]))
+  assert "no image of class 7 to select on" in printed()
+  assert "no image of class 4 to test on" in printed()
+
+
 def test_the_operating_points_of_both_parts():
   found = select(LOGITS, LABELS, COSTS, OFFLOADS, options=SelectOptions(num_thresholds=11))
   points = found.points
@@ -181,5 +188,8 @@ def test_wrong_settings_are_refused():
       select(PAIR, LABELS, COSTS, OFFLOADS, options=options)
   with pytest.raises(UserError, match="image_bytes is 0; accepted: at least 1"):
     select(PAIR, LABELS, dataclasses.replace(COSTS, image_bytes=0), OFFLOADS)
-  with pytest.raises(UserError, match="the test part has other classes"):
+  words = (
+    "the test part has 10 classes, extension 0, 2, 3, 5, 8; accepted: 10 classes, extension none"
+  )
+  with pytest.raises(UserError, match=words):
     select(PAIR, LABELS, COSTS, OFFLOADS, (LOGITS, LABELS))

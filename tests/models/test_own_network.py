@@ -202,6 +202,11 @@ def test_another_class_of_the_module_is_refused(module, cls, words):
   assert words in refusal(with_module("main", module(GOOD, cls)))
 
 
+def test_a_script_that_ends_the_process_is_refused(module):
+  words = "cannot be imported (SystemExit: 2)"
+  assert words in refusal(with_module("main", module("raise SystemExit(2)")))
+
+
 @pytest.mark.parametrize(
   ("fields", "words"),
   [

@@ -143,6 +143,26 @@ def _labels(
   labels: Sequence[Any], classes: tuple[str, ...] | None, source: Path
 ) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
   """Class numbers from 0, int32, and the names of the classes."""
+  check_labels(labels, classes, source)
+  if classes is not None:
+    return np.array(labels, np.int32), classes
+  texts = [str(label).strip() for label in labels]
+  class_names = sorted_names(set(texts))
+  number = {name: place for place, name in enumerate(class_names)}
+  return np.array([number[text] for text in texts], np.int32), class_names
+
+
+def check_labels(labels: Sequence[Any], classes: Sequence[str] | None, source: Path) -> None:
+  """Refuses labels that are neither names nor whole numbers.
+
+  Args:
+    labels: of every row.
+    classes: names by number, where labels are numbers of them; None where they are not.
+    source: for the message.
+
+  Raises:
+    UserError: with the first such label.
+  """
   for row, label in enumerate(labels):
     fits = isinstance(label, (int, str)) and not isinstance(label, bool)
     if classes is not None:
@@ -152,12 +172,6 @@ def _labels(
       raise UserError(
         f"row {row} of {shown(source)} has label {shown(str(label))}; accepted: {accepted}"
       )
-  if classes is not None:
-    return np.array(labels, np.int32), classes
-  texts = [str(label).strip() for label in labels]
-  class_names = sorted_names(set(texts))
-  number = {name: place for place, name in enumerate(class_names)}
-  return np.array([number[text] for text in texts], np.int32), class_names
 
 
 def _saved_files(root: Path, split: str) -> list[str]:

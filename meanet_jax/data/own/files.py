@@ -114,14 +114,12 @@ def sorted_names(names: set[str]) -> tuple[str, ...]:
   """Class names in order: by number where all are whole numbers, otherwise as text.
 
   Raises:
-    UserError: fewer than two, or a name that cannot be printed.
+    UserError: a name that is empty or cannot be printed.
   """
   for name in sorted(names):
-    if not name.isprintable():
-      raise UserError(
-        f"class name {name!a} has characters that cannot be printed; accepted: letters, "
-        "digits, spaces and signs"
-      )
+    if not name.strip() or not name.isprintable():
+      found = "has characters that cannot be printed" if name.strip() else "is empty"
+      raise UserError(f"class name {name!a} {found}; accepted: letters, digits, spaces and signs")
   numbers = all(name.isdecimal() for name in names)
   return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 

@@ -1,6 +1,7 @@
 """Which form own images come in, and the files that are images among them."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def own_path(config: DatasetConfig, options: ReadOptions) -> Path:
   if not text:
     raise UserError(f"dataset.path is empty; {_ACCEPTED}")
   path = Path(text).absolute()
-  if not path.exists():
+  if not os.path.exists(path):  # false as well where a folder above it may not be entered
     raise UserError(
       f"dataset.path {shown(path)} does not exist; {_ACCEPTED} (--data-dir says where it lies now)"
     )
@@ -65,9 +66,9 @@ def own_path(config: DatasetConfig, options: ReadOptions) -> Path:
 
 def is_arrays(path: Path) -> bool:
   """Whether own images are NumPy arrays, and not files."""
-  if path.is_dir():
-    return all((path / f"{name}.npy").is_file() for name in ("images", "labels"))
-  return path.suffix.lower() == ".npz" and path.is_file()
+  if os.path.isdir(path):
+    return all(os.path.isfile(path / f"{name}.npy") for name in ("images", "labels"))
+  return path.suffix.lower() == ".npz" and os.path.isfile(path)
 
 
 def find_files(path: Path, config: DatasetConfig) -> OwnFiles:
@@ -102,7 +103,7 @@ def _read_form(path: Path) -> ImageFiles:
 
 def _is_saved(root: Path) -> bool:
   """Whether a directory is one of `save_to_disk`."""
-  return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
+  return any(os.path.isfile(root / name) for name in ("dataset_dict.json", "state.json"))
 
 
 # pyarrow is as large as all other dependencies but JAX together, so what needs none of it goes

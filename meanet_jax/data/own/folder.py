@@ -122,7 +122,8 @@ def _files_below(
   This is what an index of many files takes its time for, beside `stat`: per file it does no more
   than it must. So only a name that no image has is looked at for being a folder.
   """
-  status = os.stat(folder)
+  with _readable(folder):
+    status = os.stat(folder)
   here = (status.st_dev, status.st_ino)
   if here in above:
     return
@@ -132,9 +133,10 @@ def _files_below(
   others, folders = [], []
   if len(chosen) < len(names):  # some in capitals, or no images
     chosen = [prefix + name for name in names if name.lower().endswith(endings)]
-    rest = [name for name in names if not name.lower().endswith(endings)]
-    folders = [name for name in rest if os.path.isdir(os.path.join(folder, name))]
-    others = sorted(set(rest) - set(folders))
+    rest = {name for name in names if not name.lower().endswith(endings)}
+    entries = _visible(folder) if rest else []
+    folders = sorted(entry.name for entry in entries if entry.name in rest and _is_folder(entry))
+    others = sorted(rest.difference(folders))
   yield prefix, chosen, others
   for inner in folders:
     yield from _files_below(os.path.join(folder, inner), prefix + inner, endings, above | {here})

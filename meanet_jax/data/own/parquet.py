@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meanet_jax.data.own.arrow import has_image, image_rows
+from meanet_jax.data.own.arrow import check_labels, has_image, image_rows
 from meanet_jax.data.own.files import ImageFiles, shown
 from meanet_jax.data.own.table import COLUMNS, Row, column_names, listed_files
 from meanet_jax.errors import UserError
@@ -34,6 +34,7 @@ def read_parquet(source: Path) -> ImageFiles:
       f"{shown(source)} cannot be read as Parquet: {shown(' '.join(str(error).split()))}"
     ) from error
   values = {name: table[column].to_pylist() for name, column in columns.items()}
+  check_labels(values["label"], None, source)
   texts = {
     name: ["" if value is None else str(value) for value in found] for name, found in values.items()
   }

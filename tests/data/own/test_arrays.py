@@ -64,6 +64,7 @@ def test_labels_as_texts_or_numbers_with_gaps(tmp_path):
     ({"images": IMAGES[0, 0]}, r"are uint8 \[5, 3\]"),
     ({"labels": LABELS[:39]}, r"labels in .* has shape \[39\] beside 40 images"),
     ({"labels": LABELS / 2}, "labels in .* are float64"),
+    ({"labels": np.array(["", "a"] * 20)}, "class name '' is empty; accepted: letters"),
     ({"labels": np.zeros(40, int)}, r"one class alone \(0: 40\)"),
     (
       {"labels": LABELS + 1, "class_names": np.array(["a", "b"])},

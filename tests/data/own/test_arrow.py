@@ -83,6 +83,10 @@ def test_a_parquet_file_of_paths(tmp_path):
   pq.write_table(pa.table({"path": ["1.png", None], "label": ["a", "b"]}), path)
   with pytest.raises(UserError, match=r"row 1 of .* has no path; accepted: one in every row"):
     read_parquet(path)
+  for labels in ([0.5, 1.5], [[1], [2]], [True, False]):
+    pq.write_table(pa.table({"path": ["1.png", "a/2.png"], "label": labels}), path)
+    with pytest.raises(UserError, match=r"row 0 of .* has label .*; accepted: names or whole num"):
+      read_parquet(path)
 
 
 def test_rows_without_images_are_named(tmp_path):

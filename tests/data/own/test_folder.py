@@ -72,6 +72,21 @@ def test_links_are_followed_and_their_loops_survived(tmp_path):
   assert read_folder(root).paths == ("a/1.png", "b/1.png", "b/more/2.png", "b/self.png")
 
 
+def test_a_folder_that_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
+  for name in ("a/1.png", "b/1.png", "c/inner/1.png"):
+    write(tmp_path / name, b"")
+  found = os.stat
+
+  def stat(path, *args, **kwargs):
+    if str(path).endswith("inner"):
+      raise PermissionError(13, "Permission denied")
+    return found(path, *args, **kwargs)
+
+  monkeypatch.setattr(os, "stat", stat)
+  with pytest.raises(UserError, match=r"c/inner cannot be read: Permission denied; accepted"):
+    read_folder(tmp_path)
+
+
 def test_names_of_every_kind(tmp_path):
   names = ["ä ö/ü\n1.png", "日本/2.png", "x,y/3.png"]
   for name in names:
