@@ -11,7 +11,6 @@ from meanet_jax.evaluation.context import plain
 from meanet_jax.evaluation.systems import Curve, route_selected
 from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
 
-DETAILED = ("meanet", "paper", "edge_only", "cloud_only")  # systems with figures of every class
 _EXITS = {"main": MAIN, "extension": EXTENSION, "cloud": CLOUD}
 
 
@@ -96,25 +95,25 @@ def per_class(route: Route, labels: Int[np.ndarray, " n"], num_classes: int) -> 
 def with_per_class(
   entries: Mapping[str, dict[str, Any]], curves: Mapping[str, Curve], class_names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-  """Entries of summary.json with `balanced_accuracy` and `macro_f1` of their operating points.
+  """Entries of summary.json with `balanced_accuracy`, `macro_f1` and `per_class` of their points.
 
-  The systems of `DETAILED` have `per_class` as well. Systems without an operating point, which send
-  images by something else than uncertainty, stay as they are.
+  Systems without an operating point, which send images by something else than uncertainty, stay as
+  they are.
 
   Args:
     entries, curves: of the same systems, by name.
     class_names: of all classes, in order.
   """
 
-  def added(name: str, curve: Curve) -> dict[str, Any]:
+  def added(curve: Curve) -> dict[str, Any]:
     if curve.operating_point is None:
       return {}
     route, labels = route_selected(curve.operating_point, curve.records), curve.records.label
     found = per_class(route, labels, len(class_names))
     means = plain({"balanced_accuracy": found.balanced_accuracy, "macro_f1": found.macro_f1})
-    return means | ({"per_class": found.to_json(class_names)} if name in DETAILED else {})
+    return means | {"per_class": found.to_json(class_names)}
 
-  return {name: entry | added(name, curves[name]) for name, entry in entries.items()}
+  return {name: entry | added(curves[name]) for name, entry in entries.items()}
 
 
 def _divided(counts: np.ndarray, of: np.ndarray) -> np.ndarray:

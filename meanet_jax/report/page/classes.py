@@ -1,13 +1,15 @@
 """Sections about classes: confusion matrices, every class's figures, the hard classes."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meanet_jax.evaluation.context import plain
 from meanet_jax.log import listed
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, percent, plot, section, table
+
+MOST_ROWS = 3000  # of all other systems' tables together, some 150 bytes each
 
 
 def confusion_section(contents: ReportContents) -> str:
@@ -40,16 +42,9 @@ def _matrix(name: str, title: str) -> str:
 
 
 def classes_section(contents: ReportContents) -> str:
-  """Recall, precision and F1 of every class, and where its images end."""
+  """Recall, precision and F1 of every class, and where its images end; other systems' folded in."""
   found = contents.per_class
-  columns = found.to_json(contents.class_names)
   means = plain({"balanced": found.balanced_accuracy, "f1": found.macro_f1})
-  ratios = (columns["recall"], columns["precision"], columns["f1"], *columns["fraction"].values())
-  exits = [f"ends at {exit} [%]" for exit in columns["fraction"]]
-  rows = (
-    (name, str(support), *map(percent, values))
-    for name, support, *values in zip(columns["names"], columns["support"], *ratios, strict=True)
-  )
   return section(
     "classes",
     "Classes",
@@ -59,12 +54,39 @@ def classes_section(contents: ReportContents) -> str:
       "of a class's images that are answered right, precision that of the answers of a class that "
       "are right; the last shares are of the class's images."
     ),
-    table(
-      "Figures of every class",
-      ("class", "images", "recall [%]", "precision [%]", "F1 [%]", *exits),
-      rows,
-    ),
+    _class_table("Figures of every class", found.to_json(contents.class_names)),
+    *_of_other_systems(contents),
   )
+
+
+def _of_other_systems(contents: ReportContents) -> Iterator[str]:
+  """Their tables, as far as the page has space for them."""
+  entries = {
+    name: entry
+    for name, entry in contents.summary["systems"].items()
+    if name != contents.system and "per_class" in entry
+  }
+  if len(entries) * len(contents.class_names) > MOST_ROWS:
+    yield paragraph("The tables of the other systems are in summary.json (per_class).")
+    return
+  for name, entry in entries.items():
+    title = (
+      f"{name}: balanced accuracy {percent(entry['balanced_accuracy'])} %, "
+      f"macro F1 {percent(entry['macro_f1'])} %"
+    )
+    rows = _class_table(f"Figures of every class, {name}", entry["per_class"])
+    yield f"<details><summary>{html.escape(title)}</summary>{rows}</details>"
+
+
+def _class_table(caption: str, columns: Mapping[str, Any]) -> str:
+  ratios = (columns["recall"], columns["precision"], columns["f1"], *columns["fraction"].values())
+  exits = [f"ends at {exit} [%]" for exit in columns["fraction"]]
+  rows = (
+    (name, str(support), *map(percent, values))
+    for name, support, *values in zip(columns["names"], columns["support"], *ratios, strict=True)
+  )
+  head = ("class", "images", "recall [%]", "precision [%]", "F1 [%]", *exits)
+  return table(caption, head, rows)
 
 
 def hard_classes_section(contents: ReportContents) -> str:
