@@ -3,7 +3,7 @@
 Prepare   meanet prepare fashion_mnist --data-dir DIR
           (docs/data.md: also from Debian's package, without a network)
 Command   python train.py --config configs/fashion_mnist.py --workdir runs/fashion --data-dir DIR
-Hardware  2 CPU cores: about 40 minutes for all stages.
+Hardware  2 CPU cores: about an hour for all stages.
 Measured  see benchmarks/evidence.md; `python -m benchmarks.evidence --config` with this file makes
           its section.
 """

@@ -20,7 +20,7 @@ SENDING = {
   "meanet": "MEANet, policy selected on validation",
   "paper": "MEANet, the paper's rules",
   "main_cloud": "main block and cloud, no extension",
-  "static_cloud": "plain network of the edge's cost, and cloud",
+  "static_cloud": "plain network and cloud",
 }
 LEVEL = {
   "edge_only": "edge alone: nothing sent",
@@ -94,8 +94,17 @@ def _line(axes: Axes, system: str, measured: Sequence[Measured], shift: float) -
     markersize=6,
     capsize=2.5,
     elinewidth=1,
-    label=SENDING[system],
+    label=f"{SENDING[system]}: {_cost(system, measured)}",
   )
+
+
+def _cost(system: str, measured: Sequence[Measured]) -> str:
+  """Of the edge at the shares of the figure, mean over seeds."""
+  costs = [
+    statistics.mean(one.systems[system][share].macs for one in measured) / 1e6 for share in SHARES
+  ]
+  low, high = f"{min(costs):.2g}", f"{max(costs):.2g}"
+  return f"{low} MMAC" if low == high else f"{low} to {high} MMAC"
 
 
 def _percent(system: str, share: float, measured: Sequence[Measured]) -> list[float]:
