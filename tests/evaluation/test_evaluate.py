@@ -280,7 +280,9 @@ def test_a_test_split_without_hard_images_and_exits_without_any(
 def test_an_unfinished_run_is_refused(finished_run, tmp_path):
   shutil.copytree(finished_run.path, tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / "checkpoints" / "cloud")
-  with pytest.raises(UserError, match="has not finished stage cloud; accepted: a run that meanet train"):
+  with pytest.raises(
+    UserError, match="has not finished stage cloud; accepted: a run that meanet train"
+  ):
     evaluate_run(tmp_path / "run")
   assert not (tmp_path / "run" / "eval").exists()
 
