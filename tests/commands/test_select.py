@@ -252,6 +252,7 @@ def test_the_example_of_the_documentation():
   exec(compile(with_numpy, "docs/own_logits.md", "exec"), {})
   (document,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
   Path("costs.json").write_text(document)
-  (line,) = re.findall(r"^    meanet (select --logits .*)$", text, re.MULTILINE)
+  commands = re.sub(r" \\\n +", " ", text)
+  (line,) = re.findall(r"^    meanet (select --logits .*)$", commands, re.MULTILINE)
   assert main(line.split()) == 0
   assert Path("selected/operating_point.json").is_file()
