@@ -86,13 +86,15 @@ def test_a_trial_equals_the_run_alone(finished, config, tmp_path):
   axes = ("{seed=0}, {seed=1, stages.main.distillation.weight=0.8, stages.edge.easy_weight=0.9}",)
   train_grid(config, GridConfig(axes=axes), tmp_path)
   point = tmp_path / "points" / "000"
-  for stage in STAGES:
+  for number, stage in enumerate(STAGES, 1):
     ours, theirs = learned(point, stage), learned(finished, stage)
     assert ours.keys() == theirs.keys()
+    # Each learns from all before it: the cloud teaches, main's features are joined, and so on.
+    accepted = number * OF_TINY_STEPS
     for name, value in theirs.items():
       if "params" in name:
         norm = max(np.linalg.norm(value), 1e-3)
-        assert np.linalg.norm(ours[name] - value) / norm < OF_TINY_STEPS, (stage, name)
+        assert np.linalg.norm(ours[name] - value) / norm < accepted, (stage, name)
   assert read_json(point / "validation.json")["systems"]["meanet"]["accuracy"] > 0.1
 
 
