@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
 import runpy
 import shutil
@@ -16,12 +17,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 300.0  # s; no command of these tests takes a tenth of it
+# A status can be read once from where it comes, and whoever is second reads 255: threads that ask
+# for it, and every start, which asks for those of all commands before.
+_STATUSES = threading.Lock()
 
 
 @functools.cache
@@ -54,16 +59,17 @@ class Running:
     self._process = context.Process(
       target=_command, args=(arguments, {**os.environ, **env}, cwd, str(out), str(err))
     )
-    with _importable():
+    with _importable(), _STATUSES:
       self._process.start()
     self.pid = self._process.pid
 
   def poll(self) -> int | None:
-    self.returncode = self._process.exitcode
+    with _STATUSES:
+      self.returncode = self._process.exitcode
     return self.returncode
 
   def wait(self, timeout: float = TIMEOUT) -> int:
-    self._process.join(timeout)
+    multiprocessing.connection.wait([self._process.sentinel], timeout)
     status = self.poll()
     if status is None:
       raise subprocess.TimeoutExpired(self.args, timeout)

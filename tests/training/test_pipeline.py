@@ -12,8 +12,8 @@ from meanet_jax.config.schema import Config
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
+from meanet_jax.evaluation.evaluate import evaluate
 from meanet_jax.models.zoo import build
-from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
@@ -240,8 +240,7 @@ def test_ablations_are_configuration_alone(tiny, tmp_path, changes):
     changed = dataclasses.replace(getattr(config, group), **fields)
     config = dataclasses.replace(config, **{group: changed})
   train(config, tmp_path)
-  evaluate_run(tmp_path)
-  summary = read_json(tmp_path / "eval" / "summary.json")
+  summary = evaluate(RunDirectory.existing(tmp_path)).summary()
   assert len(summary["hard_classes"]) == config.num_hard
   assert 0 < summary["systems"]["meanet"]["accuracy"] < 1
 

@@ -1,4 +1,4 @@
-"""The tutorial's commands run from top to bottom, with few epochs."""
+"""The commands of README and tutorial run from top to bottom, with few epochs."""
 
 import contextlib
 import re
@@ -6,12 +6,17 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.commands.test_documented_commands import commands
+from tests.data.own.folders import write, write_folder
+from tests.data.sets import picture
 from tests.forked_commands import run_command
+from tests.images.files import saved
 from tests.servers import cloud_server_process
 
-TUTORIAL = (Path(__file__).parent.parent.parent / "docs" / "tutorial.md").read_text()
+ROOT = Path(__file__).parent.parent.parent
+README, TUTORIAL = (ROOT / "README.md").read_text(), (ROOT / "docs" / "tutorial.md").read_text()
 PORT = "127.0.0.1:8081"  # the tutorial's; a free one here
 SHORT = [f"--config.stages.{stage}.epochs=2" for stage in ("main", "edge", "cloud")]
 
@@ -38,3 +43,21 @@ def test_the_tutorials_commands_run(tmp_path):
   assert {"export", "measure", "cloud"} <= {*names}
   assert names[-1] == "edge"
   assert (tmp_path / "runs" / "tutorial" / "eval" / "report.html").is_file()
+
+
+@pytest.mark.full
+def test_the_readmes_commands_run(tmp_path):
+  write_folder(tmp_path / "DIR", 40)
+  write(tmp_path / "image.jpg", saved(Image.fromarray(picture(0, (24, 36))), "JPEG"))
+  names = []
+  for name, arguments in commands(README):
+    names.append(name)
+    rest = [*arguments, *(SHORT if name == "train" else [])]
+    done = run_command("-m", "meanet_jax", name, *rest, cwd=tmp_path)
+    assert done.returncode == 0, (name, done.stdout, done.stderr)
+  assert names == ["train", "eval", "export", "edge", "eval", "eval", "export"]
+  (example,) = re.findall(r"^    import meanet_jax.*\n(?:    .*\n)+", README, re.MULTILINE)
+  images = "import numpy as np\nimages = np.zeros((3, 8, 8, 1), np.uint8)\n"
+  done = run_command("-c", images + textwrap.dedent(example), cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "runs" / "short" / "eval" / "summary.json").is_file()
