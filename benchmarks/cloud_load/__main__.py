@@ -159,7 +159,7 @@ def add_flags(parser: Parser) -> None:
 def run(given: argparse.Namespace) -> None:
   """Measures and writes the page."""
   try:
-    told = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=True)
   except FileNotFoundError as error:
     raise UserError("h2load is not installed; accepted: apt install nghttp2-client") from error
   networks = [one for one in NETWORKS if not given.network or one.config in given.network]
@@ -192,7 +192,7 @@ def run(given: argparse.Namespace) -> None:
     "asked for one image at a time.",
     "",
     f"The script makes about {os.cpu_count()} of the load; the rest is other programs on the same "
-    f"cores. {told.stdout.strip()}.",
+    f"cores. {version.stdout.strip()}.",
     *measured_on("tritonclient", "grpcio"),
   ]
   write_text(ROOT / given.output, "\n".join(lines))

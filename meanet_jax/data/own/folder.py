@@ -129,11 +129,11 @@ def _files_below(
     return
   prefix = f"{name}/"
   names = _visible_names(folder)
-  chosen = [prefix + name for name in names if name.endswith(endings)]
+  chosen = [prefix + file for file in names if file.endswith(endings)]
   others, folders = [], []
   if len(chosen) < len(names):  # some in capitals, or no images
-    chosen = [prefix + name for name in names if name.lower().endswith(endings)]
-    rest = {name for name in names if not name.lower().endswith(endings)}
+    rest = {file for file in names if not file.lower().endswith(endings)}
+    chosen = [prefix + file for file in names if file not in rest]
     entries = _visible(folder) if rest else []
     folders = sorted(entry.name for entry in entries if entry.name in rest and _is_folder(entry))
     others = sorted(rest.difference(folders))
