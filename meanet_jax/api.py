@@ -150,7 +150,7 @@ def export(
   quantize: str = "none",
   cloud: bool = False,
 ) -> Manifest:
-  """Writes the edge of an evaluated run for TF Lite: `edge.tflite` and `edge.json`.
+  """Writes the edge of an evaluated run for TF Lite: networks, rules and `edge.json`.
 
   Args:
     run: that `evaluate` has evaluated.

@@ -11,6 +11,7 @@
 #include <vector>
 
 using Bytes = std::vector<std::uint8_t>;
+using Buffers = std::map<std::string, Bytes>;
 
 extern "C" {
 using Handle = void*;  // all of LiteRT's objects are opaque pointers
@@ -50,21 +51,17 @@ inline void must(int status, const char* what) {
   if (status) throw std::runtime_error(std::string(what) + ": LiteRT status " + code);
 }
 
-// One signature of edge.tflite: buffers by name.
+// One signature of a file: buffers by name.
 struct Signature {
   Handle compiled;
-  std::size_t index = 0;
+  std::size_t index;
   std::vector<std::string> input_names, output_names;
   std::vector<Handle> inputs, outputs;
 
-  Signature(Handle environment, Handle model, Handle compiled, const std::string& key)
-      : compiled(compiled) {
+  Signature(Handle environment, Handle model, Handle compiled, std::size_t index)
+      : compiled(compiled), index(index) {
     Handle signature;
-    for (const char* name = ""; key != name; ++index) {
-      must(LiteRtGetModelSignature(model, index, &signature), "signature");
-      must(LiteRtGetSignatureKey(signature, &name), "signature");
-    }
-    --index;
+    must(LiteRtGetModelSignature(model, index, &signature), "signature");
     std::size_t count;
     auto add = [&](bool input, std::size_t place) {
       const char* name;
@@ -89,7 +86,7 @@ struct Signature {
     for (std::size_t place = 0; place < count; ++place) add(false, place);
   }
 
-  std::map<std::string, Bytes> run(const std::map<std::string, Bytes>& given) {
+  Buffers run(const Buffers& given) {
     void* memory;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Bytes& bytes = given.at(input_names[i]);
@@ -99,7 +96,7 @@ struct Signature {
     }
     must(LiteRtRunCompiledModel(compiled, index, inputs.size(), inputs.data(), outputs.size(),
                                 outputs.data()), "run");
-    std::map<std::string, Bytes> found;
+    Buffers found;
     for (std::size_t i = 0, size; i < outputs.size(); ++i) {
       must(LiteRtGetTensorBufferPackedSize(outputs[i], &size), "size");
       must(LiteRtLockTensorBuffer(outputs[i], &memory, kRead), "lock");
@@ -109,4 +106,32 @@ struct Signature {
     }
     return found;
   }
+};
+
+// A file and its signatures by name.
+class Model {
+ public:
+  explicit Model(const std::string& path) {
+    Handle environment, model, options, compiled, signature;
+    std::size_t count;
+    const char* name;
+    must(LiteRtCreateEnvironment(0, nullptr, &environment), "environment");
+    must(LiteRtCreateModelFromFile(environment, path.c_str(), &model), path.c_str());
+    must(LiteRtCreateOptions(&options), "options");
+    must(LiteRtSetOptionsHardwareAccelerators(options, 1), "options");
+    must(LiteRtCreateCompiledModel(environment, model, options, &compiled), path.c_str());
+    must(LiteRtGetNumModelSignatures(model, &count), "signatures");
+    for (std::size_t index = 0; index < count; ++index) {
+      must(LiteRtGetModelSignature(model, index, &signature), "signature");
+      must(LiteRtGetSignatureKey(signature, &name), "signature");
+      signatures_.emplace(name, Signature(environment, model, compiled, index));
+    }
+  }
+
+  Buffers run(const std::string& signature, const Buffers& inputs) {
+    return signatures_.at(signature).run(inputs);
+  }
+
+ private:
+  std::map<std::string, Signature> signatures_;
 };

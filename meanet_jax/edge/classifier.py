@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.annotations import UInt8
-from meanet_jax.edge.combination import cloud_prediction, fused_edge
+from meanet_jax.edge.combination import cloud_prediction, edge_log_probabilities
 from meanet_jax.edge.decisions import Answer, BatchThresholds, EdgeDecision
 from meanet_jax.edge.interpreter import Run, open_signatures
 from meanet_jax.edge.manifest import read_manifest
@@ -231,7 +231,8 @@ class EdgeClassifier:
     if self._policy.edge_rule != "fused":
       return _scores(outputs, rows)
     count = len(main_logits)
-    fused = scores(fused_edge(self.operating_point, main_logits, outputs["logits"][:count]))
+    own = outputs["logits"][:count]
+    fused = scores(edge_log_probabilities(self.operating_point, main_logits, own))
     return _scores(fused._asdict(), rows)
 
   def _with_gain(self, answer: Scores, main: Scores, mass: np.float32, ran: bool) -> Scores:

@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from meanet_jax.annotations import Float
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.link.replies import CloudAnswer
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.operating_point import OperatingPoint
+
+Array = Any  # a NumPy or JAX array
 
 
 def fuses_cloud(point: OperatingPoint) -> bool:
@@ -15,26 +18,42 @@ def fuses_cloud(point: OperatingPoint) -> bool:
   return point.policy.cloud_rule == "fused"
 
 
-def fused_edge(point: OperatingPoint, main: np.ndarray, extension: np.ndarray) -> np.ndarray:
-  """Log-probabilities [n, C] from the logits of main [n, C] and extension, without temperature."""
+def edge_log_probabilities(
+  point: OperatingPoint, main: Float[Array, "n c"], extension: Float[Array, "n k"] | None
+) -> Float[Array, "n c"]:
+  """What the edge says of images over all classes: main's, or fused with the extension's.
+
+  Args:
+    point: of a policy that fuses, if there is an extension.
+    main, extension: logits, without temperature; None where the extension did not run.
+  """
+  cooled = main / np.float32(point.temperatures.main)
+  if extension is None:
+    return log_softmax(cooled)
   assert point.fusion is not None
-  return fuse_extension(
-    main / np.float32(point.temperatures.main),
-    extension / np.float32(point.temperatures.extension),
-    point.hard_classes,
-    point.fusion.edge,
-  )
+  other = extension / np.float32(point.temperatures.extension)
+  return fuse_extension(cooled, other, point.hard_classes, point.fusion.edge)
 
 
 def log_probabilities(point: OperatingPoint, decision: EdgeDecision) -> np.ndarray:
-  """What the edge says of an image over all classes [C]: main's, or fused with the extension's.
-
-  The latter where the extension ran, of a policy that fuses.
-  """
+  """`edge_log_probabilities` [C] of one decision, for a policy that fuses."""
   main, extension = decision.logits
-  if extension is None or not point.policy.fuses:
-    return log_softmax(main / np.float32(point.temperatures.main))
-  return fused_edge(point, main[None], extension[None])[0]
+  given = None if extension is None else extension[None]
+  return edge_log_probabilities(point, main[None], given)[0]
+
+
+def with_cloud(
+  point: OperatingPoint, edge: Float[Array, "n c"], cloud: Float[Array, "n c"]
+) -> Float[Array, "n c"]:
+  """Log-probabilities of edge and cloud together, by the policy's `cloud_rule` `fused`.
+
+  Args:
+    point: with fusion weights.
+    edge: log-probabilities.
+    cloud: logits, without temperature.
+  """
+  assert point.fusion is not None
+  return fuse_cloud(edge, cloud / np.float32(point.temperatures.cloud), point.fusion.cloud)
 
 
 def cloud_prediction(point: OperatingPoint, decision: EdgeDecision, cloud: Any) -> int:
@@ -64,7 +83,5 @@ def _fused_with_cloud(
 ) -> tuple[int, float]:
   """Class and probability of the distribution of edge and cloud, from the cloud's logits [C]."""
   edge = log_probabilities(point, decision)
-  assert point.fusion is not None
-  cooled = np.asarray(cloud, np.float32) / np.float32(point.temperatures.cloud)
-  fused = fuse_cloud(edge, cooled, point.fusion.cloud)
+  fused = with_cloud(point, edge[None], np.asarray(cloud, np.float32)[None])[0]
   return int(np.argmax(fused)), float(np.exp(np.max(fused)))

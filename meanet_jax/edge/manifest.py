@@ -23,14 +23,14 @@ from meanet_jax.routing.operating_point import OperatingPoint
 FORMAT = 5
 # Format 4 has neither `evaluation` nor `profile`.
 EARLIER = 4
-MANIFEST, EDGE, CLOUD = "edge.json", "edge.tflite", "cloud.tflite"
+MANIFEST, EDGE, POLICY, CLOUD = "edge.json", "edge.tflite", "policy.tflite", "cloud.tflite"
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that meanet export wrote"
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-  """macs: multiply-accumulates per image. bytes: of the constants that its operations read."""
+  """macs: multiply-accumulates of networks per image. bytes: of the constants that it reads."""
 
   macs: int
   bytes: int

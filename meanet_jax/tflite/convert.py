@@ -46,6 +46,8 @@ def _portable_artifact(signature: Signature) -> tuple[bytes, list[str]]:
 
   # Tensors are named after the function, and the quantiser tells tensors apart by their names.
   named.__name__ = signature.name
-  exported = jax.export.export(jax.jit(named), platforms=["cpu"])(*signature.arguments.values())
+  # Arguments that nothing reads stay, so that a signature's inputs do not depend on its rules.
+  compiled = jax.jit(named, keep_unused=True)
+  exported = jax.export.export(compiled, platforms=["cpu"])(*signature.arguments.values())
   names = jax.tree.unflatten(exported.out_tree, range(len(exported.out_avals)))
   return exported.mlir_module_serialized, sorted(names, key=names.__getitem__)

@@ -12,6 +12,7 @@ from meanet_jax.edge.manifest import (
   CLOUD,
   EDGE,
   MANIFEST,
+  POLICY,
   File,
   Manifest,
   Signature,
@@ -26,6 +27,7 @@ from meanet_jax.runs.files import write_bytes, write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures
+from meanet_jax.tflite.policy import policy_signatures
 from meanet_jax.tflite.quantize import Quantize, cloud_samples, edge_samples, quantized
 from meanet_jax.tflite.signatures import cloud_signature, edge_signatures
 from meanet_jax.tflite.source import Source
@@ -53,7 +55,7 @@ class Options:
 
 
 def export(source: Source, out: str | Path, options: Options) -> Manifest:
-  """Writes edge.tflite, perhaps cloud.tflite, edge.json, and last edge_test.json, each complete.
+  """Writes the tflite files, edge.json, and last edge_test.json, each complete.
 
   Raises:
     UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
@@ -92,8 +94,9 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
       "where one can be made"
     ) from error
   for name, file in files.items():
-    parts = ", ".join(f"{key} {entry.macs:,} MACs" for key, entry in file.signatures.items())
-    logger.info(f"{out / name}: {file.bytes:,} bytes; {parts}")
+    networks = {key: entry.macs for key, entry in file.signatures.items() if entry.macs}
+    parts = [f"{file.bytes:,} bytes", *(f"{key} {macs:,} MACs" for key, macs in networks.items())]
+    logger.info(f"{out / name}: {', '.join(parts)}")
   return manifest
 
 
@@ -102,7 +105,10 @@ def convert_models(source: Source, options: Options) -> dict[str, bytes]:
   edge = convert(edge_signatures(source, options.batch_size, options.image_dtype))
   images, hard = _calibration_images(source, options)
   samples = edge_samples(edge, images, hard) if options.quantize == "int8" else None
-  models = {EDGE: quantized(edge, options.quantize, samples)}
+  models = {
+    EDGE: quantized(edge, options.quantize, samples),
+    POLICY: convert(policy_signatures(source.operating_point)),
+  }
   if options.cloud:
     cloud = convert([cloud_signature(source, options.batch_size, options.image_dtype)])
     samples = cloud_samples(images, options.batch_size) if options.quantize == "int8" else None
@@ -139,7 +145,7 @@ def make_manifest(
 
 def _entry(data: bytes, macs: dict[str, int]) -> File:
   signatures = {
-    name: Signature(int(macs[name]), contents.constant_bytes)
+    name: Signature(int(macs.get(name, 0)), contents.constant_bytes)
     for name, contents in read_signatures(data).items()
   }
   return file_entry(data, signatures)

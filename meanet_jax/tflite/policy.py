@@ -1,7 +1,7 @@
 """policy.tflite: an operating point's rules as functions of logits, for other languages to call.
 
-The rules are the functions of `routing/` that evaluation and `EdgeClassifier` use, so that a program
-in another language has none of its own.
+The rules are the functions of `routing/` that evaluation and `EdgeClassifier` use, so that a
+program in another language has none of its own.
 """
 
 import functools
@@ -21,7 +21,9 @@ from meanet_jax.routing.rules import CLOUD, EdgeAnswer, Route, edge_answer, pred
 from meanet_jax.routing.scores import Scores, hard_probability, scores, uncertainty
 from meanet_jax.tflite.signatures import Outputs, Signature
 
+# Logits of one image, over all classes and over the extension's.
 Row = Float[jax.Array, "1 c"]
+Own = Float[jax.Array, "1 k"]
 
 
 def policy_signatures(point: OperatingPoint) -> list[Signature]:
@@ -86,10 +88,11 @@ def _after_main(point: OperatingPoint, main: Row) -> Outputs:
   # What the rule `late` says of an image is not known before its extension has run.
   known = ~hard if policy.offload == "late" else jnp.ones_like(hard)
   answer = answer._replace(complex=answer.complex & known)
-  return _decision(policy, answer, found, found) | {"run_extension": hard.astype(jnp.int32)}
+  decision = _decision(policy, answer, found, found)
+  return _outputs(decision | {"run_extension": hard.astype(jnp.int32)}, found)
 
 
-def _after_extension(point: OperatingPoint, main: Row, extension: Row) -> Outputs:
+def _after_extension(point: OperatingPoint, main: Row, extension: Own) -> Outputs:
   found, mass = _main(point, main)
   if point.policy.edge_rule == "fused":
     extended = scores(edge_log_probabilities(point, main, extension))
@@ -101,7 +104,7 @@ def _after_extension(point: OperatingPoint, main: Row, extension: Row) -> Output
     extended = with_gain(point.gain, extended, found, mass, True)
   ran = jnp.ones_like(found.prediction, bool)
   answer = edge_answer(point.policy, point.thresholds, found, extended, ran)
-  return _decision(point.policy, answer, found, extended)
+  return _outputs(_decision(point.policy, answer, found, extended), found)
 
 
 def _after_cloud(point: OperatingPoint, main: Row, cloud: Row) -> Outputs:
@@ -109,14 +112,12 @@ def _after_cloud(point: OperatingPoint, main: Row, cloud: Row) -> Outputs:
 
 
 def _after_extension_and_cloud(
-  point: OperatingPoint, main: Row, extension: Row, cloud: Row
+  point: OperatingPoint, main: Row, extension: Own, cloud: Row
 ) -> Outputs:
   return _answer(point, main, extension, cloud)
 
 
-def _answer(
-  point: OperatingPoint, main: Row, extension: Row | None, cloud: Row
-) -> Outputs:
+def _answer(point: OperatingPoint, main: Row, extension: Own | None, cloud: Row) -> Outputs:
   if fuses_cloud(point):
     cloud = with_cloud(point, edge_log_probabilities(point, main, extension), cloud)
   return {"prediction": jnp.argmax(cloud, axis=-1).astype(jnp.int32)}
@@ -140,6 +141,18 @@ def _decision(policy: Policy, answer: EdgeAnswer, main: Scores, extension: Score
   }
 
 
+def _outputs(decision: Outputs, main: Scores) -> Outputs:
+  """The same as tensors that every runtime gives: none is a constant, nor one with two names.
+
+  LiteRT's C interface knows one name of a tensor. What is added is 0, for no probability is above
+  2, which the converter does not know.
+  """
+  return {
+    name: value + (main.max_prob > 2 + place).astype(value.dtype)
+    for place, (name, value) in enumerate(decision.items())
+  }
+
+
 def _compared(
   policy: Policy, main: Scores, extension: Scores, at_extension: Bool[jax.Array, " 1"]
 ) -> Float[jax.Array, " 1"]:
@@ -149,4 +162,3 @@ def _compared(
   if policy.offload == "early":
     return after_main
   return jnp.where(at_extension, uncertainty(policy.criterion, extension), after_main)
-

@@ -18,9 +18,10 @@ from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, descr
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import EXITS, records_at
 from meanet_jax.log import logger
-from meanet_jax.models.meanet import Exits
-from meanet_jax.routing.rules import CLOUD, cloud_prediction, route
+from meanet_jax.models.meanet import Exits, Outputs
+from meanet_jax.routing.rules import CLOUD, Route, cloud_prediction, route
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
+from meanet_jax.tflite.policy import run_policy
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
@@ -40,14 +41,16 @@ class Verification(NamedTuple):
 
   exits, predictions: int32 [2, n], by JAX and by LiteRT; an image that goes to the cloud has the
   cloud's answer by JAX in both, fused with the edge's of each where the policy says so. labels:
-  int32 [n]. near: bool [n], see `near_a_threshold`. logits: by exit. early, always: float [n],
-  seconds per image with skipping and without.
+  int32 [n]. near: bool [n], see `near_a_threshold`. by_policy: what `policy.tflite` makes of
+  LiteRT's logits and of the cloud's by JAX. logits: by exit. early, always: float [n], seconds per
+  image with skipping and without.
   """
 
   exits: Int[np.ndarray, "2 n"]
   predictions: Int[np.ndarray, "2 n"]
   labels: Int[np.ndarray, " n"]
   near: Bool[np.ndarray, " n"]
+  by_policy: Route
   logits: dict[str, LogitDifference]
   early: Float[np.ndarray, " n"]
   always: Float[np.ndarray, " n"]
@@ -57,6 +60,12 @@ class Verification(NamedTuple):
     """Whether the two disagree on the exit or on the answer."""
     return (self.exits[0] != self.exits[1]) | (self.predictions[0] != self.predictions[1])
 
+  @property
+  def policy_differs(self) -> Bool[np.ndarray, " n"]:
+    """Whether LiteRT by `policy.tflite` ends elsewhere than LiteRT by the rules in NumPy."""
+    exits, predictions = self.by_policy.exit, self.by_policy.prediction
+    return (exits != self.exits[1]) | (predictions != self.predictions[1])
+
 
 def verify(source: Source, directory: str | Path) -> None:
   """Compares over the test split, with one thread, and prints.
@@ -64,10 +73,10 @@ def verify(source: Source, directory: str | Path) -> None:
   Raises:
     UserError: networks without a data set; an edge_test.json of another export.
     VerificationError: a manifest that records other preprocessing than the evaluation's; an
-      edge_test.json whose steps come out differently; a float32
-      export whose logits differ by more than `LOGIT_TOLERANCE` of their spread, or that decides
-      differently away from a threshold. A quantised export computes with other numbers on purpose:
-      its figures are printed and not judged.
+      edge_test.json whose steps come out differently; a float32 export whose logits differ by more
+      than `LOGIT_TOLERANCE` of their spread, or that decides differently away from a threshold, by
+      the rules in Python or by `policy.tflite`. A quantised export computes with other numbers on
+      purpose: its figures are printed and not judged.
   """
   if source.dataset is None:
     raise UserError("untrained networks have no test split; accepted: a run to verify")
@@ -86,6 +95,8 @@ def verify(source: Source, directory: str | Path) -> None:
   logger.info(
     f"{different} of {len(found.labels)} decisions differ, {away} of them away from a threshold"
   )
+  by_policy = int(found.policy_differs.sum())
+  logger.info(f"{manifests.POLICY}: {by_policy} decisions differ from those by the rules in Python")
   if manifest.quantize == "none":
     judge(found)
 
@@ -102,12 +113,16 @@ def judge(found: Verification) -> None:
         f"logits of exit {name} differ by {logits.largest:.3g}; "
         f"accepted: {LOGIT_TOLERANCE:g} of their spread {logits.spread:.3g}"
       )
-  away = np.flatnonzero(found.differs & ~found.near)
-  if len(away):
-    raise VerificationError(
-      f"{len(away)} decisions differ away from a threshold, first that of test image {away[0]}; "
-      "accepted: none"
-    )
+  for what, differs in (
+    ("decisions", found.differs),
+    (f"decisions by {manifests.POLICY}", found.policy_differs),
+  ):
+    away = np.flatnonzero(differs & ~found.near)
+    if len(away):
+      raise VerificationError(
+        f"{len(away)} {what} differ away from a threshold, first that of test image {away[0]}; "
+        "accepted: none"
+      )
 
 
 def compare(source: Source, directory: str | Path, split: Split) -> Verification:
@@ -135,6 +150,10 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   exits = np.array([answer.exit for answer in answers], np.int32)
   edge = np.array([answer.prediction for answer in answers], np.int32)
   logits = _litert_logits(early, directory, images)
+  by_policy = run_policy(
+    manifests.read_model(directory, manifests.POLICY, early.manifest),
+    Outputs(logits["main"], logits["extension"], outputs.cloud),
+  )
   differences = {
     name: LogitDifference(float(np.max(np.abs(logits[name] - theirs))), float(np.ptp(theirs)))
     for name, theirs in zip(EXITS, outputs, strict=True)
@@ -145,6 +164,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
     predictions=np.stack([expected.prediction, np.where(exits == CLOUD, settled, edge)]),
     labels=records.label,
     near=near_a_threshold(point, records, outputs),
+    by_policy=by_policy,
     logits=differences,
     early=seconds,
     always=all_seconds,

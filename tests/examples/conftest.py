@@ -12,23 +12,11 @@ from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.scores import uncertainty
 from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.tflite.convert import convert
+from meanet_jax.tflite.policy import policy_signatures
 from tests.edge.links import at_thresholds
 from tests.learned import some_weights
-
-POLICIES = {
-  "paper": Policy(),
-  "paper_imagenet": Policy(edge_rule="most_confident"),
-  "abstract": Policy("probability", "extension", "late"),
-  "margin": Policy("argmax", "extension", "late", "margin"),
-  "gated": Policy("argmax_uncertain", "fused", "late", "max_prob"),
-  "uncertain": Policy("uncertain", "fused", "early", "margin"),
-  "fused_cloud": Policy("argmax", "fused", "late", "max_prob", "fused"),
-  "learned": Policy("argmax", "extension", "late", "learned"),
-  "learned_fused": Policy("argmax_uncertain", "fused", "late", "learned", "fused"),
-  "never": Policy(offload="never"),
-  "always": Policy(offload="always"),
-  "no_extension": Policy("never", "extension", "late"),
-}
+from tests.policies import POLICIES
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +31,7 @@ def exports(source, exported, tmp_path_factory) -> dict[str, Path]:
       read_json(exported / "edge.json") | {"operating_point": point.to_json()},
     )
     (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
+    (directory / "policy.tflite").write_bytes(convert(policy_signatures(point)))
     vectors = make_test_vectors(EdgeClassifier(directory), images, None)
     write_json(directory / "edge_test.json", vectors)
   return directories

@@ -5,7 +5,6 @@ import java.io.File
 import java.nio.ByteBuffer
 import java.util.Base64
 import meanet.check
-import meanet.doubles
 import org.json.JSONObject
 
 class Tensor(private val bytes: Int) {
@@ -13,42 +12,54 @@ class Tensor(private val bytes: Int) {
 }
 
 class Interpreter(model: File) {
-  private val file = JSONObject(File(model.parentFile, "edge_test.json").readText())
-  private val vectors = file.getJSONArray("vectors")
-  private val hard = file.getJSONObject("operating_point").getJSONArray("hard_classes")
+  private val vectors = JSONObject(File(model.parentFile, "edge_test.json").readText())
+      .getJSONArray("vectors").let { all -> (0 until all.length()).map { all.getJSONObject(it) } }
 
-  fun getSignatureOutputs(key: String) =
-      arrayOf("logits", "prediction", "max_prob", "entropy", "margin") +
-          if (key == "main") arrayOf("hard_probability", "features") else arrayOf()
+  fun getSignatureOutputs(key: String) = when (key) {
+    "main" -> arrayOf("logits", "features")
+    "extension" -> arrayOf("logits")
+    "after_main" -> arrayOf("prediction", "exit", "send", "uncertainty", "run_extension")
+    "after_extension" -> arrayOf("prediction", "exit", "send", "uncertainty")
+    else -> arrayOf("prediction")
+  }
 
-  fun getOutputTensorFromSignature(name: String, key: String) =
-      Tensor(4 * if (name != "logits") 1 else if (key == "extension") hard.length() else classes)
-
-  private val classes = file.getJSONObject("operating_point").getInt("num_classes")
+  // Logits are the vector's number, once for each exit that they are of.
+  fun getOutputTensorFromSignature(name: String, key: String) = Tensor(4)
 
   fun runSignature(inputs: Map<String, Any>, outputs: Map<String, Any>, key: String) {
-    val given = inputs["image"] as ByteBuffer
-    val pixels = ByteArray(given.remaining()).also { given.duplicate().get(it) }
-    val vector = (0 until vectors.length()).map { vectors.getJSONObject(it) }
-        .first { Base64.getDecoder().decode(it.getString("image")).contentEquals(pixels) }
-    if (vector.isNull(key)) { // an extension that was skipped: its answer alone is in the file
-      val alone = vector.getJSONObject("without_cloud")
-      val answer = alone.getInt("prediction")
-      val place = (0 until hard.length()).indexOfFirst { hard.getInt(it) == answer }
-      if (place >= 0) (outputs["logits"] as ByteBuffer).putFloat(4 * place, 100f)
-      (outputs["prediction"] as ByteBuffer).putInt(0, answer)
-      (outputs["max_prob"] as ByteBuffer).putFloat(0, if (alone["exit"] == "main") 0f else 1f)
+    fun given(name: String) = inputs.getValue(name) as ByteBuffer
+    fun put(name: String, value: Int) = (outputs.getValue(name) as ByteBuffer).putInt(0, value)
+    if (key == "main" || key == "extension") {
+      val pixels = ByteArray(given("image").remaining()).also { given("image").duplicate().get(it) }
+      val number = vectors.indexOfFirst {
+        Base64.getDecoder().decode(it.getString("image")).contentEquals(pixels)
+      }
+      check(key == "main" || given("features").getInt(0) == number) { "features of another image" }
+      outputs.values.forEach { (it as ByteBuffer).putInt(0, number) }
       return
     }
-    val step = vector.getJSONObject(key)
-    for ((name, value) in outputs) when (name) {
-      "logits" -> step.getJSONArray(name).doubles().forEachIndexed { place, logit ->
-        (value as ByteBuffer).putFloat(4 * place, logit.toFloat())
-      }
-      "prediction" -> (value as ByteBuffer).putInt(0, step.getInt(name))
-      "features" -> Unit
-      else -> (value as ByteBuffer).putFloat(0, step.getDouble(name).toFloat())
+    val number = given("main").getInt(0)
+    val test = vectors[number]
+    val ran = test.getBoolean("ran_extension")
+    if ("extension" in inputs) check(given("extension").getInt(0) == number) { "$number: $key" }
+    if ("cloud" in inputs) {
+      val logits = test.getJSONArray("cloud_logits")
+      val given = given("cloud").asFloatBuffer()
+      for (place in 0 until logits.length()) check(given.get(place) == logits[place].toString().toFloat())
+      check(ran == ("extension" in inputs)) { "$number: $key, and the extension ran: $ran" }
+      put("prediction", test.getJSONObject("with_cloud").getInt("prediction"))
+      return
     }
+    // What is known only after the extension has run is wrong before.
+    val last = key == "after_extension" || !test.getBoolean("predicted_hard")
+    val known = last || test.getBoolean("sent_early")
+    val alone = test.getJSONObject("without_cloud")
+    put("prediction", if (last) alone.getInt("prediction") else -1)
+    put("exit", if (last && alone["exit"] == "extension") 1 else 0)
+    put("send", if (known && test.getBoolean("sent")) 1 else 0)
+    val compared = if (known) test.optJSONObject("compared")?.getDouble("uncertainty") ?: 0.0 else -1.0
+    (outputs.getValue("uncertainty") as ByteBuffer).putFloat(0, compared.toFloat())
+    if (key == "after_main") put("run_extension", if (test.getBoolean("predicted_hard")) 1 else 0)
   }
 }
 

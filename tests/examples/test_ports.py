@@ -1,17 +1,18 @@
 """The edge in other languages: each program checks itself against edge_test.json."""
 
+import base64
 import importlib.util
-import json
 import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import ai_edge_litert
+import numpy as np
 import pytest
 
 from meanet_jax.runs.files import read_json, write_json
-from tests.examples.conftest import POLICIES
+from tests.policies import POLICIES
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 JAVA = Path("/usr/share/java")  # where Debian's packages kotlin and libandroid-json-org-java are
@@ -69,20 +70,21 @@ def test_python_calls_the_extension_only_where_it_has_to(python_port, exports, s
   inner = edge.extension
   edge.extension = lambda **given: calls.append(1) or inner(**given)
   found = [edge.classify(image) for image in source.dataset.test.images[:40]]
-  assert 0 < len(calls) == sum(one["extension"] is not None for one in found) < 40
+  assert 0 < len(calls) == sum(one["ran_extension"] for one in found) < 40
 
 
 def test_python_answers_alone_when_the_cloud_fails(python_port, exports):
   edge = python_port.Edge(exports["always"])
   (vector, *_) = read_json(exports["always"] / "edge_test.json")["vectors"]
-  image = python_port.decoded(vector, edge.shape)
-  assert edge.classify(image, lambda _: None)["answer"] == tuple(vector["without_cloud"].values())
+  image = np.frombuffer(base64.b64decode(vector["image"]), np.uint8).reshape(edge.shape)
+  found = edge.classify(image, lambda _: None)
+  assert {key: found[key] for key in ("exit", "prediction")} == vector["without_cloud"]
 
 
 def test_python_finds_what_differs(python_port, exports, tmp_path):
   changed = copied(exports["margin"], tmp_path)
   tests = read_json(changed / "edge_test.json")
-  tests["vectors"][0]["main"]["entropy"] += 0.1
+  tests["vectors"][0]["main"]["logits"][0] += 0.1
   write_json(changed / "edge_test.json", tests)
   with pytest.raises(SystemExit, match="image "):
     python_port.check(changed)
@@ -93,18 +95,12 @@ def copied(export: Path, directory: Path) -> Path:
   return directory / "copy"
 
 
-def with_rule(export: Path, directory: Path, rule: str, value: str) -> Path:
-  changed = copied(export, directory)
-  manifest = json.loads((changed / "edge.json").read_text())
-  manifest["operating_point"]["policy"][rule] = value
-  (changed / "edge.json").write_text(json.dumps(manifest))
-  return changed
-
-
-def test_python_refuses_a_rule_that_it_does_not_know(python_port, exports, tmp_path):
-  unknown = with_rule(exports["paper"], tmp_path, "criterion", "energy")
-  with pytest.raises(SystemExit, match="the rule criterion 'energy', which this program has not"):
-    python_port.check(unknown)
+@pytest.mark.parametrize(("field", "value"), [("batch_size", 4), ("image_dtype", "float32")])
+def test_python_refuses_another_kind_of_export(python_port, exports, tmp_path, field, value):
+  changed = copied(exports["paper"], tmp_path)
+  write_json(changed / "edge.json", read_json(changed / "edge.json") | {field: value})
+  with pytest.raises(SystemExit, match="an export with --batch 1 and --input uint8"):
+    python_port.check(changed)
 
 
 @pytest.mark.full
@@ -113,21 +109,22 @@ def test_cpp(cpp_port, exports, tmp_path):
     count = len(read_json(directory / "edge_test.json")["vectors"])
     found = run(cpp_port, directory)
     assert (found.returncode, found.stdout) == (0, f"{count} images agree\n"), found.stderr
-  found = run(cpp_port, with_rule(exports["paper"], tmp_path / "rule", "criterion", "energy"))
-  assert found.returncode == 1
-  assert 'the rule criterion "energy", which this program has not' in found.stderr
-  changed = copied(exports["margin"], tmp_path / "numbers")
+  changed = copied(exports["margin"], tmp_path)
   tests = read_json(changed / "edge_test.json")
-  tests["vectors"][0]["main"]["logits"][0] += 1.0
+  tests["vectors"][0]["compared"]["uncertainty"] += 0.1
   write_json(changed / "edge_test.json", tests)
   found = run(cpp_port, changed)
-  assert (found.returncode, "main.logits differs" in found.stderr) == (1, True)
+  assert (found.returncode, "\nerror: image " in found.stderr) == (1, True)
+  write_json(changed / "edge.json", read_json(changed / "edge.json") | {"batch_size": 4})
+  found = run(cpp_port, changed)
+  assert found.returncode == 1
+  assert "error: accepted: an export with --batch 1 and --input uint8\n" in found.stderr
 
 
 @pytest.mark.full
-def test_kotlin_with_recorded_networks(exports, tmp_path):
-  """The policy alone: LiteRT for Android does not run here, so signatures answer what is in the
-  file."""
+def test_kotlin_with_recorded_signatures(exports, tmp_path):
+  """The order of calls alone: LiteRT for Android does not run here, so signatures answer what is
+  in the file."""
   json_jar, stdlib = JAVA / "json-android.jar", JAVA / "kotlin-stdlib.jar"
   if shutil.which("kotlinc") is None or not json_jar.is_file():
     pytest.skip("needs the Debian packages kotlin and libandroid-json-org-java")

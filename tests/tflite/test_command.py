@@ -51,6 +51,7 @@ def test_export_and_verify(evaluated_run, tmp_path):
     "edge.json",
     "edge.tflite",
     "edge_test.json",
+    "policy.tflite",
   ]
   manifest = json.loads((out / "edge.json").read_text())
   assert (manifest["batch_size"], manifest["image_dtype"]) == (4, "float32")

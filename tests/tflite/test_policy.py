@@ -1,8 +1,11 @@
 """policy.tflite: in the interpreter, what the rules make of the same logits."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from meanet_jax.config.schema import Criterion
 from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
@@ -40,15 +43,16 @@ def a_point(policy: Policy, hard_classes: HardClasses, logits: Outputs) -> Opera
   )
   records = records_at(loose, logits, np.zeros(IMAGES, np.int32))
 
-  def middle(scores: Scores | None, criterion: str) -> float:
-    return float(np.median(uncertainty(criterion, scores)))  # pyright: ignore
+  def share(scores: Scores | None, criterion: Criterion, below: float = 0.5) -> float:
+    assert scores is not None
+    return float(np.quantile(uncertainty(criterion, scores), below))
 
   extension = records.fused if policy.edge_rule == "fused" else records.extension
   limits = Thresholds(
-    middle(records.main, policy.criterion if policy.offload != "never" else "entropy"),
-    middle(extension, policy.criterion if policy.offload == "late" else "entropy"),
+    share(records.main, policy.criterion if policy.learns else policy.run_criterion),
+    share(extension, policy.criterion if policy.learns else policy.run_criterion),
     float(np.median(records.hard_probability)),
-    middle(records.main, policy.run_criterion),
+    share(records.main, policy.run_criterion, 0.3),
   )
   return OperatingPoint(policy, limits, temperatures, hard_classes, loose.fusion, gain)
 
@@ -74,10 +78,26 @@ def test_what_was_compared_is_an_output():
   hard_classes = HardClasses(np.array([0]), CLASSES)
   point = a_point(Policy("never", "extension", "late", "max_prob"), hard_classes, some_logits(1))
   (after_main, *_) = policy_signatures(point)
-  certain = np.array([[0.0, 0.0, 1.3 * np.log(4), 0.0, 0.0]], np.float32)  # 1/8, 1/8, 1/2, 1/8, 1/8
+  certain = jnp.array(
+    [[0.0, 0.0, 1.3 * np.log(4), 0.0, 0.0]], jnp.float32
+  )  # 1/8, 1/8, 1/2, 1/8, 1/8
   found = after_main.function(certain)
   assert float(found["uncertainty"][0]) == pytest.approx(0.5)
   assert int(found["prediction"][0]) == 2
+
+
+def test_each_output_is_a_tensor_of_its_own():
+  """Of a policy that compares nothing, `exit`, `send` and `uncertainty` are constants."""
+  hard_classes = HardClasses(np.array([1, 2]), CLASSES)
+  point = a_point(Policy("never", offload="never"), hard_classes, some_logits(2))
+  model = schema.Model.GetRootAs(convert(policy_signatures(point)), 0)
+  for index in range(model.SignatureDefsLength()):
+    signature = model.SignatureDefs(index)
+    graph = model.Subgraphs(signature.SubgraphIndex())
+    numbers = [signature.Outputs(place).TensorIndex() for place in range(signature.OutputsLength())]
+    assert len(set(numbers)) == len(numbers)
+    for number in numbers:
+      assert not model.Buffers(graph.Tensors(number).Buffer()).DataLength()
 
 
 def test_operations_are_builtin_and_names_those_of_the_page():

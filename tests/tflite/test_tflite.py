@@ -226,7 +226,7 @@ def test_processes_export_to_the_same_bytes(evaluated_run, tmp_path):
       check=True,
       capture_output=True,
     )
-    files = ("edge.tflite", "cloud.tflite", "edge.json", "edge_test.json")
+    files = ("edge.tflite", "policy.tflite", "cloud.tflite", "edge.json", "edge_test.json")
     written.append({file: (out / file).read_bytes() for file in files})
     assert sorted(path.name for path in out.iterdir()) == sorted(files)
   assert written[0] == written[1]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.manifest import file_entry
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.records_file import load_records
@@ -17,8 +18,10 @@ from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.rules import CLOUD, route
 from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
+from meanet_jax.tflite.policy import policy_signatures
 from meanet_jax.tflite.verify import LogitDifference, compare, judge, verify
 from tests.edge.links import at_thresholds
 from tests.exports import configured
@@ -102,12 +105,22 @@ def test_answers_that_fuse_the_clouds_are_compared(source, exported, tmp_path):
   point = at_thresholds(exported, policy, limits, FusionWeights(0.7, 0.6))
   fields = read_json(exported / "edge.json") | {"operating_point": point.to_json()}
   write_json(tmp_path / "edge.json", fields)
-  for name in ("edge.tflite", "cloud.tflite"):
+  for name in ("edge.tflite", "cloud.tflite", "policy.tflite"):
     (tmp_path / name).symlink_to(exported / name)
   asked = dataclasses.replace(source, operating_point=point)
   found = compare(asked, tmp_path, source.dataset.test)
   assert (found.exits[1] == CLOUD).any()
+  assert not found.differs[~found.near].any()
+  with pytest.raises(VerificationError, match=r"decisions by policy\.tflite differ away from a"):
+    judge(found)  # the file is that of another operating point
+  model = convert(policy_signatures(point))
+  fields["files"]["policy.tflite"] = dataclasses.asdict(file_entry(model, {}))
+  write_json(tmp_path / "edge.json", fields)
+  (tmp_path / "policy.tflite").unlink()
+  (tmp_path / "policy.tflite").write_bytes(model)
+  found = compare(asked, tmp_path, source.dataset.test)
   judge(found)
+  assert not found.policy_differs.any()
   # The device's class with the edge's distribution left out is another one somewhere.
   alone = dataclasses.replace(point, fusion=FusionWeights(0.7, 1.0))
   found = compare(dataclasses.replace(source, operating_point=alone), tmp_path, source.dataset.test)
