@@ -88,9 +88,10 @@ int main(int count, char** arguments) try {
   Edge edge(arguments[1]);
   Json tests = Json::parse(std::ifstream(std::string(arguments[1]) + "/edge_test.json"));
   for (const Json& test : tests["vectors"]) {
+    Bytes image = from_base64(test["image"]);
     Cloud cloud = [&](const Bytes&) { return test["cloud_logits"].get<Floats>(); };
     for (std::string name : {"with_cloud", "without_cloud"}) {
-      Answer found = edge.classify(from_base64(test["image"]), name == "with_cloud" ? cloud : nullptr);
+      Answer found = edge.classify(image, name == "with_cloud" ? cloud : nullptr);
       bool compares = !test["compared"].is_null();
       double expected = compares ? test["compared"]["uncertainty"].get<double>() : 0;
       double limit = tests["tolerance"].get<double>() * std::max(1.0, std::abs(expected));
