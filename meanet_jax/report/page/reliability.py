@@ -55,7 +55,7 @@ def calibration_section(contents: ReportContents) -> str:
     plot("reliability", "share of right answers against probability, for every exit"),
     table(
       "Calibration of every exit",
-      ("exit", "images", "temperature", "error without it", "error with it"),
+      ("exit", "images", "temperature", "error, uncalibrated", "error, calibrated"),
       rows,
     ),
     paragraph(
