@@ -23,8 +23,8 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.padding import padded_batches
 from meanet_jax.data.sources import load
-from meanet_jax.data.splits import padded_batches
 from meanet_jax.evaluation.predictor import Networks, Predictor
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import route_selected

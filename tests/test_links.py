@@ -69,3 +69,15 @@ def test_a_missing_page_and_a_missing_anchor_are_found(tmp_path):
     "[i](no.md) [j](other.md#three) [k](#nowhere)\n"
   )
   assert broken(page) == ["no.md", "other.md#three", "#nowhere"]
+
+
+def test_modules_named_in_the_code_and_on_its_page_exist():
+  named = re.compile(r"`([a-z_/]+/[a-z_]+\.py)`")
+  sources = [*ROOT.glob("meanet_jax/**/*.py"), ROOT / "docs/architecture.md"]
+  missing = [
+    f"{path.relative_to(ROOT)}: {name}"
+    for path in sources
+    for name in named.findall(path.read_text())
+    if not any((place / name).exists() for place in (ROOT, ROOT / "meanet_jax", path.parent))
+  ]
+  assert not missing

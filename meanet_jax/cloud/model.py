@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.splits import padded
+from meanet_jax.data.padding import padded
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables

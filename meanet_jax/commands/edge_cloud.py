@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from meanet_jax.commands.flags import Flags, add_number, add_path
 from meanet_jax.config.ranges import Range
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.deadline import DeadlineGate, edge_seconds
+from meanet_jax.edge.deadline_gate import DeadlineGate, edge_seconds
 from meanet_jax.edge.link.encoding import check_channels, parse_encoding
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.edge.online import OnlineAdaptation

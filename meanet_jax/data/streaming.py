@@ -19,13 +19,14 @@ from meanet_jax.config.stages import AugmentConfig
 from meanet_jax.data.batches import Batch, Order, left_for_device
 from meanet_jax.data.decode import PixelReader
 from meanet_jax.data.examples import Examples, Index, Reading, check_decodable
+from meanet_jax.data.padding import padded, parts_of_batches
 from meanet_jax.data.shared_memory import (
   BATCHES_PER_WORKER,
   check_shared_memory,
   lost_workers_in_one_line,
   needed_bytes,
 )
-from meanet_jax.data.splits import Indices, padded, parts_of_batches
+from meanet_jax.data.splits import Indices
 from meanet_jax.errors import UserError
 from meanet_jax.images.decoding import UndecodableImageError, ignore_pillow_warnings
 from meanet_jax.seeds import name_number

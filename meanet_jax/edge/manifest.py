@@ -14,7 +14,7 @@ from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile, check_export
 from meanet_jax.cost.energy import RADIOS, BlockMacs, upload_bytes
-from meanet_jax.cost.named_profile import named_profile, parse_named_profile
+from meanet_jax.cost.profile_json import named_profile, parse_named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError
 from meanet_jax.images.preprocessing import Preprocessing

@@ -12,7 +12,7 @@ import numpy as np
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.combination import final_answer, fuses_cloud
-from meanet_jax.edge.deadline import DeadlineGate
+from meanet_jax.edge.deadline_gate import DeadlineGate
 from meanet_jax.edge.decisions import EdgeDecision
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, CloudAnswer, Reply

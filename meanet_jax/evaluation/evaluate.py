@@ -12,7 +12,7 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device import check_network, check_networks
-from meanet_jax.cost.named_profile import named_profile
+from meanet_jax.cost.profile_json import named_profile
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load

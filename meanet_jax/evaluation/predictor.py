@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.splits import padded_batches
+from meanet_jax.data.padding import padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import answering_scores, records_at
 from meanet_jax.evaluation.systems import route_selected

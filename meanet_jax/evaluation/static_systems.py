@@ -13,7 +13,7 @@ from meanet_jax.evaluation.records import LabelledLogits, make_records
 from meanet_jax.evaluation.systems import Curve, System, sweep_system
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.selection.baselines import MAIN_ONLY, STATIC_CLOUD
-from meanet_jax.selection.calibration import fit_temperature
+from meanet_jax.selection.temperature import fit_temperature
 
 
 def static_curves(

@@ -15,12 +15,12 @@ from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, Route, predicted_hard
 from meanet_jax.routing.scores import scores
-from meanet_jax.selection.calibration import (
+from meanet_jax.selection.exact import compared_uncertainty, kept_on_edge
+from meanet_jax.selection.temperature import (
   expected_calibration_error,
   failure_auroc,
   fit_temperature,
 )
-from meanet_jax.selection.exact import compared_uncertainty, kept_on_edge
 
 CRITERIA = ("entropy", "max_prob", "margin")
 

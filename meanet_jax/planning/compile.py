@@ -37,7 +37,7 @@ class StepCost:
   """What one step of one chip takes.
 
   flops: floating-point operations, by the compiler's count. bytes: read from and written to the
-  chip's memory (`cost/traffic.py`). memory: bytes of it that are taken at its peak.
+  chip's memory (`planning/hbm_traffic.py`). memory: bytes of it that are taken at its peak.
   """
 
   flops: float

@@ -41,7 +41,7 @@ class StagePlan:
   missing_bytes, largest_batch_size: where it does not fit: how much too much it asks for, and the
     largest global batch that fits (None: not even one image per chip and micro-batch).
   flops_per_image, bytes_per_image: by the compiler's count, and between chips and their memory
-    (`cost/traffic.py`); None where it does not fit.
+    (`planning/hbm_traffic.py`); None where it does not fit.
   compute_limit, memory_limit, images_per_second: the roofline, in images per second of the slice.
   bound: `compute` or `memory`, the lower limit.
   """
@@ -146,7 +146,8 @@ def plan(
     config: the experiment.
     topology: chip and shape of the slice.
     batch_size: in place of every stage's own; None keeps them.
-    num_train: training images of a set that `data/sizes.py` does not know; None for one it does.
+    num_train: training images of a set that `data/known_sizes.py` does not know; None for one that
+      it does.
 
   Raises:
     UserError: a slice, data set or batch size that cannot be planned for.

@@ -37,7 +37,7 @@ def open_slice(name: str) -> tuple[Chip, list[Any]]:
     name: chip and shape, as `v5e:4x8`.
 
   Raises:
-    UserError: no such slice, a chip without figures in `cost/chips.py`, or no libtpu.
+    UserError: no such slice, a chip without figures in `planning/chips.py`, or no libtpu.
   """
   shape = re.fullmatch(r"(\w+):(\d+(?:x\d+){1,2})", name)
   if shape is None:

@@ -14,7 +14,7 @@ from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import upload_bytes
-from meanet_jax.cost.named_profile import parse_named_profile
+from meanet_jax.cost.profile_json import parse_named_profile
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from meanet_jax.config.stages import AugmentConfig, StageConfig
 from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, Part
-from meanet_jax.data.splits import ArraySplit, padded_batches
+from meanet_jax.data.padding import padded_batches
+from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
 from meanet_jax.training.parallel import ahead, fetch
 

@@ -7,7 +7,7 @@ import pytest
 
 from meanet_jax.cost.device import Block, DeviceProfile
 from meanet_jax.cost.energy import image_cost, upload_bytes
-from meanet_jax.cost.named_profile import named_profile
+from meanet_jax.cost.profile_json import named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.deadline import DeadlineGate, edge_seconds
+from meanet_jax.edge.deadline_gate import DeadlineGate, edge_seconds
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, CloudAnswer, Fallback, Reply
 from meanet_jax.edge.manifest import Manifest, read_manifest

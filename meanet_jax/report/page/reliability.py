@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, plot, section, table
 from meanet_jax.report.uncertainties import compared_exits
-from meanet_jax.selection.calibration import expected_calibration_error, failure_auroc
+from meanet_jax.selection.temperature import expected_calibration_error, failure_auroc
 
 BINS = 10
 

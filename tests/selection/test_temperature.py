@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meanet_jax.selection.calibration import (
+from meanet_jax.selection.temperature import (
   expected_calibration_error,
   failure_auroc,
   fit_temperature,
