@@ -15,7 +15,8 @@ import org.tensorflow.lite.Interpreter
 
 typealias Buffers = Map<String, ByteBuffer>
 
-class Answer(val exit: String, val prediction: Int, val sent: Boolean, val ranExtension: Boolean,
+class Answer(val exit: String, val prediction: Int, val sent: Boolean,
+             val ranExtension: Boolean, // before the cloud was asked
              val uncertainty: Float)
 
 class MeanetEdge(directory: File) {
@@ -32,14 +33,14 @@ class MeanetEdge(directory: File) {
   /** image: pixels [h, w, c]. cloud: gives the cloud's logits [C], or null if it fails. */
   fun classify(image: ByteArray, cloud: ((ByteArray) -> FloatArray?)?): Answer {
     val pixels = buffer(image.size).put(image).apply { rewind() }
-    val main = networks.run("main", mapOf("image" to pixels))
+    val main = networks.call("main", mapOf("image" to pixels))
     val logits = mutableMapOf("main" to main.getValue("logits"))
     fun extended(): Buffers {
       val inputs = mapOf("image" to pixels, "features" to main.getValue("features"))
-      logits["extension"] = networks.run("extension", inputs).getValue("logits")
-      return policy.run("after_extension", logits)
+      logits["extension"] = networks.call("extension", inputs).getValue("logits")
+      return policy.call("after_extension", logits)
     }
-    var decision = policy.run("after_main", logits)
+    var decision = policy.call("after_main", logits)
     val needed = decision.int("run_extension") == 1
     val ran = needed && decision.int("send") == 0
     if (ran) decision = extended()
@@ -48,7 +49,7 @@ class MeanetEdge(directory: File) {
     val answer = if (sent && cloud != null) cloud(image) else null
     if (answer != null) {
       logits["cloud"] = buffer(4 * answer.size).apply { asFloatBuffer().put(answer) }
-      val both = policy.run(if (ran) "after_extension_and_cloud" else "after_cloud", logits)
+      val both = policy.call(if (ran) "after_extension_and_cloud" else "after_cloud", logits)
       return Answer("cloud", both.int("prediction"), sent, ran, uncertainty)
     }
     if (needed && !ran) decision = extended() // no cloud, or one that did not answer
@@ -60,7 +61,7 @@ class MeanetEdge(directory: File) {
 
   private fun buffer(bytes: Int) = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
 
-  private fun Interpreter.run(signature: String, inputs: Buffers): Buffers {
+  private fun Interpreter.call(signature: String, inputs: Buffers): Buffers {
     val outputs = getSignatureOutputs(signature).associate {
       it to buffer(getOutputTensorFromSignature(it, signature).numBytes())
     }

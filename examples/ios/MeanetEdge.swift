@@ -1,12 +1,12 @@
-// The edge in Swift on TensorFlowLiteSwift (pod 'TensorFlowLiteSwift'). Not compiled here: no Swift
-// compiler was at hand, so call `check(directory:)` on a device or in a unit test before using it.
+// The edge in Swift 5.7 on TensorFlowLiteSwift (pod 'TensorFlowLiteSwift'). Not compiled here: no
+// Swift compiler was at hand, so call `check(directory:)` on a device or in a unit test first.
 import Foundation
 import TensorFlowLite
 
 struct Answer {
   let exit: String
   let prediction: Int32
-  let sent, ranExtension: Bool
+  let sent, ranExtension: Bool  // the latter before the cloud was asked
   let uncertainty: Float32
 }
 
@@ -52,7 +52,8 @@ final class MeanetEdge {
     let ran = needed && int(decision, "send") == 0
     if ran { decision = try extended() }
     let sent = int(decision, "send") == 1
-    let uncertainty = decision["uncertainty"]!.withUnsafeBytes { $0.load(as: Float32.self) }
+    let value = decision["uncertainty"]!
+    let uncertainty = value.withUnsafeBytes { $0.loadUnaligned(as: Float32.self) }
     func answer(_ exit: String, _ from: [String: Data]) -> Answer {
       Answer(exit: exit, prediction: int(from, "prediction"), sent: sent, ranExtension: ran,
              uncertainty: uncertainty)
@@ -76,7 +77,7 @@ final class MeanetEdge {
   }
 
   private func int(_ outputs: [String: Data], _ name: String) -> Int32 {
-    outputs[name]!.withUnsafeBytes { $0.load(as: Int32.self) }
+    outputs[name]!.withUnsafeBytes { $0.loadUnaligned(as: Int32.self) }
   }
 }
 

@@ -88,8 +88,13 @@ struct Signature {
 
   Buffers run(const Buffers& given) {
     void* memory;
+    std::size_t size;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Bytes& bytes = given.at(input_names[i]);
+      must(LiteRtGetTensorBufferPackedSize(inputs[i], &size), "size");
+      if (bytes.size() != size)
+        throw std::runtime_error(input_names[i] + " has " + std::to_string(bytes.size()) +
+                                 " bytes; accepted: " + std::to_string(size));
       must(LiteRtLockTensorBuffer(inputs[i], &memory, kWrite), "lock");
       std::memcpy(memory, bytes.data(), bytes.size());
       must(LiteRtUnlockTensorBuffer(inputs[i]), "unlock");
@@ -97,7 +102,7 @@ struct Signature {
     must(LiteRtRunCompiledModel(compiled, index, inputs.size(), inputs.data(), outputs.size(),
                                 outputs.data()), "run");
     Buffers found;
-    for (std::size_t i = 0, size; i < outputs.size(); ++i) {
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
       must(LiteRtGetTensorBufferPackedSize(outputs[i], &size), "size");
       must(LiteRtLockTensorBuffer(outputs[i], &memory, kRead), "lock");
       found[output_names[i]].assign(static_cast<Bytes::value_type*>(memory),

@@ -19,7 +19,7 @@ using Cloud = std::function<std::optional<Floats>(const Bytes&)>;  // logits [C]
 struct Answer {
   std::string exit;
   int prediction;
-  bool sent, ran_extension;
+  bool sent, ran_extension;  // the latter before the cloud was asked
   float uncertainty;
 };
 

@@ -42,6 +42,8 @@ class Edge:
     found["uncertainty"] = decision["uncertainty"]
     answer = cloud(image) if decision["send"] and cloud else None
     if answer is not None:
+      if len(answer) != len(self.class_names):
+        raise ValueError(f"{len(answer)} logits; accepted: {len(self.class_names)}")
       logits["cloud"] = np.array([answer], np.float32)
       rule = "after_extension_and_cloud" if ran else "after_cloud"
       return found | {"exit": "cloud", "prediction": self.rules(rule, **logits)["prediction"]}

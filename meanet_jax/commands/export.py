@@ -54,7 +54,7 @@ def add_flags(parser: Parser) -> None:
     default="none",
     help="numbers to store and compute in; int8 is calibrated on training images",
   )
-  add_integer(parser, "--batch", Range(1), default=1, help="images per call of a signature")
+  add_integer(parser, "--batch", Range(1), default=1, help="images per call of a network")
   add_choice(
     parser,
     "--input",

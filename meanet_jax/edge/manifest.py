@@ -30,7 +30,7 @@ _ACCEPTED = "accepted: a directory that meanet export wrote"
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-  """macs: multiply-accumulates of networks per image. bytes: of the constants that it reads."""
+  """macs: multiply-accumulates per image, 0 for rules. bytes: of the constants that it reads."""
 
   macs: int
   bytes: int
@@ -54,7 +54,7 @@ class Manifest:
   unmet_constraint: why the thresholds break the constraints that they were selected under; None if
   they keep them, or there are none. image_shape: height, width, channels. image_dtype: `uint8`, or
   `float32` for the same values 0 .. 255. preprocessing: from an image file to those pixels, as
-  evaluated. batch_size: images per call of a signature. quantize: `none`,
+  evaluated. batch_size: images per call of a network. quantize: `none`,
   `float16`, `dynamic_int8` or `int8`. weights: `trained`, or `untrained` for an export of a
   configuration alone. networks: the SHA-256 of the networks, whatever their operating point and
   quantisation (`models/digests.py`); None of untrained weights, and of exports that do not say it.

@@ -145,7 +145,7 @@ def describe_ends(ends: Mapping[str, int]) -> str:
 def _steps(
   classifier: EdgeClassifier, image: UInt8[np.ndarray, "h w c"], cloud_logits: list[float]
 ) -> dict[str, Any]:
-  """Everything that a port works out for an image, in the order in which it does."""
+  """Every step of an image's decision, in their order."""
   (decision,) = classifier.decide(image[None])
   point, answer = classifier.operating_point, decision.answer
   policy, known = point.policy, point.hard_classes.known

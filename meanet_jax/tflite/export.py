@@ -78,7 +78,10 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     models = convert_models(source, options)
     macs = block_macs(source.model, source.config)
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
-    files = {name: _entry(data, counted) for name, data in models.items()}
+    files = {
+      name: _entry(data, counted if name != POLICY else dict.fromkeys(read_signatures(data), 0))
+      for name, data in models.items()
+    }
     manifest = make_manifest(source, options, files, int(macs.cloud))
     if source.profile is not None:
       other = other_export(source.profile, files[EDGE].sha256)
@@ -145,7 +148,7 @@ def make_manifest(
 
 def _entry(data: bytes, macs: dict[str, int]) -> File:
   signatures = {
-    name: Signature(int(macs.get(name, 0)), contents.constant_bytes)
+    name: Signature(int(macs[name]), contents.constant_bytes)
     for name, contents in read_signatures(data).items()
   }
   return file_entry(data, signatures)

@@ -142,10 +142,10 @@ def _decision(policy: Policy, answer: EdgeAnswer, main: Scores, extension: Score
 
 
 def _outputs(decision: Outputs, main: Scores) -> Outputs:
-  """The same as tensors that every runtime gives: none is a constant, nor one with two names.
+  """The same, each output a computed tensor of its own.
 
-  LiteRT's C interface knows one name of a tensor. What is added is 0, for no probability is above
-  2, which the converter does not know.
+  LiteRT's C interface gives a tensor one name only, and a constant may be no output elsewhere. What
+  is added is always 0, for no probability exceeds 2, which the converter cannot know.
   """
   return {
     name: value + (main.max_prob > 2 + place).astype(value.dtype)

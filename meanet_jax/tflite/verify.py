@@ -41,15 +41,16 @@ class Verification(NamedTuple):
 
   exits, predictions: int32 [2, n], by JAX and by LiteRT; an image that goes to the cloud has the
   cloud's answer by JAX in both, fused with the edge's of each where the policy says so. labels:
-  int32 [n]. near: bool [n], see `near_a_threshold`. by_policy: what `policy.tflite` makes of
-  LiteRT's logits and of the cloud's by JAX. logits: by exit. early, always: float [n], seconds per
-  image with skipping and without.
+  int32 [n]. near: bool [n], see `near_a_threshold`. ran_extension: bool [n],
+  in LiteRT. by_policy: what `policy.tflite` makes of LiteRT's logits and of the cloud's by JAX.
+  logits: by exit. early, always: float [n], seconds per image with skipping and without.
   """
 
   exits: Int[np.ndarray, "2 n"]
   predictions: Int[np.ndarray, "2 n"]
   labels: Int[np.ndarray, " n"]
   near: Bool[np.ndarray, " n"]
+  ran_extension: Bool[np.ndarray, " n"]
   by_policy: Route
   logits: dict[str, LogitDifference]
   early: Float[np.ndarray, " n"]
@@ -63,8 +64,9 @@ class Verification(NamedTuple):
   @property
   def policy_differs(self) -> Bool[np.ndarray, " n"]:
     """Whether LiteRT by `policy.tflite` ends elsewhere than LiteRT by the rules in NumPy."""
-    exits, predictions = self.by_policy.exit, self.by_policy.prediction
-    return (exits != self.exits[1]) | (predictions != self.predictions[1])
+    exits, predictions, ran_extension = self.by_policy
+    found = (exits != self.exits[1]) | (predictions != self.predictions[1])
+    return found | (ran_extension != self.ran_extension)
 
 
 def verify(source: Source, directory: str | Path) -> None:
@@ -76,7 +78,7 @@ def verify(source: Source, directory: str | Path) -> None:
       edge_test.json whose steps come out differently; a float32 export whose logits differ by more
       than `LOGIT_TOLERANCE` of their spread, or that decides differently away from a threshold, by
       the rules in Python or by `policy.tflite`. A quantised export computes with other numbers on
-      purpose: its figures are printed and not judged.
+      purpose, and `near` is of JAX's: its figures are printed and not judged.
   """
   if source.dataset is None:
     raise UserError("untrained networks have no test split; accepted: a run to verify")
@@ -164,6 +166,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
     predictions=np.stack([expected.prediction, np.where(exits == CLOUD, settled, edge)]),
     labels=records.label,
     near=near_a_threshold(point, records, outputs),
+    ran_extension=np.array([answer.extension is not None for answer in answers]),
     by_policy=by_policy,
     logits=differences,
     early=seconds,

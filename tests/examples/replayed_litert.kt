@@ -26,6 +26,8 @@ class Interpreter(model: File) {
   // Logits are the vector's number, once for each exit that they are of.
   fun getOutputTensorFromSignature(name: String, key: String) = Tensor(4)
 
+  fun run(input: Any, output: Any): Unit = error("$input $output") // a member, as in LiteRT
+
   fun runSignature(inputs: Map<String, Any>, outputs: Map<String, Any>, key: String) {
     fun given(name: String) = inputs.getValue(name) as ByteBuffer
     fun put(name: String, value: Int) = (outputs.getValue(name) as ByteBuffer).putInt(0, value)
@@ -45,7 +47,8 @@ class Interpreter(model: File) {
     if ("cloud" in inputs) {
       val logits = test.getJSONArray("cloud_logits")
       val given = given("cloud").asFloatBuffer()
-      for (place in 0 until logits.length()) check(given.get(place) == logits[place].toString().toFloat())
+      for (place in 0 until logits.length())
+        check(given.get(place) == logits.getDouble(place).toFloat()) { "$number: another cloud" }
       check(ran == ("extension" in inputs)) { "$number: $key, and the extension ran: $ran" }
       put("prediction", test.getJSONObject("with_cloud").getInt("prediction"))
       return
@@ -57,7 +60,8 @@ class Interpreter(model: File) {
     put("prediction", if (last) alone.getInt("prediction") else -1)
     put("exit", if (last && alone["exit"] == "extension") 1 else 0)
     put("send", if (known && test.getBoolean("sent")) 1 else 0)
-    val compared = if (known) test.optJSONObject("compared")?.getDouble("uncertainty") ?: 0.0 else -1.0
+    val comparison = test.optJSONObject("compared")
+    val compared = if (known) comparison?.getDouble("uncertainty") ?: 0.0 else -1.0
     (outputs.getValue("uncertainty") as ByteBuffer).putFloat(0, compared.toFloat())
     if (key == "after_main") put("run_extension", if (test.getBoolean("predicted_hard")) 1 else 0)
   }
