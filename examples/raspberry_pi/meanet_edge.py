@@ -20,10 +20,12 @@ class Edge:
     if (found["batch_size"], found["image_dtype"]) != (1, "uint8"):
       raise SystemExit("accepted: an export with --batch 1 and --input uint8")
     self.shape, self.class_names = found["image_shape"], found["class_names"]
-    self.networks, self.policy = (
+    networks, policy = (
       Interpreter(str(directory / name)) for name in ("edge.tflite", "policy.tflite")
     )
-    self.main, self.extension = map(self.networks.get_signature_runner, EXITS)
+    self.main, self.extension = map(networks.get_signature_runner, EXITS)
+    names = policy.get_signature_list()
+    self.policy = {name: policy.get_signature_runner(name) for name in names}
 
   def classify(self, image, cloud=None):
     """image: uint8 [h, w, c]. cloud: gives the cloud's logits [C] for it, or None if it fails."""
@@ -53,7 +55,7 @@ class Edge:
 
   def rules(self, name, **logits):
     """What a signature of policy.tflite says."""
-    found = self.policy.get_signature_runner(name)(**logits)
+    found = self.policy[name](**logits)
     return {key: value[0].item() for key, value in found.items()}
 
 

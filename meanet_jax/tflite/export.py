@@ -79,8 +79,7 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
     macs = block_macs(source.model, source.config)
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
     files = {
-      name: _entry(data, counted if name != POLICY else dict.fromkeys(read_signatures(data), 0))
-      for name, data in models.items()
+      name: _entry(data, None if name == POLICY else counted) for name, data in models.items()
     }
     manifest = make_manifest(source, options, files, int(macs.cloud))
     if source.profile is not None:
@@ -146,9 +145,9 @@ def make_manifest(
   )
 
 
-def _entry(data: bytes, macs: dict[str, int]) -> File:
+def _entry(data: bytes, macs: dict[str, int] | None) -> File:
   signatures = {
-    name: Signature(int(macs[name]), contents.constant_bytes)
+    name: Signature(int(macs[name]) if macs else 0, contents.constant_bytes)
     for name, contents in read_signatures(data).items()
   }
   return file_entry(data, signatures)

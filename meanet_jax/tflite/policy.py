@@ -64,18 +64,21 @@ def run_policy(model: bytes, logits: Logits) -> Route:
     logits: NumPy arrays, of each exit whether or not it would have run.
   """
   interpreter = Interpreter(model_content=model, num_threads=1)
+  rules = {
+    name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()
+  }
   exits, predictions, ran = [], [], []
   for main, extension, cloud in zip(*(values[:, None] for values in logits), strict=True):
     given = {"main": main}
-    decision = interpreter.get_signature_runner("after_main")(**given)
+    decision = rules["after_main"](**given)
     ran.append(bool(decision["run_extension"] and not decision["send"]))
     if ran[-1]:
       given["extension"] = extension
-      decision = interpreter.get_signature_runner("after_extension")(**given)
+      decision = rules["after_extension"](**given)
     exits.append(CLOUD if decision["send"] else int(decision["exit"][0]))
     if decision["send"]:
       name = "after_extension_and_cloud" if ran[-1] else "after_cloud"
-      decision = interpreter.get_signature_runner(name)(**given, cloud=cloud)
+      decision = rules[name](**given, cloud=cloud)
     predictions.append(int(decision["prediction"][0]))
   return Route(np.array(exits, np.int32), np.array(predictions, np.int32), np.array(ran))
 

@@ -78,10 +78,8 @@ def test_what_was_compared_is_an_output():
   hard_classes = HardClasses(np.array([0]), CLASSES)
   point = a_point(Policy("never", "extension", "late", "max_prob"), hard_classes, some_logits(1))
   (after_main, *_) = policy_signatures(point)
-  certain = jnp.array(
-    [[0.0, 0.0, 1.3 * np.log(4), 0.0, 0.0]], jnp.float32
-  )  # 1/8, 1/8, 1/2, 1/8, 1/8
-  found = after_main.function(certain)
+  half = jnp.array([[0.0, 0.0, 1.3 * np.log(4), 0.0, 0.0]], jnp.float32)  # and four eighths
+  found = after_main.function(half)
   assert float(found["uncertainty"][0]) == pytest.approx(0.5)
   assert int(found["prediction"][0]) == 2
 
