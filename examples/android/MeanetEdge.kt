@@ -1,15 +1,11 @@
 // The edge in Kotlin on LiteRT: implementation "com.google.ai.edge.litert:litert:1.4.0" in Gradle.
-// `check(directory)` compares with edge_test.json: call it from a test on the device. Android 8 or
-// newer. Compiled with kotlinc 1.3 and run on a computer with recorded signatures, not on a phone.
+// CheckEdge.kt checks it. Android 8 or newer. Compiled with kotlinc 1.3 and run on a computer with
+// recorded signatures, not on a phone.
 package meanet
 
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
-import java.util.Base64
-import kotlin.math.abs
-import kotlin.math.max
-import org.json.JSONArray
 import org.json.JSONObject
 import org.tensorflow.lite.Interpreter
 
@@ -69,29 +65,4 @@ class MeanetEdge(directory: File) {
     runSignature(HashMap<String, Any>(inputs), HashMap<String, Any>(outputs), signature)
     return outputs
   }
-}
-
-/** The number of images of edge_test.json; an error if a step comes out differently. */
-fun check(directory: File): Int {
-  val edge = MeanetEdge(directory)
-  val tests = JSONObject(File(directory, "edge_test.json").readText())
-  val vectors = tests.getJSONArray("vectors")
-  for (number in 0 until vectors.length()) {
-    val test = vectors.getJSONObject(number)
-    val image = Base64.getDecoder().decode(test.getString("image"))
-    val logits = test.getJSONArray("cloud_logits")
-    val asks = { _: ByteArray -> FloatArray(logits.length()) { logits.getDouble(it).toFloat() } }
-    for ((name, cloud) in listOf("with_cloud" to asks, "without_cloud" to null)) {
-      val found = edge.classify(image, cloud)
-      val ends = test.getJSONObject(name)
-      val steps = listOf(found.sent, found.ranExtension, found.exit, found.prediction)
-      val expected = listOf(test["sent"], test["ran_extension"], ends["exit"], ends["prediction"])
-      val compared = test.optJSONObject("compared")?.getDouble("uncertainty") ?: 0.0
-      val near = tests.getDouble("tolerance") * max(1.0, abs(compared))
-      check(steps == expected && abs(found.uncertainty - compared) <= near) {
-        "image ${test["index"]}, $name: $steps ${found.uncertainty}; expected $expected $compared"
-      }
-    }
-  }
-  return vectors.length()
 }

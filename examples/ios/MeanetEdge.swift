@@ -1,5 +1,5 @@
 // The edge in Swift 5.7 on TensorFlowLiteSwift (pod 'TensorFlowLiteSwift'). Not compiled here: no
-// Swift compiler was at hand, so call `check(directory:)` on a device or in a unit test first.
+// Swift compiler was at hand, so run CheckEdge.swift first.
 import Foundation
 import TensorFlowLite
 
@@ -10,31 +10,23 @@ struct Answer {
   let uncertainty: Float32
 }
 
-struct EdgeError: Error {
-  let message: String
-}
-
 final class MeanetEdge {
   /// Pixels [h, w, c] to the cloud's logits [C], or nil if it fails.
   typealias Cloud = (Data) -> [Float32]?
 
-  private let networks, policy: Interpreter
+  private var files: [Interpreter] = []  // their runners need them
   private var runners: [String: SignatureRunner] = [:]
 
   init(directory: URL) throws {
     struct Manifest: Codable { let batch_size: Int, image_dtype: String }
     let found = try JSONDecoder().decode(
       Manifest.self, from: Data(contentsOf: directory.appendingPathComponent("edge.json")))
-    guard found.batch_size == 1, found.image_dtype == "uint8" else {
-      throw EdgeError(message: "accepted: an export with --batch 1 and --input uint8")
-    }
-    func open(_ name: String) throws -> Interpreter {
-      try Interpreter(modelPath: directory.appendingPathComponent(name).path)
-    }
-    networks = try open("edge.tflite")
-    policy = try open("policy.tflite")
-    for file in [networks, policy] {
+    precondition(found.batch_size == 1 && found.image_dtype == "uint8",
+                 "accepted: an export with --batch 1 and --input uint8")
+    for name in ["edge.tflite", "policy.tflite"] {
+      let file = try Interpreter(modelPath: directory.appendingPathComponent(name).path)
       for key in file.signatureKeys { runners[key] = try file.signatureRunner(with: key) }
+      files.append(file)
     }
   }
 
@@ -79,31 +71,4 @@ final class MeanetEdge {
   private func int(_ outputs: [String: Data], _ name: String) -> Int32 {
     outputs[name]!.withUnsafeBytes { $0.loadUnaligned(as: Int32.self) }
   }
-}
-
-/// The number of images of edge_test.json; an error if a step comes out differently.
-func check(directory: URL) throws -> Int {
-  struct End: Codable { let exit: String, prediction: Int32 }
-  struct Compared: Codable { let uncertainty: Float32 }
-  struct Test: Codable {
-    let index: Int, image: Data, cloud_logits: [Float32]  // Data is base64 in JSON
-    let compared: Compared?, sent, ran_extension: Bool, with_cloud, without_cloud: End
-  }
-  struct Tests: Codable { let tolerance: Float32, vectors: [Test] }
-  let edge = try MeanetEdge(directory: directory)
-  let tests = try JSONDecoder().decode(
-    Tests.self, from: Data(contentsOf: directory.appendingPathComponent("edge_test.json")))
-  for test in tests.vectors {
-    for (end, cloud) in [(test.with_cloud, { _ in test.cloud_logits }), (test.without_cloud, nil)]
-      as [(End, MeanetEdge.Cloud?)]
-    {
-      let found = try edge.classify(test.image, cloud: cloud)
-      let compared = test.compared?.uncertainty ?? 0
-      guard abs(found.uncertainty - compared) <= tests.tolerance * max(1, abs(compared)),
-        found.sent == test.sent, found.ranExtension == test.ran_extension,
-        found.exit == end.exit, found.prediction == end.prediction
-      else { throw EdgeError(message: "image \(test.index): \(found); expected \(test)") }
-    }
-  }
-  return tests.vectors.count
 }

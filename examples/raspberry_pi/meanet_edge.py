@@ -1,8 +1,6 @@
-"""The edge in Python with NumPy and LiteRT alone: python meanet_edge.py EXPORT checks itself."""
+"""The edge in Python with NumPy and LiteRT alone; check_edge.py checks it."""
 
-import base64
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,30 +55,3 @@ class Edge:
     """What a signature of policy.tflite says."""
     found = self.policy[name](**logits)
     return {key: value[0].item() for key, value in found.items()}
-
-
-def check(directory):
-  """Compares with edge_test.json and gives the number of images."""
-  edge, tests = Edge(directory), json.loads((Path(directory) / "edge_test.json").read_text())
-  for test in tests["vectors"]:
-    image = np.frombuffer(base64.b64decode(test["image"]), np.uint8).reshape(edge.shape)
-    for ends, cloud in (
-      ("with_cloud", lambda _, t=test: t["cloud_logits"]),
-      ("without_cloud", None),
-    ):
-      found = edge.classify(image, cloud)
-      steps = [found[key] for key in ("sent", "ran_extension", "exit", "prediction")]
-      expected = [test["sent"], test["ran_extension"], *test[ends].values()]
-      pairs = [(found["logits"]["main"][0], test["main"]["logits"])]
-      if test["ran_extension"]:
-        pairs.append((found["logits"]["extension"][0], test["extension"]["logits"]))
-      if test["compared"]:
-        pairs.append((found["uncertainty"], test["compared"]["uncertainty"]))
-      limit = tests["tolerance"]
-      if steps != expected or not all(np.allclose(*pair, limit, limit) for pair in pairs):
-        raise SystemExit(f"image {test['index']}, {ends}: {steps} {pairs}; expected {expected}")
-  return len(tests["vectors"])
-
-
-if __name__ == "__main__":
-  print(f"{check(sys.argv[1])} images agree")

@@ -204,7 +204,7 @@ class EdgeClassifier:
       if not known_early:
         limits[row] = self._limits(online)
       complex = offloads_late(self._policy, limits[row], main, extension, at_extension)
-      compared = comparison(self._policy, limits[row], main, extension, bool(at_extension))
+      compared = comparison(self._policy, limits[row], main, extension, at_extension)
       if online is not None and not known_early:
         online.record_decision(row, bool(complex), bool(ran[row]))
       seen = extension if ran[row] else None

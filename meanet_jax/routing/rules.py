@@ -140,22 +140,43 @@ def offloads_late(
   return (at_extension & after_extension) | (~at_extension & after_main)
 
 
+def compared_uncertainty(
+  policy: Policy, main: Scores, extension: Scores, at_extension: Bool[Array, "*n"]
+) -> Float[Array, "*n"] | None:
+  """What the offload rule compares with a threshold; None where it compares nothing.
+
+  Args:
+    policy, main, extension: see `edge_answer`.
+    at_extension: whether the extension's answer is the edge's.
+  """
+  if policy.offload not in ("early", "late"):
+    return None
+  after_main = uncertainty(policy.criterion, main)
+  if policy.offload == "early":
+    return after_main
+  xp = main.prediction.__array_namespace__()
+  return xp.where(at_extension, uncertainty(policy.criterion, extension), after_main)
+
+
 def comparison(
-  policy: Policy, thresholds: Thresholds, main: Scores, extension: Scores, at_extension: bool
+  policy: Policy,
+  thresholds: Thresholds,
+  main: Scores,
+  extension: Scores,
+  at_extension: Bool[Array, ""],
 ) -> Comparison | None:
   """What `offloads_late` compares for one image, as scalars; None where the rule compares nothing.
 
   Args:
     policy, thresholds: the operating point.
-    main, extension: of one image (see `edge_answer`); the extension's are not read where it did not
-      answer.
-    at_extension: whether the extension's answer is the edge's.
+    main, extension, at_extension: of one image, see `compared_uncertainty`.
   """
-  if policy.offload not in ("early", "late"):
+  value = compared_uncertainty(policy, main, extension, at_extension)
+  if value is None:
     return None
   if policy.offload == "late" and at_extension:
-    return Comparison(EXTENSION, uncertainty(policy.criterion, extension), thresholds.extension)
-  return Comparison(MAIN, uncertainty(policy.criterion, main), thresholds.main)
+    return Comparison(EXTENSION, value, thresholds.extension)
+  return Comparison(MAIN, value, thresholds.main)
 
 
 def edge_answer(

@@ -11,14 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from meanet_jax.annotations import Bool, Float
+from meanet_jax.annotations import Float
 from meanet_jax.edge.combination import edge_log_probabilities, fuses_cloud, with_cloud
 from meanet_jax.models.meanet import Outputs as Logits
 from meanet_jax.routing.learned import with_gain
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy
-from meanet_jax.routing.rules import CLOUD, EdgeAnswer, Route, edge_answer, predicted_hard
-from meanet_jax.routing.scores import Scores, hard_probability, scores, uncertainty
+from meanet_jax.routing.rules import (
+  CLOUD,
+  EXTENSION,
+  EdgeAnswer,
+  Route,
+  compared_uncertainty,
+  edge_answer,
+  predicted_hard,
+)
+from meanet_jax.routing.scores import Scores, hard_probability, scores
 from meanet_jax.tflite.signatures import Outputs, Signature
 
 # Logits of one image, over all classes and over the extension's.
@@ -136,11 +144,12 @@ def _main(point: OperatingPoint, main: Row) -> tuple[Scores, Float[jax.Array, " 
 
 
 def _decision(policy: Policy, answer: EdgeAnswer, main: Scores, extension: Scores) -> Outputs:
+  compared = compared_uncertainty(policy, main, extension, answer.exit == EXTENSION)
   return {
     "prediction": answer.prediction,
     "exit": answer.exit,
     "send": answer.complex.astype(jnp.int32),
-    "uncertainty": _compared(policy, main, extension, answer.exit > 0),
+    "uncertainty": jnp.zeros_like(main.max_prob) if compared is None else compared,
   }
 
 
@@ -154,14 +163,3 @@ def _outputs(decision: Outputs, main: Scores) -> Outputs:
     name: value + (main.max_prob > 2 + place).astype(value.dtype)
     for place, (name, value) in enumerate(decision.items())
   }
-
-
-def _compared(
-  policy: Policy, main: Scores, extension: Scores, at_extension: Bool[jax.Array, " 1"]
-) -> Float[jax.Array, " 1"]:
-  if policy.offload not in ("early", "late"):
-    return jnp.zeros_like(main.max_prob)
-  after_main = uncertainty(policy.criterion, main)
-  if policy.offload == "early":
-    return after_main
-  return jnp.where(at_extension, uncertainty(policy.criterion, extension), after_main)

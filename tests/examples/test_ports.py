@@ -1,7 +1,7 @@
-"""The edge in other languages: each program checks itself against edge_test.json."""
+"""The edge in other languages: each program is checked against edge_test.json."""
 
 import base64
-import importlib.util
+import importlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,15 +22,11 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
   return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="session")
-def python_port() -> ModuleType:
-  path = EXAMPLES / "raspberry_pi/meanet_edge.py"
-  spec = importlib.util.spec_from_file_location("meanet_edge", path)
-  assert spec is not None
-  assert spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+@pytest.fixture
+def python_port(monkeypatch) -> ModuleType:
+  """What checks the Python program; its `Edge` is the program."""
+  monkeypatch.syspath_prepend(EXAMPLES / "raspberry_pi")
+  return importlib.import_module("check_edge")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +35,7 @@ def cpp_port(tmp_path_factory) -> Path:
     pytest.skip("needs g++ and the Debian package nlohmann-json3-dev")
   library, program = Path(ai_edge_litert.__path__[0]), tmp_path_factory.mktemp("cpp") / "edge"
   warnings = ("-Wall", "-Wextra", "-Werror")
-  command = ["g++", "-std=c++17", *warnings, EXAMPLES / "raspberry_pi/meanet_edge.cpp"]
+  command = ["g++", "-std=c++17", *warnings, EXAMPLES / "raspberry_pi/check_edge.cpp"]
   link = ["-L", library, "-l:libLiteRt.so", f"-Wl,-rpath,{library}"]
   built = run(*command, "-o", program, *link)
   assert built.returncode == 0, built.stderr
@@ -128,7 +124,8 @@ def test_kotlin_with_recorded_signatures(exports, tmp_path):
   json_jar, stdlib = JAVA / "json-android.jar", JAVA / "kotlin-stdlib.jar"
   if shutil.which("kotlinc") is None or not json_jar.is_file():
     pytest.skip("needs the Debian packages kotlin and libandroid-json-org-java")
-  sources = EXAMPLES / "android/MeanetEdge.kt", Path(__file__).parent / "replayed_litert.kt"
+  android = EXAMPLES / "android"
+  sources = *android.iterdir(), Path(__file__).parent / "replayed_litert.kt"
   jar, classpath = tmp_path / "edge.jar", f"{json_jar}:{stdlib}"
   built = run("kotlinc", *sources, "-cp", classpath, "-d", jar)
   assert jar.is_file(), built.stderr
