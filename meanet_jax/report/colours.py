@@ -31,4 +31,5 @@ STYLES = {
   "random": Style("#607D8B", "X", "x"),
   "oracle": Style("#1B9494", "*", "star"),
 }
-RIGHT, WRONG = STYLES["paper"].colour, STYLES["meanet"].colour  # answers, in figures
+# Of answers and of hard classes, in figures: as on the page, and no system's.
+RIGHT, WRONG, HARD = "#1A7F37", "#B3261E", "#B84F00"

@@ -14,7 +14,7 @@ from meanet_jax.cost.device import cost_basis
 from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import exact_band
 from meanet_jax.evaluation.systems import Curve
-from meanet_jax.report.colours import RIGHT, STYLES, WRONG
+from meanet_jax.report.colours import HARD, RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.uncertainties import compared_exits
 from meanet_jax.routing.operating_point import OperatingPoint
@@ -23,7 +23,6 @@ from meanet_jax.routing.rules import Records
 # More class names than these would be no text but a grey band.
 MOST_NAMES = 20
 LONGEST_NAME = 24  # beside the matrix; longer ones would leave it no space
-HARD_COLOUR = STYLES["meanet"].colour
 DPI = 120  # of PNGs
 # What is left out of each vector format, which would change from one writing to the next.
 VECTORS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -107,10 +106,10 @@ def confusion_figure(
           column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=7
         )
     for hard in hard_classes:
-      axes.get_xticklabels()[hard].set(color=HARD_COLOUR, fontweight="bold")
-      axes.get_yticklabels()[hard].set(color=HARD_COLOUR, fontweight="bold")
+      axes.get_xticklabels()[hard].set(color=HARD, fontweight="bold")
+      axes.get_yticklabels()[hard].set(color=HARD, fontweight="bold")
   for hard in hard_classes:
-    axes.axvspan(hard - 0.5, hard + 0.5, color=HARD_COLOUR, alpha=0.12)
+    axes.axvspan(hard - 0.5, hard + 0.5, color=HARD, alpha=0.12)
   axes.set_xlabel("class predicted by the main block (hard classes in orange)")
   axes.set_ylabel("true class")
   axes.set_title("main block on the test split")
@@ -150,7 +149,7 @@ def draw_entropies(directory: Path, point: OperatingPoint, records: Records) -> 
       )
     axes.set_xlabel(panel.measure)
     axes.set_title(f"{panel.exit} exit", fontsize=10)
-    axes.set_ylabel("share of the answers of that kind with at most this")
+    axes.set_ylabel("share of right (or wrong) answers with at most this uncertainty")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
   figure.suptitle("what uncertainty says about right and wrong answers", fontsize=10)

@@ -6,6 +6,8 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
+BINS = 15  # of confidence, of equal width; as many as Guo et al. 2017 have
+
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
   """The temperature that minimises the negative log-likelihood of logits / temperature.
@@ -29,15 +31,12 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
 
 
 def expected_calibration_error(
-  confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15
+  confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
 ) -> float:
-  """Mean |accuracy - confidence| over equal-width bins of confidence, weighted by their images.
-
-  Guo et al. 2017, with their 15 bins.
-  """
-  place = np.minimum((confidence * bins).astype(int), bins - 1)
-  total = np.bincount(place, minlength=bins)
-  gap = np.bincount(place, weights=correct.astype(float) - confidence, minlength=bins)
+  """Mean |accuracy - confidence| over `BINS` bins of confidence, weighted by their images."""
+  place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+  total = np.bincount(place, minlength=BINS)
+  gap = np.bincount(place, weights=correct.astype(float) - confidence, minlength=BINS)
   return float(np.abs(gap).sum() / max(total.sum(), 1))
 
 

@@ -10,6 +10,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
+from meanet_jax.evaluation.intervals import exact_interval
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.report.page.embedded import DIGITS, FIELDS
 from meanet_jax.report.page.page import report_page
@@ -33,12 +34,12 @@ from tests.report.chromium import (
 def assert_shows(fields: dict[str, dict[str, str]], row: dict[str, str]) -> None:
   assert set(fields) == {column for column, *_ in FIELDS}
   for column, _, form, _ in FIELDS:
+    text = fields[column]["text"]
+    if row[column] == "nan":  # a threshold that this system does not have, which is hidden
+      assert (fields[column]["value"], text) == ("null", "-")
+      continue
     expected = float(row[column])
     assert float(fields[column]["value"]) == float(f"{expected:.{DIGITS}g}"), column
-    text = fields[column]["text"]
-    if text == "":  # a threshold that this system does not use is hidden
-      assert column in ("threshold_extension", "threshold_hard")
-      continue
     digits = float(re.sub("[,KMB]", "", text))
     scale = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1], 1)
     if form == "percent":
@@ -136,8 +137,9 @@ def test_a_cell_of_either_matrix_is_read_by_key(evaluated_run, browser):
 
 
 @needs_browser
-def test_the_plots_open_where_things_happen_and_symbols_hide_none(evaluated_run, browser):
-  emulate(browser)
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_plots_open_where_things_happen_and_symbols_hide_none(evaluated_run, browser, width):
+  emulate(browser, width=width)
   visit(browser, evaluated_run / "eval" / "report.html")
   systems = read_json(evaluated_run / "eval" / "summary.json")["systems"]
   few = [name for name, entry in systems.items() if entry["fraction"]["cloud"] <= 0.25]
@@ -146,8 +148,8 @@ def test_the_plots_open_where_things_happen_and_symbols_hide_none(evaluated_run,
     assert browser.find_element("id", button).get_attribute("aria-pressed") == "true"
     for plot in ("offload", "energy"):
       found = browser.execute_script(SYMBOLS, plot)
-      assert {name for name, *_, is_inside in found if is_inside} == set(inside)
-      assert all(symbol.endswith("-open") for _, symbol, *_ in found)
+      assert {name for name, *_, is_inside in found if is_inside} == {*inside, "slider"}
+      assert all(symbol.endswith("-open") for name, symbol, *_ in found if name != "slider")
       for (_, _, size, x, y, _), (_, _, other, x2, y2, _) in itertools.combinations(found, 2):
         assert size != other or np.hypot(x - x2, y - y2) > 5
   assert "cloud_only (100.00 % sent" not in browser.find_element("id", "outside").text
@@ -161,10 +163,44 @@ SYMBOLS = """
   const plot = document.getElementById(arguments[0]);
   const {xaxis, yaxis} = plot._fullLayout;
   const within = (value, [low, high]) => low <= value && value <= high;
-  return plot.data.filter(t => t.mode === "markers" && t.name !== "slider").map(t => [
+  return plot.data.filter(t => t.mode === "markers").map(t => [
     t.name, t.marker.symbol, t.marker.size, xaxis.l2p(t.x[0]), yaxis.l2p(t.y[0]),
     within(t.x[0], xaxis.range) && within(t.y[0], yaxis.range)]);
 """
+
+
+@needs_browser
+def test_a_system_of_one_point_has_its_interval(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  summary = read_json(evaluated_run / "eval" / "summary.json")
+  entry, count = summary["systems"]["main_only"], summary["num_examples"]
+  low, high = exact_interval(round(entry["accuracy"] * count), count)
+  found = browser.execute_script(
+    "return document.getElementById('offload').data.filter(t => t.name === 'main_only' &&"
+    " t.mode === 'markers').map(t => [t.y[0], t.error_y.arrayminus[0], t.error_y.array[0]])"
+  )
+  ((right, below, above),) = found
+  np.testing.assert_allclose([right - below, right + above], [100 * low, 100 * high], atol=1e-6)
+
+
+@needs_browser
+def test_what_can_be_used_or_looked_at_has_a_name_and_is_reached_by_key(evaluated_run, browser):
+  emulate(browser)
+  visit(browser, evaluated_run / "eval" / "report.html")
+  browser.execute_script("for (const e of document.querySelectorAll('details')) e.open = true")
+  named = "select, input, button, summary, [tabindex='0'], [role=img]"
+  found = browser.find_elements("css selector", named)
+  assert len(found) > 10
+  nameless = [one.get_attribute("outerHTML")[:80] for one in found if not one.accessible_name]
+  assert not nameless, "\n".join(nameless)
+  controls = {"near", "far", "system", "chosen", "point", "confusion", "confusion_system"}
+  browser.find_element("tag name", "body").click()
+  reached = set()
+  for _ in range(60):
+    browser.switch_to.active_element.send_keys("\ue004")  # tab
+    reached.add(browser.switch_to.active_element.get_attribute("id"))
+  assert controls <= reached
 
 
 @needs_browser

@@ -21,7 +21,7 @@ def confusion_section(contents: ReportContents) -> str:
   )
   return section(
     "confusions",
-    "What is taken for what",
+    "Confusion matrices",
     paragraph(
       f"Images of the {split} split; true classes in rows, predicted classes in columns, hard "
       f"classes in orange. On the right the final answers of {system} at its selected point."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from meanet_jax.evaluation.intervals import exact_band
+from meanet_jax.evaluation.intervals import exact_band, exact_interval
 from meanet_jax.report.colours import STYLES
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import script_json
@@ -21,6 +21,7 @@ FIELDS = (
   ("threshold_main", "threshold, main", "number", ""),
   ("threshold_extension", "threshold, extension", "number", ""),
   ("threshold_hard", "threshold, hard", "number", ""),
+  ("threshold_run", "threshold, run the extension", "number", ""),
   ("accuracy", "accuracy", "percent", "%"),
   ("hard_accuracy", "on hard classes", "percent", "%"),
   ("easy_accuracy", "on easy classes", "percent", "%"),
@@ -42,9 +43,11 @@ def embedded(contents: ReportContents) -> str:
 
 def _data(contents: ReportContents) -> dict[str, Any]:
   run = contents.run
+  curves, count = _curves(contents), contents.summary["num_examples"]
   systems = {
     name: {
-      "accuracy": entry["accuracy"],
+      "accuracy": (right := entry["accuracy"]),
+      "interval": None if name in curves else exact_interval(round(right * count), count),
       "fraction_cloud": entry["fraction"]["cloud"],
       "energy_mj": entry["energy_mj"],
       "unused": [f"threshold_{exit}" for exit, t in entry["thresholds"].items() if t is None],
@@ -61,7 +64,7 @@ def _data(contents: ReportContents) -> dict[str, Any]:
   hard_classes = contents.operating_point.hard_classes.numbers.tolist()
   return {
     "systems": systems,
-    "curves": _curves(contents),
+    "curves": curves,
     "energy": f"edge energy per image [mJ], {contents.entry['cost_basis']['energy']}",
     "classes": list(contents.class_names),
     "hard": hard_classes if contents.operating_point.policy.hard_rule != "never" else [],

@@ -19,9 +19,9 @@ from meanet_jax.selection.exact import compared_uncertainty
 KINDS = {"easy": MAIN, "hard": EXTENSION, "complex": CLOUD}  # by the exit at which an image ends
 PER_KIND = 8
 TITLES = {
-  "easy": "Easy: ended at the main exit",
-  "hard": "Hard: ended at the extension exit",
-  "complex": "Complex: ended in the cloud",
+  "easy": "Ended at the main exit",
+  "hard": "Ended at the extension exit",
+  "complex": "Ended in the cloud",
 }
 LARGEST_SIDE = 128  # pixels; larger images are shrunk, so that the report stays small
 LOSSLESS_SIDE = 64  # pixels; up to here every pixel is shown as it is

@@ -9,9 +9,7 @@ from jaxtyping import Bool, Float
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, plot, section, table
 from meanet_jax.report.uncertainties import compared_exits
-from meanet_jax.selection.temperature import expected_calibration_error, failure_auroc
-
-BINS = 10
+from meanet_jax.selection.temperature import BINS, expected_calibration_error, failure_auroc
 
 
 def reliability(contents: ReportContents) -> dict[str, dict[str, Any]]:
@@ -49,8 +47,8 @@ def calibration_section(contents: ReportContents) -> str:
     "Calibration and failure prediction",
     paragraph(
       "Of answers given with probability 0.8, are 80 % right? Points on the diagonal say yes. The "
-      "expected calibration error is the mean distance from it, in points, with 15 bins (Guo et "
-      "al. 2017); temperatures were fitted on validation."
+      f"expected calibration error is the mean distance from it, in points, over {BINS} bins (Guo "
+      "et al. 2017); temperatures were fitted on validation."
     ),
     plot("reliability", "share of right answers against probability, for every exit"),
     table(

@@ -36,18 +36,22 @@
       });
     }
     for (const system of Object.values(data.systems)) {
-      if (!near || system.fraction_cloud <= NEAR) shown.push(system.accuracy);
+      if (!near || system.fraction_cloud <= NEAR) {
+        shown.push(system.accuracy, ...(system.interval ?? []));
+      }
     }
     return padded(shown, 100);
   }
 
   // Symbols that meet are of different sizes, the largest behind.
-  function sizes({column, scale}, [left, right], [bottom, top]) {
+  function sizes(id, {column, scale}, [left, right], [bottom, top]) {
+    const {clientWidth, clientHeight} = document.getElementById(id);
     const placed = [];
     const found = {};
     for (const [name, system] of Object.entries(data.systems)) {
-      const x = (system[column] * scale - left) / (right - left) * 450;
-      const y = (system.accuracy * 100 - bottom) / (top - bottom) * 330;
+      // Axes and legend take a part of the box.
+      const x = (system[column] * scale - left) / (right - left) * 0.8 * clientWidth;
+      const y = (system.accuracy * 100 - bottom) / (top - bottom) * 0.6 * clientHeight;
       const taken = placed.filter((o) => Math.hypot(o.x - x, o.y - y) < 12).map((o) => o.size);
       let size = 9;
       while (taken.some((other) => Math.abs(other - size) < 6)) size += 6;
@@ -85,13 +89,18 @@
           color: system.colour, size: sized[name], symbol: system.symbol + "-open",
           line: {width: 2, color: system.colour},
         },
+        error_y: system.interval && {
+          type: "data", symmetric: false, color: system.colour, thickness: 1, width: 4,
+          array: [(system.interval[1] - system.accuracy) * 100],
+          arrayminus: [(system.accuracy - system.interval[0]) * 100],
+        },
         x: [system[column] * scale], y: [system.accuracy * 100],
       });
     }
     if (select.value) {
       result.push({
         mode: "markers", name: "slider", hoverinfo: "skip", x: [], y: [], showlegend: false,
-        marker: {color: style("--text"), size: 8, symbol: "diamond"},
+        marker: {color: style("--text"), size: 6, symbol: "diamond"},
       });
     }
     return result;
@@ -102,7 +111,7 @@
     for (const [id, plot] of Object.entries(plots)) {
       const wide = range(plot, near);
       const looks = page.layout(plot.title, "accuracy [%]");
-      Plotly.react(id, traces(plot, sizes(plot, wide, tall)), {
+      Plotly.react(id, traces(plot, sizes(id, plot, wide, tall)), {
         ...looks,
         legend: {...looks.legend, itemsizing: "constant"},
         xaxis: {...looks.xaxis, range: wide},

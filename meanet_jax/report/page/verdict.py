@@ -7,6 +7,7 @@ from typing import Any
 from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.report.limits import limit_cells, noise_line
 from meanet_jax.report.page.contents import ReportContents
+from meanet_jax.report.page.diagrams import GLOSSARY, described, policy_of
 from meanet_jax.report.page.elements import paragraph, section, table
 
 
@@ -23,6 +24,7 @@ def verdict_section(contents: ReportContents) -> str:
     "verdict",
     "What to use",
     f'<p class="{kind}"><b>Verdict:</b> {html.escape(verdict["sentence"])}.</p>',
+    _named(contents),
     warning,
     _limits(contents, names),
     *map(paragraph, noise),
@@ -31,16 +33,28 @@ def verdict_section(contents: ReportContents) -> str:
   )
 
 
+def _named(contents: ReportContents) -> str:
+  """What the system to deploy is, and the one after it."""
+  verdict, systems = contents.summary["verdict"], contents.summary["systems"]
+  lines = []
+  for name in (verdict["system"], verdict.get("runner_up")):
+    if name in GLOSSARY and name in systems:
+      policy = policy_of(systems[name]) or policy_of(contents.entry)
+      lines.append(f"<dt>{name}</dt><dd>{html.escape(described(name, policy))}</dd>")
+  return f'<dl class="named">{"".join(lines)}</dl>' if lines else ""
+
+
 def cost_line(contents: ReportContents) -> str:
   """Whether energy and latency were measured, and by what they were estimated if not."""
   basis, profile = contents.entry["cost_basis"], contents.summary.get("profile")
-  said = ", ".join(f"{name} is {word}" for name, word in basis.items())
   if profile is not None:
+    said = ", ".join(f"{name} is {word}" for name, word in basis.items())
     return f"With the device profile {profile['name']}, {said}."
   cost = contents.summary["cost"]
   return (
-    f"Of cost, {said}: by a model of {cost['radio']} at {cost['uplink_mbps']:g} Mbit/s and "
-    f"{cost['edge_pj_per_mac']:g} pJ per multiply-accumulate, not on a device."
+    f"Energy and latency are estimated by a cost model ({cost['radio']} at "
+    f"{cost['uplink_mbps']:g} Mbit/s, {cost['edge_pj_per_mac']:g} pJ per multiply-accumulate), not "
+    "measured on a device."
   )
 
 
@@ -70,7 +84,7 @@ def _promise(confidence: float | None, contents: ReportContents) -> str:
       "what the interval shows."
     )
   return (
-    "Thresholds were selected on validation images that selected nothing else, so that constraints "
-    f"that {contents.system} keeps hold for it on new images with probability {confidence:g} "
-    "(Learn then Test)."
+    "Thresholds were selected on validation images that selected nothing else. Where "
+    f"{contents.system} keeps its constraints there, it keeps them on new images with probability "
+    f"{confidence:g} (Learn then Test)."
   )
