@@ -107,9 +107,9 @@ def hard_classes_section(contents: ReportContents) -> str:
     "hard-classes",
     "Hard classes",
     paragraph(
-      "Precision is the main block's on the validation images that selected the hard classes "
-      "(correct predictions of a class / all predictions of it), recall its on the "
-      f"{contents.summary['split']} split. The least precise come first."
+      "Precision is the main block's when the hard classes were selected, on validation images "
+      "(correct predictions of a class / all predictions of it); recall is its on the "
+      f"{contents.summary['split']} split, as it is now. The least precise come first."
     ),
     _tie(found.get("tie"), names),
     table("Hard classes", ("hard class", "precision [%]", "recall [%]", ""), rows),
