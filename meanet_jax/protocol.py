@@ -34,3 +34,8 @@ def classes_digest(class_names: Sequence[str]) -> str:
   """SHA-256 in hex of the class names in order, as compact JSON in UTF-8."""
   text = json.dumps(list(class_names), ensure_ascii=False, separators=(",", ":"))
   return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_token(text: str) -> bool:
+  """Whether `authorization: Bearer TEXT` can be sent: printable ASCII without spaces."""
+  return text.isascii() and text.isprintable() and " " not in text and bool(text)

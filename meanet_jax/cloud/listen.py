@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from meanet_jax.errors import UserError
+from meanet_jax.protocol import is_token
 
 TOKEN_VARIABLE = "MEANET_CLOUD_TOKEN"
 
@@ -134,7 +135,7 @@ def read_token(path: str | None) -> str | None:
     token, where = os.environ[TOKEN_VARIABLE].strip(), f"environment variable {TOKEN_VARIABLE}"
   else:
     return None
-  if not token or not token.isascii() or not token.isprintable() or " " in token:
+  if not is_token(token):
     raise UserError(f"{where} holds no token; accepted: printable ASCII without spaces")
   return token
 

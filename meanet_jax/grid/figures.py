@@ -45,7 +45,7 @@ def grid_figure(settings: Sequence[Setting], system: str) -> LiteralFigure:
 
 def _heat_map(settings: Sequence[Setting], values: Values, axis_label: str) -> LiteralFigure:
   (y_field, rows), (x_field, columns) = values.items()
-  width, height = _room(len(columns), 0), _room(len(rows), 1)
+  width, height = _cell_size(len(columns), 0), _cell_size(len(rows), 1)
   figure = LiteralFigure(
     figsize=(max(5.0, width * len(columns) + 2.5), max(3.5, height * len(rows) + 1.8)),
     layout="constrained",
@@ -156,7 +156,7 @@ def _parallel(settings: Sequence[Setting], values: Values, axis_label: str) -> L
 
 
 def _columns(settings: Sequence[Setting], values: Values, axis_label: str) -> LiteralFigure:
-  width = _room(len(settings), 0)
+  width = _cell_size(len(settings), 0)
   figure = LiteralFigure(figsize=(max(6.0, width * len(settings) + 1), 4.5), layout="constrained")
   axes = figure.subplots()
   best = best_setting(settings)
@@ -217,7 +217,7 @@ def _deviation(setting: Setting) -> float | None:
   return None if setting.spread is None else 100 * setting.spread
 
 
-def _room(count: int, direction: int) -> float:
+def _cell_size(count: int, direction: int) -> float:
   """Inches for each of so many cells, so that no figure grows beyond what can be opened."""
   return min(CELL[direction], WIDEST[direction] / max(count, 1))
 

@@ -137,7 +137,7 @@ def select(
       f"which counts as the least precision: {listed([names[c] for c in unseen])}"
     )
   if tie is not None:
-    logger.info(f"stage hard_classes: {_told(tie, names)}")
+    logger.info(f"stage hard_classes: {_tie_text(tie, names)}")
   logger.info(f"stage hard_classes: {listed([names[c] for c in hard])}")
   cells = np.argwhere(confusion)
   return {
@@ -186,7 +186,7 @@ def selecting_images(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]
   return ~calibration_part(len(dataset.validation), fraction, seed)
 
 
-def _told(tie: Tie, names: tuple[str, ...]) -> str:
+def _tie_text(tie: Tie, names: tuple[str, ...]) -> str:
   selected, left_out = (listed([names[c] for c in part]) for part in (tie.selected, tie.left_out))
   what = "never predicted" if tie.precision is None else f"of precision {tie.precision:.4f}"
   rules = TIE_BREAKS[: TIE_BREAKS.index(tie.decided_by) + 1]

@@ -154,7 +154,7 @@ def test_a_token_does_not_travel_in_the_clear(model, tmp_path, capsys):
   assert "--token-file with --cloud grpc://far.example:1 would send it in the clear" in line
   flags = ["--cloud", "grpc://127.far.example:1", "--token-file", token]
   assert "would send it in the clear" in one_line(capsys, "--model", model, "a.png", *flags)
-  for text in ("", "two\nlines", "käse"):
+  for text in ("", "two words", "two\nlines", "käse"):
     token.write_text(text)
     flags = ["--cloud", "grpc://127.0.0.1:1", "--token-file", token]
     assert "holds no token" in one_line(capsys, "--model", model, "a.png", *flags)

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2_grpc
 from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.edge.link.messages import BadAnswerError, check_metadata, make_request, read_answer
 from meanet_jax.errors import UserError
-from meanet_jax.protocol import CLASS, LOGITS, MODEL, PROBABILITY
+from meanet_jax.protocol import CLASS, LOGITS, MODEL, PROBABILITY, is_token
 
 # A lost connection is tried again soon and often; gRPC's own defaults are 1 s, growing to 2 min.
 # A channel with a pool of its own makes a connection of its own.
@@ -121,8 +121,10 @@ def parse_address(url: str, ca_file: str | None = None, token_file: str | None =
   token = None
   if token_file is not None:
     token = _read(token_file, "token-file").decode("utf-8", "replace").strip()
-    if not (token.isascii() and token.isprintable() and token):
-      raise UserError(f"--token-file {token_file} holds no token; accepted: one line of ASCII")
+    if not is_token(token):
+      raise UserError(
+        f"--token-file {token_file} holds no token; accepted: printable ASCII without spaces"
+      )
   if token and not tls and not _is_loopback(host):
     raise UserError(f"--token-file with --cloud {url} would send it in the clear; accepted: grpcs")
   target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
