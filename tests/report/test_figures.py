@@ -1,11 +1,15 @@
 """Figures: how systems look, the forms that are written, uncertainty with its thresholds."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from meanet_jax.report.colours import STYLES
+from meanet_jax.report import figures
+from meanet_jax.report.colours import HARD as HARD_CLASSES
+from meanet_jax.report.colours import RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure
 from meanet_jax.report.figures import confusion_figure, draw_confusion, draw_entropies
 from meanet_jax.report.uncertainties import compared_exits
@@ -78,6 +82,27 @@ def test_late_thresholds_are_of_the_exit_that_answers():
   np.testing.assert_array_equal(extension.uncertainty, 1 - RECORDS.extension.max_prob[~at_main])
   np.testing.assert_array_equal(extension.right, (taken.prediction == RECORDS.label)[~at_main])
   assert (main.threshold, extension.threshold) == (pytest.approx(0.4), pytest.approx(0.3))
+
+
+def test_uncertainties_are_drawn_cumulative_with_their_thresholds(tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure) or path)
+  late = point(PRESETS["late"])
+  draw_entropies(tmp_path, late, RECORDS)
+  for axes, panel in zip(drawn[0].axes, compared_exits(late, RECORDS), strict=True):
+    right, wrong, threshold = axes.lines
+    for line, of in ((right, panel.right), (wrong, ~panel.right)):
+      x, y = line.get_data()
+      np.testing.assert_array_equal(x[1:], np.sort(panel.uncertainty[of]))
+      np.testing.assert_allclose(y, np.arange(of.sum() + 1) / of.sum(), rtol=1e-6)
+    assert list(threshold.get_xdata()) == [panel.threshold] * 2
+
+
+def test_colours_of_answers_and_classes_are_no_systems():
+  systems = {style.colour.lower() for style in STYLES.values()}
+  assert not systems & {colour.lower() for colour in (RIGHT, WRONG, HARD_CLASSES)}
+  css = (Path(figures.__file__).parent / "page" / "page.css").read_text()
+  assert not systems & set(re.findall("#[0-9a-f]{6}", css))
 
 
 def test_nothing_is_compared_without_sending():
