@@ -70,10 +70,11 @@ class Run:
       `cloud`) the collections `params` and `batch_stats`.
 
     Raises:
-      UserError: a stage has not finished.
+      UserError: a stage has not finished, or the data are no longer those that it was trained on.
     """
     config, run = self.config, self._directory
     dataset = load(config.dataset, (self.options or ReadOptions()).or_from(run.data_dir()))
+    run.check_data(dataset.describe())
     require_finished(config, dataset, run)
     model = build(config)
     return model, load_variables(config, model, dataset, run)

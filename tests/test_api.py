@@ -15,7 +15,8 @@ import meanet_jax as mea
 from meanet_jax.errors import UserError
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
+from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.tflite.source import from_run
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
@@ -76,6 +77,16 @@ def test_a_run(evaluated_run):
   assert model.main.num_classes == 10
   with pytest.raises(UserError, match="holds no run"):
     mea.Run(evaluated_run / "eval")
+
+
+def test_a_run_whose_data_have_changed(evaluated_run, tmp_path):
+  run = mea.Run(shutil.copytree(evaluated_run, tmp_path / "run"))
+  data = read_json(run.path / "data.json")
+  data["splits"]["test"]["num_examples"] += 1
+  write_json(run.path / "data.json", data)
+  for use in (run.load, lambda: from_run(run.path)):
+    with pytest.raises(UserError, match=r"differs from what was read then in splits .*the same"):
+      use()
 
 
 def test_a_prediction_at_the_operating_point_of_the_evaluation(evaluated_run, source):

@@ -87,14 +87,15 @@ def from_run(
     selected: the evaluation; that without a name if not given.
 
   Raises:
-    UserError: no run, one that another process is writing, one with an unfinished stage, one that
-      has not been evaluated under that name, or a wrong constant. Thresholds that break a
-      constraint are no error here: `unmet` says why, and `export` decides.
+    UserError: no run, one that another process is writing, one with an unfinished stage or on other
+      data, one that has not been evaluated under that name, or a wrong constant. Thresholds that
+      break a constraint are no error here: `unmet` says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
   refuse_if_held(run.path)  # by meanet eval, which may be about to select other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+  run.check_data(dataset.describe())
   require_finished(config, dataset, run)
   name, changes = selected or Selected()
   summary_path = run.evaluation_path(name) / SUMMARY
