@@ -87,6 +87,11 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
     )
   if source.profile is not None:
     check_export(source.profile, source.networks, options.quantize)
+  if source.deployed not in (None, "meanet"):
+    logger.warning(
+      f"the verdict of the evaluation is {source.deployed}, and this export is of meanet; "
+      "docs/evaluation.md#the-verdict says what to do"
+    )
   with held(Path(out), "--out"):
     return _export(source, Path(out), options)
 
@@ -104,6 +109,9 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
       other = other_export(source.profile, files[EDGE].sha256)
       if other is not None:  # perhaps of other temperatures alone; its MACs are the same
         logger.warning(other)
+    for name in (MANIFEST, TEST_VECTORS, CLOUD):  # edge.json first, which names the others
+      if name not in models:
+        (out / name).unlink(missing_ok=True)
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())

@@ -44,7 +44,8 @@ class Source:
   trains in. variables: of every block, on the host. unmet: why the thresholds break the constraints
   that they were selected under, None if they do not. dataset, evaluation: None for untrained
   networks, which have none; no evaluation of an earlier version has figures to expect. profile: of
-  the device that costs are of; None for the cost model alone.
+  the device that costs are of; None for the cost model alone. deployed: the system that the
+  evaluation's verdict names; None without one.
   """
 
   config: Config
@@ -56,6 +57,7 @@ class Source:
   dataset: Dataset | None
   profile: DeviceProfile | None = None
   evaluation: Evaluated | None = None
+  deployed: str | None = None
 
   @functools.cached_property
   def networks(self) -> str | None:
@@ -132,6 +134,7 @@ def from_run(
     dataset=dataset,
     profile=profile,
     evaluation=evaluation,
+    deployed=summary.get("verdict", {}).get("system"),  # earlier versions wrote no verdict
   )
 
 
