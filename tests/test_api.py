@@ -119,3 +119,6 @@ def test_an_export(evaluated_run, tmp_path, monkeypatch, exported):
   manifest = mea.export(mea.Run(evaluated_run), tmp_path / "out")
   classifier = mea.EdgeClassifier(tmp_path / "out")
   assert classifier.manifest.to_json() == manifest.to_json()
+  with pytest.raises(UserError, match="quantize is 'fp16'; accepted: none, float16, "):
+    mea.export(mea.Run(evaluated_run), tmp_path / "other", quantize="fp16")
+  assert not (tmp_path / "other").exists()

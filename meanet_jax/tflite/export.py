@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -54,9 +54,9 @@ class Options:
     UserError: another word, or no image per call.
   """
 
-  quantize: Quantize = "none"
+  quantize: str = "none"
   batch_size: int = 1
-  image_dtype: ImageDtype = "uint8"
+  image_dtype: str = "uint8"
   cloud: bool = False
   allow_unmet: bool = False
 
@@ -131,18 +131,19 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
 def convert_models(source: Source, options: Options) -> dict[str, bytes]:
   """The tflite files by name."""
   edge = convert(edge_signatures(source, options.batch_size, options.image_dtype))
+  quantize = cast(Quantize, options.quantize)  # which `Options` has checked
   of_edge = of_cloud = None
-  if options.quantize == "int8":
+  if quantize == "int8":
     images, of_extension = _calibration_images(source, options)
     of_edge = edge_samples(edge, images, of_extension)
     of_cloud = cloud_samples(images, options.batch_size)
   models = {
-    EDGE: quantized(edge, options.quantize, of_edge),
+    EDGE: quantized(edge, quantize, of_edge),
     POLICY: convert(policy_signatures(source.operating_point)),
   }
   if options.cloud:
     cloud = convert([cloud_signature(source, options.batch_size, options.image_dtype)])
-    models[CLOUD] = quantized(cloud, options.quantize, of_cloud)
+    models[CLOUD] = quantized(cloud, quantize, of_cloud)
   return models
 
 

@@ -172,7 +172,7 @@ def test_untrained_networks_quantise_for_size_and_speed(tmp_path):
   ("fields", "message"),
   [
     ({"quantize": "fp16"}, "quantize is 'fp16'; accepted: none, float16, dynamic_int8, int8"),
-    ({"quantize": "int-8"}, "did you mean 'int8'"),
+    ({"quantize": "int-8"}, "quantize is 'int-8'; did you mean 'int8'"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8'; did you mean 'uint8'"),
     ({"batch_size": 0}, "batch_size is 0; accepted: at least 1"),
   ],
