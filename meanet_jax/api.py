@@ -70,10 +70,11 @@ class Run:
       `cloud`) the collections `params` and `batch_stats`.
 
     Raises:
-      UserError: a stage has not finished.
+      UserError: a stage has not finished, or the data are no longer those that it was trained on.
     """
     config, run = self.config, self._directory
     dataset = load(config.dataset, (self.options or ReadOptions()).or_from(run.data_dir()))
+    run.check_data(dataset.describe())
     require_finished(config, dataset, run)
     model = build(config)
     return model, load_variables(config, model, dataset, run)
@@ -161,8 +162,8 @@ def export(
     cloud: whether the cloud model is exported as well.
 
   Raises:
-    UserError: the extra `export` is not installed, the run has not been evaluated under that name,
-      or the directory cannot be written.
+    UserError: the extra `export` is not installed, another word for `quantize`, the run has not
+      been evaluated under that name or its data have changed, or the directory cannot be written.
     UnmetConstraintsError: thresholds that break their constraints, which are not allowed.
   """
   from meanet_jax.tflite.versions import check_versions
@@ -174,8 +175,8 @@ def export(
   from meanet_jax.tflite.export import export as write
   from meanet_jax.tflite.source import Selected, from_run
 
-  source = from_run(run.path, run.options, Selected(operating_point))
   options = Options(quantize=quantize, cloud=cloud, allow_unmet=allow_unmet)
+  source = from_run(run.path, run.options, Selected(operating_point))
   return write(source, directory, options)
 
 

@@ -15,7 +15,8 @@ import meanet_jax as mea
 from meanet_jax.errors import UserError
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
+from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.tflite.source import from_run
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
@@ -78,6 +79,16 @@ def test_a_run(evaluated_run):
     mea.Run(evaluated_run / "eval")
 
 
+def test_a_run_whose_data_have_changed(evaluated_run, tmp_path):
+  run = mea.Run(shutil.copytree(evaluated_run, tmp_path / "run"))
+  data = read_json(run.path / "data.json")
+  data["splits"]["test"]["num_examples"] += 1
+  write_json(run.path / "data.json", data)
+  for use in (run.load, lambda: from_run(run.path)):
+    with pytest.raises(UserError, match=r"differs from what was read then in splits .*the same"):
+      use()
+
+
 def test_a_prediction_at_the_operating_point_of_the_evaluation(evaluated_run, source):
   entry = read_json(evaluated_run / "eval/summary.json")["systems"]["meanet"]
   point = OperatingPoint.from_json(entry["operating_point"])
@@ -108,3 +119,6 @@ def test_an_export(evaluated_run, tmp_path, monkeypatch, exported):
   manifest = mea.export(mea.Run(evaluated_run), tmp_path / "out")
   classifier = mea.EdgeClassifier(tmp_path / "out")
   assert classifier.manifest.to_json() == manifest.to_json()
+  with pytest.raises(UserError, match="quantize is 'fp16'; accepted: none, float16, "):
+    mea.export(mea.Run(evaluated_run), tmp_path / "other", quantize="fp16")
+  assert not (tmp_path / "other").exists()

@@ -174,7 +174,7 @@ def _classify(given: argparse.Namespace) -> None:
     classifier = EdgeClassifier(given.model, num_threads=given.threads)
     gate = deadline_gate(given, classifier) if given.cloud is not None else None
     output = None if given.output is None else stack.enter_context(Output(given.output))
-    summary = Summary(adapts=adaptation is not None)
+    summary = Summary(adapts=adaptation is not None and adaptation.moves_thresholds)
 
     def give(answer: Result) -> None:
       summary.add(answer)

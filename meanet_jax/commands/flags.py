@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from meanet_jax.config.ranges import Range
+from meanet_jax.config.ranges import LARGEST, Range
 from meanet_jax.errors import UserError, hint, nearest
 from meanet_jax.paths import expanded_path
 
@@ -147,7 +147,7 @@ def add_integer(flags: Flags, name: str, bounds: Range, **settings: Any) -> None
 def add_number(
   flags: Flags, name: str, bounds: Range, *, older: str | None = None, **settings: Any
 ) -> None:
-  """A flag that is a number within `bounds`, of which not-a-number is beyond any.
+  """A flag that is a number within `bounds`; not-a-number and infinity are beyond any.
 
   Args:
     flags, name, settings: as of `add_argument`.
@@ -159,7 +159,8 @@ def add_number(
     with contextlib.suppress(ValueError):
       if bounds.holds(float(text)):
         return float(text)
-    raise UserError(f"flag {name} is {text}; accepted: {bounds}")
+    finite = "a finite number, " if bounds.high == LARGEST else ""
+    raise UserError(f"flag {name} is {text}; accepted: {finite}{bounds}")
 
   names = (name,) if older is None else (name, older)
   flags.add_argument(*names, type=read, **({"metavar": "X"} | settings))

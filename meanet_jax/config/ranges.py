@@ -1,23 +1,25 @@
 """Which numbers a field or a flag accepts."""
 
+import sys
 from typing import Annotated, Any, NamedTuple
 
 SMALLEST = 1e-30  # what "above 0" is in a closed interval
+LARGEST = sys.float_info.max  # and "without a limit", for JSON has no infinite number
 
 
 class Range(NamedTuple):
   """The closed interval of accepted values of a number (or of a tuple's items)."""
 
   low: float
-  high: float = float("inf")
+  high: float = LARGEST
 
   def holds(self, value: Any) -> bool:
-    """Whether a number, or each of a tuple, lies in it. NaN does not."""
+    """Whether a number, or each of a tuple, lies in it. NaN and infinity do not."""
     numbers = value if isinstance(value, tuple) else (value,)
     return all(self.low <= number <= self.high for number in numbers)
 
   def __str__(self) -> str:
-    if self.high < float("inf"):
+    if self.high < LARGEST:
       return f"{self.low:g} to {self.high:g}"
     return "above 0" if self.low == SMALLEST else f"at least {self.low:g}"
 

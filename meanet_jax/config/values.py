@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
+from meanet_jax.config.ranges import LARGEST
 from meanet_jax.errors import UserError, hint, nearest
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
@@ -66,6 +67,8 @@ def checked(value: Any, kind: Any, path: str, what: str = "configuration field")
   types_of = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}[kind]
   if not isinstance(value, types_of) or (isinstance(value, bool) and kind is not bool):
     raise UserError(f"{what} {path!r} is {value!r}; accepted: {accepted(kind)}")
+  if kind is float and not abs(value) <= LARGEST:  # NaN is not either
+    raise UserError(f"{what} {path!r} is {value!r}; accepted: a finite number")
   return kind(value)
 
 

@@ -40,10 +40,10 @@ class Happened:
   """What is compared of a stream.
 
   images: answered. complex: those that the exported thresholds send; None where online adaptation
-  moved them. labelled, correct: images with a label, and those answered so; both 0 where an image
-  that is the cloud's was answered by the edge, which no evaluation foresees. main: times of images
-  that only the main block ran for; both: of those that the extension ran for as well. encode,
-  cloud: of images that were sent. bytes_per_sent: mean.
+  moved them. labelled, correct: images with a label, and those answered so; both 0 where thresholds
+  moved, or an image that is the cloud's was answered by the edge, which no evaluation foresees.
+  main: times of images that only the main block ran for; both: of those that the extension ran for
+  as well. encode, cloud: of images that were sent. bytes_per_sent: mean.
   """
 
   images: int

@@ -6,9 +6,7 @@ import json
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any, Literal, TypeVar, get_args
 
 from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.changes import changed_cost
@@ -24,6 +22,8 @@ FORMAT = 5
 # Format 4 has neither `evaluation` nor `profile`.
 EARLIER = 4
 MANIFEST, EDGE, POLICY, CLOUD = "edge.json", "edge.tflite", "policy.tflite", "cloud.tflite"
+Quantize = Literal["none", "float16", "dynamic_int8", "int8"]
+ImageDtype = Literal["uint8", "float32"]
 Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that meanet export wrote"
 
@@ -187,11 +187,11 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     operating_point=OperatingPoint.from_json(source["operating_point"]),
     unmet_constraint=unmet,
     image_shape=(int(height), int(width), int(channels)),
-    image_dtype=_one_of(source["image_dtype"], ("uint8", "float32"), "image_dtype"),
+    image_dtype=_one_of(source["image_dtype"], get_args(ImageDtype), "image_dtype"),
     preprocessing=_settings(Preprocessing, source["preprocessing"], "preprocessing"),
     batch_size=int(source["batch_size"]),
-    quantize=source["quantize"],
-    weights=source["weights"],
+    quantize=_one_of(source["quantize"], get_args(Quantize), "quantize"),
+    weights=_one_of(source["weights"], ("trained", "untrained"), "weights"),
     networks=None if source.get("networks") is None else str(source["networks"]),
     cost=_settings(CostConfig, source["cost"], "cost"),
     cloud_macs=int(source["cloud_macs"]),
@@ -227,9 +227,9 @@ def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Set
     if field not in values or not isinstance(value, accepted) or isinstance(value, bool):
       raise ValueError(f"{name}.{field} is {value!r}")
     if typing.get_origin(hint) is typing.Literal:
-      _one_of(value, typing.get_args(hint), f"{name}.{field}")
+      _one_of(value, get_args(hint), f"{name}.{field}")
     for bounds in getattr(hint, "__metadata__", ()):
-      if not bounds.holds(value) or np.isinf(value).any():
+      if not bounds.holds(value):
         raise ValueError(f"{name}.{field} is {value!r}")
   return kind(**values)
 

@@ -89,6 +89,11 @@ class OnlineAdaptation:
       monitoring.check_monitor(constraints.agreement)
     self._agreements, self._looked, self._alarmed = monitoring.Agreements(), 0, False
 
+  @property
+  def moves_thresholds(self) -> bool:
+    """Whether thresholds may become others than the export's; monitoring alone moves none."""
+    return bool(self._budgets) or self._bandit is not None
+
   def thresholds(self) -> Thresholds | None:
     """For the next image; None leaves the export's."""
     if self._spending:

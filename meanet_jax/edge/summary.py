@@ -133,8 +133,8 @@ class Summary:
     }
 
   def _happened(self) -> Happened:
-    # No evaluation foresees that the edge answers for the cloud.
-    foreseen = self.complex == self.exits[CLOUD]
+    # No evaluation foresees other thresholds, or that the edge answers for the cloud.
+    foreseen = not self.adapts and self.complex == self.exits[CLOUD]
     return Happened(
       images=self.answered,
       complex=None if self.adapts else self.complex,

@@ -36,6 +36,7 @@ _ACCEPTED = "accepted: the file that meanet export wrote"
 def make_test_vectors(
   classifier: EdgeClassifier,
   images: UInt8[np.ndarray, "n h w c"],
+  numbers: Int[np.ndarray, " n"],
   labels: Int[np.ndarray, " n"] | None,
 ) -> dict[str, Any]:
   """What edge_test.json holds: up to `PER_ROUTE` images of every route that the images take.
@@ -47,22 +48,23 @@ def make_test_vectors(
   Args:
     classifier: of the export, at its operating point.
     images: to select from.
+    numbers: the images' numbers in their split, for `index`.
     labels: the images' classes; None where they have none.
   """
   manifest = classifier.manifest
   tolerance = TOLERANCE if manifest.quantize in ("none", "float16") else QUANTIZED_TOLERANCE
   by_route: dict[Any, list[int]] = {}
   clearest = (-math.inf, 0)
-  for number in range(len(images)):
-    (decision,) = classifier.decide(images[number : number + 1])
+  for place in range(len(images)):
+    (decision,) = classifier.decide(images[place : place + 1])
     answer = decision.answer
     clearance = _clearance(classifier, decision)
-    clearest = max(clearest, (clearance, -number))
+    clearest = max(clearest, (clearance, -place))
     if clearance > 2 * tolerance:
       route = (answer.exit, answer.complex, answer.extension is None, decision.skipped)
-      by_route.setdefault(route, []).append(number)
-  numbers = sorted(number for found in by_route.values() for number in found[:PER_ROUTE])
-  numbers = numbers or [-clearest[1]]
+      by_route.setdefault(route, []).append(place)
+  places = sorted(place for found in by_route.values() for place in found[:PER_ROUTE])
+  places = places or [-clearest[1]]
   return {
     "format": FORMAT,
     "files": {EDGE: manifest.files[EDGE].sha256},
@@ -70,13 +72,13 @@ def make_test_vectors(
     "tolerance": tolerance,
     "vectors": [
       {
-        "index": number,
-        "label": None if labels is None else int(labels[number]),
-        "image": base64.b64encode(images[number].tobytes()).decode(),
-        "cloud_logits": _cloud_logits(classifier, number),
+        "index": int(numbers[place]),
+        "label": None if labels is None else int(labels[place]),
+        "image": base64.b64encode(images[place].tobytes()).decode(),
+        "cloud_logits": _cloud_logits(classifier, place),
       }
-      | _steps(classifier, images[number], _cloud_logits(classifier, number))
-      for number in numbers
+      | _steps(classifier, images[place], _cloud_logits(classifier, place))
+      for place in places
     ],
   }
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
+from meanet_jax.annotations import Bool, Int
 from meanet_jax.cost.device import check_export, other_export
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import (
@@ -14,29 +15,32 @@ from meanet_jax.edge.manifest import (
   MANIFEST,
   POLICY,
   File,
+  ImageDtype,
   Manifest,
+  Quantize,
   Signature,
   file_entry,
 )
 from meanet_jax.edge.test_vectors import TEST_VECTORS, make_test_vectors
-from meanet_jax.errors import UnmetConstraintsError, UserError
+from meanet_jax.errors import UnmetConstraintsError, UserError, nearest
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
+from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.runs.files import write_bytes, write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures
 from meanet_jax.tflite.policy import policy_signatures
-from meanet_jax.tflite.quantize import Quantize, cloud_samples, edge_samples, quantized
+from meanet_jax.tflite.quantize import cloud_samples, edge_samples, quantized
 from meanet_jax.tflite.signatures import cloud_signature, edge_signatures
 from meanet_jax.tflite.source import Source
 from meanet_jax.tflite.versions import recorded_versions
 
-# Training images that int8 is calibrated on, the first in the split's (shuffled) order; and noise
-# images for untrained networks, whose ranges mean nothing.
+# Training images that each block is calibrated on in int8, drawn from the split; and noise images
+# for untrained networks, whose ranges mean nothing.
 CALIBRATION_IMAGES, NOISE_IMAGES = 512, 8
-# Test images, the first of the split, among which one is looked for that takes each route.
+# Test images, drawn from the split, among which one is looked for that takes each route.
 ROUTE_IMAGES = 1024
 
 
@@ -45,17 +49,31 @@ class Options:
   """quantize: see `quantize.py`. batch_size: images per call. image_dtype: `uint8` or `float32`,
   of pixels 0 .. 255. cloud: whether cloud.tflite is written too. allow_unmet: whether thresholds
   that break their constraints are exported.
+
+  Raises:
+    UserError: another word, or no image per call.
   """
 
-  quantize: Quantize = "none"
+  quantize: str = "none"
   batch_size: int = 1
   image_dtype: str = "uint8"
   cloud: bool = False
   allow_unmet: bool = False
 
+  def __post_init__(self):
+    for name, words in (("quantize", get_args(Quantize)), ("image_dtype", get_args(ImageDtype))):
+      found = getattr(self, name)
+      if found not in words:
+        raise UserError(f"{name} is {found!r}; {nearest(str(found), words)}")
+    if self.batch_size < 1:
+      raise UserError(f"batch_size is {self.batch_size}; accepted: at least 1")
+
 
 def export(source: Source, out: str | Path, options: Options) -> Manifest:
   """Writes the tflite files, edge.json, and last edge_test.json, each complete.
+
+  An earlier export's edge.json and edge_test.json go first, so that a directory with edge.json has
+  the files that it names, and so does a cloud.tflite that is not written again.
 
   Raises:
     UnmetConstraintsError: thresholds that break their constraints, which the options do not allow.
@@ -69,6 +87,11 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
     )
   if source.profile is not None:
     check_export(source.profile, source.networks, options.quantize)
+  if source.deployed not in (None, "meanet"):
+    logger.warning(
+      f"the verdict of the evaluation is {source.deployed}, and this export is of meanet; "
+      "docs/evaluation.md#the-verdict says what to do"
+    )
   with held(Path(out), "--out"):
     return _export(source, Path(out), options)
 
@@ -86,6 +109,9 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
       other = other_export(source.profile, files[EDGE].sha256)
       if other is not None:  # perhaps of other temperatures alone; its MACs are the same
         logger.warning(other)
+    for name in (MANIFEST, TEST_VECTORS, CLOUD):  # edge.json first, which names the others
+      if name not in models:
+        (out / name).unlink(missing_ok=True)
     for name, data in models.items():
       write_bytes(out / name, data)
     write_json(out / MANIFEST, manifest.to_json())
@@ -105,16 +131,19 @@ def _export(source: Source, out: Path, options: Options) -> Manifest:
 def convert_models(source: Source, options: Options) -> dict[str, bytes]:
   """The tflite files by name."""
   edge = convert(edge_signatures(source, options.batch_size, options.image_dtype))
-  images, hard = _calibration_images(source, options)
-  samples = edge_samples(edge, images, hard) if options.quantize == "int8" else None
+  quantize = cast(Quantize, options.quantize)  # which `Options` has checked
+  of_edge = of_cloud = None
+  if quantize == "int8":
+    images, of_extension = _calibration_images(source, options)
+    of_edge = edge_samples(edge, images, of_extension)
+    of_cloud = cloud_samples(images, options.batch_size)
   models = {
-    EDGE: quantized(edge, options.quantize, samples),
+    EDGE: quantized(edge, quantize, of_edge),
     POLICY: convert(policy_signatures(source.operating_point)),
   }
   if options.cloud:
     cloud = convert([cloud_signature(source, options.batch_size, options.image_dtype)])
-    samples = cloud_samples(images, options.batch_size) if options.quantize == "int8" else None
-    models[CLOUD] = quantized(cloud, options.quantize, samples)
+    models[CLOUD] = quantized(cloud, quantize, of_cloud)
   return models
 
 
@@ -157,10 +186,11 @@ def _test_vectors(source: Source, out: Path) -> dict[str, Any]:
   """What edge_test.json holds, from the files just written."""
   classifier = EdgeClassifier(out)
   if source.dataset is None:
-    return make_test_vectors(classifier, _noise_images(source).astype(np.uint8), None)
+    images = _noise_images(source).astype(np.uint8)
+    return make_test_vectors(classifier, images, np.arange(len(images)), None)
   test = source.dataset.test
-  first = range(min(ROUTE_IMAGES, len(test)))
-  return make_test_vectors(classifier, test.images_at(first), test.labels[: len(first)])
+  numbers = _drawn(np.ones(len(test), bool), ROUTE_IMAGES)
+  return make_test_vectors(classifier, test.images_at(numbers), numbers, test.labels[numbers])
 
 
 def _noise_images(source: Source) -> np.ndarray:
@@ -169,13 +199,35 @@ def _noise_images(source: Source) -> np.ndarray:
 
 
 def _calibration_images(source: Source, options: Options) -> tuple[np.ndarray, np.ndarray]:
-  """Images for calibration, and which of them the extension sees: those of hard classes."""
+  """Images that main and the cloud are calibrated on, and those for the extension."""
   if source.dataset is None:
-    images = _noise_images(source)
-    hard = np.ones(NOISE_IMAGES, bool)
-  else:
-    train = source.dataset.train
-    first = range(min(CALIBRATION_IMAGES, len(train)))
-    images, labels = train.images_at(first), train.labels[: len(first)]
-    hard = source.operating_point.hard_classes.mask[labels]
-  return images.astype(options.image_dtype), hard
+    images = _noise_images(source).astype(options.image_dtype)
+    return images, images
+  train = source.dataset.train
+
+  def drawn(accepted: np.ndarray) -> np.ndarray:
+    return train.images_at(_drawn(accepted, CALIBRATION_IMAGES)).astype(options.image_dtype)
+
+  seen = _seen_by_extension(source.operating_point, train.labels)
+  return drawn(np.ones(len(train), bool)), drawn(seen)
+
+
+def _seen_by_extension(
+  point: OperatingPoint, labels: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+  """The images that the extension learned from and is run for; all of them if that is none."""
+  seen = point.hard_classes.known_map[labels] >= 0
+  # This rule shows an extension of hard classes images of any class.
+  if point.policy.hard_rule == "uncertain" or not seen.any():
+    return np.ones(len(labels), bool)
+  return seen
+
+
+def _drawn(accepted: Bool[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
+  """Numbers of accepted images, drawn at random, in increasing order.
+
+  Not the first ones, which are of the first classes alone where a split is in the order of classes.
+  """
+  numbers = np.flatnonzero(accepted)
+  count = min(most, len(numbers))
+  return np.sort(np.random.default_rng(0).choice(numbers, count, replace=False))

@@ -8,7 +8,6 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -16,7 +15,8 @@ from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.utils import qsv_utils
 
-Quantize = Literal["none", "float16", "dynamic_int8", "int8"]
+from meanet_jax.edge.manifest import Quantize
+
 Samples = dict[str, list[dict[str, np.ndarray]]]
 
 _Operation = qtyping.TFLOperationName
@@ -67,19 +67,20 @@ def quantized(model: bytes, quantize: Quantize, samples: Samples | None = None) 
   return bytes(result.quantized_model)
 
 
-def edge_samples(model: bytes, images: np.ndarray, hard: np.ndarray) -> Samples:
+def edge_samples(model: bytes, images: np.ndarray, of_extension: np.ndarray) -> Samples:
   """Calibration samples of the two signatures of an edge.
 
   Args:
     model: float32; its main signature makes the extension's features.
-    images: [n, h, w, c], in the type and in a multiple of the batch size that the model takes.
-    hard: bool [n], the images that the extension is calibrated on.
+    images: [n, h, w, c] with n at least 1, in the type that the model takes; main is calibrated on
+      them.
+    of_extension: likewise, those that the extension is calibrated on.
   """
   main = Interpreter(model_content=model, num_threads=1).get_signature_runner("main")
   size = int(main.get_input_details()["image"]["shape"][0])
   extension = [
     {"image": batch, "features": main(image=batch)["features"]}
-    for batch in _batches(images[hard], size)
+    for batch in _batches(of_extension, size)
   ]
   return {"main": [{"image": batch} for batch in _batches(images, size)], "extension": extension}
 

@@ -44,7 +44,8 @@ class Source:
   trains in. variables: of every block, on the host. unmet: why the thresholds break the constraints
   that they were selected under, None if they do not. dataset, evaluation: None for untrained
   networks, which have none; no evaluation of an earlier version has figures to expect. profile: of
-  the device that costs are of; None for the cost model alone.
+  the device that costs are of; None for the cost model alone. deployed: the system that the
+  evaluation's verdict names; None without one.
   """
 
   config: Config
@@ -56,6 +57,7 @@ class Source:
   dataset: Dataset | None
   profile: DeviceProfile | None = None
   evaluation: Evaluated | None = None
+  deployed: str | None = None
 
   @functools.cached_property
   def networks(self) -> str | None:
@@ -87,14 +89,15 @@ def from_run(
     selected: the evaluation; that without a name if not given.
 
   Raises:
-    UserError: no run, one that another process is writing, one with an unfinished stage, one that
-      has not been evaluated under that name, or a wrong constant. Thresholds that break a
-      constraint are no error here: `unmet` says why, and `export` decides.
+    UserError: no run, one that another process is writing, one with an unfinished stage or on other
+      data, one that has not been evaluated under that name, or a wrong constant. Thresholds that
+      break a constraint are no error here: `unmet` says why, and `export` decides.
   """
   run = RunDirectory.existing(workdir)
   refuse_if_held(run.path)  # by meanet eval, which may be about to select other thresholds
   config = _in_float32(run.config())
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
+  run.check_data(dataset.describe())
   require_finished(config, dataset, run)
   name, changes = selected or Selected()
   summary_path = run.evaluation_path(name) / SUMMARY
@@ -131,6 +134,7 @@ def from_run(
     dataset=dataset,
     profile=profile,
     evaluation=evaluation,
+    deployed=summary.get("verdict", {}).get("system"),  # earlier versions wrote no verdict
   )
 
 

@@ -81,6 +81,8 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ),
     ({"class_names": ["a", "b"]}, "class_names are 2, and the operating point is of 10 classes"),
     ({"image_dtype": "int8"}, "image_dtype is 'int8', not one of uint8, float32"),
+    ({"quantize": "fp16"}, "quantize is 'fp16', not one of none, float16, dynamic_int8, int8"),
+    ({"weights": "drawn"}, "weights is 'drawn', not one of trained, untrained"),
     ({"image_shape": [8, 8]}, "not enough values to unpack"),
     ({"image_shape": [-8, 8, 1]}, r"image_shape is \[-8, 8, 1\]"),
     (

@@ -68,9 +68,10 @@ def test_images_near_a_threshold_are_left_out(exported, source):
   uncertain = [answer.main.entropy for answer in EdgeClassifier(exported).classify(images)]
   point = at_thresholds(exported, Policy("never"), Thresholds(uncertain[7], np.nan, np.nan))
   edge = EdgeClassifier(exported, operating_point=point)
-  only = make_test_vectors(edge, images[[7, 7]], None)
-  assert [vector["index"] for vector in only["vectors"]] == [0]
-  indices = [one["index"] for one in make_test_vectors(edge, images, None)["vectors"]]
+  only = make_test_vectors(edge, images[[7, 7]], np.array([3, 4]), None)
+  assert [vector["index"] for vector in only["vectors"]] == [3]
+  vectors = make_test_vectors(edge, images, np.arange(len(images)), None)["vectors"]
+  indices = [vector["index"] for vector in vectors]
   assert 7 not in indices
   assert 1 < len(indices) <= 2 * PER_ROUTE
 

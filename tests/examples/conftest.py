@@ -32,7 +32,8 @@ def exports(source, exported, tmp_path_factory) -> dict[str, Path]:
     )
     (directory / "edge.tflite").symlink_to(exported / "edge.tflite")
     (directory / "policy.tflite").write_bytes(convert(policy_signatures(point)))
-    vectors = make_test_vectors(EdgeClassifier(directory), images, None)
+    numbers = np.arange(len(images))
+    vectors = make_test_vectors(EdgeClassifier(directory), images, numbers, None)
     write_json(directory / "edge_test.json", vectors)
   return directories
 

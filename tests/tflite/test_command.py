@@ -15,8 +15,10 @@ from meanet_jax.config.parsing import to_json
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
 from meanet_jax.report.write import evaluate_run
+from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy
 from meanet_jax.runs.files import read_json
+from meanet_jax.tflite import export as pipeline
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.tflite.versions import PINNED, check_versions
@@ -180,6 +182,51 @@ def test_a_run_without_hard_classes_or_evaluation(evaluated_run, tmp_path):
   (run / "hard_classes.json").unlink()
   with pytest.raises(UserError, match="has not finished stage hard_classes"):
     from_run(run)
+
+
+def test_an_export_again_leaves_nothing_of_the_former(exported, source, tmp_path, monkeypatch):
+  out = Path(shutil.copytree(exported, tmp_path / "out"))
+  # What `convert_models` gives, without the converter's seconds.
+  models = {name: (exported / name).read_bytes() for name in ("edge.tflite", "policy.tflite")}
+  monkeypatch.setattr(pipeline, "convert_models", lambda *_: models)
+
+  def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(pipeline, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      pipeline.export(source, out, pipeline.Options())
+  assert sorted(path.name for path in out.iterdir()) == ["edge.tflite", "policy.tflite"]
+  (out / "cloud.tflite").touch()
+  manifest = pipeline.export(source, out, pipeline.Options())
+  assert {path.name for path in out.iterdir()} == {"edge.json", "edge_test.json", *manifest.files}
+
+
+def test_a_verdict_for_another_system_is_said(
+  evaluated_run, exported, source, tmp_path, monkeypatch, said
+):
+  models = {"edge.tflite": (exported / "edge.tflite").read_bytes()}
+  monkeypatch.setattr(pipeline, "convert_models", lambda *_: models)
+  verdict = read_json(evaluated_run / "eval/summary.json")["verdict"]
+  assert source.deployed == verdict["system"]
+  for name, lines in (("meanet", 0), (None, 0), ("main_cloud", 1)):
+    pipeline.export(dataclasses.replace(source, deployed=name), tmp_path, pipeline.Options())
+    found = [line for line in said if line.startswith("the verdict of the evaluation is ")]
+    assert len(found) == lines
+  assert "is main_cloud, and this export is of meanet; docs/evaluation.md#the-verdict" in found[0]
+
+
+@pytest.mark.parametrize("name", ["main_only", "main_cloud", "cloud_only"])
+def test_an_export_runs_the_systems_without_an_extension(evaluated_run, exported, source, name):
+  """As docs/evaluation.md says that it does."""
+  entry = read_json(evaluated_run / "eval/summary.json")["systems"][name]
+  point = OperatingPoint.from_json(entry["operating_point"])
+  edge = EdgeClassifier(exported, cloud=lambda _: 3, operating_point=point)
+  answers = edge.classify(source.dataset.test.images)
+  assert not any(answer.extension for answer in answers)
+  sent = [answer.complex for answer in answers]
+  assert np.mean(sent) == pytest.approx(entry["fraction"]["cloud"], abs=2 / len(sent))
 
 
 @pytest.mark.parametrize("package", PINNED)
