@@ -6,7 +6,6 @@ from typing import Any
 
 from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
 
@@ -148,17 +147,9 @@ class Evaluated:
       raise ValueError(f"evaluation.expected is {expected!r}; expected {', '.join(SPLITS)}")
     return cls(
       name,
-      _constraints(source["constraints"]),
+      Constraints.from_json(source["constraints"], "evaluation.constraints"),
       {
         split: SplitFigures.from_json(figures, f"evaluation.expected.{split}")
         for split, figures in expected.items()
       },
     )
-
-
-def _constraints(source: Any) -> Constraints:
-  kinds = {field.name: field.type for field in dataclasses.fields(Constraints)}
-  source = checked_object(source, "evaluation.constraints", kinds)
-  return Constraints(
-    **{name: checked(value, kinds[name], name, "constraint") for name, value in source.items()}
-  )

@@ -142,6 +142,7 @@ class Evaluation:
       "wish": _under_earlier_names(constraints),
       "cost": dataclasses.asdict(self.config.cost),
       "profile": named_profile(self.context.profile),
+      "routing": dataclasses.asdict(self.config.routing),
       "expected": {split: of_split.to_json() for split, of_split in self.expected().items()},
       "policies": self.policy.to_json(),
       "verdict": self.verdict.to_json(),
