@@ -291,8 +291,15 @@ def test_a_run_is_loaded(finished, tiny):
 
 
 def test_wrong_images_hard_classes_and_batches_are_refused(finished):
-  with pytest.raises(UserError, match=r"images are \(4, 8, 1\); accepted: \(8, 8, 1\)"):
-    finished.predictor(Policy()).predict(finished.images[:, :4])
+  images = finished.images[:3]
+  for wrong, found in (
+    (images[:, :4], r"uint8 \(3, 4, 8, 1\)"),
+    (images[0], r"uint8 \(8, 8, 1\)"),
+    (images[None], r"uint8 \(1, 3, 8, 8, 1\)"),
+    ((images / 255).astype(np.float32), r"float32 \(3, 8, 8, 1\)"),
+  ):
+    with pytest.raises(UserError, match=rf"images are {found}; accepted: uint8 \(n, 8, 8, 1\)$"):
+      finished.predictor(Policy()).predict(wrong)
   with pytest.raises(UserError, match="batch_size is 0; accepted: at least 1"):
     finished.predictor(Policy(), batch_size=0)
   point = finished.point(Policy())
