@@ -90,7 +90,7 @@ def read_test_vectors(directory: str | Path) -> dict[str, Any]:
   path = Path(directory) / TEST_VECTORS
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
   number = found.get("format") if isinstance(found, dict) else found
   if number != FORMAT:
