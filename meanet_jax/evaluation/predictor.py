@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.padding import padded_batches
+from meanet_jax.data.padding import bucket_sizes, padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import answering_scores, records_at
 from meanet_jax.evaluation.systems import route_selected
@@ -211,11 +211,6 @@ class _Program:
 
   def __call__(self, *arrays: Any) -> Any:
     return self._function(self._variables, *arrays)
-
-
-def bucket_sizes(batch_size: int) -> list[int]:
-  """Powers of two below the batch size, and the batch size."""
-  return [2**power for power in range((batch_size - 1).bit_length())] + [batch_size]
 
 
 def _padded(

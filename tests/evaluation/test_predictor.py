@@ -10,10 +10,11 @@ import pytest
 from jaxtyping import Array
 
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.padding import bucket_sizes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.predictor import Networks, Prediction, Predictor, bucket_sizes
+from meanet_jax.evaluation.predictor import Networks, Prediction, Predictor
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import route_selected
 from meanet_jax.models.meanet import Exits, MEANet
