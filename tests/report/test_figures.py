@@ -80,9 +80,11 @@ def test_late_thresholds_are_of_the_exit_that_answers():
   assert (main.threshold, extension.threshold) == (pytest.approx(0.4), pytest.approx(0.3))
 
 
-def test_nothing_is_compared_without_sending():
-  (panel,) = compared_exits(point(Policy(offload="never")), RECORDS)
-  assert panel.threshold is None
+@pytest.mark.parametrize("offload", ["never", "always"])
+def test_where_nothing_is_compared_mains_uncertainty_is_shown(offload):
+  (panel,) = compared_exits(point(Policy(offload=offload)), RECORDS)
+  assert (panel.exit, panel.threshold) == ("main", None)
+  np.testing.assert_array_equal(panel.uncertainty, RECORDS.main.entropy)
 
 
 def test_a_confusion_matrix_shows_shares_of_the_true_classes():
