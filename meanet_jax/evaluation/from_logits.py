@@ -22,7 +22,7 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import PRESETS, Policy
-from meanet_jax.routing.rules import Records
+from meanet_jax.routing.rules import EXIT_NAMES, Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.selection.baselines import main_cloud
 
@@ -182,10 +182,9 @@ def check_images(logits: Logits, labels: Any) -> None:
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
   """Float32 logits of all three exits, and the extension's classes; of both none without one."""
-  known = ("main", "extension", "cloud")
   for name in logits:
-    if name not in known:
-      raise UserError(f"logits have exit {name!r}; accepted: {', '.join(known)}")
+    if name not in EXIT_NAMES:
+      raise UserError(f"logits have exit {name!r}; accepted: {', '.join(EXIT_NAMES)}")
   for name in ("main", "cloud"):
     if name not in logits:
       raise UserError(f"logits of exit {name} are missing; accepted: an array [n, classes]")
