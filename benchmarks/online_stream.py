@@ -15,8 +15,7 @@ from meanet_jax.evaluation.records import records_at
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits
 from meanet_jax.routing.normalised_threshold import normalised_uncertainty
-from meanet_jax.routing.rules import EXTENSION, MAIN, extension_scores
-from meanet_jax.selection.exact import kept_on_edge
+from meanet_jax.routing.rules import EXTENSION, MAIN, edge_route, extension_scores
 from meanet_jax.tflite.source import Source
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate
@@ -91,7 +90,7 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
   point = source.operating_point
   records = records_at(point, logits, split.labels)
   policy, hard_classes = dataclasses.replace(point.policy, offload="late"), point.hard_classes
-  edge, _ = kept_on_edge(policy, records, hard_classes.mask, point.thresholds)
+  edge = edge_route(policy, point.thresholds, records, hard_classes.mask)
   at_extension, side = edge.exit == EXTENSION, extension_scores(policy, records)
   main, extension = (
     normalised_uncertainty(policy, hard_classes, exit, of)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from meanet_jax.config.schema import Config
-from meanet_jax.data.padding import padded
+from meanet_jax.data.padding import bucket_sizes, padded
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
@@ -115,6 +115,4 @@ def batch_sizes(max_batch: int, devices: int) -> list[int]:
     max_batch: at least 1.
     devices: every size is a multiple of them.
   """
-  last = -(-max_batch // devices) * devices
-  sizes = [devices * 2**power for power in range((last // devices - 1).bit_length())]
-  return [*sizes, last]
+  return [devices * share for share in bucket_sizes(-(-max_batch // devices))]

@@ -1,7 +1,7 @@
 """The images of `meanet edge --dataset`: the test split of a data set."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from meanet_jax.edge.inputs import Images, Item
 from meanet_jax.edge.manifest import Manifest
@@ -34,8 +34,8 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
   class_names, split = load_test(config, ReadOptions(data_dir), manifest.preprocessing)
   if class_names != manifest.class_names:
     raise UserError(
-      f"--dataset {name} has classes {_few(class_names)}; "
-      f"accepted: those of the export, {_few(manifest.class_names)}"
+      f"--dataset {name} has classes {log.listed(class_names, 3)}; "
+      f"accepted: those of the export, {log.listed(manifest.class_names, 3)}"
     )
 
   def items() -> Iterator[Item]:
@@ -45,7 +45,3 @@ def from_dataset(name: str, data_dir: str | None, manifest: Manifest) -> Images:
         yield Item(number, image, label=int(split.labels[number]))
 
   return Images(len(split), items())
-
-
-def _few(names: Sequence[str]) -> str:
-  return ", ".join(names[:3]) + (f", ... ({len(names)})" if len(names) > 3 else "")

@@ -1,12 +1,13 @@
 """Evaluates finished runs: meanet eval --workdir runs/digits [--max-offload 0.1] [--name NAME].
 
 Several --workdir are evaluated where needed and compared: mean and spread over runs. The exit
-status is 3 where no system keeps the constraints.
+status is 3 where no system keeps the constraints, in whichever of the runs.
 """
 
 import argparse
 
 from meanet_jax import log
+from meanet_jax.commands.asked import Asked, kept_evaluation
 from meanet_jax.commands.constraint_flags import (
   UNMET_STATUS,
   add_constraint_flags,
@@ -17,6 +18,7 @@ from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.experiment import add_read_flags, read_options
 from meanet_jax.commands.flags import Parser, add_path, add_switch, require
 from meanet_jax.commands.process import add_cache_flag
+from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device_file import read_profile
 
 
@@ -81,24 +83,32 @@ def run(given: argparse.Namespace) -> int:
     require(None, "--workdir", "the directory of a run")
   check_devices()
   use_compilation_cache(given.compilation_cache)
-  asked, constants = given_constraints(given), cost_changes(given)
+  limits, constants = given_constraints(given), cost_changes(given)
   profile = None if given.device is None else read_profile(given.device)
-  alone, status = len(given.workdir) == 1, 0
-  anew = bool(asked or constants) or not (profile is None and given.reuse_records is None)
+  alone = len(given.workdir) == 1
+  says_nothing = not limits and not constants and profile is None
+  systems = []
   for workdir in given.workdir:
     found = Run(workdir, read_options(given))
-    done = given.name in RunDirectory(workdir).evaluations()
-    if alone or anew or not done:
-      evaluation = evaluate(
-        found,
-        constraints_of(found.config, asked),
-        name=given.name,
-        device=profile,
-        cost=constants,
-        reuse_records=given.reuse_records,
-      )
-      if evaluation.verdict.system is None:
-        status = UNMET_STATUS
+    path = RunDirectory(workdir).evaluations().get(given.name)
+    kept = None if alone else kept_evaluation(path)
+    asked = Asked(constraints_of(found.config, limits), CostChanges(profile, constants))
+    if kept is not None and given.name is not None and says_nothing:
+      asked = kept.asked  # a name stands for what was asked under it
+    if kept is not None and given.reuse_records is None and kept.answers(asked, found.config):
+      systems.append(kept.system)
+      continue
+    if path is not None and not alone:
+      log.logger.info(f"{path} is replaced: it may be of other constraints, costs or rules")
+    evaluation = evaluate(
+      found,
+      asked.constraints,
+      name=given.name,
+      device=asked.costs.profile,
+      cost=asked.costs.constants,
+      reuse_records=given.reuse_records,
+    )
+    systems.append(evaluation.verdict.system)
   if not alone:
     compare(given.workdir, given.output, given.name)
-  return status
+  return UNMET_STATUS if None in systems else 0

@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import to_json
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.unmet import unmet_constraint
@@ -31,7 +32,7 @@ def run_evaluations(workdir: str | Path) -> list[dict[str, Any]]:
   rows = []
   for name, path in run.evaluations().items():
     try:
-      rows.append(_row(name, read_json(path), configured))
+      rows.append({"name": name} | _row(path, configured))
     except (KeyError, TypeError, AttributeError) as error:
       raise UserError(
         f"{path} is no summary of an evaluation: {type(error).__name__} {error}; expected what "
@@ -40,16 +41,15 @@ def run_evaluations(workdir: str | Path) -> list[dict[str, Any]]:
   return rows
 
 
-def _row(
-  name: str | None, summary: Mapping[str, Any], configured: dict[str, Any]
-) -> dict[str, Any]:
+def _row(path: Path, configured: dict[str, Any]) -> dict[str, Any]:
+  summary = read_json(path)
   meanet = summary["systems"]["meanet"]
+  constraints = Constraints.from_json(summary["constraints"], f"{path}: constraints")
   # Earlier versions had no other costs than the run's.
   cost, profile = summary.get("cost", configured), summary.get("profile")
   verdict = summary.get("verdict", {"system": None})
   return {
-    "name": name,
-    "constraints": _given(summary["constraints"]),
+    "constraints": constraints.given(),
     "device": None if profile is None else profile["name"],
     "cost": {key: value for key, value in cost.items() if configured.get(key) != value},
     "accuracy": meanet["accuracy"],
@@ -97,10 +97,6 @@ def show_evaluations(workdir: str | Path, rows: list[dict[str, Any]]) -> None:
       for row in rows
     ),
   )
-
-
-def _given(constraints: Mapping[str, Any]) -> dict[str, Any]:
-  return {key: x for key, x in constraints.items() if x is not None and x is not False}
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ and where the flags of commands come from.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 from meanet_jax.config.ranges import Fraction, NonNegativeFloat, Range
+from meanet_jax.config.values import checked, checked_object
 from meanet_jax.errors import UserError
 
 
@@ -47,6 +48,26 @@ class Constraints:
   def to_json(self) -> dict[str, float | bool | None]:
     """All fields by name."""
     return dataclasses.asdict(self)
+
+  @classmethod
+  def from_json(cls, source: Any, name: str = "constraints") -> "Constraints":
+    """The constraints that a JSON value holds; a field that is not there constrains nothing.
+
+    Args:
+      source: what `to_json` gave, of this version or an earlier one.
+      name: what it is, for messages.
+
+    Raises:
+      UserError: it holds something else.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+    source = checked_object(source, name, kinds)
+    return cls(
+      **{
+        field: checked(value, kinds[field], f"{name}.{field}", "field")
+        for field, value in source.items()
+      }
+    )
 
   def given(self) -> dict[str, float | bool]:
     """The fields that constrain something, by name."""

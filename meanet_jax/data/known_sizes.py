@@ -1,9 +1,9 @@
 """How many images a data set has, for plans made without it."""
 
 import dataclasses
-import math
 
 from meanet_jax.config.schema import DatasetConfig
+from meanet_jax.data.in_memory import fits_in_memory
 from meanet_jax.errors import UserError
 
 # Training and test images, by TFDS's catalogue (www.tensorflow.org/datasets/catalog) and, for
@@ -50,6 +50,6 @@ def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
       f"of {', '.join(SIZES)}; accepted: the number of its images"
     )
   train, test = SIZES[config.name] if count is None else (count, 0)
-  in_memory = (train + test) * math.prod(config.image_shape) <= config.in_memory_mb * 1e6
+  in_memory = fits_in_memory(config, train + test)
   kept = train * (1 - config.test_fraction) * (1 - config.validation_fraction)
   return TrainingImages(int(kept), int(kept) if in_memory else 0, not in_memory)

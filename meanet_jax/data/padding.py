@@ -1,4 +1,4 @@
-"""Batches of one size for evaluation: the last one padded, and how many of its images are real."""
+"""Batches of one size, or of few, for evaluation: the last one padded."""
 
 from collections.abc import Iterator
 
@@ -38,3 +38,8 @@ def padded(
   """The images followed by zeros, and how many of them are real."""
   padding = batch_size - len(images)
   return np.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0))), len(images)
+
+
+def bucket_sizes(largest: int) -> list[int]:
+  """The sizes to which fewer than a full batch are padded: powers of two below it, and itself."""
+  return [2**power for power in range((largest - 1).bit_length())] + [largest]

@@ -6,13 +6,12 @@ from typing import Any
 
 from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
+from meanet_jax.routing.rules import EXIT_NAMES
 
 CONFIDENCE = 0.95  # of the intervals of accuracy
 SPLITS = ("validation", "test")
-_EXITS = ("main", "extension", "cloud")
 _COSTS = ("bytes_up", "energy_mj", "latency_ms", "latency_p95_ms")
 
 
@@ -70,8 +69,8 @@ class SplitFigures:
     if not isinstance(source, Mapping) or sorted(source) != sorted(names):
       raise ValueError(f"{name} is {source!r}; expected the fields {', '.join(names)}")
     fraction, interval = source["fraction"], source["accuracy_interval"]
-    if not isinstance(fraction, Mapping) or sorted(fraction) != sorted(_EXITS):
-      raise ValueError(f"{name}.fraction is {fraction!r}; expected {', '.join(_EXITS)}")
+    if not isinstance(fraction, Mapping) or sorted(fraction) != sorted(EXIT_NAMES):
+      raise ValueError(f"{name}.fraction is {fraction!r}; expected {', '.join(EXIT_NAMES)}")
     if not isinstance(interval, list | tuple) or len(interval) != 2:
       raise ValueError(f"{name}.accuracy_interval is {interval!r}; expected two shares")
     numbers = {key: source[key] for key in names if key not in ("fraction", "accuracy_interval")}
@@ -148,17 +147,9 @@ class Evaluated:
       raise ValueError(f"evaluation.expected is {expected!r}; expected {', '.join(SPLITS)}")
     return cls(
       name,
-      _constraints(source["constraints"]),
+      Constraints.from_json(source["constraints"], "evaluation.constraints"),
       {
         split: SplitFigures.from_json(figures, f"evaluation.expected.{split}")
         for split, figures in expected.items()
       },
     )
-
-
-def _constraints(source: Any) -> Constraints:
-  kinds = {field.name: field.type for field in dataclasses.fields(Constraints)}
-  source = checked_object(source, "evaluation.constraints", kinds)
-  return Constraints(
-    **{name: checked(value, kinds[name], name, "constraint") for name, value in source.items()}
-  )

@@ -131,7 +131,7 @@ def read_manifest(directory: str | Path) -> Manifest:
   path = Path(directory) / MANIFEST
   try:
     source = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
   found = source.get("format") if isinstance(source, dict) else source
   if not isinstance(source, dict) or found not in (FORMAT, EARLIER):

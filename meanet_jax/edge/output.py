@@ -10,8 +10,9 @@ import numpy as np
 
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.manifest import Manifest
-from meanet_jax.edge.results import EXIT_NAMES, Result
+from meanet_jax.edge.results import Result
 from meanet_jax.errors import UserError
+from meanet_jax.routing.rules import EXIT_NAMES
 
 
 def to_line(result: Result, manifest: Manifest) -> dict[str, Any]:

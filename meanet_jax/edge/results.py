@@ -7,7 +7,6 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import Fallback, Reply
 from meanet_jax.routing.rules import CLOUD
 
-EXIT_NAMES = ("main", "extension", "cloud")
 Monitored = Literal["agrees", "differs", "unanswered"]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from meanet_jax.cost.energy import Shares, image_cost, upload_bytes
 from meanet_jax.edge.comparison import Happened, compare
 from meanet_jax.edge.manifest import Manifest
-from meanet_jax.edge.results import EXIT_NAMES, Result
+from meanet_jax.edge.results import Result
 from meanet_jax.edge.times import Times
-from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN
+from meanet_jax.routing.rules import CLOUD, EXIT_NAMES, EXTENSION, MAIN
 
 
 @dataclasses.dataclass

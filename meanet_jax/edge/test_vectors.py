@@ -20,12 +20,11 @@ from meanet_jax.edge.combination import cloud_prediction, fuses_cloud, log_proba
 from meanet_jax.edge.decisions import Answer, EdgeDecision
 from meanet_jax.edge.manifest import EDGE
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.routing.rules import CLOUD, offloads_early
+from meanet_jax.routing.rules import CLOUD, EXIT_NAMES, offloads_early
 from meanet_jax.routing.scores import Scores, scores, softmax, uncertainty
 
 FORMAT = 1
 TEST_VECTORS = "edge_test.json"
-EXITS = ("main", "extension", "cloud")
 PER_ROUTE = 2  # images of each route that there is
 # Largest accepted difference of a number, as a share of it where it is above 1. Kernels for other
 # processors round differently, those of quantised networks by a step of 8 bits.
@@ -92,7 +91,7 @@ def read_test_vectors(directory: str | Path) -> dict[str, Any]:
   path = Path(directory) / TEST_VECTORS
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{path} cannot be read: {error}; {_ACCEPTED}") from error
   number = found.get("format") if isinstance(found, dict) else found
   if number != FORMAT:
@@ -135,7 +134,7 @@ def check_test_vectors(directory: str | Path, num_threads: int = 1) -> dict[str,
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     what = f"no field {error}" if isinstance(error, KeyError) else str(error)
     raise UserError(f"{path} is damaged: {what}; {_ACCEPTED}") from error
-  return {exit: ends[exit] for exit in EXITS}
+  return {exit: ends[exit] for exit in EXIT_NAMES}
 
 
 def describe_ends(ends: Mapping[str, int]) -> str:
@@ -180,10 +179,10 @@ def _steps(
     "fused": _fused(classifier, decision) if fuses and extended else None,
     "compared": _compared(answer),
     "sent": answer.complex,
-    "without_cloud": {"exit": EXITS[alone.exit], "prediction": alone.prediction},
-    "with_cloud": {"exit": EXITS[CLOUD], "prediction": sent}
+    "without_cloud": {"exit": EXIT_NAMES[alone.exit], "prediction": alone.prediction},
+    "with_cloud": {"exit": EXIT_NAMES[CLOUD], "prediction": sent}
     if answer.complex
-    else {"exit": EXITS[answer.exit], "prediction": answer.prediction},
+    else {"exit": EXIT_NAMES[answer.exit], "prediction": answer.prediction},
   }
 
 
@@ -212,7 +211,7 @@ def _compared(answer: Answer) -> dict[str, Any] | None:
   if answer.compared is None:
     return None
   exit, found, threshold = answer.compared
-  return {"exit": EXITS[exit], "uncertainty": float(found), "threshold": float(threshold)}
+  return {"exit": EXIT_NAMES[exit], "uncertainty": float(found), "threshold": float(threshold)}
 
 
 def _cloud_logits(classifier: EdgeClassifier, number: int) -> list[float]:

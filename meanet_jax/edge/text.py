@@ -3,8 +3,8 @@
 from typing import Any
 
 from meanet_jax.edge.manifest import Manifest
-from meanet_jax.edge.results import EXIT_NAMES, Result
-from meanet_jax.routing.rules import Comparison
+from meanet_jax.edge.results import Result
+from meanet_jax.routing.rules import EXIT_NAMES, Comparison
 
 
 def describe(result: Result, manifest: Manifest) -> str:

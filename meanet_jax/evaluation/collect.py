@@ -9,13 +9,14 @@ from jaxtyping import Float
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset, Split
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.records import EXITS, LabelledLogits
+from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.records_file import RecordsFile, fingerprint, load_records, save_records
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, MEANet, Outputs
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
+from meanet_jax.routing.rules import EXIT_NAMES
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.forward import ForwardPass
@@ -142,6 +143,6 @@ def _logits(
   for name, split in splits.items():
     logger.info(f"collecting logits of {len(split)} {name} images")
     logits[name] = forward(on_devices, split)
-    for exit, values in zip(EXITS, logits[name], strict=True):
+    for exit, values in zip(EXIT_NAMES, logits[name], strict=True):
       refuse_nan(exit, values)
   return logits

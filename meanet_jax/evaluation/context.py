@@ -13,6 +13,7 @@ from meanet_jax.cost.latency import Number
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import Policy
+from meanet_jax.routing.rules import EXIT_NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
   """
   n, hard = context.num_images, context.num_hard_images
   easy = n - hard if len(context.hard_classes) else 0
-  shares = {name: np.asarray(getattr(counts, name)) / n for name in ("main", "extension", "cloud")}
+  shares = {name: np.asarray(getattr(counts, name)) / n for name in EXIT_NAMES}
   cost = image_cost(
     context.config.cost,
     context.macs,

@@ -142,6 +142,7 @@ class Evaluation:
       "wish": _under_earlier_names(constraints),
       "cost": dataclasses.asdict(self.config.cost),
       "profile": named_profile(self.context.profile),
+      "routing": dataclasses.asdict(self.config.routing),
       "expected": {split: of_split.to_json() for split, of_split in self.expected().items()},
       "policies": self.policy.to_json(),
       "verdict": self.verdict.to_json(),
@@ -204,7 +205,6 @@ def evaluate(
   meanet, fitted = curves["meanet"], policy.system.fitted
   assert meanet.operating_point is not None
   records = make_records(*validation, hard_classes, *fitted.of_logits)
-  taken = route_selected(meanet.operating_point, meanet.records)
   return Evaluation(
     dataset=dataset,
     constraints=constraints,
@@ -214,7 +214,7 @@ def evaluate(
     validation=records,
     test=meanet.records,
     calibration=calibration(*test, hard_classes, policy.temperatures),
-    study=study(meanet.policy, meanet.fixed, records, meanet.records, hard_classes.mask, taken)
+    study=study(meanet.operating_point, records, meanet.records)
     | {"training_activation_bytes": training_activation_bytes(model, config)},
   )
 

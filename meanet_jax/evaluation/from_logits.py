@@ -22,7 +22,7 @@ from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import PRESETS, Policy
-from meanet_jax.routing.rules import Records
+from meanet_jax.routing.rules import EXIT_NAMES, Records
 from meanet_jax.routing.scores import refuse_nan
 from meanet_jax.selection.baselines import main_cloud
 
@@ -124,7 +124,6 @@ def select(
       "or a gate are fitted on the same; accepted: a policy without them, or no confidence"
     )
   images = LabelledLogits(outputs, _labels(labels, *outputs.main.shape))
-  warn_of_absent_classes(images, "to select on")
   if test is not None:
     test_outputs, test_classes = _checked(test[0])
     if test_classes != hard_classes:
@@ -133,9 +132,11 @@ def select(
         f"{_class_words(hard_classes)}, as the other images"
       )
     parts = images, LabelledLogits(test_outputs, _labels(test[1], *test_outputs.main.shape))
-    warn_of_absent_classes(parts[1], "to test on")
   else:
     parts = _split(images, options.test_fraction, options.seed)
+  for part, purpose in zip(parts, ("to select on", "to test on"), strict=True):
+    if len(part.labels):
+      warn_of_absent_classes(part, purpose)
   config = _config(costs, options)
   fitted = fit_policy(policy, parts[0], hard_classes, Temperatures(), config.routing)
   validation, tested = (make_records(*part, hard_classes, *fitted.of_logits) for part in parts)
@@ -181,10 +182,9 @@ def check_images(logits: Logits, labels: Any) -> None:
 
 def _checked(logits: Logits) -> tuple[Outputs, HardClasses]:
   """Float32 logits of all three exits, and the extension's classes; of both none without one."""
-  known = ("main", "extension", "cloud")
   for name in logits:
-    if name not in known:
-      raise UserError(f"logits have exit {name!r}; accepted: {', '.join(known)}")
+    if name not in EXIT_NAMES:
+      raise UserError(f"logits have exit {name!r}; accepted: {', '.join(EXIT_NAMES)}")
   for name in ("main", "cloud"):
     if name not in logits:
       raise UserError(f"logits of exit {name} are missing; accepted: an array [n, classes]")

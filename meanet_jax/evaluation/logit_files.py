@@ -104,7 +104,7 @@ def _json(path: Path) -> Any:
     raise UserError(
       f"cannot be read: {error.strerror or error}; accepted: a JSON file with macs and image_bytes"
     ) from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise UserError(f"is no JSON: {_one_line(error)}") from error
 
 

@@ -9,9 +9,7 @@ from jaxtyping import Float, Int
 
 from meanet_jax.evaluation.context import plain
 from meanet_jax.evaluation.systems import Curve, route_selected
-from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
-
-_EXITS = {"main": MAIN, "extension": EXTENSION, "cloud": CLOUD}
+from meanet_jax.routing.rules import CLOUD, EXIT_NAMES, EXTENSION, MAIN, Route
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,7 @@ class PerClass:
       "recall": _or_none(self.recall),
       "precision": _or_none(self.precision),
       "f1": _or_none(self.f1),
-      "fraction": {exit: _or_none(shares[:, place]) for exit, place in _EXITS.items()},
+      "fraction": {exit: _or_none(shares[:, place]) for place, exit in enumerate(EXIT_NAMES)},
     }
 
 
@@ -88,7 +86,7 @@ def per_class(route: Route, labels: Int[np.ndarray, " n"], num_classes: int) -> 
     support=count(labels),
     predicted=count(predictions),
     correct=count(labels[predictions == labels]),
-    exits=np.stack([count(labels[ended == exit]) for exit in _EXITS.values()], axis=1),
+    exits=np.stack([count(labels[ended == exit]) for exit in (MAIN, EXTENSION, CLOUD)], axis=1),
   )
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from meanet_jax.config.schema import Config, DatasetConfig
 from meanet_jax.data.augment import normalise
-from meanet_jax.data.padding import padded_batches
+from meanet_jax.data.padding import bucket_sizes, padded_batches
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import answering_scores, records_at
 from meanet_jax.evaluation.systems import route_selected
@@ -118,14 +118,16 @@ class Predictor:
     self._extension = _Program(extension, variables, ("adaptive", "extension"))
     self._cloud = _Program(cloud, variables, ("cloud",)) if "cloud" in variables else None
 
-  def predict(self, images: Images) -> Prediction:
-    """Classifies any number of images, in input order.
+  def predict(self, images: np.ndarray) -> Prediction:
+    """Classifies any number of images, uint8 [n, h, w, c], in input order.
 
     Raises:
-      UserError: images of another shape, or NaN or infinite logits.
+      UserError: images of another shape or type, or NaN or infinite logits.
     """
-    if images.shape[1:] != self._image_shape:
-      raise UserError(f"images are {images.shape[1:]}; accepted: {self._image_shape}")
+    shape = self._image_shape
+    if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
+      accepted = ", ".join(map(str, shape))
+      raise UserError(f"images are {images.dtype} {images.shape}; accepted: uint8 (n, {accepted})")
     outputs = self._on_edge(images)
     records, taken = self._route(outputs)
     sent = np.flatnonzero(taken.exit == CLOUD)
@@ -209,11 +211,6 @@ class _Program:
 
   def __call__(self, *arrays: Any) -> Any:
     return self._function(self._variables, *arrays)
-
-
-def bucket_sizes(batch_size: int) -> list[int]:
-  """Powers of two below the batch size, and the batch size."""
-  return [2**power for power in range((batch_size - 1).bit_length())] + [batch_size]
 
 
 def _padded(

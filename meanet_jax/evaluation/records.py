@@ -16,8 +16,6 @@ from meanet_jax.routing.policies import Policy
 from meanet_jax.routing.rules import Records, Route, extension_scores
 from meanet_jax.routing.scores import Scores, hard_probability, scores
 
-EXITS = ("main", "extension", "cloud")
-
 
 class LabelledLogits(NamedTuple):
   """What every exit says about n images, and their true classes.

@@ -8,14 +8,23 @@ import scipy.optimize
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from meanet_jax.evaluation.records import EXITS, cooled
+from meanet_jax.evaluation.records import cooled
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, Route, predicted_hard
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.rules import (
+  CLOUD,
+  EXIT_NAMES,
+  EXTENSION,
+  MAIN,
+  Records,
+  compared_uncertainty,
+  edge_route,
+  extension_scores,
+  predicted_hard,
+  route,
+)
 from meanet_jax.routing.scores import scores
-from meanet_jax.selection.exact import compared_uncertainty, kept_on_edge
 from meanet_jax.selection.temperature import (
   expected_calibration_error,
   failure_auroc,
@@ -53,7 +62,7 @@ def calibration(
   """
   known = hard_classes.known_map[labels] >= 0
   result = {}
-  for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True):
+  for name, logits, temperature in zip(EXIT_NAMES, outputs, temperatures, strict=True):
     of = known if name == "extension" else np.ones_like(known)
     classes = hard_classes.known if name == "extension" else None
     errors = []
@@ -71,50 +80,48 @@ def calibration(
   return result
 
 
-def failure_prediction(
-  policy: Policy, fixed: Thresholds, records: Records, is_hard: Bool[np.ndarray, " c"]
-) -> dict[str, float | None]:
+def failure_prediction(point: OperatingPoint, records: Records) -> dict[str, float | None]:
   """Per criterion: how well the uncertainty that a policy compares foretells a wrong edge answer.
 
   The area under the ROC curve; None when the edge is never (or always) wrong.
+
+  Args:
+    point: of a policy that compares an uncertainty.
+    records: of a split, with the point's temperatures and weights.
   """
+  policy = point.policy
   # A gate stays where it is: its threshold is in the unit of the policy's own criterion.
-  stays, _ = kept_on_edge(policy, records, is_hard, fixed)
+  stays = edge_route(policy, point.thresholds, records, point.hard_classes.mask)
+  extension, at_extension = extension_scores(policy, records), stays.exit == EXTENSION
   result = {}
   for criterion in CRITERIA:
-    unsure = compared_uncertainty(dataclasses.replace(policy, criterion=criterion), records, stays)
+    judging = dataclasses.replace(policy, criterion=criterion)
+    unsure = compared_uncertainty(judging, records.main, extension, at_extension)
+    assert unsure is not None
     result[criterion] = failure_auroc(unsure, stays.prediction != records.label)
   return result
 
 
-def study(
-  policy: Policy,
-  fixed: Thresholds,
-  validation: Records,
-  test: Records,
-  is_hard: Bool[np.ndarray, " c"],
-  taken: Route,
-) -> dict[str, Any]:
+def study(point: OperatingPoint, validation: Records, test: Records) -> dict[str, Any]:
   """Figures on the test split, and the threshold of the closed-form fit on validation.
 
   accuracy: of each exit alone; the extension's on images of hard classes.
-  exits: of the images that end there in `taken`: how many, and the share of right answers (None at
-    an exit where no image ends).
+  exits: of the images that end there: how many, and the share of right answers (None at an exit
+    where no image ends).
   detection: of "the policy judges the image hard" as a test for "its class is hard"; precision is
     that of the answer "hard", easy_precision that of "easy".
   main_errors: main's wrong answers by kind, as shares of all images.
   entropy: of main's right and wrong answers, means and quartiles, in nats.
 
   Args:
-    policy: MEANet's.
-    fixed: the `hard` and `run` thresholds.
-    validation, test: records of the splits.
-    is_hard: [c].
-    taken: where the test images end at MEANet's operating point.
+    point: MEANet's.
+    validation, test: records of the splits, with the point's temperatures and weights.
   """
+  policy, thresholds, is_hard = point.policy, point.thresholds, point.hard_classes.mask
+  taken = route(policy, thresholds, test, is_hard)
   truly_hard, taken_hard = is_hard[test.label], is_hard[test.main.prediction]
   wrong = test.main.prediction != test.label
-  judged = predicted_hard(policy, fixed, test.main, test.hard_probability, is_hard)
+  judged = predicted_hard(policy, thresholds, test.main, test.hard_probability, is_hard)
   right = taken.prediction == test.label
   kinds = {
     "easy_taken_for_hard": ~truly_hard & taken_hard,
@@ -130,7 +137,7 @@ def study(
     },
     "exits": {
       name: {"num_examples": int(of.sum()), "accuracy": _share(right[of])}
-      for name, of in zip(EXITS, (taken.exit == exit for exit in (MAIN, EXTENSION, CLOUD)))
+      for name, of in zip(EXIT_NAMES, (taken.exit == exit for exit in (MAIN, EXTENSION, CLOUD)))
     },
     "detection": {
       "accuracy": _share(truly_hard == judged),
@@ -143,7 +150,7 @@ def study(
       "right": _distribution(test.main.entropy[~wrong]),
       "wrong": _distribution(test.main.entropy[wrong]),
     },
-    "failure_auroc": failure_prediction(policy, fixed, test, is_hard),
+    "failure_auroc": failure_prediction(point, test),
     "closed_form_threshold": closed_form_threshold(
       validation.main.entropy, validation.main.prediction == validation.label
     ),

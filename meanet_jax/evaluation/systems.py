@@ -20,7 +20,7 @@ from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
 from meanet_jax.routing.rules import Records, Route, route
 from meanet_jax.selection.alternatives import Outcome
-from meanet_jax.selection.baselines import Oracle, Random, policy_baselines
+from meanet_jax.selection.baselines import oracle_route, policy_baselines, random_counts
 from meanet_jax.selection.class_counts import class_counts
 from meanet_jax.selection.limits import Points, excess
 from meanet_jax.selection.select import Selection, select
@@ -151,9 +151,9 @@ def _without_threshold(meanet: Curve, context: Context) -> dict[str, Curve]:
   """The systems that send images of MEANet's edge by something else than uncertainty."""
   is_hard, test, fixed = context.hard_classes.mask, meanet.records, meanet.fixed
   rate = float(meanet.counts.cloud[meanet.selected] / len(test.label))
-  oracle = Oracle(meanet.policy).route(test, is_hard, fixed)
+  oracle = oracle_route(meanet.policy, test, is_hard, fixed)
   return {
-    "random": _single(meanet, Random(meanet.policy, rate).expected_counts(test, is_hard, fixed)),
+    "random": _single(meanet, random_counts(meanet.policy, rate, test, is_hard, fixed)),
     "oracle": _single(meanet, count(oracle, test, is_hard)),
   }
 

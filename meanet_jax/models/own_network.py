@@ -178,7 +178,7 @@ def _arguments(settings: NetworkConfig, path: str) -> dict[str, Any]:
     return {}
   try:
     found = json.loads(settings.arguments)
-  except json.JSONDecodeError as error:
+  except (ValueError, RecursionError) as error:
     raise UserError(
       f"{path}.arguments is {settings.arguments!r}, which is no JSON ({error}); "
       'accepted: a JSON object such as {"width": 16}'

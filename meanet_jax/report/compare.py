@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
-from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
-from meanet_jax.report.page.comparison import Comparison, comparison_page
+from meanet_jax.report.page.comparison import Comparison, comparison_page, constraints_of
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
@@ -41,8 +40,8 @@ def compare(workdirs: list[str], output: str | Path, name: str | None = None) ->
     name: of the evaluation of each that is compared; None for that without a name.
 
   Raises:
-    UserError: a run without evaluation, one that is given twice, runs of different data sets, or an
-      output that is in use or cannot be written.
+    UserError: a run without evaluation, one that is given twice, runs of different data sets,
+      constraints of another version, or an output that is in use or cannot be written.
   """
   runs = [RunDirectory.existing(workdir) for workdir in workdirs]
   places = [run.path.resolve() for run in runs]
@@ -51,6 +50,8 @@ def compare(workdirs: list[str], output: str | Path, name: str | None = None) ->
       raise UserError(f"workdir {workdir} is given twice; accepted: different runs")
   evaluations = [run.evaluation_path(name) for run in runs]
   summaries = [read_json(path / SUMMARY) for path in evaluations]
+  for workdir, summary in zip(workdirs, summaries, strict=True):
+    constraints_of(workdir, summary)  # refused before anything is written
   for key in ("dataset", "num_classes", "num_examples"):
     found = {summary[key] for summary in summaries}
     if len(found) > 1:
@@ -114,7 +115,7 @@ def _compare(
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
     logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
-  constraints = [str(Constraints(**summary["constraints"])) for summary in summaries]
+  constraints = [str(constraints_of(*item)) for item in of_runs.items()]
   if len(set(constraints)) > 1:
     logger.info(f"thresholds were selected under different constraints: {'; '.join(constraints)}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):

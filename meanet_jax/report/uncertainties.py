@@ -8,8 +8,15 @@ from jaxtyping import Bool, Float
 
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy
-from meanet_jax.routing.rules import EXTENSION, Records, Route, route
-from meanet_jax.selection.exact import compared_uncertainty
+from meanet_jax.routing.rules import (
+  EXTENSION,
+  Records,
+  Route,
+  compared_uncertainty,
+  edge_route,
+  extension_scores,
+)
+from meanet_jax.routing.scores import uncertainty
 
 MEASURES = {
   "entropy": "entropy [nats]",
@@ -33,17 +40,24 @@ class ComparedExit(NamedTuple):
   threshold: float | None
 
 
-def edge_route(point: OperatingPoint, records: Records) -> Route:
-  """Where every image would end if none were sent."""
-  policy = dataclasses.replace(point.policy, offload="never")
-  return route(policy, point.thresholds, records, point.hard_classes.mask)
-
-
 def shown_policy(policy: Policy) -> Policy:
   """The policy, under a criterion that records have: a gain only where images are sent by it."""
   return dataclasses.replace(
     policy, criterion=policy.criterion if policy.learns else policy.run_criterion
   )
+
+
+def shown_uncertainty(policy: Policy, records: Records, stays: Route) -> Float[np.ndarray, " n"]:
+  """The uncertainty that could send each image to the cloud; main's where none sends any.
+
+  Args:
+    policy: as shown.
+    records: of a split.
+    stays: where every image ends if none is sent.
+  """
+  extension = extension_scores(policy, records)
+  found = compared_uncertainty(policy, records.main, extension, stays.exit == EXTENSION)
+  return np.asarray(uncertainty(policy.criterion, records.main) if found is None else found)
 
 
 def compared_exits(point: OperatingPoint, records: Records) -> list[ComparedExit]:
@@ -58,8 +72,8 @@ def compared_exits(point: OperatingPoint, records: Records) -> list[ComparedExit
   """
   policy, thresholds = shown_policy(point.policy), point.thresholds
   measure = MEASURES[policy.criterion]
-  stays = edge_route(point, records)
-  unsure = np.asarray(compared_uncertainty(policy, records, stays))
+  stays = edge_route(policy, thresholds, records, point.hard_classes.mask)
+  unsure = shown_uncertainty(policy, records, stays)
   if policy.offload != "late":
     threshold = float(thresholds.main) if policy.offload == "early" else None
     right = records.main.prediction == records.label

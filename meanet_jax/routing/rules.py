@@ -1,5 +1,6 @@
 """What a policy makes of images: at which exit each ends, and with which answer."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from meanet_jax.annotations import Bool, Float, Int
@@ -9,6 +10,7 @@ from meanet_jax.routing.scores import Scores, uncertainty
 Array = Any  # a NumPy or JAX array
 
 MAIN, EXTENSION, CLOUD = 0, 1, 2  # exit numbers, as in `Route.exit`
+EXIT_NAMES = ("main", "extension", "cloud")  # by number
 
 
 class Records(NamedTuple):
@@ -227,6 +229,19 @@ def route(
     prediction=xp.where(edge.complex, from_cloud, edge.prediction),
     ran_extension=ran_extension,
   )
+
+
+def edge_route(
+  policy: Policy, fixed: Thresholds, records: Records, is_hard: Bool[Array, " c"]
+) -> Route:
+  """Where every image ends if none is sent.
+
+  Args:
+    policy: whatever it sends.
+    fixed: of its thresholds only `hard` and `run` count.
+    records, is_hard: as in `route`.
+  """
+  return route(dataclasses.replace(policy, offload="never"), fixed, records, is_hard)
 
 
 def _everywhere(value: bool, main: Scores) -> Bool[Array, "*n"]:

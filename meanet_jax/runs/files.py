@@ -18,7 +18,7 @@ def read_json(path: Path) -> Any:
   """
   try:
     return json.loads(path.read_text())
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(
       f"{path} cannot be read: {error}; accepted: the file that meanet train wrote"
     ) from error

@@ -51,7 +51,7 @@ class MetricsFile:
       line = json.loads(text)
       if not isinstance(line["stage"], str) or not isinstance(line["step"], int):
         raise ValueError("stage and step are of other types")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
       raise UserError(
         f"{self.path}, line {number}, cannot be read ({type(error).__name__}: {error}); "
         "remove that line, or restore the file as meanet train wrote it"

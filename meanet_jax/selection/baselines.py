@@ -1,17 +1,18 @@
 """What a MEANet is compared with.
 
-Four baselines are policies. `Random` and `Oracle` decide about the cloud by something else than
-uncertainty - draws, labels - so they are measured on records and run on no device.
+Four baselines are policies. `random_counts` and `oracle_route` are of systems that decide about the
+cloud by something else than uncertainty - draws, labels - so they are measured on records and run
+on no device.
 """
 
 import dataclasses
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from meanet_jax.routing.counts import Counts, count
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.routing.rules import CLOUD, Records, Route, cloud_prediction, route
+from meanet_jax.routing.rules import CLOUD, Records, Route, cloud_prediction, edge_route
 
 Array = Any  # a NumPy or JAX array
 
@@ -44,67 +45,50 @@ def policy_baselines(meanet: Policy) -> dict[str, Policy]:
   }
 
 
-@dataclasses.dataclass(frozen=True)
-class Random:
-  """A MEANet that sends images at random, at a given rate.
+def random_counts(
+  meanet: Policy,
+  rate: float,
+  records: Records,
+  is_hard: Bool[Array, " c"],
+  fixed: Thresholds,
+) -> Counts:
+  """What a MEANet comes to that sends images at random: the mean of `count` over all draws, floats.
 
-  meanet: whose edge answers what is not sent, and whose `offload` says whether an image that
-  is sent has run its extension before (`late`) or not (`early`). rate: the share that is sent.
+  A count is a sum over images, and the draw of one image bears on its own term alone: so the mean
+  lies at `rate` between the counts of sending nothing and of sending everything.
+
+  Args:
+    meanet: whose edge answers what is not sent, and whose `offload` says whether an image that is
+      sent has run its extension before (`late`) or not (`early`).
+    rate: the share that is sent.
+    records: n images.
+    is_hard: [c].
+    fixed: the `hard` and `run` thresholds.
   """
-
-  meanet: Policy
-  rate: float
-
-  def route(
-    self,
-    draws: Float[Array, " n"],
-    records: Records,
-    is_hard: Bool[Array, " c"],
-    fixed: Thresholds,
-  ) -> Route:
-    """Sends the images whose draw, uniform on [0, 1), is below the rate."""
-    return _send(draws < self.rate, self.meanet, records, is_hard, fixed)
-
-  def expected_counts(
-    self, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds
-  ) -> Counts:
-    """The mean of `count` over all draws, as floats.
-
-    A count is a sum over images, and the draw of one image bears on its own term alone: so the mean
-    lies at `rate` between the counts of sending nothing and of sending everything.
-    """
-    xp = records.label.__array_namespace__()
-    none, every = (
-      count(_send(sent, self.meanet, records, is_hard, fixed), records, is_hard)
-      for sent in (xp.zeros_like(records.label, dtype=bool), xp.ones_like(records.label, bool))
-    )
-    return Counts(*((1 - self.rate) * n + self.rate * e for n, e in zip(none, every, strict=True)))
+  xp = records.label.__array_namespace__()
+  none, every = (
+    count(send(sent, meanet, records, is_hard, fixed), records, is_hard)
+    for sent in (xp.zeros_like(records.label, dtype=bool), xp.ones_like(records.label, bool))
+  )
+  return Counts(*((1 - rate) * n + rate * e for n, e in zip(none, every, strict=True)))
 
 
-@dataclasses.dataclass(frozen=True)
-class Oracle:
+def oracle_route(
+  meanet: Policy, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds
+) -> Route:
   """Sends exactly the images that a MEANet's edge gets wrong and the cloud right.
 
   It needs the labels, and the edge's own answer first, so every hard image runs its extension. No
   offload rule of the same edge and cloud is more accurate, and none as accurate sends less.
   """
-
-  meanet: Policy
-
-  def route(self, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds) -> Route:
-    """Every image's end, from its label."""
-    edge = _stay(self.meanet, records, is_hard, fixed)
-    after_edge = dataclasses.replace(self.meanet, offload="late")
-    answered = cloud_prediction(after_edge, records, edge.ran_extension)
-    sent = (edge.prediction != records.label) & (answered == records.label)
-    return _send(sent, after_edge, records, is_hard, fixed)
+  edge = edge_route(meanet, fixed, records, is_hard)
+  after_edge = dataclasses.replace(meanet, offload="late")
+  answered = cloud_prediction(after_edge, records, edge.ran_extension)
+  sent = (edge.prediction != records.label) & (answered == records.label)
+  return send(sent, after_edge, records, is_hard, fixed)
 
 
-def _stay(meanet: Policy, records: Records, is_hard: Bool[Array, " c"], fixed: Thresholds) -> Route:
-  return route(edge_only(meanet), fixed, records, is_hard)
-
-
-def _send(
+def send(
   sent: Bool[Array, " n"],
   meanet: Policy,
   records: Records,
@@ -113,7 +97,7 @@ def _send(
 ) -> Route:
   """The route of every image, with those in `sent` ended in the cloud."""
   xp = records.label.__array_namespace__()
-  edge = _stay(meanet, records, is_hard, fixed)
+  edge = edge_route(meanet, fixed, records, is_hard)
   saves_extension = meanet.offload == "early"
   ran_extension = edge.ran_extension & ~sent if saves_extension else edge.ran_extension
   return Route(

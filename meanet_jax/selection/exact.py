@@ -15,16 +15,15 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.normalised_threshold import normalised_by, refuse_without_threshold
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.rules import (
-  CLOUD,
   EXTENSION,
   MAIN,
   Records,
   Route,
   cloud_prediction,
+  compared_uncertainty,
+  edge_route,
   extension_scores,
-  route,
 )
-from meanet_jax.routing.scores import uncertainty
 
 Mask = Bool[np.ndarray, " n"]
 
@@ -167,19 +166,11 @@ def kept_on_edge(
     UserError: a policy that compares no uncertainty.
   """
   refuse_without_threshold(policy)
-  never = fixed._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
-  stays = route(policy, never, records, is_hard)
-  assert not np.any(stays.exit == CLOUD)
-  return stays, compared_uncertainty(policy, records, stays)
-
-
-def compared_uncertainty(policy: Policy, records: Records, stays: Route) -> Float[np.ndarray, " n"]:
-  """The uncertainty that could send each image to the cloud, given its route if it stays."""
-  unsure = uncertainty(policy.criterion, records.main)
-  if policy.offload == "late":
-    at_extension = uncertainty(policy.criterion, extension_scores(policy, records))
-    unsure = np.where(stays.exit == EXTENSION, at_extension, unsure)
-  return unsure
+  stays = edge_route(policy, fixed, records, is_hard)
+  extension = extension_scores(policy, records)
+  unsure = compared_uncertainty(policy, records.main, extension, stays.exit == EXTENSION)
+  assert unsure is not None
+  return stays, unsure
 
 
 def _largest_kept(

@@ -1,7 +1,5 @@
 """The weights of the criterion `learned`, fitted on selection images."""
 
-import dataclasses
-
 import numpy as np
 import scipy.optimize
 import scipy.special
@@ -10,7 +8,13 @@ from jaxtyping import Bool, Float, Int
 from meanet_jax.errors import UserError
 from meanet_jax.routing.learned import GAINS, GainWeights, gain_features
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.routing.rules import EXTENSION, Records, cloud_prediction, extension_scores, route
+from meanet_jax.routing.rules import (
+  EXTENSION,
+  Records,
+  cloud_prediction,
+  edge_route,
+  extension_scores,
+)
 from meanet_jax.routing.scores import Scores
 
 # On fewer images regressions were worse than the largest probability on Fashion-MNIST's logits.
@@ -51,7 +55,7 @@ def fit_gain(
     UserError: too few images.
   """
   check_number(len(records.label))
-  edge = route(dataclasses.replace(policy, offload="never"), fixed, records, is_hard)
+  edge = edge_route(policy, fixed, records, is_hard)
   answered = cloud_prediction(policy, records, edge.ran_extension)
   gain = (answered == records.label).astype(int) - (edge.prediction == records.label)
   sides = zip(extension_scores(policy, records)[:4], records.main[:4], strict=True)

@@ -66,7 +66,7 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
   keeping = [limit.kept() if delta is None else limit.shown(num_images, delta) for limit in limits]
   kept = np.logical_and.reduce([np.ones(len(points.accuracy), bool), *keeping])
   if not kept.any():
-    nearest = int(np.argmin(excess(points, constraints)))
+    nearest = _nearest(points, num_images, constraints)
     unmet = _unmet(limits, keeping, nearest, constraints.confidence)
     return Selection(nearest, unmet, nearest, _error(points, nearest, num_images))
   top = points.accuracy[kept].max() - ROUNDING
@@ -74,6 +74,19 @@ def select(points: Points, num_images: int, constraints: Constraints) -> Selecti
   error = _error(points, highest, num_images)
   point = _among(kept, points, constraints, points.accuracy[highest] - error - ROUNDING)
   return Selection(point, None, highest, error)
+
+
+def _nearest(points: Points, num_images: int, constraints: Constraints) -> int:
+  """The point nearest to the limits: the one least beyond them.
+
+  With a confidence many may keep them on these images without being shown to: of these the one
+  nearest to that, by the largest p-value of its limits.
+  """
+  beyond = excess(points, constraints)
+  if constraints.confidence is None:
+    return int(np.argmin(beyond))
+  p_values = [limit.evidence.p_values(num_images) for limit in limits_of(points, constraints)]
+  return int(np.lexsort((np.max(p_values, axis=0), beyond))[0])
 
 
 def _among(

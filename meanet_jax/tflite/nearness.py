@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from meanet_jax.config.schema import Criterion
-from meanet_jax.evaluation.records import EXITS, cooled
+from meanet_jax.evaluation.records import cooled
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import fuse_cloud, fuse_extension, log_softmax
 from meanet_jax.routing.learned import FEATURES, LEAST_REST
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.routing.rules import Records, extension_scores
+from meanet_jax.routing.rules import EXIT_NAMES, Records, extension_scores
 from meanet_jax.routing.scores import Scores, uncertainty
 
 # Largest accepted difference of float32 logits, as a share of their spread (maximum - minimum).
@@ -35,7 +35,7 @@ def near_a_threshold(
   policy, thresholds, temperatures = point.policy, point.thresholds, point.temperatures
   moved = {
     name: LOGIT_TOLERANCE * float(np.ptp(logits)) / temperature + 1e-6  # and scores' own rounding
-    for name, logits, temperature in zip(EXITS, outputs, temperatures, strict=True)
+    for name, logits, temperature in zip(EXIT_NAMES, outputs, temperatures, strict=True)
   }
 
   def tied(logits: np.ndarray, name: str) -> np.ndarray:

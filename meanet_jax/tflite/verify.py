@@ -16,10 +16,10 @@ from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.decisions import Answer
 from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, describe_ends
 from meanet_jax.errors import UserError, VerificationError
-from meanet_jax.evaluation.records import EXITS, records_at
+from meanet_jax.evaluation.records import records_at
 from meanet_jax.log import logger
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.routing.rules import CLOUD, Route, cloud_prediction, route
+from meanet_jax.routing.rules import CLOUD, EXIT_NAMES, Route, cloud_prediction, route
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold
 from meanet_jax.tflite.policy import run_policy
 from meanet_jax.tflite.source import Source
@@ -158,7 +158,7 @@ def compare(source: Source, directory: str | Path, split: Split) -> Verification
   )
   differences = {
     name: LogitDifference(float(np.max(np.abs(logits[name] - theirs))), float(np.ptp(theirs)))
-    for name, theirs in zip(EXITS, outputs, strict=True)
+    for name, theirs in zip(EXIT_NAMES, outputs, strict=True)
     if name in logits
   }
   return Verification(
@@ -223,7 +223,7 @@ def _litert_logits(
 def _show_decisions(found: Verification) -> None:
   accuracy = np.mean(found.predictions == found.labels, axis=1)
   rows = [["accuracy [%]", *(f"{100 * value:.2f}" for value in accuracy)]]
-  for number, name in enumerate(EXITS):
+  for number, name in enumerate(EXIT_NAMES):
     shares = np.mean(found.exits == number, axis=1)
     rows.append([f"end at {name} [%]", *(f"{100 * share:.2f}" for share in shares)])
   rows.append(["agreement [%]", "", f"{100 * np.mean(~found.differs):.2f}"])

@@ -170,6 +170,7 @@ def costs(**changes: Any) -> str:
   ("text", "message"),
   [
     ("{", "is no JSON: Expecting"),
+    ("[" * 100_000, "is no JSON: maximum recursion depth exceeded"),
     ("[]", "the file is []; expected an object with macs, image_bytes, constants"),
     (json.dumps({"image_bytes": 1}), "field 'macs' is missing; expected macs, image_bytes"),
     (costs(image_byte=3), "'image_byte' is unknown; did you mean 'image_bytes'?"),

@@ -89,7 +89,7 @@ def test_other_constants_change_what_is_expected(exported):
     (lambda e: e | {"constraints": None}, "evaluation.constraints is None"),
     (
       lambda e: e | {"constraints": {"max_offload": 2}},
-      "constraint 'max_offload' is 2.0; ",
+      "field 'evaluation.constraints.max_offload' is 2.0; ",
     ),
     (lambda _: {"name": None, "constraints": {}}, "no field 'expected'"),
     (lambda e: with_figures(e, accuracy=None), "has None; expected finite numbers"),

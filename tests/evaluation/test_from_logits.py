@@ -61,6 +61,16 @@ def test_classes_without_an_image_are_named(printed):
   assert "no image of class 4 to test on" in printed()
 
 
+def test_classes_that_the_split_leaves_without_an_image_are_named(printed):
+  labels = np.where(np.arange(len(LABELS)) == 0, 9, np.where(LABELS == 9, 8, LABELS))
+  for seed, purpose in ((0, "to select on"), (3, "to test on")):
+    order = np.random.default_rng(seed).permutation(len(labels))
+    is_tested = 0 in order[:200]
+    assert is_tested == (purpose == "to select on")
+    select(PAIR, labels, COSTS, OFFLOADS, options=SelectOptions(seed=seed))
+    assert f"no image of class 9 {purpose}" in printed()
+
+
 def test_the_operating_points_of_both_parts():
   found = select(LOGITS, LABELS, COSTS, OFFLOADS, options=SelectOptions(num_thresholds=11))
   points = found.points

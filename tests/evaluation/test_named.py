@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import meanet_jax as mea
+from meanet_jax import api
 from meanet_jax.commands import evaluate, summary
 from meanet_jax.commands import export as export_command
 from meanet_jax.commands.evaluations import run_evaluations, show_evaluations
@@ -22,7 +23,7 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.records_file import load_records
-from meanet_jax.report import write
+from meanet_jax.report import compare, write
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.runs.directory import RunDirectory
@@ -267,6 +268,10 @@ def test_a_summary_that_is_none(named_run, tmp_path):
     (run / "eval/bad/summary.json").write_text(text)
     with pytest.raises(UserError, match=r"bad/summary\.json is no summary of an evaluation: "):
       run_evaluations(run)
+  asked = {"systems": {"meanet": {}}, "constraints": {"max_offload": "much"}}
+  (run / "eval/bad/summary.json").write_text(json.dumps(asked))
+  with pytest.raises(UserError, match=r"bad/summary.json: constraints.max_offload' is 'much'; acc"):
+    run_evaluations(run)
 
 
 def given(module: ModuleType, *arguments: str | Path) -> argparse.Namespace:
@@ -290,6 +295,52 @@ def test_summary_lists_them(named_run, finished_run, capsys, printed):
   for flags in (["--config", "digits"], ["--config.seed=3"]):
     with pytest.raises(UserError, match="--workdir and --config were both given; accepted: one"):
       summary.run(given(summary, "--workdir", named_run, *flags))
+
+
+def test_of_several_runs_those_are_evaluated_that_are_not_of_what_is_asked(
+  named_run, tmp_path, monkeypatch
+):
+  runs = [tmp_path / "a", tmp_path / "b"]
+  for run in runs:
+    shutil.copytree(named_run, run)
+  evaluated: list[tuple] = []
+
+  def evaluation(run, constraints, *, name, device, cost, reuse_records):
+    evaluated.append((run.path.name, constraints.given(), name, device, dict(cost)))
+    return SimpleNamespace(verdict=SimpleNamespace(system="meanet"))
+
+  monkeypatch.setattr(api, "evaluate", evaluation)
+  monkeypatch.setattr(compare, "compare", lambda *_: None)
+
+  def asked(*flags: str | Path) -> tuple[int, list[tuple]]:
+    evaluated.clear()
+    workdirs = [part for run in runs for part in ("--workdir", run)]
+    return evaluate.run(given(evaluate, *workdirs, *flags)), list(evaluated)
+
+  for flags in ([], ["--name", "tight"], ["--name", "slow"], ["--name", "pi"]):
+    assert asked(*flags) == (0, [])
+  assert asked("--name", "tight", "--max-offload", "0.05") == (0, [])
+  flags = ("--max-latency-ms=10", "--cost.uplink-mbps=1", "--cost.radio=lte")
+  assert asked("--name", "slow", *flags) == (0, [])
+  status, found = asked("--max-offload", "0.05")
+  assert found == [(name, {"max_offload": 0.05}, None, None, {}) for name in ("a", "b")]
+  own = mea.Run(runs[0]).config.evaluation.constraints.given()
+  status, found = asked("--cost.uplink-mbps", "1")
+  assert found == [(name, own, None, None, {"uplink_mbps": 1.0}) for name in ("a", "b")]
+  # Other rules than those of the configuration now.
+  config = read_json(runs[0] / "config.json")
+  config["routing"]["criterion"] = "margin"
+  (runs[0] / "config.json").write_text(json.dumps(config))
+  assert asked()[1] == [("a", own, None, None, {})]
+  ((*which, device, cost),) = asked("--name", "pi")[1]
+  assert which == ["a", own, "pi"]
+  assert (device, cost) == (DEVICE, read_json(runs[0] / "eval/pi/summary.json")["cost"])
+  # The status is that of the verdicts, whether or not an evaluation was made for them now.
+  summary = read_json(runs[1] / "eval/summary.json")
+  summary["verdict"]["system"] = None
+  (runs[1] / "eval/summary.json").write_text(json.dumps(summary))
+  status, found = asked()
+  assert (status, len(found)) == (3, 1)
 
 
 def test_wrong_flags_are_refused_before_anything_is_written(evaluated_run, tmp_path):

@@ -10,10 +10,11 @@ import pytest
 from jaxtyping import Array
 
 from meanet_jax.data.augment import normalise
+from meanet_jax.data.padding import bucket_sizes
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.errors import UserError
-from meanet_jax.evaluation.predictor import Networks, Prediction, Predictor, bucket_sizes
+from meanet_jax.evaluation.predictor import Networks, Prediction, Predictor
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import route_selected
 from meanet_jax.models.meanet import Exits, MEANet
@@ -291,8 +292,15 @@ def test_a_run_is_loaded(finished, tiny):
 
 
 def test_wrong_images_hard_classes_and_batches_are_refused(finished):
-  with pytest.raises(UserError, match=r"images are \(4, 8, 1\); accepted: \(8, 8, 1\)"):
-    finished.predictor(Policy()).predict(finished.images[:, :4])
+  images = finished.images[:3]
+  for wrong, found in (
+    (images[:, :4], r"uint8 \(3, 4, 8, 1\)"),
+    (images[0], r"uint8 \(8, 8, 1\)"),
+    (images[None], r"uint8 \(1, 3, 8, 8, 1\)"),
+    ((images / 255).astype(np.float32), r"float32 \(3, 8, 8, 1\)"),
+  ):
+    with pytest.raises(UserError, match=rf"images are {found}; accepted: uint8 \(n, 8, 8, 1\)$"):
+      finished.predictor(Policy()).predict(wrong)
   with pytest.raises(UserError, match="batch_size is 0; accepted: at least 1"):
     finished.predictor(Policy(), batch_size=0)
   point = finished.point(Policy())

@@ -15,23 +15,26 @@ from meanet_jax.evaluation.study import (
 )
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.operating_point import Temperatures
-from meanet_jax.routing.policies import PRESETS, Thresholds, fixed_thresholds
+from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
+from meanet_jax.routing.policies import PRESETS, Thresholds
 from meanet_jax.routing.rules import route
 from tests.experiments import random_records
 
 HARD = np.array([1, 3, 4])
 KNOWN = HardClasses(HARD, 6)
 IS_HARD = np.isin(np.arange(6), HARD)
-FIXED = fixed_thresholds(0.5)
 AT = Thresholds(np.float32(0.8), np.float32(0.8), np.float32(0.5))
+
+
+def at(policy: str, thresholds: Thresholds) -> OperatingPoint:
+  return OperatingPoint(PRESETS[policy], thresholds, Temperatures(), KNOWN)
 
 
 def test_the_study_equals_plain_counts():
   validation = random_records(np.random.default_rng(0), 80, 6, HARD)
   test = random_records(np.random.default_rng(1), 120, 6, HARD)
   taken = route(PRESETS["paper"], AT, test, IS_HARD)
-  result = study(PRESETS["paper"], FIXED, validation, test, IS_HARD, taken)
+  result = study(at("paper", AT), validation, test)
   pairs = list(zip(test.label.tolist(), test.main.prediction.tolist(), strict=True))
   hard = set(HARD.tolist())
   expected = {
@@ -75,8 +78,7 @@ def test_the_study_equals_plain_counts():
 
 def test_detection_is_that_of_the_policy():
   test = random_records(np.random.default_rng(1), 120, 6, HARD)
-  taken = route(PRESETS["abstract"], AT, test, IS_HARD)
-  result = study(PRESETS["abstract"], FIXED, test, test, IS_HARD, taken)["detection"]
+  result = study(at("abstract", AT), test, test)["detection"]
   judged = [p > 0.5 for p in test.hard_probability]
   assert judged != [int(p) in HARD for p in test.main.prediction]
   right = [int(y) in HARD for y, j in zip(test.label, judged, strict=True) if j]
@@ -88,8 +90,7 @@ def test_no_hard_image_in_the_test_split_is_no_accident():
   easy = np.flatnonzero(~IS_HARD[records.label])
   test = jax.tree.map(lambda values: values[easy], records)
   # Nor is an exit where no image ends: this threshold sends every image away.
-  taken = route(PRESETS["paper"], AT._replace(main=np.float32(-1)), test, IS_HARD)
-  result = study(PRESETS["paper"], FIXED, records, test, IS_HARD, taken)
+  result = study(at("paper", AT._replace(main=np.float32(-1))), records, test)
   for exit in ("main", "extension"):
     assert result["exits"][exit] == {"num_examples": 0, "accuracy": None}
   cloud = (test.cloud.prediction == test.label).mean()

@@ -213,6 +213,7 @@ def test_a_script_that_ends_the_process_is_refused(module):
     ({"module": "no_such_package_here:Own"}, "cannot be imported"),
     ({"module": "examples.own_network"}, "is no name of a class; accepted: package.module:Class"),
     ({"arguments": "{width: 1}"}, "which is no JSON"),
+    ({"arguments": '{"a":' * 100_000}, "which is no JSON"),
     ({"arguments": "[1]"}, "accepted: a JSON object"),
     ({"arguments": '{"num_classes": 3}'}, "which the configuration sets"),
     ({"arguments": '{"wide": 3}'}, "accepted: model.main.arguments for its fields depth, dropout"),

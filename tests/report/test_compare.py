@@ -118,3 +118,17 @@ def test_the_drawn_band_is_one_deviation_of_a_sample_wide(tmp_path, monkeypatch)
   at_zero = corners[corners[:, 0] == 0, 1]
   deviation = 100 * 0.2 / np.sqrt(2)
   assert (at_zero.min(), at_zero.max()) == pytest.approx((60 - deviation, 60 + deviation))
+
+
+def test_constraints_of_another_version_are_one_line_and_nothing_is_written(
+  evaluated_run, tmp_path
+):
+  for name in ("a", "b"):
+    shutil.copytree(evaluated_run, tmp_path / name)
+  path = tmp_path / "b" / "eval" / "summary.json"
+  summary = read_json(path)
+  write_json(path, summary | {"constraints": {"max_watts": 1}})
+  runs = [str(tmp_path / name) for name in ("a", "b")]
+  with pytest.raises(UserError, match=r"field '\S+/b: constraints.max_watts' is unknown; "):
+    compare(runs, tmp_path / "out")
+  assert not (tmp_path / "out" / "comparison.json").exists()

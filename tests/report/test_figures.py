@@ -105,9 +105,11 @@ def test_colours_of_answers_and_classes_are_no_systems():
   assert not systems & set(re.findall("#[0-9a-f]{6}", css))
 
 
-def test_nothing_is_compared_without_sending():
-  (panel,) = compared_exits(point(Policy(offload="never")), RECORDS)
-  assert panel.threshold is None
+@pytest.mark.parametrize("offload", ["never", "always"])
+def test_where_nothing_is_compared_mains_uncertainty_is_shown(offload):
+  (panel,) = compared_exits(point(Policy(offload=offload)), RECORDS)
+  assert (panel.exit, panel.threshold) == ("main", None)
+  np.testing.assert_array_equal(panel.uncertainty, RECORDS.main.entropy)
 
 
 def test_a_confusion_matrix_shows_shares_of_the_true_classes():

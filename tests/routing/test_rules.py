@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meanet_jax.routing.policies import PRESETS, Policy, Thresholds
-from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, route
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Records, edge_route, route
 from meanet_jax.routing.scores import scores
 from tests.experiments import every_policy, random_records
 
@@ -137,3 +137,16 @@ def test_records_without_fused_scores_serve_no_policy_that_fuses():
   for policy in (PRESETS["gated"], Policy(cloud_rule="fused")):
     with pytest.raises(AssertionError, match="records without fused"):
       route(policy, at, plain, is_hard)
+
+
+def test_where_images_end_if_none_is_sent():
+  hard = np.array([1, 2, 5])
+  records = random_records(np.random.default_rng(4), 80, 7, hard)
+  is_hard, at = np.isin(np.arange(7), hard), Thresholds(*map(np.float32, (0.4, 0.3, 0.5, 0.25)))
+  for policy in POLICIES:
+    stays = edge_route(policy, at, records, is_hard)
+    assert not np.any(stays.exit == CLOUD)
+    if policy.offload != "always":  # which no threshold stops
+      never = at._replace(main=np.float32(np.inf), extension=np.float32(np.inf))
+      for ours, theirs in zip(stays, route(policy, never, records, is_hard), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

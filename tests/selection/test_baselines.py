@@ -13,11 +13,12 @@ from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, route
 from meanet_jax.selection.baselines import (
   CLOUD_ONLY,
   MAIN_ONLY,
-  Oracle,
-  Random,
   edge_only,
   main_cloud,
+  oracle_route,
   policy_baselines,
+  random_counts,
+  send,
 )
 from tests.experiments import random_records
 
@@ -82,19 +83,18 @@ def test_baselines_that_are_policies(meanet):
 def test_baselines_are_frozen_values():
   meanet = PRESETS["abstract"]
   assert len({MAIN_ONLY, CLOUD_ONLY, edge_only(meanet), main_cloud(meanet)}) == 4
-  assert Random(meanet, 0.5) == Random(meanet, 0.5)
-  for value in (MAIN_ONLY, Random(meanet, 0.5), Oracle(meanet)):
+  for value in (MAIN_ONLY, edge_only(meanet)):
     with pytest.raises(dataclasses.FrozenInstanceError):
-      value.meanet = meanet  # pyright: ignore[reportAttributeAccessIssue]
+      value.offload = "late"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
-def test_random_sends_the_images_of_small_draws(meanet):
-  draws = np.random.default_rng(0).random(len(RECORDS.label), np.float32)
-  taken = Random(meanet, 0.3).route(draws, RECORDS, IS_HARD, FIXED)
-  for i, draw in enumerate(draws):
+def test_the_images_of_small_draws_are_sent(meanet):
+  sent = np.random.default_rng(0).random(len(RECORDS.label), np.float32) < 0.3
+  taken = send(sent, meanet, RECORDS, IS_HARD, FIXED)
+  for i, goes in enumerate(sent):
     exit, prediction, ran = edge_of(meanet, i)
-    if draw < 0.3:
+    if goes:
       # The extension has run before an edge asks; main asks first.
       exit, prediction, ran = (
         CLOUD,
@@ -103,7 +103,7 @@ def test_random_sends_the_images_of_small_draws(meanet):
       )
     assert (taken.exit[i], taken.prediction[i], taken.ran_extension[i]) == (exit, prediction, ran)
   on_device = jax.tree.map(jnp.asarray, RECORDS)
-  same = Random(meanet, 0.3).route(jnp.asarray(draws), on_device, jnp.asarray(IS_HARD), FIXED)
+  same = send(jnp.asarray(sent), meanet, on_device, jnp.asarray(IS_HARD), FIXED)
   for ours, theirs in zip(same, taken, strict=True):
     np.testing.assert_array_equal(np.asarray(ours), theirs)
 
@@ -111,14 +111,12 @@ def test_random_sends_the_images_of_small_draws(meanet):
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
 def test_draws_average_to_the_expected_counts(meanet):
   rng, rate, times = np.random.default_rng(0), 0.35, 600
-  random = Random(meanet, rate)
-  drawn = np.array(
-    [
-      count(random.route(rng.random(len(RECORDS.label)), RECORDS, IS_HARD, FIXED), RECORDS, IS_HARD)
-      for _ in range(times)
-    ]
+  routes = (
+    send(rng.random(len(RECORDS.label)) < rate, meanet, RECORDS, IS_HARD, FIXED)
+    for _ in range(times)
   )
-  expected = np.array(random.expected_counts(RECORDS, IS_HARD, FIXED))
+  drawn = np.array([count(taken, RECORDS, IS_HARD) for taken in routes])
+  expected = np.array(random_counts(meanet, rate, RECORDS, IS_HARD, FIXED))
   error = drawn.std(axis=0, ddof=1) / np.sqrt(times)
   assert np.all(np.abs(drawn.mean(axis=0) - expected) <= 4 * error + 1e-9)
   assert expected[Counts._fields.index("cloud")] == pytest.approx(rate * len(RECORDS.label))
@@ -128,7 +126,7 @@ def test_draws_average_to_the_expected_counts(meanet):
 
 @pytest.mark.parametrize("meanet", MEANETS, ids=str)
 def test_the_oracle_sends_what_only_the_cloud_gets_right(meanet):
-  taken = Oracle(meanet).route(RECORDS, IS_HARD, FIXED)
+  taken = oracle_route(meanet, RECORDS, IS_HARD, FIXED)
   sent = 0
   for i, label in enumerate(RECORDS.label):
     exit, prediction, ran = edge_of(meanet, i)

@@ -200,6 +200,19 @@ def test_constraints_that_cannot_be_kept_say_so_and_give_the_nearest_point():
   assert unmet.endswith("; none keeps max-energy-mj 0.5 alone")
 
 
+def test_of_points_that_are_not_shown_to_keep_limits_the_nearest_to_that_is_given():
+  """All that keep the limits on these images are equally far from them: not at all."""
+  at = np.array([0.3, 0.2, 0.15, 0.1])
+  points = Points(0.9 + 0.1 * at, at, 1 + at, 1 + at, 2.0, 2.0)
+  index, unmet, *_ = select(points, 20, Constraints(max_offload=0.2, confidence=0.95))
+  assert index == 3  # P(Binomial(20, 0.2) <= 2) is 0.2, of 3 it is 0.4
+  assert unmet is not None
+  assert unmet.endswith("with confidence 0.95; the nearest has max-offload 0.1")
+  both = Constraints(max_offload=0.35, min_accuracy=0.86, confidence=0.95)
+  points = dataclasses.replace(points, accuracy=np.array([0.875, 0.9, 0.875, 0.8]))
+  assert select(points, 40, both).point == 1  # the most accurate, for the accuracy is less certain
+
+
 def test_no_constraint_is_refused():
   with pytest.raises(UserError, match="no constraint was given"):
     select(POINTS, 1000, Constraints())

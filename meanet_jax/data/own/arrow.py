@@ -182,7 +182,7 @@ def _saved_files(root: Path, split: str) -> list[str]:
 def _json(path: Path) -> dict[str, Any]:
   try:
     found = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{shown(path)} cannot be read: {error}; {_LAYOUT}") from error
   if not isinstance(found, dict):
     raise UserError(f"{shown(path)} is no JSON object; {_LAYOUT}")

@@ -1,7 +1,6 @@
 """Prepared TFDS image-classification sets: found, checked and described without TensorFlow."""
 
 import dataclasses
-import difflib
 import re
 from pathlib import Path
 from shlex import quote
@@ -21,7 +20,7 @@ from meanet_jax.data.tfds.names import (
   stock_builder,
   with_stock_parts,
 )
-from meanet_jax.errors import UserError
+from meanet_jax.errors import UserError, hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +81,9 @@ def find_prepared(config: DatasetConfig, data_dir: str | None) -> PreparedSet:
   if name.version is None:  # a set that the installed TFDS knows nothing of: the newest there is
     if not found:
       known = ["digits", "folder", *tfds.list_builders(with_community_datasets=False)]
-      close = difflib.get_close_matches(name.name, known, n=1)
-      hint = f"did you mean {close[0]!r}? " if close else ""
       raise UserError(
-        f"dataset.name is {str(name)!r}; {hint}accepted: digits, folder, a set of "
-        f"tensorflow-datasets {tfds.__version__}, or one prepared in {root}"
+        f"dataset.name is {str(name)!r}; {hint(name.name, known)}accepted: digits, folder, a set "
+        f"of tensorflow-datasets {tfds.__version__}, or one prepared in {root}"
       )
     name = name._replace(version=found[-1])
   if name.version not in found:

@@ -105,7 +105,16 @@ def _runs(summaries: Mapping[str, Mapping[str, Any]]) -> str:
 def _lines(summaries: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str, str]]:
   for run, summary in summaries.items():
     verdict = summary.get("verdict", {}).get("sentence", "-")
-    yield run, str(Constraints(**summary["constraints"])), verdict
+    yield run, str(constraints_of(run, summary)), verdict
+
+
+def constraints_of(run: str, summary: Mapping[str, Any]) -> Constraints:
+  """The constraints of a run's evaluation, from its summary.
+
+  Raises:
+    UserError: another version's, or none.
+  """
+  return Constraints.from_json(summary.get("constraints"), f"{run}: constraints")
 
 
 def _spread(line: Mapping[str, Sequence[float]], sent: int) -> str:

@@ -12,9 +12,8 @@ from jaxtyping import Int, UInt8
 from meanet_jax.evaluation.records import answering_scores
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, section
-from meanet_jax.report.uncertainties import MEASURES, edge_route, shown_policy
-from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route
-from meanet_jax.selection.exact import compared_uncertainty
+from meanet_jax.report.uncertainties import MEASURES, shown_policy, shown_uncertainty
+from meanet_jax.routing.rules import CLOUD, EXTENSION, MAIN, Route, edge_route
 
 KINDS = {"easy": MAIN, "hard": EXTENSION, "complex": CLOUD}  # by the exit at which an image ends
 PER_KIND = 8
@@ -94,7 +93,8 @@ class _Captions:
     self._images, self._names = contents.run.test, contents.class_names
     self._label, self._main, self._taken = records.label, records.main, contents.taken
     self._final = answering_scores(point.policy, records, contents.taken).max_prob
-    self._unsure = compared_uncertainty(policy, records, edge_route(point, records))
+    stays = edge_route(policy, point.thresholds, records, point.hard_classes.mask)
+    self._unsure = shown_uncertainty(policy, records, stays)
 
   def figure(self, number: int) -> str:
     """An image of the split, by its number, with its caption."""
