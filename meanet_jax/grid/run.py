@@ -66,7 +66,7 @@ def plan(config: Config, grid: GridConfig) -> list[CompilationGroup]:
     check_evaluation(group.config)  # the best point is evaluated here, when all is trained
     for name in group.config.stage_names:
       settings = group.config.stage(name)
-      if settings.batch_size % settings.accumulate:
+      if settings.epochs and settings.batch_size % settings.accumulate:
         raise UserError(
           f"stages.{name}.batch_size is {settings.batch_size}; accepted: a multiple of the "
           f"{settings.accumulate} micro-batches"

@@ -83,22 +83,22 @@ def check_hard_classes(config: Config, dataset: Dataset) -> list[str]:
     )
   if lacking:
     lines.append(f"classes {lacking}; they cannot be hard and count as easy")
-  batch_size = config.stages.edge.batch_size
+  edge = config.stages.edge
   if config.stages.training == "joint" or config.model.extension_classes == "all":
-    check_split_size(len(dataset.train), batch_size, "edge")
+    check_split_size(len(dataset.train), edge, "edge")
     return lines
   if config.hard_classes.selection == "random":
     hard = random_classes(config.seed, eligible, count)
-    check_split_size(int(images.train[hard].sum()), batch_size, "edge")
+    check_split_size(int(images.train[hard].sum()), edge, "edge")
     return lines
   sizes = np.sort(images.train[eligible])
   fewest, most = int(sizes[:count].sum()), int(sizes[-count:].sum())
-  check_split_size(most, batch_size, "edge", f"the training images of the {count} largest classes")
-  if fewest < batch_size:
+  check_split_size(most, edge, "edge", f"the training images of the {count} largest classes")
+  if fewest < edge.batch_size:
     lines.append(
-      f"stages.edge.batch_size is {batch_size}, and the {count} smallest classes have {fewest} "
-      f"training images; at most {fewest} is accepted whichever classes turn out hard (the field "
-      "can still be changed once stage main is finished)"
+      f"stages.edge.batch_size is {edge.batch_size}, and the {count} smallest classes have "
+      f"{fewest} training images; at most {fewest} is accepted whichever classes turn out hard "
+      "(the field can still be changed once stage main is finished)"
     )
   return lines
 
