@@ -10,7 +10,7 @@ from jaxtyping import Float
 from meanet_jax.annotations import Bool, Int
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import check_split_size
-from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.log import listed, logger
@@ -182,8 +182,7 @@ def predicted_hard_share(found: Mapping[str, Any]) -> float:
 
 def selecting_images(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
   """The validation images that select: those that carry no guarantee."""
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  return ~calibration_part(len(dataset.validation), fraction, seed)
+  return ~run_calibration_part(config, len(dataset.validation))
 
 
 def _told(tie: Tie, names: tuple[str, ...]) -> str:
