@@ -25,7 +25,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.parallel import AXIS
-from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.restore import Learned, read_label_map
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
 from meanet_jax.training.stages import JOINT, MAIN
@@ -128,7 +128,7 @@ def test_members_of_every_number_equal_points_trained_alone(
     run = RunDirectory.create(tmp_path / point.name, point.config)
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
     context = RunContext(point.config, model, dataset, run)
-    trials.append(Trial(point, context, variables))
+    trials.append(Trial(point, context, Learned(lambda _, found=variables: found)))
   grid = GridConfig(batching=batching)
   train_trials(MAIN, trials, grid)
   for trial in trials:
@@ -175,7 +175,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, tmp_path):
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
     context = RunContext(point.config, model, dataset, run)
-    trials.append(Trial(point, context, jax.device_get(variables)))
+    trials.append(Trial(point, context, Learned(lambda _, found=variables: jax.device_get(found))))
   stage = JOINT
   train_trials(stage, trials, GridConfig())
   ours = arrays(trials[1].context.run.path, "edge")
