@@ -17,7 +17,7 @@ from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.trials import Trial
-from meanet_jax.models.meanet import BLOCKS
+from meanet_jax.models.meanet import BLOCKS, Exits
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
@@ -107,6 +107,21 @@ def every_number_alone(every_number, tmp_path_factory) -> dict[str, dict[str, np
       trained_alone(MAIN, point.config, dataset, ("main",), run)
     found[point.name] = arrays(run.path, "main")
   return found
+
+
+def test_a_stage_that_was_finished_before_takes_the_place_of_what_came_before_it(tiny, tmp_path):
+  """Where a damaged stage main was trained anew, and the joint one is still there."""
+  on_disk = {(): {"main": {"after": 0}}, (MAIN, JOINT): {"main": {"after": 2}}}
+  run = RunDirectory.create(tmp_path, tiny)
+  context = RunContext(tiny, build(tiny), load(tiny.dataset), run)
+  trial = Trial(Point(0, {}, tiny), context, Learned(lambda stages: on_disk[tuple(stages)]))
+  assert trial.learned()["main"] == {"after": 0}
+  trial.learned.update(MAIN, {"main": {"after": 1}})
+  trial.logits[Exits.MAIN] = np.zeros((1, 10), np.float32)
+  assert trial.learned()["main"] == {"after": 1}
+  trial.pass_finished(JOINT)
+  assert trial.learned()["main"] == {"after": 2}
+  assert not trial.logits
 
 
 # Two members of one seed, which share their batches, and one of another.
