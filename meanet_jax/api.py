@@ -6,7 +6,7 @@ logger `meanet_jax`; what a user can put right raises `UserError`.
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def export(
 
 def train_grid(
   config: Config,
-  axes: Mapping[str, Sequence[Any]],
+  axes: Mapping[str, Iterable[Any]],
   workdir: str | os.PathLike[str],
   *,
   grid: GridConfig | None = None,
