@@ -35,7 +35,7 @@ from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.networks import StructureConfig
 from meanet_jax.config.ranges import Range
-from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
@@ -118,11 +118,7 @@ def measure(seed: int) -> dict[float, tuple[float, float]]:
     return torch.from_numpy(images), torch.from_numpy(split.labels.astype(np.int64))
 
   validation = tensors(dataset.validation)
-  guarantee = torch.from_numpy(
-    calibration_part(
-      len(validation[1]), config.evaluation.calibration_fraction, config.dataset.split_seed
-    )
-  )
+  guarantee = torch.from_numpy(run_calibration_part(config, len(validation[1])))
   train = DataLoader(
     Augmented(*tensors(dataset.train)), batch_size=recipe.batch_size, shuffle=True, drop_last=True
   )

@@ -6,7 +6,7 @@ logger `meanet_jax`; what a user can put right raises `UserError`.
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.device_file import read_profile
-from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.edge.manifest import Manifest
@@ -26,7 +25,7 @@ from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import RunDirectory, run_path
+from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training import train as training
@@ -182,7 +181,7 @@ def export(
 
 def train_grid(
   config: Config,
-  axes: Mapping[str, Sequence[Any]],
+  axes: Mapping[str, Iterable[Any]],
   workdir: str | os.PathLike[str],
   *,
   grid: GridConfig | None = None,
@@ -193,7 +192,8 @@ def train_grid(
 
   Args:
     config: what the trials differ from.
-    axes: values by dotted field name; the trials are their product, the last axis fastest.
+    axes: values by dotted field name, NumPy's too; the trials are their product, the last axis
+      fastest.
     workdir: of the grid; made when missing.
     grid: how it is trained; its own axes are replaced.
     options: where and how data are read.
@@ -207,11 +207,17 @@ def train_grid(
   """
   # Here, because an ordinary run needs nothing of what a grid's evaluation and figures import.
   from meanet_jax.grid import run as grids
-  from meanet_jax.grid.points import expand
-  from meanet_jax.grid.trials import point_path
 
-  texts = tuple(f"{name}={','.join(map(repr, values))}" for name, values in axes.items())
+  texts = tuple(
+    f"{name}={','.join(repr(_plain(value)) for value in values)}" for name, values in axes.items()
+  )
   grid = dataclasses.replace(grid or GridConfig(), axes=texts)
-  grids.train_grid(config, grid, os.fspath(workdir), options, stop)
-  points = expand(grid.axes, complete_config(config, options), grid.max_points)
-  return [Run(point_path(run_path(os.fspath(workdir)), point)) for point in points]
+  paths = grids.train_grid(config, grid, os.fspath(workdir), options, stop)
+  return [Run(path, options) for path in paths]
+
+
+def _plain(value: Any) -> Any:
+  """A value of an axis whose text is a literal: of NumPy's and JAX's, Python's own."""
+  if isinstance(value, list | tuple):
+    return type(value)(map(_plain, value))
+  return value.tolist() if hasattr(value, "tolist") else value

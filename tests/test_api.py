@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import meanet_jax as mea
+from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import UserError
+from meanet_jax.grid.points import expand
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json, write_json
@@ -111,6 +113,28 @@ def test_a_finished_run_is_trained_no_further(finished_run, tmp_path):
   shutil.copytree(finished_run.path, tmp_path / "run")
   run = mea.train(finished_run.config(), tmp_path / "run")
   assert run.metrics() == mea.Run(finished_run.path).metrics()
+
+
+def test_a_grid_of_numpy_values(tiny, tmp_path, monkeypatch):
+  seen = []
+
+  def trained(config, grid, workdir, *_) -> list[Path]:
+    seen.extend(point.config for point in expand(grid.axes, config, 8))
+    return [Path(workdir, "000")]
+
+  monkeypatch.setattr("meanet_jax.grid.run.train_grid", trained)
+  RunDirectory.create(tmp_path / "000", tiny)
+  axes = {
+    "stages.main.learning_rate": np.logspace(-2, -1, 2),
+    "model.main.structure.widths": [(np.int64(6),), np.array([8])],
+    "model.join": ["concat", np.str_("none")],
+  }
+  options = ReadOptions(workers=0)
+  (run,) = mea.train_grid(tiny, axes, tmp_path, options=options)
+  assert (run.path, run.options) == (tmp_path / "000", options)
+  assert [config.stages.main.learning_rate for config in seen] == [0.01] * 4 + [0.1] * 4
+  assert [config.model.main.structure.widths for config in seen[::2]] == [(6,), (8,)] * 2
+  assert [config.model.join for config in seen[:2]] == ["concat", "none"]
 
 
 def test_an_export(evaluated_run, tmp_path, monkeypatch, exported):

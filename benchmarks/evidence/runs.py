@@ -10,7 +10,8 @@ from pathlib import Path
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.training.static import predicted_hard_share
+from meanet_jax.runs.files import read_json
+from meanet_jax.training.hard_classes import predicted_hard_share
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = ROOT / "runs" / "evidence"
@@ -90,7 +91,8 @@ def _static_factor(run: RunDirectory, macs: float) -> float:
   """`baselines.static` of a static network of so many MACs."""
   settings = run.config()
   costs = block_macs(build(settings), settings)
-  return macs / (costs.main + predicted_hard_share(run) * costs.extension)
+  share = predicted_hard_share(read_json(run.hard_classes_path))
+  return macs / (costs.main + share * costs.extension)
 
 
 def minutes(run: RunDirectory) -> float:

@@ -68,7 +68,7 @@ def add_flags(parser: Parser) -> None:
     "--max-queue",
     Range(1),
     default=1024,
-    help="images that may wait, and calls under way; more are refused",
+    help="images that may wait, and calls under way, at least --max-images; more are refused",
   )
   add_integer(parser, "--max-images", Range(1), default=64, help="images per request")
   add_number(
@@ -86,6 +86,11 @@ def add_flags(parser: Parser) -> None:
 def run(given: argparse.Namespace) -> None:
   """Compiles, and serves until a signal."""
   workdir = require(given.workdir, "--workdir", "the directory of a run")
+  if given.max_queue < given.max_images:
+    raise UserError(
+      f"flag --max-queue is {given.max_queue} and --max-images {given.max_images}; accepted: "
+      "--max-queue of at least --max-images, or a request of so many would never find room"
+    )
   # gRPC's own log would have a line for whatever a client sends. It is read when it starts.
   os.environ.setdefault("GRPC_VERBOSITY", "NONE")
   try:

@@ -96,13 +96,13 @@ def _validate_stage(config: Config, name: str) -> None:
       f"{exits} number(s) of which one is above 0"
     )
   _validate_levers(config, name, both)
+  _validate_parts(config, name)
   pretrained = {"main": config.model.main.pretrained, "cloud": config.model.cloud.pretrained}
   if stage.epochs == 0:
     if not pretrained.get(name):
       also = ", or 0 with pretrained weights" if name in pretrained else ""
       raise UserError(f"stages.{name}.epochs is 0; accepted: at least 1{also}")
     return  # no step is taken, whatever the schedule
-  _validate_parts(config, name)
   if stage.schedule == "step" and list(stage.step_epochs) != sorted(set(stage.step_epochs)):
     raise UserError(
       f"stages.{name}.step_epochs is {stage.step_epochs}; accepted: strictly increasing epochs"
@@ -189,7 +189,7 @@ def _validate_parts(config: Config, name: str) -> None:
       f"{path}.freeze is {stage.freeze} and stages.training {training!r}, which trains all of the "
       "main block; accepted: one of them"
     )
-  if stage.head_epochs >= stage.epochs:
+  if stage.epochs and stage.head_epochs >= stage.epochs:
     raise UserError(
       f"{path}.head_epochs is {stage.head_epochs}; accepted: fewer than the stage's "
       f"{stage.epochs} epochs"

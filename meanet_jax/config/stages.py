@@ -132,10 +132,11 @@ class StagesConfig:
   cloud: StageConfig = StageConfig()
   training: Literal["blockwise", "joint", "mixed"] = "blockwise"
   """How the edge's blocks are trained. `blockwise`, MEANet's: main first, then the others beside a
-  main block that stays. `joint`, an ablation: in stage `edge` main learns on, from all images,
-  together with adaptive and extension block. `mixed`: blockwise, and then a stage `finetune` that
-  trains all three together from there, at its own rate; the mixed regime of arXiv 2407.14320. The
-  hard classes stay those that were selected before."""
+  main block that stays. `joint`: main first, which learns on in stage `edge`, from all images,
+  together with adaptive and extension block, by the sum of both exits' losses (BranchyNet, arXiv
+  1709.01686; a main that has learned before is the mixed strategy of arXiv 2407.14320). `mixed`:
+  blockwise, and then a stage `finetune` that trains all three together from there, at its own rate.
+  The hard classes stay those that were selected after stage main."""
   cloud_first: bool = False
   """Train the cloud before main, as distillation from it requires; otherwise it comes last."""
 

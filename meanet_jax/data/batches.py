@@ -28,16 +28,16 @@ BLOCK = 64
 
 
 def check_split_size(
-  images: int, batch_size: int, stage: str, what: str = "the stage's number of images"
+  images: int, settings: StageConfig, stage: str, what: str = "the stage's number of images"
 ) -> None:
-  """Refuses a batch that is larger than the images of its stage.
+  """Refuses a batch that is larger than the images of its stage, if it takes any step.
 
   Raises:
     UserError: with `what` there are at most.
   """
-  if images < batch_size:
+  if settings.epochs and images < settings.batch_size:
     raise UserError(
-      f"stages.{stage}.batch_size is {batch_size}; accepted: at most {images}, {what}"
+      f"stages.{stage}.batch_size is {settings.batch_size}; accepted: at most {images}, {what}"
     )
 
 
@@ -72,9 +72,6 @@ class Order:
   part: Part = ALONE
   balanced: Labels | None = None
 
-  def __post_init__(self):
-    check_split_size(self.size, self.batch_size, self.stage)
-
   @classmethod
   def of(
     cls,
@@ -90,7 +87,11 @@ class Order:
       labels: of the images that it learns from.
       seed, stage, part: see the class.
       settings: the stage's.
+
+    Raises:
+      UserError: a batch larger than the images.
     """
+    check_split_size(len(labels), settings, stage)
     balanced = Labels(labels) if settings.sampling == "balanced" else None
     return cls(len(labels), seed, stage, settings.batch_size, part, balanced)
 

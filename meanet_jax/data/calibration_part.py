@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool
 
+from meanet_jax.config.schema import Config
 from meanet_jax.seeds import name_number
 
 
@@ -23,3 +24,14 @@ def calibration_part(num_images: int, fraction: float, seed: int) -> Bool[np.nda
   part = np.zeros(num_images, bool)
   part[rng.permutation(num_images)[:size]] = True
   return part
+
+
+def run_calibration_part(config: Config, num_images: int) -> Bool[np.ndarray, " n"]:
+  """The `calibration_part` of a run; the other validation images select.
+
+  Args:
+    config: the run's.
+    num_images: n, of the validation split.
+  """
+  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
+  return calibration_part(num_images, fraction, seed)

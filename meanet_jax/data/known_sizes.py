@@ -34,7 +34,7 @@ class TrainingImages:
 
 
 def training_images(config: DatasetConfig, count: int | None) -> TrainingImages:
-  """What is left to train on, and whether it is kept on the devices, as `data/sources.py` decides.
+  """What is left to train on, and whether it is kept on the devices as `data/in_memory.py` decides.
 
   Args:
     config: the data set.

@@ -13,7 +13,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device import check_network, check_networks
 from meanet_jax.cost.profile_json import named_profile
-from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
@@ -246,13 +246,12 @@ def threshold_images(
   """
   if constraints.confidence is None:
     return np.ones(num_images, bool)
-  fraction = config.evaluation.calibration_fraction
-  if not fraction:
+  if not config.evaluation.calibration_fraction:
     raise UserError(
       f"confidence {constraints.confidence:g} needs validation images that selected nothing else, "
       "and evaluation.calibration_fraction is 0; accepted: a run trained with that field above 0"
     )
-  return calibration_part(num_images, fraction, config.dataset.split_seed)
+  return run_calibration_part(config, num_images)
 
 
 def _under_earlier_names(constraints: dict[str, Any]) -> dict[str, Any]:

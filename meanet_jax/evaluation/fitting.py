@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanet_jax.config.schema import Config, RoutingConfig
-from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.evaluation.records import LabelledLogits, cooled, make_records
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
@@ -37,8 +37,7 @@ class Fitted(NamedTuple):
 
 def selection_part(config: Config, validation: LabelledLogits) -> LabelledLogits:
   """The validation images that select: those of a run that carry no guarantee."""
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  return validation.of(~calibration_part(len(validation.labels), fraction, seed))
+  return validation.of(~run_calibration_part(config, len(validation.labels)))
 
 
 def fits_beside_thresholds(policy: Policy) -> bool:

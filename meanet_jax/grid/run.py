@@ -66,7 +66,7 @@ def plan(config: Config, grid: GridConfig) -> list[CompilationGroup]:
     check_evaluation(group.config)  # the best point is evaluated here, when all is trained
     for name in group.config.stage_names:
       settings = group.config.stage(name)
-      if settings.batch_size % settings.accumulate:
+      if settings.epochs and settings.batch_size % settings.accumulate:
         raise UserError(
           f"stages.{name}.batch_size is {settings.batch_size}; accepted: a multiple of the "
           f"{settings.accumulate} micro-batches"
@@ -94,7 +94,7 @@ def train_grid(
   options: ReadOptions | None = None,
   stop: Stop = never,
   tensorboard: bool = False,
-) -> None:
+) -> list[Path]:
   """Trains every trial that `workdir` has not finished, and says which is best.
 
   Called by all processes of a grid together, which share out the trials of each compilation group
@@ -107,6 +107,9 @@ def train_grid(
     options: where and how data are read.
     stop: asked after every step and before every stage.
     tensorboard: whether metrics are TensorBoard's events as well.
+
+  Returns:
+    The trials' run directories, in the order of the product.
 
   Raises:
     UserError: a grid that cannot be run, or a workdir of another one or in use by another process.
@@ -134,6 +137,9 @@ def train_grid(
       if is_process_0():
         directory.write(groups, grid, None)
     broadcast_from_process_0(lambda: _finish(directory, groups, grid, options))
+  points = [point for group in groups for point in group.points]
+  points.sort(key=lambda point: point.number)
+  return [point_path(directory.path, point) for point in points]
 
 
 def _completed(config: Config, options: ReadOptions | None) -> Config:

@@ -69,7 +69,7 @@ def validation_logits(exits: Exits, trials: Sequence[Trial]) -> None:
   for trial in trials:
     parts = []
     for images, real in context.dataset.validation.batches(context.config.evaluation.batch_size):
-      outputs = jax.device_get(forward(trial.variables, images))
+      outputs = jax.device_get(forward(trial.learned(), images))
       parts.append(jax.tree.map(lambda x, real=real: x[:real], outputs))
     outputs = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     for exit in exits:

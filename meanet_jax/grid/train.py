@@ -1,4 +1,4 @@
-"""The trials of a compilation group through the four stages, together."""
+"""The trials of a compilation group through their stages, together."""
 
 import contextlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.own_network import own_modules
-from meanet_jax.models.variables import make_init
+from meanet_jax.models.variables import Initialise, Variables, make_init
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, quarantine_failed
 from meanet_jax.runs.directory import RunDirectory
@@ -24,7 +24,7 @@ from meanet_jax.runs.lock import held
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import stop_before
-from meanet_jax.training.restore import last_step, load_variables
+from meanet_jax.training.restore import Learned, last_step, load_variables
 from meanet_jax.training.stages import Stage, gradient_stages
 
 
@@ -48,11 +48,25 @@ def train_points(points: Sequence[Point], dataset: Dataset, context: GridContext
       stack.enter_context(held(point_path(context.path, point)))
     # No axis: batch norm of a trial crosses no device, for a trial is on one.
     model = build(left[0].config)
-    _train([open_trial(point, model, dataset, context) for point in left], context.grid)
+    fresh = make_init(model, left[0].config.dataset.image_shape)
+    _train([open_trial(point, model, dataset, context, fresh) for point in left], context.grid)
 
 
-def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridContext) -> Trial:
+def open_trial(
+  point: Point,
+  model: MEANet,
+  dataset: Dataset,
+  context: GridContext,
+  fresh: Initialise | None = None,
+) -> Trial:
   """A point with its run directory, made when it is missing.
+
+  Args:
+    point: of the grid.
+    model: of its compilation group, without a mapped axis.
+    dataset: which all learn from.
+    context: of the grid.
+    fresh: the model's `make_init`, which several points share.
 
   Raises:
     UserError: a directory that cannot be written, or holds another run.
@@ -62,22 +76,28 @@ def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridConte
   run.record_files(dataset.listing)
   run.record_modules(own_modules(point.config))
   own = RunContext(point.config, model, dataset, run, context.stop, context.tensorboard)
-  return Trial(point, own)
+
+  def read(stages: Sequence[Stage]) -> Variables:
+    return load_variables(point.config, model, dataset, run, fresh, stages)
+
+  return Trial(point, own, Learned(read))
 
 
 def _train(trials: Sequence[Trial], grid: GridConfig) -> None:
   config, model = trials[0].config, trials[0].context.model
   stages = gradient_stages(config)
-  fresh = make_init(model, config.dataset.image_shape)
   for trial in trials:
-    run = trial.context.run
     for stage in stages:
-      quarantine_failed(run.checkpoints_path(stage.name))
-    trial.variables = load_variables(trial.config, model, trial.context.dataset, run, fresh)
+      quarantine_failed(trial.context.run.checkpoints_path(stage.name))
   for stage in stages:
     if stage.needs_hard_classes:
       _hard_classes_stage(_alive(trials))
-    left = [trial for trial in _alive(trials) if not _is_finished(stage, trial.context)]
+    left = []
+    for trial in _alive(trials):
+      if _is_finished(stage, trial.context):
+        trial.pass_finished(stage)
+      else:
+        left.append(trial)
     if left:
       stop_before(stage, trials[0].context.stop)
       train_trials(stage, left, grid)

@@ -14,12 +14,11 @@ from meanet_jax.grid.batch_streams import Source
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.step import Constants
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.models.variables import Variables
 from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.optimizers import make_schedule
-from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.restore import Learned, read_label_map
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.stage_images import count_training_images
 from meanet_jax.training.stage_run import StageRun, files_on_disk, open_stage_run
@@ -43,13 +42,13 @@ class Trial:
   """A point of the grid, its run, and what it has learned so far.
 
   context: of an ordinary run, but its model has no mapped axis, for a trial is on one device.
-  variables: of every block, on the host; empty until they are needed.
+  learned: by the stages so far.
   logits: of validation images, by exit, where a stage of this process has left them.
   """
 
   point: Point
   context: RunContext
-  variables: Variables = dataclasses.field(default_factory=dict)
+  learned: Learned
   logits: dict[Exits, Float[np.ndarray, "n c"]] = dataclasses.field(default_factory=dict)
 
   @property
@@ -62,6 +61,12 @@ class Trial:
     """Where its loss was not finite; None where that has not happened."""
     path = self.context.run.path / DIVERGED
     return read_json(path)["message"] if path.exists() else None
+
+  def pass_finished(self, stage: Stage) -> None:
+    """Goes on to the outcome of a stage that an earlier process has finished."""
+    self.learned.pass_finished(stage)
+    for exit in stage.exits:
+      self.logits.pop(exit, None)  # of the stages before it
 
   def mark_diverged(self, stage: str, step: int, message: str) -> None:
     """Writes down that this trial is not to be trained further."""
@@ -113,7 +118,7 @@ class TrialState:
     Args:
       outputs: of all validation images.
     """
-    self.trial.variables.update(self.run.state.learned())
+    self.trial.learned.update(self.run.stage, self.run.state.learned())
     for exit in self.run.stage.exits:
       self.trial.logits[exit] = exit_logits(outputs, exit)
 
@@ -153,5 +158,5 @@ def open_trial_state(stage: Stage, trial: Trial) -> TrialState:
   context = trial.context
   to_hard = read_label_map(stage, context.config, context.run)
   images = count_training_images(stage, context.dataset, to_hard)
-  run = open_stage_run(stage, context, trial.variables, images, files_on_disk)
+  run = open_stage_run(stage, context, trial.learned(), images, files_on_disk)
   return TrialState(trial, run, to_hard)

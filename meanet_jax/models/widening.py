@@ -25,6 +25,7 @@ def widened_main(config: Config, macs: float | int) -> NetworkConfig:
   """
   main = config.model.main
   structure = network_structure(main, "model.main")
+  assert isinstance(structure, StructureConfig)  # `build` refuses the others
   unit = max(structure.stem_width, structure.final_width, *structure.widths, 1)
 
   @functools.cache  # a trace each

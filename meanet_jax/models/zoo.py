@@ -140,6 +140,12 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
         "accepted: both or none"
       )
     structure = network_structure(settings, f"model.{block}")
+    if block == "main" and config.baselines.static and isinstance(structure, MobileStructure):
+      raise UserError(
+        f"baselines.static is {config.baselines.static:g} and model.main.name {settings.name!r}; "
+        "accepted: 0 with it, because widths of ResNets, MobileNetV2 and own structures alone can "
+        "be changed"
+      )
     if frozen > len(structure.depths):
       raise UserError(
         f"stages.{block}.freeze is {frozen}; accepted: at most {len(structure.depths)}, the stages "

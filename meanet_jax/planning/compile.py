@@ -59,7 +59,7 @@ class DoesNotFitError(Exception):
 def compile_step(
   stage: Stage, config: Config, images: TrainingImages, batch_size: int, devices: Sequence[Any]
 ) -> jax.stages.Compiled:
-  """Compiles the step that `training/loop.py` would run, from shapes alone.
+  """Compiles the step that `training/run_stage.py` would map, from shapes alone.
 
   Args:
     stage: what learns.

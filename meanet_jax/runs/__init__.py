@@ -1,1 +1,1 @@
-"""All that touches the disk of a run."""
+"""A run's directory: configuration, checkpoints, metrics, locks and what it was begun with."""

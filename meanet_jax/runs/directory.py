@@ -68,7 +68,7 @@ def check_format(workdir: Path, path: Path) -> None:
 
 
 class RunDirectory:
-  """Where one experiment lives. The files are those of `docs/architecture.md`, "A run on disk"."""
+  """Where one experiment lives. The files are those of docs/runs.md."""
 
   def __init__(self, path: str | Path):
     """Touches nothing.

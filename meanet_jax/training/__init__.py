@@ -1,1 +1,1 @@
-"""Training: pure steps, their mapping over devices, one loop, and the four stages in order."""
+"""Training: pure steps, their mapping over devices, one loop, and the stages in order."""

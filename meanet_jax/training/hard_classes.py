@@ -10,7 +10,7 @@ from jaxtyping import Float
 from meanet_jax.annotations import Bool, Int
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import check_split_size
-from meanet_jax.data.calibration_part import calibration_part
+from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.log import listed, logger
@@ -83,22 +83,22 @@ def check_hard_classes(config: Config, dataset: Dataset) -> list[str]:
     )
   if lacking:
     lines.append(f"classes {lacking}; they cannot be hard and count as easy")
-  batch_size = config.stages.edge.batch_size
+  edge = config.stages.edge
   if config.stages.training == "joint" or config.model.extension_classes == "all":
-    check_split_size(len(dataset.train), batch_size, "edge")
+    check_split_size(len(dataset.train), edge, "edge")
     return lines
   if config.hard_classes.selection == "random":
     hard = random_classes(config.seed, eligible, count)
-    check_split_size(int(images.train[hard].sum()), batch_size, "edge")
+    check_split_size(int(images.train[hard].sum()), edge, "edge")
     return lines
   sizes = np.sort(images.train[eligible])
   fewest, most = int(sizes[:count].sum()), int(sizes[-count:].sum())
-  check_split_size(most, batch_size, "edge", f"the training images of the {count} largest classes")
-  if fewest < batch_size:
+  check_split_size(most, edge, "edge", f"the training images of the {count} largest classes")
+  if fewest < edge.batch_size:
     lines.append(
-      f"stages.edge.batch_size is {batch_size}, and the {count} smallest classes have {fewest} "
-      f"training images; at most {fewest} is accepted whichever classes turn out hard (the field "
-      "can still be changed once stage main is finished)"
+      f"stages.edge.batch_size is {edge.batch_size}, and the {count} smallest classes have "
+      f"{fewest} training images; at most {fewest} is accepted whichever classes turn out hard "
+      "(the field can still be changed once stage main is finished)"
     )
   return lines
 
@@ -182,8 +182,7 @@ def predicted_hard_share(found: Mapping[str, Any]) -> float:
 
 def selecting_images(config: Config, dataset: Dataset) -> Bool[np.ndarray, " n"]:
   """The validation images that select: those that carry no guarantee."""
-  fraction, seed = config.evaluation.calibration_fraction, config.dataset.split_seed
-  return ~calibration_part(len(dataset.validation), fraction, seed)
+  return ~run_calibration_part(config, len(dataset.validation))
 
 
 def _tie_text(tie: Tie, names: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
 """What a run has learned, read again from its directory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,22 +29,66 @@ def load_variables(
   dataset: Dataset,
   run: RunDirectory,
   fresh_variables: Initialise | None = None,
+  stages: Sequence[Stage] | None = None,
 ) -> Variables:
   """Variables of every block, on the host: of finished stages, and initial ones for the rest.
 
-  `fresh_variables` is the model's `make_init`, where several seeds share one. A module of
-  the user's that has changed since the run began is named in a warning.
+  A module of the user's that has changed since the run began is named in a warning.
+
+  Args:
+    config, model, dataset, run: what learned.
+    fresh_variables: the model's `make_init`, where several seeds share one.
+    stages: those whose outcome is read, in order; None for all of the run's.
   """
   run.warn_of_changed_modules(own_modules(config))
   abstract = abstract_variables(model, config.dataset.image_shape)
   variables: Variables = {}
   # In this order: a joint edge stage has gone on learning the main block.
-  for stage in gradient_stages(config):
+  for stage in gradient_stages(config) if stages is None else stages:
     step = complete_step(run.checkpoints_path(stage.name))
     if step is not None and step == last_step(stage, config, dataset, run):
       variables |= read_stage(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
   return jax.device_get(variables | initial_variables(config, model, missing, fresh_variables))
+
+
+class Learned:
+  """The variables of a run as its stages so far have left them, read once a stage needs them.
+
+  A later stage may be finished already: where the checkpoints of an earlier one are damaged, that
+  one starts over, and must not begin from what the later one made of it.
+  """
+
+  def __init__(self, read: Callable[[Sequence[Stage]], Variables]):
+    """Reads nothing yet.
+
+    Args:
+      read: the variables of every block after the given finished stages.
+    """
+    self._read = read
+    self._stages: list[Stage] = []
+    self._variables: Variables | None = None
+
+  def __call__(self) -> Variables:
+    """Of every block, on the host."""
+    if self._variables is None:
+      self._variables = self._read(tuple(self._stages))
+    return self._variables
+
+  def pass_finished(self, stage: Stage) -> None:
+    """Goes on to the outcome of a stage that an earlier process has finished."""
+    self._stages.append(stage)
+    self._variables = None
+
+  def update(self, stage: Stage, learned: Variables) -> None:
+    """Goes on to the outcome of a stage that has just been trained.
+
+    Args:
+      stage: whose last checkpoint is written.
+      learned: of the blocks that it trained, on the host.
+    """
+    self._variables = self() | learned
+    self._stages.append(stage)
 
 
 def require_finished(config: Config, dataset: Dataset, run: RunDirectory) -> None:

@@ -64,7 +64,8 @@ def train_stage(
     UserError: a batch that does not fit the devices or the images.
   """
   settings = context.config.stage(stage.name)
-  check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
+  if settings.epochs:
+    check_batch_size(settings.batch_size, f"stages.{stage.name}.batch_size", settings.accumulate)
   run = open_stage_run(stage, context, variables, len(images.train), _SharedFiles)
   with closing_after_errors(run.files):
     program = _MappedRun(run, images, numbers)

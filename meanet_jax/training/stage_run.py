@@ -121,7 +121,7 @@ def open_stage_run(
     UserError: a batch larger than the stage's images, or a directory that cannot be written.
   """
   settings = context.config.stage(stage.name)
-  check_split_size(images, settings.batch_size, stage.name)
+  check_split_size(images, settings, stage.name)
   per_epoch = steps_per_epoch(images, settings.batch_size)
   tx = make_optimizer(settings, per_epoch)
   fresh = create_state(stage, variables, tx, settings.ema_decay > 0)

@@ -53,7 +53,7 @@ class Stage:
 
 MAIN = Stage("main", ("main",), Exits.MAIN, Exits.MAIN)
 EDGE = Stage("edge", ("adaptive", "extension"), Exits.EXTENSION, Exits.EXTENSION, images="hard")
-# The ablation: every block of the edge learns at once, the extension from hard images alone.
+# `joint`: every block of the edge learns at once, an extension of hard classes from their images.
 JOINT = Stage("edge", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 FINETUNE = Stage("finetune", EDGE_BLOCKS, Exits.MAIN | Exits.EXTENSION, Exits.MAIN)
 CLOUD = Stage("cloud", ("cloud",), Exits.CLOUD, Exits.CLOUD)

@@ -84,7 +84,8 @@ def _check_batch_sizes(config: Config) -> None:
   check_batch_size(config.evaluation.batch_size, "evaluation.batch_size")
   for name in config.stage_names:
     settings = config.stage(name)
-    check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
+    if settings.epochs:
+      check_batch_size(settings.batch_size, f"stages.{name}.batch_size", settings.accumulate)
 
 
 def check_images(config: Config, dataset: Dataset) -> list[str]:
@@ -99,7 +100,7 @@ def check_images(config: Config, dataset: Dataset) -> list[str]:
   """
   for name in config.stage_names:
     if name != "edge":  # which `check_hard_classes` knows about
-      check_split_size(len(dataset.train), config.stage(name).batch_size, name)
+      check_split_size(len(dataset.train), config.stage(name), name)
   if config.routing.policy != "auto" and configured_policy(config.routing).learns:
     # Only an evaluation fits it, and a run has no other images and no other criterion then.
     learned.check_number(int(selecting_images(config, dataset).sum()))

@@ -25,7 +25,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import broadcast_from_process_0
-from meanet_jax.training.hard_classes import read_confusion
+from meanet_jax.training.hard_classes import predicted_hard_share
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.restore import last_step, read_label_map, unfinished
 from meanet_jax.training.stage_checkpoint import read_stage
@@ -75,7 +75,8 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
   classes for which main predicted one (the paper's rule), of adaptive and extension block.
   """
   costs = block_macs(build(config), config)
-  edge = costs.main + predicted_hard_share(run) * costs.extension
+  share = predicted_hard_share(read_json(run.hard_classes_path))
+  edge = costs.main + share * costs.extension
   stages, images = config.stages, len(dataset.train)
   seen = sum(
     config.stage(stage.name).epochs * _images(stage, config, dataset, run)
@@ -89,13 +90,6 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
     config.model, main=widened, adaptive=ModelConfig.adaptive, join="none", join_dropout=0.0
   )
   return dataclasses.replace(config, model=model, stages=dataclasses.replace(stages, main=main))
-
-
-def predicted_hard_share(run: RunDirectory) -> float:
-  """The share of the images that selected the hard classes for which main predicted one of them."""
-  found = read_json(run.hard_classes_path)
-  confusion = read_confusion(found)
-  return float(confusion[:, found["classes"]].sum() / confusion.sum())
 
 
 def stretched(recipe: StageConfig, epochs: int) -> StageConfig:

@@ -1,7 +1,6 @@
 """Training one run: its stages in order, those that are finished left alone."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,7 +23,7 @@ from meanet_jax.training.hard_classes import select
 from meanet_jax.training.loop import stop_before
 from meanet_jax.training.parallel import replicate
 from meanet_jax.training.pretrained import initial_variables
-from meanet_jax.training.restore import label_map, load_variables
+from meanet_jax.training.restore import Learned, label_map, load_variables
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
@@ -57,35 +56,39 @@ def train(
     TrainingDivergedError: a loss that is not finite.
   """
   with start(config, workdir, options, stop, tensorboard) as context:
-
-    @functools.cache  # read only when a stage needs them: a finished run is repeated in seconds
-    def variables() -> Variables:
-      return broadcast_from_process_0(
-        lambda: load_variables(context.config, context.model, context.dataset, context.run)
-      )
-
+    learned = _learned(context)
     found = None
     with full_disk_in_one_line(context.run.path):
       for stage in gradient_stages(context.config):
         if stage.needs_hard_classes and found is None:
-          found = _hard_classes_stage(context, variables)
-        _gradient_stage(stage, context, variables, found)
+          found = _hard_classes_stage(context, learned)
+        _gradient_stage(stage, context, learned, found)
       if context.config.baselines.static:
-        _static_stage(context, variables)
+        _static_stage(context, learned)
   logger.info(f"all stages finished; evaluate with: meanet eval --workdir {quote(str(workdir))}")
+
+
+def _learned(context: RunContext) -> Learned:
+  def read(stages: Sequence[Stage]) -> Variables:
+    config, model, dataset, run = context.config, context.model, context.dataset, context.run
+    return broadcast_from_process_0(
+      lambda: load_variables(config, model, dataset, run, stages=stages)
+    )
+
+  return Learned(read)
 
 
 def _gradient_stage(
   stage: Stage,
   context: RunContext,
-  variables: Callable[[], Variables],
+  learned: Learned,
   found: dict[str, Any] | None,
 ) -> None:
-  """Trains a stage that is not finished, and updates the variables with what it learned.
+  """Trains a stage that is not finished, from what the stages before it have learned.
 
   Args:
     stage, context: what learns, and of which run.
-    variables: of every block.
+    learned: by the stages before; afterwards by this one too.
     found: what hard_classes.json holds, once it is there.
   """
   config, run, dataset = context.config, context.run, context.dataset
@@ -97,31 +100,31 @@ def _gradient_stage(
   total = num_steps(settings, len(images.train))
   if broadcast_from_process_0(lambda: finished_step(run.checkpoints_path(stage.name))) == total:
     logger.info(f"stage {stage.name}: already finished ({total} steps)")
+    learned.pass_finished(stage)
     return
   stop_before(stage, context.stop)
   logger.info(
     f"stage {stage.name}: {settings.epochs} epochs of {len(images.train)} images, "
     f"{jax.device_count()} device(s), {jax.process_count()} process(es), compiling"
   )
-  variables().update(train_stage(stage, context, variables(), images, numbers))
+  learned.update(stage, train_stage(stage, context, learned(), images, numbers))
 
 
-def _static_stage(context: RunContext, variables: Callable[[], Variables]) -> None:
+def _static_stage(context: RunContext, learned: Learned) -> None:
   """Trains the ordinary network that costs what the edge does on average."""
   beside = static_context(context)
   stage = static_stage(beside.config)
 
-  @functools.cache
-  def start_from() -> Variables:
+  def start_from(_: Sequence[Stage]) -> Variables:
     fresh = broadcast_from_process_0(
       lambda: jax.device_get(initial_variables(beside.config, beside.model, ("main",)))
     )
-    return fresh | ({"cloud": variables()["cloud"]} if stage.teacher else {})
+    return fresh | ({"cloud": learned()["cloud"]} if stage.teacher else {})
 
-  _gradient_stage(stage, beside, start_from, None)
+  _gradient_stage(stage, beside, Learned(start_from), None)
 
 
-def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables]) -> dict[str, Any]:
+def _hard_classes_stage(context: RunContext, learned: Learned) -> dict[str, Any]:
   """Selects the hard classes of a run that has none yet; what hard_classes.json holds."""
   path = context.run.hard_classes_path
   if broadcast_from_process_0(path.exists):
@@ -131,7 +134,7 @@ def _hard_classes_stage(context: RunContext, variables: Callable[[], Variables])
     config, dataset = context.config, context.dataset
     batch_size = config.evaluation.batch_size
     forward = ForwardPass(context.model, Exits.MAIN, config.dataset, batch_size)
-    logits = forward(replicate(variables()), dataset.validation).main
+    logits = forward(replicate(learned()), dataset.validation).main
     assert logits is not None
     selected = all_succeed(lambda: select(config, dataset, logits))
     broadcast_from_process_0(lambda: write_json(path, selected))

@@ -32,6 +32,7 @@ def test_what_the_command_says(tmp_path: Path, finished_run):
     ("--max-request-mb=nan", "--max-request-mb is nan; accepted: 0.001 to 2000"),
     ("--grace-seconds=nan", "--grace-seconds is nan; accepted: 0 to 86400"),
     ("--grace-seconds=inf", "--grace-seconds is inf; accepted: 0 to 86400"),
+    ("--max-queue=63", "--max-queue is 63 and --max-images 64; accepted: --max-queue of at least"),
     ("--token-file=", "--token-file '' cannot be read"),
   ):
     assert words in one_line_error(serve(run, flag))

@@ -114,9 +114,9 @@ def test_garbage_is_survived(cloud_server, channel, data):
 
 def test_a_full_server_says_so(finished_run):
   # It waits for a full batch.
-  flags = ("--max-queue=8", "--max-batch=8", "--max-wait-ms=60000", "--health-port=0")
+  flags = ("--max-queue=8", "--max-images=8", "--max-batch=8", "--max-wait-ms=60000")
   with (
-    cloud_server_process(finished_run.path, *flags) as server,
+    cloud_server_process(finished_run.path, *flags, "--health-port=0") as server,
     grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
   ):
     stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -86,8 +86,11 @@ def test_a_block_goes_to_the_devices_once():
 
 
 def test_a_batch_larger_than_the_split_is_refused():
+  labels, settings = np.arange(23, dtype=np.int32), StageConfig(batch_size=24)
   with pytest.raises(UserError, match=r"stages\.main\.batch_size is 24; accepted: at most 23"):
-    batches(batch_size=24)
+    Order.of(labels, 0, "main", settings)
+  # Of a stage that takes no step no batch is drawn.
+  assert Order.of(labels, 0, "main", dataclasses.replace(settings, epochs=0)).size == 23
 
 
 @given(size=st.integers(1, 40), batch_size=st.integers(1, 17))

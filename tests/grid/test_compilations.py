@@ -16,6 +16,7 @@ from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import make_init
 from meanet_jax.models.zoo import build
+from meanet_jax.training.restore import Learned
 from meanet_jax.training.stages import MAIN
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -98,7 +99,8 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
     context = GridContext(tmp_path, grid)
     trials = [open_trial(point, model, dataset, context) for point in group.points]
     for trial in trials:
-      trial.variables = initialise(trial.config.seed, ("main",))
+      variables = initialise(trial.config.seed, ("main",))
+      trial.learned = Learned(lambda _, found=variables: found)
     train_trials(MAIN, trials, grid)
   steps = len(dataset.train) // config.stages.main.batch_size
   assert steps > 5

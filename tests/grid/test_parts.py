@@ -17,6 +17,7 @@ from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.context import RunContext
+from meanet_jax.training.restore import Learned
 from meanet_jax.training.stages import MAIN
 from tests.grid.test_trials import arrays, assert_close, trained_alone
 
@@ -39,7 +40,8 @@ def assert_trials_equal_runs(config: Config, tmp_path: Path) -> None:
   for point in points:
     run = RunDirectory.create(tmp_path / point.name, point.config)
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
-    trials.append(Trial(point, RunContext(point.config, model, dataset, run), variables))
+    learned = Learned(lambda _, found=variables: found)
+    trials.append(Trial(point, RunContext(point.config, model, dataset, run), learned))
   train_trials(MAIN, trials, GridConfig())
   for trial in trials:
     run = RunDirectory.create(tmp_path / f"alone{trial.point.name}", trial.config)

@@ -24,6 +24,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
+from meanet_jax.training.restore import Learned
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.train import train
 from tests.forked_commands import run_command
@@ -88,7 +89,8 @@ def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, tmp_path):
   copy = tmp_path / "grid"
   shutil.copytree(trained, copy)
   before = files(copy / "points")
-  train_grid(tiny, grid, copy)
+  paths = train_grid(tiny, grid, copy)
+  assert paths == [copy / "points" / name for name in ("000", "001", "002")]
   assert files(copy / "points") == before
   with pytest.raises(UserError, match=r"holds another grid, which differs in axes"):
     train_grid(tiny, GridConfig(axes=("seed=0",)), copy)
@@ -110,7 +112,7 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):
     context = GridContext(tmp_path, grid, stop=stop)
     trials = [open_trial(point, model, dataset, context) for point in points]
     for trial in trials:
-      trial.variables = initialise(trial.config.seed, ("main",))
+      trial.learned = Learned(lambda _, seed=trial.config.seed: initialise(seed, ("main",)))
     train_trials(MAIN, trials, grid)
 
   answers = iter([None] * 7 + [signal.SIGTERM])

@@ -17,7 +17,7 @@ from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.trials import Trial
-from meanet_jax.models.meanet import BLOCKS
+from meanet_jax.models.meanet import BLOCKS, Exits
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
@@ -25,7 +25,7 @@ from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.files import write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.parallel import AXIS
-from meanet_jax.training.restore import read_label_map
+from meanet_jax.training.restore import Learned, read_label_map
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import stage_images
 from meanet_jax.training.stages import JOINT, MAIN
@@ -109,6 +109,21 @@ def every_number_alone(every_number, tmp_path_factory) -> dict[str, dict[str, np
   return found
 
 
+def test_a_stage_that_was_finished_before_takes_the_place_of_what_came_before_it(tiny, tmp_path):
+  """Where a damaged stage main was trained anew, and the joint one is still there."""
+  on_disk = {(): {"main": {"after": 0}}, (MAIN, JOINT): {"main": {"after": 2}}}
+  run = RunDirectory.create(tmp_path, tiny)
+  context = RunContext(tiny, build(tiny), load(tiny.dataset), run)
+  trial = Trial(Point(0, {}, tiny), context, Learned(lambda stages: on_disk[tuple(stages)]))
+  assert trial.learned()["main"] == {"after": 0}
+  trial.learned.update(MAIN, {"main": {"after": 1}})
+  trial.logits[Exits.MAIN] = np.zeros((1, 10), np.float32)
+  assert trial.learned()["main"] == {"after": 1}
+  trial.pass_finished(JOINT)
+  assert trial.learned()["main"] == {"after": 2}
+  assert not trial.logits
+
+
 # Two members of one seed, which share their batches, and one of another.
 EVERY_NUMBER = (
   "{seed=0, stages.main.momentum=0.7},"
@@ -128,7 +143,7 @@ def test_members_of_every_number_equal_points_trained_alone(
     run = RunDirectory.create(tmp_path / point.name, point.config)
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, ("main",))
     context = RunContext(point.config, model, dataset, run)
-    trials.append(Trial(point, context, variables))
+    trials.append(Trial(point, context, Learned(lambda _, found=variables: found)))
   grid = GridConfig(batching=batching)
   train_trials(MAIN, trials, grid)
   for trial in trials:
@@ -175,7 +190,7 @@ def test_members_of_a_joint_stage_have_their_own_loss_weights(joint, tmp_path):
     write_json(run.hard_classes_path, {"classes": hard})
     variables = init_variables(model, point.config.seed, config.dataset.image_shape, BLOCKS)
     context = RunContext(point.config, model, dataset, run)
-    trials.append(Trial(point, context, jax.device_get(variables)))
+    trials.append(Trial(point, context, Learned(lambda _, found=variables: jax.device_get(found))))
   stage = JOINT
   train_trials(stage, trials, GridConfig())
   ours = arrays(trials[1].context.run.path, "edge")

@@ -5,8 +5,10 @@ import dataclasses
 import jax
 import pytest
 
+from meanet_jax.config.baselines import BaselinesConfig
 from meanet_jax.config.networks import NetworkConfig, StructureConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.errors import UserError
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.widening import widened_main
 from meanet_jax.models.zoo import build
@@ -43,6 +45,15 @@ def main_macs(config: Config) -> int:
 def widened(config: Config, macs: float | int) -> NetworkConfig:
   with jax.numpy_dtype_promotion("standard"):
     return widened_main(config, macs)
+
+
+def test_a_structure_whose_widths_no_field_describes_is_refused_before_anything_trains():
+  config = config_of(NetworkConfig(name="mobilenet_v3_small"))
+  beside = dataclasses.replace(config, baselines=BaselinesConfig(1.0))
+  with pytest.raises(
+    UserError, match=r"^baselines\.static is 1 and model\.main\.name 'mobilenet_v3_small'; acc"
+  ):
+    build(beside)
 
 
 @pytest.mark.parametrize("name", MAINS)

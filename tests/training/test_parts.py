@@ -206,9 +206,19 @@ def test_parts_that_are_not_there_are_refused(stage, changes, words):
   assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("training", ["joint", "mixed"])
-def test_frozen_stages_and_a_stage_that_trains_all_of_main_are_refused(training):
+def test_parts_are_checked_in_a_stage_without_steps_too():
   config = tiny_config()
+  config.model.main.pretrained, config.stages.main.epochs = "a.pth", 0
+  config.stages.main.learning_rate_factors = ("main.trunk",)
+  with pytest.raises(UserError, match="accepted: NAME=FACTOR"):
+    resolve(config)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize("training", ["joint", "mixed"])
+def test_frozen_stages_and_a_stage_that_trains_all_of_main_are_refused(training, epochs):
+  config = tiny_config()
+  config.model.main.pretrained, config.stages.main.epochs = "a.pth", epochs
   config.stages.training, config.stages.main.freeze = training, 1
   with pytest.raises(UserError, match=r"stages\.main\.freeze is 1 and stages\.training"):
     resolve(config)

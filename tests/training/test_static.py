@@ -18,14 +18,15 @@ from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.runs.files import read_json
 from meanet_jax.training.context import RunContext
+from meanet_jax.training.hard_classes import predicted_hard_share
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.run_stage import train_stage
 from meanet_jax.training.stage_images import StageImages
 from meanet_jax.training.stages import STATIC
-from meanet_jax.training.static import load_static, predicted_hard_share, static_config, stretched
+from meanet_jax.training.static import load_static, static_config, stretched
 from meanet_jax.training.train import train
 from tests.experiments import tiny_config
 
@@ -43,12 +44,10 @@ def beside(finished_run, tiny, tmp_path_factory) -> RunDirectory:
   return RunDirectory.existing(workdir)
 
 
-def test_the_share_is_that_of_predictions_of_hard_classes(tmp_path):
-  run = RunDirectory.create(tmp_path / "run", Config())
+def test_the_share_is_that_of_predictions_of_hard_classes():
   counts = {"true": [0, 1, 2, 2], "predicted": [0, 0, 1, 2], "count": [5, 3, 8, 4]}
   found = {"classes": [1, 2], "precision": [0.5, 0, 1], "confusion_counts": counts}
-  write_json(run.hard_classes_path, found)
-  assert predicted_hard_share(run) == 12 / 20
+  assert predicted_hard_share(found) == 12 / 20
 
 
 def test_it_costs_what_the_edge_does_and_sees_as_many_images(beside, tiny):
@@ -56,7 +55,7 @@ def test_it_costs_what_the_edge_does_and_sees_as_many_images(beside, tiny):
   found = load_static(with_static(tiny), dataset, beside)
   costs = block_macs(build(tiny), tiny)
   selected = read_json(beside.hard_classes_path)
-  edge = costs.main + predicted_hard_share(beside) * costs.extension
+  edge = costs.main + predicted_hard_share(selected) * costs.extension
   # Of widths as small as these there is one every tenth or so.
   assert found.macs == pytest.approx(edge, rel=0.1)
   hard = np.isin(dataset.train.labels, selected["classes"]).sum()
