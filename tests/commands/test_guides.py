@@ -21,6 +21,21 @@ PORT = "127.0.0.1:8081"  # the tutorial's; a free one here
 SHORT = [f"--config.stages.{stage}.epochs=2" for stage in ("main", "edge", "cloud")]
 
 
+def value(flag: str, arguments: list[str]) -> str | None:
+  return arguments[arguments.index(flag) + 1] if flag in arguments else None
+
+
+def test_the_tutorial_ends_on_a_device_with_the_point_that_it_selected_last():
+  given = list(commands(TUTORIAL))
+  selected = [value("--name", arguments) for name, arguments in given if name == "eval"]
+  exports = [arguments for name, arguments in given if name == "export"]
+  edges = [value("--model", arguments) for name, arguments in given if name == "edge"]
+  assert value("--operating-point", exports[-1]) == selected[-1] is not None
+  assert value("--out", exports[-1]) == edges[-1]
+  assert len({value("--quantize", arguments) for arguments in exports}) == 1  # as was measured
+  assert "(phone.md)" in TUTORIAL
+
+
 @pytest.mark.full
 def test_the_tutorials_commands_run(tmp_path):
   script = re.search(r"python - <<'END'\n(.*?)\n +END\n", TUTORIAL, re.DOTALL)
