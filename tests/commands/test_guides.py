@@ -5,6 +5,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
 
@@ -71,5 +72,15 @@ def test_the_readmes_commands_run(tmp_path):
     done = run_command("-m", "meanet_jax", name, *rest, cwd=tmp_path)
     assert done.returncode == 0, (name, done.stdout, done.stderr)
   assert names == ["train", "eval", "export", "edge", "eval", "eval", "export"]
-  (example,) = re.findall(r"^    import meanet_jax.*\n(?:    .*\n)+", README, re.MULTILINE)
-  compile(textwrap.dedent(example), "README.md", "exec")  # it trains for minutes
+
+
+@pytest.mark.full
+def test_the_readmes_example_in_python_runs(tmp_path, monkeypatch):
+  (example,) = re.findall(r"## From Python\n\n((?:    .*\n|\n)+)", README)
+  few = "".join(f'"stages.{stage}.epochs": 2, ' for stage in ("main", "edge", "cloud"))
+  shortened = re.sub(r"\{.*?\}", f"{{{few}}}", textwrap.dedent(example), count=1)
+  assert few in shortened
+  monkeypatch.chdir(tmp_path)
+  with jax.numpy_dtype_promotion("standard"):
+    exec(compile(shortened, "README.md", "exec"), {})
+  assert (tmp_path / "runs" / "short" / "eval" / "report.html").is_file()
