@@ -10,7 +10,7 @@ ALL := .venv/all-$(VERSION)
 DOCS := .venv/docs-$(VERSION)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-full test-file browser lint format docs docs-check dist requirements clean
+.PHONY: demo test test-full test-file browser compilers lint format docs docs-check dist requirements clean
 
 demo: $(READY)
 	$(BIN)/meanet demo
@@ -20,7 +20,7 @@ test: lint browser
 	$(PYTEST) -m 'not full'
 
 # The rest: the paper's networks, TensorFlow, Ray and a TPU's compiler, kills in full length.
-test-full: $(ALL)
+test-full: $(ALL) compilers
 	$(BIN)/pyright --warnings --pythonpath $(BIN)/python meanet_jax/grid/ray.py tests/grid/test_ray.py
 	$(PYTEST) -m full
 
@@ -28,18 +28,31 @@ test-full: $(ALL)
 test-file: $(TEST)
 	$(BIN)/python -m pytest $(FILE)
 
-# The tests of report.html open it in Debian's Chromium, which is installed when it is missing and
-# this user may. Without it they are skipped, so that a machine without Debian can run the others.
+# Debian's packages that a test needs are installed when they are missing and this user may. Without
+# them the test is skipped, so that a machine without Debian can run the others.
+# $(call debian,what is there when they are,packages,tests)
+debian = $(1) && exit; \
+  as_root=; test "$$(id -u)" = 0 || as_root='sudo -n'; \
+  { command -v apt-get >/dev/null && $$as_root true 2>/dev/null && \
+    echo 'installing $(strip $(2))' && \
+    $$as_root apt-get update -qq && \
+    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+      --no-install-recommends $(strip $(2)) >/dev/null; } || \
+  echo 'note: not here, and could not be installed: $(strip $(2));' \
+    'the tests of $(strip $(3)) are skipped' >&2
+
+# Chromium opens report.html.
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && exit; \
-	  as_root=; test "$$(id -u)" = 0 || as_root='sudo -n'; \
-	  { command -v apt-get >/dev/null && $$as_root true 2>/dev/null && \
-	    echo 'installing chromium and chromium-driver' && \
-	    $$as_root apt-get update -qq && \
-	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
-	      --no-install-recommends chromium chromium-driver >/dev/null; } || \
-	  echo 'note: no chromium and chromedriver here, and they could not be installed;' \
-	    'the tests of report.html in a browser are skipped' >&2
+	@$(call debian,command -v chromium >/dev/null && command -v chromedriver >/dev/null,\
+	  chromium chromium-driver,report.html in a browser)
+
+# What the programs in examples/ are compiled and run with.
+compilers:
+	@$(call debian,command -v g++ >/dev/null && command -v kotlinc >/dev/null && \
+	  command -v java >/dev/null && test -f /usr/include/nlohmann/json.hpp && \
+	  test -f /usr/share/java/json-android.jar,\
+	  g++ nlohmann-json3-dev kotlin libandroid-json-org-java default-jre-headless,\
+	  the programs in C++ and Kotlin)
 
 lint: $(TEST)
 	$(BIN)/ruff check .
@@ -102,7 +115,7 @@ $(DOCS): requirements-docs.txt $(READY)
 	$(call install,requirements-docs.txt)
 	touch $@
 
-# With every extra no test is skipped.
+# With every extra no test is skipped for want of a Python package.
 $(ALL): requirements-all.txt $(TEST)
 	$(call install,requirements-all.txt)
 	touch $@

@@ -1,4 +1,4 @@
-"""Relative links and anchors in the documents lead to something."""
+"""Relative links and anchors in the documents lead to something; lines are of one width."""
 
 import re
 from collections.abc import Iterator
@@ -57,6 +57,13 @@ def broken(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
   assert broken(ROOT / page) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_lines_of_prose_have_at_most_100_characters(page):
+  if not page.startswith("benchmarks/"):  # these are written by programs
+    lines = prose(ROOT / page).split("\n")
+    assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
 
 
 def test_a_missing_page_and_a_missing_anchor_are_found(tmp_path):

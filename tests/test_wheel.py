@@ -11,7 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
+
+import meanet_jax
 
 ROOT = Path(__file__).parent.parent
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
@@ -22,14 +25,19 @@ SHORT = (
 )
 
 
-def build(folder: Path) -> Path:
-  """A wheel of the checkout's files, built in a copy of them by what is installed here."""
-  source = folder / "source"
+def copied(source: Path) -> None:
+  """What a package is built of, where a build may write."""
   source.mkdir()
   for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
     shutil.copy(ROOT / name, source)
   for name in ("meanet_jax", "configs"):
     shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def build(folder: Path) -> Path:
+  """A wheel of the checkout's files, built in a copy of them by what is installed here."""
+  source = folder / "source"
+  copied(source)
   done = subprocess.run(
     [sys.executable, "-c", BUILD, str(folder)],
     cwd=source,
@@ -55,6 +63,36 @@ def test_the_wheel_holds_the_files_of_the_package_and_no_others(tmp_path):
   }
   described = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
   assert {"METADATA", "licenses/LICENSE", "entry_points.txt"} <= described
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+  cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+  assert cited["version"] == meanet_jax.__version__
+  (paper,) = cited["references"]
+  assert paper["type"] == "conference-paper"
+  assert "preferred-citation" not in cited  # would hide the software
+
+
+@pytest.mark.full
+def test_sdist_and_wheel_pass_twine(tmp_path):
+  """As `make dist` makes them."""
+  pytest.importorskip("twine")
+  copied(tmp_path / "source")
+  built = ["uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+  subprocess.run(
+    [sys.executable, "-m", *built, "--out-dir", str(tmp_path / "dist")],
+    cwd=tmp_path / "source",
+    check=True,
+  )
+  made = sorted((tmp_path / "dist").glob("meanet_jax-*"))
+  assert [path.name.rpartition(meanet_jax.__version__)[2] for path in made] == [
+    "-py3-none-any.whl",
+    ".tar.gz",
+  ]
+  checked = [sys.executable, "-m", "twine", "check", "--strict", *map(str, made)]
+  done = subprocess.run(checked, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert done.stdout.count("PASSED") == 2
 
 
 @pytest.mark.full

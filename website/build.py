@@ -48,7 +48,7 @@ def gather(source: Path) -> None:
         _write(source / name / path.name, path.read_bytes())
   for name in PAGES:
     _write(source / name, (ROOT / name).read_bytes())
-  for name in ("LICENSE", "CITATION.cff"):  # linked as files
+  for name in ("LICENSE", "CITATION.cff", "deploy/train.yaml"):  # linked as files
     _write(source / name, (ROOT / name).read_bytes())
   _write(source / "index.md", ((ROOT / "README.md").read_text() + toctrees()).encode())
   with (source / "docs" / "benchmarks.md").open("a") as page:

@@ -1,6 +1,7 @@
-// The signatures of a TF Lite file, on the C interface of LiteRT 2 (libLiteRt.so). The wheel
-// ai-edge-litert has the library but no headers, so the functions used are declared here; with
-// LiteRT's own headers, include litert/c/*.h in place of the declarations.
+// The signatures of a TF Lite file, on the C interface of LiteRT 2 (libLiteRt.so), one call each. The
+// wheel ai-edge-litert has the library but no headers, so the functions used are declared here; with
+// LiteRT's own headers, include litert/c/*.h in place of the declarations. What is created here
+// lives as long as the process.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-"""An ordinary network of wanted cost: main's structure, every width times the same factor."""
+"""A plain network of wanted cost: main's structure, every width times the same factor."""
 
 import dataclasses
 import functools

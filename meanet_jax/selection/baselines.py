@@ -18,7 +18,7 @@ Array = Any  # a NumPy or JAX array
 
 MAIN_ONLY = Policy(hard_rule="never", offload="never")
 CLOUD_ONLY = Policy(hard_rule="never", offload="always")
-# With an ordinary network in main's place: the rule that is best for a MEANet's edge as well.
+# With a plain network in main's place: the rule that is best for a MEANet's edge as well.
 STATIC_CLOUD = Policy(hard_rule="never", offload="late", criterion="max_prob")
 
 

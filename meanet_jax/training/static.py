@@ -1,4 +1,4 @@
-"""The stage `static`: an ordinary network that costs what the edge costs on average.
+"""The stage `static`: a plain network that costs what the edge costs on average.
 
 It is trained as a main block alone, by the same loop, under a configuration made from the run's:
 `model.main` is widened, and the schedule of `stages.main` is stretched until it sees as many images

@@ -111,7 +111,7 @@ def _gradient_stage(
 
 
 def _static_stage(context: RunContext, learned: Learned) -> None:
-  """Trains the ordinary network that costs what the edge does on average."""
+  """Trains the plain network that costs what the edge does on average."""
   beside = static_context(context)
   stage = static_stage(beside.config)
 

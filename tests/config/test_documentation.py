@@ -1,10 +1,15 @@
 """Every field has a meaning, and `meanet config` prints them all."""
 
 import dataclasses
+import re
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
 
 from meanet_jax.commands.app import main
 from meanet_jax.config.documentation import documented
 from meanet_jax.config.grid import Experiment
+from meanet_jax.config.load import installed, load_config
 from meanet_jax.config.parsing import field_type
 
 
@@ -37,3 +42,12 @@ def test_the_command_prints_all_of_them(capsys):
   assert max(map(len, out.splitlines())) <= 100
   assert main(["config"]) == 0
   assert "digits\n" in capsys.readouterr().out
+
+
+def test_concepts_names_the_configurations_whose_extension_knows_all_classes():
+  concepts = (Path(__file__).parent.parent.parent / "docs" / "concepts.md").read_text()
+  found = re.search(r"as in the configurations (.*?)\.\n", concepts, re.DOTALL)
+  assert found
+  shipped = [name for name in installed() if load_config(name).model.extension_classes == "all"]
+  patterns = re.findall(r"`([\w*]+)`", found[1])
+  assert shipped == [name for name in installed() if any(map(partial(fnmatch, name), patterns))]

@@ -15,6 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as protocol
 from tritonclient.grpc import service_pb2_grpc
 
+from meanet_jax.commands.app import parser_of
+from meanet_jax.commands.cluster import read_cluster
 from tests.cloud.asking import image_request, infer, output
 from tests.cloud.certificates import write_certificate
 from tests.servers import READY, ROOT, CloudServer, cloud_server_process
@@ -127,6 +129,54 @@ def test_what_the_container_names_exists(pod, container):
   grace = int(re.search(r"--grace-seconds=(\d+)", " ".join(container["args"]))[1])
   pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
   assert pod["terminationGracePeriodSeconds"] > grace + pause
+
+
+@pytest.fixture(scope="module")
+def training() -> tuple[dict[str, Any], dict[str, Any]]:
+  """The Service and the Job of training on several hosts."""
+  service, job = yaml.safe_load_all((ROOT / "deploy/train.yaml").read_text())
+  assert [(part["apiVersion"], part["kind"]) for part in (service, job)] == [
+    ("v1", "Service"),
+    ("batch/v1", "Job"),
+  ]
+  return service, job
+
+
+def test_the_training_job_is_one_of_kubernetes(training):
+  service, job = training
+  known(service["spec"], "V1ServiceSpec")
+  known(job["spec"], "V1JobSpec")
+
+
+def test_the_training_pods_meet_by_the_flags(training):
+  """Every process has its own number, and the address of the first is its pod's name."""
+  service, job = training
+  name, spec = job["metadata"]["name"], job["spec"]
+  pod = spec["template"]["spec"]
+  (container,) = pod["containers"]
+  assert spec["completionMode"] == "Indexed"  # gives pods the host names NAME-0, NAME-1, ...
+  assert spec["completions"] == spec["parallelism"] > 1
+  assert pod["subdomain"] == service["metadata"]["name"]
+  assert service["spec"]["clusterIP"] == "None"
+  assert service["spec"]["publishNotReadyAddresses"]
+  assert service["spec"]["selector"] == {"job-name": name}  # a label of every pod of a job
+  index = {variable["name"]: variable.get("valueFrom") for variable in container["env"]}
+  path = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+  assert index["PROCESS_ID"] == {"fieldRef": {"fieldPath": path}}
+  assert container["command"] == ["meanet", "train"]
+  parser = parser_of("train")
+  for process in range(spec["completions"]):
+    arguments = [item.replace("$(PROCESS_ID)", str(process)) for item in container["args"]]
+    cluster = read_cluster(parser.parse(arguments))
+    assert cluster is not None
+    assert cluster.process_id == process
+    assert cluster.num_processes == spec["completions"]
+    port = service["spec"]["ports"][0]["port"]
+    assert cluster.coordinator == f"{name}-0.{pod['subdomain']}:{port}"
+  mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+  assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
+  for found in re.findall(r"=(/\S+)", " ".join(container["args"])):
+    assert any(found.startswith(f"{root}/") or found == root for root in mounts.values()), found
 
 
 def test_the_images_entry_point_is_the_command():

@@ -2,6 +2,7 @@
 
 import base64
 import importlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,16 +11,26 @@ from types import ModuleType
 import ai_edge_litert
 import numpy as np
 import pytest
+from PIL import Image
 
 from meanet_jax.runs.files import read_json, write_json
 from tests.policies import POLICIES
 
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES, PHONE = ROOT / "examples", (ROOT / "docs" / "phone.md").read_text()
 JAVA = Path("/usr/share/java")  # where Debian's packages kotlin and libandroid-json-org-java are
 
 
-def run(*command: object) -> subprocess.CompletedProcess[str]:
-  return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+  )
+
+
+def documented(language: str) -> str:
+  """How docs/phone.md uses a program."""
+  (code,) = re.findall(rf"```{language}\n(.*?)```", PHONE, re.DOTALL)
+  return code
 
 
 @pytest.fixture
@@ -31,15 +42,31 @@ def python_port(monkeypatch) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def cpp_port(tmp_path_factory) -> Path:
+  return compiled(EXAMPLES / "raspberry_pi/check_edge.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+def compiled(source: Path, directory: Path) -> Path:
   if shutil.which("g++") is None or not Path("/usr/include/nlohmann/json.hpp").is_file():
-    pytest.skip("needs g++ and the Debian package nlohmann-json3-dev")
-  library, program = Path(ai_edge_litert.__path__[0]), tmp_path_factory.mktemp("cpp") / "edge"
-  warnings = ("-Wall", "-Wextra", "-Werror")
-  command = ["g++", "-std=c++17", *warnings, EXAMPLES / "raspberry_pi/check_edge.cpp"]
-  link = ["-L", library, "-l:libLiteRt.so", f"-Wl,-rpath,{library}"]
-  built = run(*command, "-o", program, *link)
+    pytest.skip("needs g++ and the Debian package nlohmann-json3-dev (make compilers)")
+  library, program = Path(ai_edge_litert.__path__[0]), directory / "edge"
+  flags = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", EXAMPLES / "raspberry_pi")
+  link = ("-L", library, "-l:libLiteRt.so", f"-Wl,-rpath,{library}")
+  built = run("g++", *flags, source, "-o", program, *link)
   assert built.returncode == 0, built.stderr
   return program
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "raspberry_pi/meanet_edge.py",
+    "raspberry_pi/meanet_edge.h",
+    "android/MeanetEdge.kt",
+    "ios/MeanetEdge.swift",
+  ],
+)
+def test_a_program_is_a_page(name):
+  assert len((EXAMPLES / name).read_text().splitlines()) <= 75
 
 
 def test_a_sample_of_each_policy_has_every_route(exports):
@@ -99,6 +126,33 @@ def test_python_refuses_another_kind_of_export(python_port, exports, tmp_path, f
     python_port.check(changed)
 
 
+@pytest.fixture
+def beside_an_image(exports, source, tmp_path, monkeypatch) -> np.ndarray:
+  """An image, in a directory with the export and both files that docs/phone.md names."""
+  (tmp_path / "export").symlink_to(exports["gated"])
+  image = source.dataset.test.images[0]
+  Image.fromarray(image[..., 0]).save(tmp_path / "image.png")
+  (tmp_path / "image.raw").write_bytes(image.tobytes())
+  monkeypatch.chdir(tmp_path)
+  return image
+
+
+def test_the_documented_use_of_python(python_port, beside_an_image, capsys):
+  edge = python_port.Edge("export")
+  expected = edge.classify(beside_an_image)
+  exec(compile(documented("python"), "docs/phone.md", "exec"), {})
+  said = capsys.readouterr().out
+  assert said == f"{edge.class_names[expected['prediction']]} {expected['exit']}\n"
+
+
+@pytest.mark.full
+def test_the_documented_use_of_cpp(python_port, beside_an_image, tmp_path):
+  (tmp_path / "app.cpp").write_text(documented("cpp"))
+  found = run(compiled(tmp_path / "app.cpp", tmp_path), cwd=tmp_path)
+  expected = python_port.Edge("export").classify(beside_an_image)
+  assert found.stdout == f"{expected['prediction']} {expected['exit']}\n", found.stderr
+
+
 @pytest.mark.full
 def test_cpp(cpp_port, exports, tmp_path):
   for directory in exports.values():
@@ -123,7 +177,7 @@ def test_kotlin_with_recorded_signatures(exports, tmp_path):
   in the file."""
   json_jar, stdlib = JAVA / "json-android.jar", JAVA / "kotlin-stdlib.jar"
   if shutil.which("kotlinc") is None or not json_jar.is_file():
-    pytest.skip("needs the Debian packages kotlin and libandroid-json-org-java")
+    pytest.skip("needs the packages kotlin and libandroid-json-org-java (make compilers)")
   android = EXAMPLES / "android"
   sources = *android.iterdir(), Path(__file__).parent / "replayed_litert.kt"
   jar, classpath = tmp_path / "edge.jar", f"{json_jar}:{stdlib}"

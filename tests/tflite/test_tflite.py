@@ -66,7 +66,7 @@ def plain_scores(logits: np.ndarray, classes: list[int]) -> dict[str, list[float
     for name in CONFIGURATIONS
   ],
 )
-def test_every_configuration_converts_to_builtin_operations_with_folded_norms(name):
+def test_each_kind_of_network_converts_to_builtin_operations_with_folded_norms(name):
   source = configured(name)
   edge = convert(edge_signatures(source, 1, "uint8"))
   image = random_images(source, 1)
