@@ -4,7 +4,7 @@ Command   python train.py --config configs/digits.py --workdir runs/digits
 Hardware  2 CPU cores: about half a minute for all stages.
 Measured  see benchmarks/evidence.md; `python -m benchmarks.evidence` makes it.
 
-The main block is deliberately tiny: an ordinary network of 50,000 multiply-accumulates already
+The main block is deliberately tiny: a plain network of 50,000 multiply-accumulates already
 answers digits as well as any cloud. Adaptive and extension block are a better network, which runs
 on few of the images. Three tenths of the images outside the test split train nothing: hard
 classes are selected on six tenths of those and thresholds selected on all of them, or, with a

@@ -21,7 +21,7 @@ Made by `python -m benchmarks.evidence`, one section for each configuration, fro
 finished runs. Test accuracy in percent, mean ± standard deviation over seeds. At every share all
 thresholds, temperatures, weights and `meanet`'s policy (`routing.policy=auto`) are selected on
 validation images, for at most that share of the images sent; test images select nothing. `static`
-is an ordinary network of what `meanet`'s edge is meant to cost (its MACs are in the table) that
+is a plain network of what `meanet`'s edge is meant to cost (its MACs are in the table) that
 sees as many images; `static_cloud` has the same cloud behind it and sends by calibrated largest
 probability.
 """.strip()

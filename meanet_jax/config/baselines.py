@@ -10,6 +10,6 @@ class BaselinesConfig:
   """Networks that a MEANet has to beat."""
 
   static: NonNegativeFloat = 0.0
-  """An ordinary network without exits: main's structure, its widths such that it costs so many
+  """A plain network without exits: main's structure, its widths such that it costs so many
   times the MACs of `edge_only`'s average image; 0 trains none. It learns by main's recipe, in a
   stage `static` after the others, from as many images as the stages main and edge see together."""

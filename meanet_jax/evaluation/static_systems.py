@@ -1,4 +1,4 @@
-"""The static competitors of a MEANet: an ordinary network alone, and with the cloud behind it."""
+"""The static competitors of a MEANet: a plain network alone, and with the cloud behind it."""
 
 import dataclasses
 

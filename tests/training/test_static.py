@@ -1,4 +1,4 @@
-"""The ordinary network beside a MEANet: its size, its schedule, and that nothing else trains it."""
+"""The plain network beside a MEANet: its size, its schedule, and that nothing else trains it."""
 
 import dataclasses
 import shutil

@@ -49,7 +49,7 @@ GLOSSARY = {
   "meanet": Glossed("the policy selected on validation: {rules}", ("main", "extension", "cloud")),
   "static": Glossed("a plain network of the same edge cost; nothing is sent", ("static",)),
   "static_cloud": Glossed(
-    "that plain network, and the cloud where it is unsure", ("static", "cloud")
+    "a plain network of the same edge cost, and the cloud where it is unsure", ("static", "cloud")
   ),
   "random": Glossed(
     "sends as many images as meanet, drawn at random", ("main", "extension", "cloud"), "random"

@@ -44,10 +44,13 @@ def embedded(contents: ReportContents) -> str:
 def _data(contents: ReportContents) -> dict[str, Any]:
   run = contents.run
   curves, count = _curves(contents), contents.summary["num_examples"]
+  unbarred = {*curves, "random"}  # curves have a band, and `random` is a mean over draws
   systems = {
     name: {
-      "accuracy": (right := entry["accuracy"]),
-      "interval": None if name in curves else exact_interval(round(right * count), count),
+      "accuracy": entry["accuracy"],
+      "interval": None
+      if name in unbarred
+      else exact_interval(round(entry["accuracy"] * count), count),
       "fraction_cloud": entry["fraction"]["cloud"],
       "energy_mj": entry["energy_mj"],
       "unused": [f"threshold_{exit}" for exit, t in entry["thresholds"].items() if t is None],
