@@ -224,6 +224,7 @@ def test_where_several_runs_are_compared_and_an_export_goes_is_held(tiny, tmp_pa
   runs = [tmp_path / "a", tmp_path / "b"]
   for path in runs:
     summary = {"dataset": "digits", "num_classes": 10, "num_examples": 629, "systems": {}}
+    summary["constraints"] = {}
     (RunDirectory.create(path, tiny).path / "eval").mkdir()
     write_json(path / "eval" / "summary.json", summary)
   out = tmp_path / "out"
