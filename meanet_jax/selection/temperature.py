@@ -30,11 +30,16 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
   return float(np.exp(found.x))
 
 
+def bin_numbers(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+  """Which of the `BINS` each confidence of 0 to 1 is in."""
+  return np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
 def expected_calibration_error(
   confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
 ) -> float:
   """Mean |accuracy - confidence| over `BINS` bins of confidence, weighted by their images."""
-  place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+  place = bin_numbers(confidence)
   total = np.bincount(place, minlength=BINS)
   gap = np.bincount(place, weights=correct.astype(float) - confidence, minlength=BINS)
   return float(np.abs(gap).sum() / max(total.sum(), 1))

@@ -136,7 +136,7 @@ def convert_models(source: Source, options: Options) -> dict[str, bytes]:
   if quantize == "int8":
     images, of_extension = _calibration_images(source, options)
     of_edge = edge_samples(edge, images, of_extension)
-    of_cloud = cloud_samples(images, options.batch_size)
+    of_cloud = cloud_samples(images, options.batch_size) if options.cloud else None
   models = {
     EDGE: quantized(edge, quantize, of_edge),
     POLICY: convert(policy_signatures(source.operating_point)),

@@ -9,7 +9,12 @@ from jaxtyping import Bool, Float
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import paragraph, plot, section, table
 from meanet_jax.report.uncertainties import compared_exits
-from meanet_jax.selection.temperature import BINS, expected_calibration_error, failure_auroc
+from meanet_jax.selection.temperature import (
+  BINS,
+  bin_numbers,
+  expected_calibration_error,
+  failure_auroc,
+)
 
 
 def reliability(contents: ReportContents) -> dict[str, dict[str, Any]]:
@@ -76,7 +81,7 @@ def _failures(contents: ReportContents) -> list[tuple[str, str]]:
 
 
 def _binned(sure: Float[np.ndarray, " m"], right: Bool[np.ndarray, " m"]) -> dict[str, list[float]]:
-  place = np.minimum((sure * BINS).astype(int), BINS - 1)
+  place = bin_numbers(sure)
   images = np.bincount(place, minlength=BINS)
   of = images > 0
   sums = (np.bincount(place, weights=values, minlength=BINS) for values in (sure, right))
