@@ -110,7 +110,7 @@ def measure(seed: int) -> dict[float, tuple[float, float]]:
   config = run.config()
   dataset = load(config.dataset)
   static = static_config(config, dataset, run)
-  macs = block_macs(build(static), static).main
+  macs = block_macs(build(static), static.dataset.image_shape).main
   structure, recipe = static.model.main.structure, static.stages.main
 
   def tensors(split) -> tuple[torch.Tensor, torch.Tensor]:

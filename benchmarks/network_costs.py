@@ -107,7 +107,7 @@ def abstract_step(
 def row(label: str, config: Config) -> str:
   """Compiles an experiment's blocks and its edge stage."""
   model = build(config)
-  functions = block_functions(model, config, BATCH)
+  functions = block_functions(model, config.dataset.image_shape, BATCH)
   main_block, adaptive, extension = (
     compiled_flops(function, *arguments)
     for function, arguments in (functions[block] for block in ("main", "adaptive", "extension"))

@@ -97,7 +97,7 @@ def make_stream(source: Source, half: int, noise: float, blur: float) -> Stream:
     for exit, of in ((MAIN, records.main), (EXTENSION, side))
   )
   size = np.array([len(encode(Encoding("png"), image)) for image in split.images])
-  macs = block_macs(source.model, config)
+  macs = block_macs(source.model, config.dataset.image_shape)
   return Stream(
     uncertainty=np.where(at_extension, extension, main),
     edge_right=edge.prediction == split.labels,

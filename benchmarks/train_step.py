@@ -176,7 +176,7 @@ def _stage_row(case: Case, repeats: int) -> list[str]:
 
 def _theory(config: Config) -> dict[str, int]:
   """Multiply-accumulates of one image's training step."""
-  functions = block_functions(build(config), config)
+  functions = block_functions(build(config), config.dataset.image_shape)
   macs = {name: count_macs(function, *args) for name, (function, args) in functions.items()}
   height, width, channels = config.dataset.image_shape
 

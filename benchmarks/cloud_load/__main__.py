@@ -96,10 +96,8 @@ def measure(network: Network, directory: Path, clients: int, rounds: int) -> lis
       print(json.dumps([round(passes[-1].rate, 1) for passes in loads.values()]), flush=True)
   rates = {size: statistics.median(of) for size, of in bare.items()}
   best = max(rates, key=rates.__getitem__)
-  start = (
-    f"| `{network.config}` | {block_macs(build(config), config).cloud / 1e6:.0f} | "
-    f"{rates[best]:.0f} ({best}) | {rates[1]:.0f} |"
-  )
+  macs = block_macs(build(config), config.dataset.image_shape).cloud
+  start = f"| `{network.config}` | {macs / 1e6:.0f} | {rates[best]:.0f} ({best}) | {rates[1]:.0f} |"
   rows = [f"{start} {line(case, passes, bare[best])}" for case, passes in loads.items()]
   return [*rows, f"{start} {without_model_line(empty, bare[best])}"]
 

@@ -108,7 +108,7 @@ def load_run(run: RunDirectory, data_dir: str | None) -> Loaded:
   model = build(config)
   variables = load_variables(config, model, dataset, run)
   collected = collect(config, run, dataset, hard_classes, variables, reuse="if_valid")
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   return Loaded(Context.of(config, macs, hard_classes, collected.test.labels), collected)
 
 

@@ -90,7 +90,7 @@ def copied(run: RunDirectory, workdir: Path, *left_out: str) -> None:
 def _static_factor(run: RunDirectory, macs: float) -> float:
   """`baselines.static` of a static network of so many MACs."""
   settings = run.config()
-  costs = block_macs(build(settings), settings)
+  costs = block_macs(build(settings), settings.dataset.image_shape)
   share = predicted_hard_share(read_json(run.hard_classes_path))
   return macs / (costs.main + share * costs.extension)
 

@@ -71,7 +71,7 @@ def summarise(config: Config) -> dict[str, Any]:
       "flops": compiled_flops(function, *arguments),
       "exported_bytes": exported_bytes(variables[block]),
     }
-    for block, (function, arguments) in block_functions(model, config).items()
+    for block, (function, arguments) in block_functions(model, config.dataset.image_shape).items()
   }
   stages = config.stages
   together = stages.finetune if stages.training == "mixed" else stages.edge

@@ -185,7 +185,7 @@ def evaluate(
   constraints = config.evaluation.constraints if constraints is None else constraints
   selects = threshold_images(config, constraints, len(dataset.validation))
   model = build(config)
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   if costs.profile is not None:
     check_network(costs.profile, int(macs.main), int(macs.extension))
   variables = load_variables(config, model, dataset, run)

@@ -64,7 +64,7 @@ def estimate(group: CompilationGroup, dataset: Dataset, grid: GridConfig, rate: 
   """
   config = group.config
   model = build(config)
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   share = config.num_hard / config.dataset.num_classes
   of_blocks = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
   flops = 0.0

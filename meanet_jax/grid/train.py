@@ -14,7 +14,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import Exits, MEANet
 from meanet_jax.models.own_network import own_modules
-from meanet_jax.models.variables import Initialise, Variables, make_init
+from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, quarantine_failed
 from meanet_jax.runs.directory import RunDirectory
@@ -48,17 +48,10 @@ def train_points(points: Sequence[Point], dataset: Dataset, context: GridContext
       stack.enter_context(held(point_path(context.path, point)))
     # No axis: batch norm of a trial crosses no device, for a trial is on one.
     model = build(left[0].config)
-    fresh = make_init(model, left[0].config.dataset.image_shape)
-    _train([open_trial(point, model, dataset, context, fresh) for point in left], context.grid)
+    _train([open_trial(point, model, dataset, context) for point in left], context.grid)
 
 
-def open_trial(
-  point: Point,
-  model: MEANet,
-  dataset: Dataset,
-  context: GridContext,
-  fresh: Initialise | None = None,
-) -> Trial:
+def open_trial(point: Point, model: MEANet, dataset: Dataset, context: GridContext) -> Trial:
   """A point with its run directory, made when it is missing.
 
   Args:
@@ -66,7 +59,6 @@ def open_trial(
     model: of its compilation group, without a mapped axis.
     dataset: which all learn from.
     context: of the grid.
-    fresh: the model's `make_init`, which several points share.
 
   Raises:
     UserError: a directory that cannot be written, or holds another run.
@@ -78,7 +70,7 @@ def open_trial(
   own = RunContext(point.config, model, dataset, run, context.stop, context.tensorboard)
 
   def read(stages: Sequence[Stage]) -> Variables:
-    return load_variables(point.config, model, dataset, run, fresh, stages)
+    return load_variables(point.config, model, dataset, run, stages)
 
   return Trial(point, own, Learned(read))
 
@@ -102,7 +94,7 @@ def _train(trials: Sequence[Trial], grid: GridConfig) -> None:
       stop_before(stage, trials[0].context.stop)
       train_trials(stage, left, grid)
   _complete_logits(Exits.ALL, _alive(trials))
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   for trial in _alive(trials):
     write_scores(trial, macs)
 

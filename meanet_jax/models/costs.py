@@ -1,5 +1,6 @@
 """What a MEANet costs: MACs, flops, parameters and memory, from traces and compilations."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,22 +17,23 @@ from meanet_jax.models.variables import abstract_variables, by_collection
 PyTree = Any
 
 
-def block_macs(model: MEANet, config: Config) -> BlockMacs:
+@functools.lru_cache(maxsize=8)  # a second of tracing, which evaluations and exports ask for again
+def block_macs(model: MEANet, image_shape: tuple[int, ...]) -> BlockMacs:
   """Multiply-accumulates of each block for one image, counted on its jaxpr."""
   macs = {
     name: count_macs(function, *arguments)
-    for name, (function, arguments) in block_functions(model, config).items()
+    for name, (function, arguments) in block_functions(model, image_shape).items()
   }
   return BlockMacs(macs["main"], macs.get("adaptive", 0) + macs["extension"], macs["cloud"])
 
 
 def block_functions(
-  model: MEANet, config: Config, batch_size: int = 1
+  model: MEANet, image_shape: tuple[int, ...], batch_size: int = 1
 ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
   """Per block that the model has: its forward function and abstract arguments for it."""
-  abstract = abstract_variables(model, config.dataset.image_shape)
+  abstract = abstract_variables(model, image_shape)
   collections = by_collection(abstract)
-  image = jax.ShapeDtypeStruct((batch_size, *config.dataset.image_shape), jnp.float32)
+  image = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
 
   def part(method: str) -> Callable[..., Any]:
     return lambda variables, *arguments: model.apply(variables, *arguments, method=method)
@@ -55,8 +57,13 @@ def compiled_flops(function: Callable[..., Any], *arguments: Any) -> float:
   return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
 
 
+@functools.lru_cache(maxsize=32)  # seconds of tracing, which every evaluation asks for again
 def activation_bytes(
-  model: MEANet, config: Config, exits: Exits, train: tuple[str, ...], batch_size: int
+  model: MEANet,
+  image_shape: tuple[int, ...],
+  exits: Exits,
+  train: tuple[str, ...],
+  batch_size: int,
 ) -> int:
   """Bytes of forward values that the backward pass of a training step keeps.
 
@@ -65,12 +72,12 @@ def activation_bytes(
 
   Args:
     model: without a mapped axis.
-    config: the experiment.
+    image_shape: height, width, channels.
     exits: whose logits enter the loss.
     train: the blocks that learn.
     batch_size: images.
   """
-  abstract = abstract_variables(model, config.dataset.image_shape)
+  abstract = abstract_variables(model, image_shape)
   collections = by_collection(abstract)
   learned = {block: tree for block, tree in collections["params"].items() if block in train}
 
@@ -90,7 +97,7 @@ def activation_bytes(
     return jax.vjp(forward, params)[1]
 
   def kept(size: int) -> int:
-    images = jax.ShapeDtypeStruct((size, *config.dataset.image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((size, *image_shape), jnp.float32)
     residuals = jax.eval_shape(pullback, learned, collections, images)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
 
@@ -118,7 +125,9 @@ def training_activation_bytes(model: MEANet, config: Config) -> dict[str, int]:
     "cloud": (Exits.CLOUD, ("cloud",), stages.cloud),
   }
   return {
-    name: activation_bytes(model, config, exits, train, stage.batch_size // stage.accumulate)
+    name: activation_bytes(
+      model, config.dataset.image_shape, exits, train, stage.batch_size // stage.accumulate
+    )
     for name, (exits, train, stage) in steps.items()
   }
 

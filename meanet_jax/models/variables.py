@@ -16,19 +16,25 @@ PyTree = Any
 Variables = dict[str, dict[str, PyTree]]
 
 
-Initialise = Callable[[int, tuple[str, ...]], Variables]
-
-
-def make_init(model: MEANet, image_shape: tuple[int, ...]) -> Initialise:
-  """(seed, blocks) -> fresh variables of these blocks, compiled once for any number of seeds.
-
-  Each block draws from a key of its own, folded from its name.
+def init_variables(
+  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
+) -> Variables:
+  """Fresh variables of some blocks, each drawn from a key of its own, folded from its name.
 
   Args:
     model: any axis name; initialisation crosses no devices.
+    seed: of the run.
     image_shape: height, width, channels.
+    blocks: of the model.
   """
+  initialise = _initialise(model, image_shape)
+  return {block: initialise(named_key(seed, block), block) for block in blocks}
 
+
+@functools.lru_cache(maxsize=8)  # traced and compiled once, whatever seeds a process needs
+def _initialise(
+  model: MEANet, image_shape: tuple[int, ...]
+) -> Callable[[Key[Array, ""], str], dict[str, PyTree]]:
   def initialise(key: Key[Array, ""], block: str) -> dict[str, PyTree]:
     # Compiled, the other blocks are dead code.
     return _block_variables(model.init(key, jnp.zeros((1, *image_shape), jnp.float32)), block)
@@ -36,18 +42,10 @@ def make_init(model: MEANet, image_shape: tuple[int, ...]) -> Initialise:
   # At its default level LLVM takes four times as long over these random numbers (15 s for digits)
   # as at this one, to the same bits. Other backends' compilers are left alone.
   options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-  compiled = jax.jit(initialise, static_argnames="block", compiler_options=options)
-  return lambda seed, blocks: {block: compiled(named_key(seed, block), block) for block in blocks}
+  return jax.jit(initialise, static_argnums=1, compiler_options=options)
 
 
-def init_variables(
-  model: MEANet, seed: int, image_shape: tuple[int, ...], blocks: tuple[str, ...]
-) -> Variables:
-  """Fresh variables of some blocks, for one seed."""
-  return make_init(model, image_shape)(seed, blocks)
-
-
-@functools.lru_cache(maxsize=2)  # the points of a grid ask for the same ones, one after another
+@functools.lru_cache(maxsize=8)  # the points of a grid ask for the same ones, one after another
 def abstract_variables(model: MEANet, image_shape: tuple[int, ...]) -> Variables:
   """Shapes and types of the variables of every block that the model has; not to be changed."""
   collections = jax.eval_shape(

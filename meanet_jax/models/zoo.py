@@ -1,6 +1,7 @@
 """Named structures, and the one function that builds a MEANet from its configuration."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -182,17 +183,8 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
 
 
 def _check_meeting(net: MEANet, config: Config) -> None:
-  image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
-
-  def features(network: Trunk | Network | OwnNetwork, method: str) -> tuple[int, ...]:
-    # A copy that belongs to no module: shapes are wanted, not variables.
-    free = network.clone(parent=None)
-    shaped, _ = jax.eval_shape(
-      lambda x: free.init_with_output(jax.random.key(0), x, False, method=method), image
-    )
-    return shaped.shape[1:]
-
-  main = features(net.main, "features")
+  # Copies that belong to no module: shapes are wanted, not variables.
+  main = _features_shape(net.main.clone(parent=None), "features", config.dataset.image_shape)
   pool = config.model.main.head_pool
   if pool > min(main[:2]):
     raise UserError(
@@ -200,7 +192,9 @@ def _check_meeting(net: MEANet, config: Config) -> None:
     )
   if net.adaptive is None:
     return
-  adaptive = features(net.adaptive, "__call__")
+  adaptive = _features_shape(
+    net.adaptive.clone(parent=None), "__call__", config.dataset.image_shape
+  )
   meet = main == adaptive if net.join == "sum" else main[:2] == adaptive[:2]
   if not meet:
     what = "shapes" if net.join == "sum" else "height and width"
@@ -208,6 +202,17 @@ def _check_meeting(net: MEANet, config: Config) -> None:
       f"model.join {net.join!r} cannot join main features {main} with adaptive features "
       f"{adaptive}; accepted: the same {what}"
     )
+
+
+@functools.lru_cache(maxsize=16)  # a run builds its model for training and again to evaluate
+def _features_shape(
+  network: Trunk | Network | OwnNetwork, method: str, image_shape: tuple[int, ...]
+) -> tuple[int, ...]:
+  image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  shaped, _ = jax.eval_shape(
+    lambda x: network.init_with_output(jax.random.key(0), x, False, method=method), image
+  )
+  return shaped.shape[1:]
 
 
 def _scale(

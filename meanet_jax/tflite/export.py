@@ -99,7 +99,7 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
 def _export(source: Source, out: Path, options: Options) -> Manifest:
   try:
     models = convert_models(source, options)
-    macs = block_macs(source.model, source.config)
+    macs = block_macs(source.model, source.config.dataset.image_shape)
     counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
     files = {
       name: _entry(data, None if name == POLICY else counted) for name, data in models.items()

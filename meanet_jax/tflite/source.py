@@ -122,7 +122,9 @@ def from_run(
     cost = changed_cost(cost, changes)
     if evaluation is not None:
       image_bytes = upload_bytes(cost, config.dataset)
-      evaluation = evaluation.at_costs(cost, block_macs(model, config), image_bytes, profile)
+      evaluation = evaluation.at_costs(
+        cost, block_macs(model, config.dataset.image_shape), image_bytes, profile
+      )
       unmet = unmet or evaluation.broken_limit()
   return Source(
     config=dataclasses.replace(config, cost=cost),

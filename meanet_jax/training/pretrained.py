@@ -14,7 +14,7 @@ from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.own_network import OwnNetwork
 from meanet_jax.models.torch_files import read_state_dict
 from meanet_jax.models.torch_weights import load_pretrained
-from meanet_jax.models.variables import Initialise, Variables, abstract_variables, make_init
+from meanet_jax.models.variables import Variables, abstract_variables, init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.checkpoints import complete_step
@@ -39,18 +39,12 @@ class _Weights(NamedTuple):
     return self.path if self.block is None else f"{self.path}:{self.block}"
 
 
-def initial_variables(
-  config: Config,
-  model: MEANet,
-  blocks: tuple[str, ...],
-  fresh_variables: Initialise | None = None,
-) -> Variables:
+def initial_variables(config: Config, model: MEANet, blocks: tuple[str, ...]) -> Variables:
   """Variables of some blocks before any stage has trained them.
 
   Args:
     config, model: the experiment.
     blocks: of the model.
-    fresh_variables: the model's `make_init`, where several seeds share one.
 
   Raises:
     UserError: pretrained weights that are not this network's, or no path of a file or a run.
@@ -58,7 +52,7 @@ def initial_variables(
   shape = config.dataset.image_shape
   given = _pretrained(config)
   fresh = tuple(block for block in blocks if block not in given or given[block].reset_head)
-  variables = jax.device_get((fresh_variables or make_init(model, shape))(config.seed, fresh))
+  variables = jax.device_get(init_variables(model, config.seed, shape, fresh))
   abstract = abstract_variables(model, shape)
   for block in blocks:
     if block in given:

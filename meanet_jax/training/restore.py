@@ -12,7 +12,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.own_network import own_modules
-from meanet_jax.models.variables import Initialise, Variables, abstract_variables
+from meanet_jax.models.variables import Variables, abstract_variables
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
@@ -28,7 +28,6 @@ def load_variables(
   model: MEANet,
   dataset: Dataset,
   run: RunDirectory,
-  fresh_variables: Initialise | None = None,
   stages: Sequence[Stage] | None = None,
 ) -> Variables:
   """Variables of every block, on the host: of finished stages, and initial ones for the rest.
@@ -37,7 +36,6 @@ def load_variables(
 
   Args:
     config, model, dataset, run: what learned.
-    fresh_variables: the model's `make_init`, where several seeds share one.
     stages: those whose outcome is read, in order; None for all of the run's.
   """
   run.warn_of_changed_modules(own_modules(config))
@@ -49,7 +47,7 @@ def load_variables(
     if step is not None and step == last_step(stage, config, dataset, run):
       variables |= read_stage(stage, config, abstract, run, step)
   missing = tuple(block for block in abstract if block not in variables)
-  return jax.device_get(variables | initial_variables(config, model, missing, fresh_variables))
+  return jax.device_get(variables | initial_variables(config, model, missing))
 
 
 class Learned:

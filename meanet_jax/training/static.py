@@ -43,7 +43,7 @@ class StaticNetwork(NamedTuple):
   @property
   def macs(self) -> int:
     """Multiply-accumulates for one image."""
-    return block_macs(self.model, self.config).main
+    return block_macs(self.model, self.config.dataset.image_shape).main
 
 
 def static_context(context: RunContext) -> RunContext:
@@ -55,7 +55,8 @@ def static_context(context: RunContext) -> RunContext:
   config = broadcast_from_process_0(
     lambda: static_config(context.config, context.dataset, context.run)
   )
-  structure, macs = config.model.main.structure, block_macs(build(config), config).main
+  structure = config.model.main.structure
+  macs = block_macs(build(config), config.dataset.image_shape).main
   logger.info(
     f"stage static: widths {structure.stem_width}, {structure.widths}: {macs:,} MACs an image, for "
     f"{context.config.baselines.static:g} x the edge's average"
@@ -74,7 +75,7 @@ def static_config(config: Config, dataset: Dataset, run: RunDirectory) -> Config
   The edge's average MACs are those of main and, for the share of the images that selected the hard
   classes for which main predicted one (the paper's rule), of adaptive and extension block.
   """
-  costs = block_macs(build(config), config)
+  costs = block_macs(build(config), config.dataset.image_shape)
   share = predicted_hard_share(read_json(run.hard_classes_path))
   edge = costs.main + share * costs.extension
   stages, images = config.stages, len(dataset.train)

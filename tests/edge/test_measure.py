@@ -40,7 +40,7 @@ def test_an_edge_without_meter_or_cloud(exported, source, flags, tmp_path, capsy
     edge_digest(source.variables, source.config.dataset.image_shape),
     "none",
   )
-  macs = block_macs(source.model, source.config)
+  macs = block_macs(source.model, source.config.dataset.image_shape)
   check_network(profile, macs.main, macs.extension)
   assert profile.main.mean_ms > 0
   assert profile.main.mean_mj is None

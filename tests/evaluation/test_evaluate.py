@@ -85,7 +85,7 @@ def test_summary_equals_a_loop_over_the_records(evaluated, tiny):
   assert summary["policies"]["selected"] == "configured"
   assert summary["policies"]["members"] == {}
   hard = np.isin(np.arange(10), summary["hard_classes"])
-  macs = block_macs(build(tiny), tiny)
+  macs = block_macs(build(tiny), tiny.dataset.image_shape)
   for name, (policy, _) in systems_beside(System(configured_policy(tiny.routing))).items():
     entry = summary["systems"][name]
     point = OperatingPoint.from_json(entry["operating_point"])

@@ -14,7 +14,7 @@ from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
-from meanet_jax.models.variables import make_init
+from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.training.restore import Learned
 from meanet_jax.training.stages import MAIN
@@ -95,11 +95,10 @@ def test_a_group_compiles_once_whatever_its_points_and_waves(
   assert [len(group.points) for group in groups] == [3, 1]
   for group in groups[:trained]:
     model = build(group.config)
-    initialise = make_init(model, config.dataset.image_shape)
     context = GridContext(tmp_path, grid)
     trials = [open_trial(point, model, dataset, context) for point in group.points]
     for trial in trials:
-      variables = initialise(trial.config.seed, ("main",))
+      variables = init_variables(model, trial.config.seed, config.dataset.image_shape, ("main",))
       trial.learned = Learned(lambda _, found=variables: found)
     train_trials(MAIN, trials, grid)
   steps = len(dataset.train) // config.stages.main.batch_size

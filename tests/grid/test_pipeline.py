@@ -17,7 +17,7 @@ from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.run import plan, show_grid, train_grid
 from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
-from meanet_jax.models.variables import make_init
+from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory
@@ -106,13 +106,14 @@ def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):
   (group,) = plan(tiny, grid)
   points = group.points[:2]
   dataset, model = load(tiny.dataset), build(tiny)
-  initialise = make_init(model, tiny.dataset.image_shape)
+  shape = tiny.dataset.image_shape
 
   def train_main(stop) -> None:
     context = GridContext(tmp_path, grid, stop=stop)
     trials = [open_trial(point, model, dataset, context) for point in points]
     for trial in trials:
-      trial.learned = Learned(lambda _, seed=trial.config.seed: initialise(seed, ("main",)))
+      seed = trial.config.seed
+      trial.learned = Learned(lambda _, seed=seed: init_variables(model, seed, shape, ("main",)))
     train_trials(MAIN, trials, grid)
 
   answers = iter([None] * 7 + [signal.SIGTERM])

@@ -43,7 +43,7 @@ def test_the_cifar_costs():
   """Of the jaxpr; what XLA makes of them is compiled in the full tier."""
   config = paper("cifar100_resnet32_b")
   model = build(config)
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   assert (round(macs.main / 1e6, 1), round(macs.extension / 1e6, 1)) == (69.1, 12.5 + 21.8)
   main = abstract_variables(model, config.dataset.image_shape)["main"]["params"]
   assert sum(leaf.size for leaf in jax.tree.leaves(main)) == 472_756
@@ -73,7 +73,7 @@ def test_the_reference_costs_to_three_figures():
 def test_the_imagenet_costs(name, adaptive, extension):
   config = paper(name)
   model = build(config)
-  macs = block_macs(model, config)
+  macs = block_macs(model, config.dataset.image_shape)
   assert macs.extension == pytest.approx(adaptive + extension, rel=0.005)
 
 
@@ -89,7 +89,7 @@ def libraries_promote() -> Iterator[None]:
 def test_a_masked_exit_costs_nothing(name):
   config = paper(name)
   model = build(config)
-  functions = block_functions(model, config)
+  functions = block_functions(model, config.dataset.image_shape)
   alone = {block: compiled_flops(*parts[:1], *parts[1]) for block, parts in functions.items()}
   variables = by_collection(abstract_variables(model, config.dataset.image_shape))
   image = jax.ShapeDtypeStruct((1, *config.dataset.image_shape), jnp.float32)
@@ -113,7 +113,9 @@ def test_the_edge_stage_has_no_backward_pass_through_main(name):
   edge = compiled_flops(step, *arguments)
   forward = {
     block: compiled_flops(function, *arguments)
-    for block, (function, arguments) in block_functions(model, config, BATCH).items()
+    for block, (function, arguments) in block_functions(
+      model, config.dataset.image_shape, BATCH
+    ).items()
     if block != "cloud"
   }
   assert edge <= forward["main"] + 3.1 * (forward["adaptive"] + forward["extension"])
@@ -125,7 +127,9 @@ def test_activation_bytes_of_a_layer_by_hand(tiny):
   model = build(tiny)
 
   def kept(*train: str, batch_size: int = 4) -> int:
-    return activation_bytes(model, tiny, Exits.MAIN | Exits.EXTENSION, train, batch_size)
+    return activation_bytes(
+      model, tiny.dataset.image_shape, Exits.MAIN | Exits.EXTENSION, train, batch_size
+    )
 
   assert kept("adaptive", "extension", batch_size=8) == 2 * kept("adaptive", "extension")
   assert kept("extension") < kept("adaptive", "extension") < kept("main", "adaptive", "extension")

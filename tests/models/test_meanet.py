@@ -113,7 +113,7 @@ def test_split_calls_equal_the_whole(tiny, join):
 
 
 def test_macs_of_blocks_by_hand(tiny):
-  macs = block_macs(build(tiny), tiny)
+  macs = block_macs(build(tiny), tiny.dataset.image_shape)
   stem_and_block = 64 * 4 * 1 * 9 + 16 * 4 * (4 * 9 + 4 * 9 + 4)  # 8x8 stem, 4x4 BB4 + shortcut
   assert macs.main == stem_and_block + 4 * 10
   extension_block = 16 * 8 * (8 * 9 + 8 * 9)  # 8 channels in (concat), 8 out: identity shortcut

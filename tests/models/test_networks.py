@@ -203,7 +203,7 @@ def test_masks_and_the_edge_stage_of_every_network(name):
   """
   config = experiment(name)
   model = build(config)
-  functions = block_functions(model, config, BATCH)
+  functions = block_functions(model, config.dataset.image_shape, BATCH)
   main, adaptive, extension = (
     lowered_flops(*functions[block]) for block in ("main", "adaptive", "extension")
   )
@@ -230,7 +230,7 @@ def test_masks_and_the_edge_stage_of_every_network(name):
 def test_a_step_with_mains_backward_pass_exceeds_the_bound():
   config = experiment("resnet20")
   model = build(config)
-  functions = block_functions(model, config, BATCH)
+  functions = block_functions(model, config.dataset.image_shape, BATCH)
   main, adaptive, extension = (
     lowered_flops(*functions[block]) for block in ("main", "adaptive", "extension")
   )

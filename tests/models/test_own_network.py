@@ -91,7 +91,7 @@ def test_the_example_is_a_main_block_of_known_cost():
   variables = abstract_variables(model, config.dataset.image_shape)
   # Stem 3x3 on 8x8; 2x2 downsampling to 4x4; depthwise 5x5, 6 -> 24 -> 6; dense 6 -> 10.
   macs = 64 * 9 * 6 + 16 * (4 * 6 * 6 + 25 * 6 + 2 * 6 * 24) + 60
-  assert block_macs(model, config).main == macs
+  assert block_macs(model, config.dataset.image_shape).main == macs
   norm, dense = 2 * 6, 6 * 24 + 24 + 24 * 6 + 6
   parameters = (54 + 6) + (4 * 36 + 6) + (25 * 6 + 6) + norm + dense + (60 + 10)
   assert count_parameters(variables["main"]) == parameters
@@ -138,7 +138,7 @@ def bfloat16_shapes(config: Config, model: MEANet) -> None:
 def test_a_cloud_may_be_a_plain_call_and_a_main_block_may_not(module):
   name = module(GOOD, "Plain")
   config = resolve(with_module("cloud", name))
-  assert block_macs(build(config), config).cloud == 10
+  assert block_macs(build(config), config.dataset.image_shape).cloud == 10
   assert "lacks a method; accepted: methods features" in refusal(with_module("main", name))
 
 

@@ -39,7 +39,7 @@ def config_of(main: NetworkConfig) -> Config:
 
 def main_macs(config: Config) -> int:
   with jax.numpy_dtype_promotion("standard"):  # of Flax's average pool
-    return block_macs(build(config), config).main
+    return block_macs(build(config), config.dataset.image_shape).main
 
 
 def widened(config: Config, macs: float | int) -> NetworkConfig:
