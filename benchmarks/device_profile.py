@@ -27,7 +27,7 @@ from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
 from meanet_jax.cost.device import DeviceProfile
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.connection import Address, Expected
@@ -151,7 +151,7 @@ def outcomes(directory: Path, images: np.ndarray, rounds: int) -> Iterator[list[
         sent = np.array([result.reply is not None for result in results])
         assert all(result.fallback is None for result in results)
         shares = Shares(1.0, ran.mean(), sent.mean(), (ran & sent).mean())
-        cost = image_cost(manifest.cost, macs, 0, shares, profile)
+        cost = CostModel(manifest.cost, macs, 0, profile).of(shares)
         ms = 1e3 * np.array([result.seconds for result in results])
         found.append(
           Outcome(

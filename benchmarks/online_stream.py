@@ -8,7 +8,7 @@ import numpy as np
 import scipy.ndimage
 
 from meanet_jax.config.schema import Config
-from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares
 from meanet_jax.data.splits import ArraySplit
 from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.evaluation.records import records_at
@@ -115,7 +115,7 @@ def millijoules(
   config: Config, macs: BlockMacs, extended: np.ndarray, sent_bytes: np.ndarray
 ) -> np.ndarray:
   """Energy of the edge per image, from the cost model and the bytes really sent."""
-  return edge_energy_mj(config.cost, macs, sent_bytes, Shares(1.0, extended, 1.0, extended))
+  return CostModel(config.cost, macs, sent_bytes).energy_mj(Shares(1.0, extended, 1.0, extended))
 
 
 def accuracy(stream: Stream, goes: np.ndarray) -> float:

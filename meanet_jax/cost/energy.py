@@ -72,164 +72,128 @@ def upload_ms(cost: CostConfig, num_bytes: Number) -> Number:
   return num_bytes * 8 / (cost.uplink_mbps * 1e6) * 1e3
 
 
-def image_cost(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None = None,
-) -> ImageCost:
-  """The cost of an image.
+@dataclasses.dataclass(frozen=True)
+class CostModel:
+  """What an image costs, from what ran for it.
 
-  Args:
-    cost: the constants of the model; with a profile those of `device_constants`.
-    macs: per block.
-    image_bytes: bytes that one offloaded image sends, or their mean.
-    shares: of images, by what ran for them.
-    profile: measured times and energies, which replace the model's block by block; None for the
-      model alone.
+  constants: with a profile those of `device_constants`. macs: per block. image_bytes: that one
+  offloaded image sends, or their mean. profile: measured times and energies, which replace the
+  model's block by block; None for the model alone.
   """
-  return ImageCost(
-    macs_edge=_macs(macs, shares, main=True, extension=True),
-    macs_cloud=shares.sent * macs.cloud,
-    bytes_up=shares.sent * image_bytes,
-    energy_mj=edge_energy_mj(cost, macs, image_bytes, shares, profile),
-    latency_ms=_latency_ms(cost, macs, image_bytes, shares, profile),
-    latency_p95_ms=latency_p95_ms(cost, macs, image_bytes, shares, profile),
-  )
 
+  constants: CostConfig
+  macs: BlockMacs
+  image_bytes: Number
+  profile: DeviceProfile | None = None
 
-def edge_energy_mj(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None = None,
-) -> Number:
-  """Mean millijoules per image that the edge spends; arguments as of `image_cost`."""
-  main, extension, upload, idle = (
-    None if block is None else block.mean_mj for block in _blocks(profile)
-  )
-  computed = _macs(macs, shares, main=main is None, extension=extension is None)
-  # pJ -> mJ is 1e-9; mW x ms -> mJ is 1e-3.
-  energy = computed * cost.edge_pj_per_mac * 1e-9
-  if upload is None:
-    energy = energy + upload_power_mw(cost) * upload_ms(cost, shares.sent * image_bytes) * 1e-3
-  runs = (shares.main, shares.extension, shares.sent, shares.sent)
-  # The model has nothing for waiting.
-  for share, measured in zip(runs, (main, extension, upload, idle), strict=True):
-    if measured is not None:
-      energy = energy + share * measured
-  return energy
+  def of(self, shares: Shares) -> ImageCost:
+    """The cost of an image, for shares of images by what ran for them."""
+    return ImageCost(
+      macs_edge=self._macs(shares, main=True, extension=True),
+      macs_cloud=shares.sent * self.macs.cloud,
+      bytes_up=shares.sent * self.image_bytes,
+      energy_mj=self.energy_mj(shares),
+      latency_ms=self.latency_ms(shares),
+      latency_p95_ms=self.latency_p95_ms(shares),
+    )
 
+  def energy_mj(self, shares: Shares) -> Number:
+    """Mean millijoules per image that the edge spends."""
+    constants = self.constants
+    main, extension, upload, idle = (
+      None if block is None else block.mean_mj for block in self._blocks()
+    )
+    computed = self._macs(shares, main=main is None, extension=extension is None)
+    # pJ -> mJ is 1e-9; mW x ms -> mJ is 1e-3.
+    energy = computed * constants.edge_pj_per_mac * 1e-9
+    if upload is None:
+      sending = upload_ms(constants, shares.sent * self.image_bytes)
+      energy = energy + upload_power_mw(constants) * sending * 1e-3
+    runs = (shares.main, shares.extension, shares.sent, shares.sent)
+    # The model has nothing for waiting.
+    for share, measured in zip(runs, (main, extension, upload, idle), strict=True):
+      if measured is not None:
+        energy = energy + share * measured
+    return energy
 
-def latency_p95_ms(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None = None,
-) -> Number:
-  """The 0.95 quantile over images of the latency, in milliseconds; arguments as of `image_cost`.
+  def latency_ms(self, shares: Shares) -> Number:
+    """Mean milliseconds per image."""
+    main, extension, upload, idle = self._blocks()
+    latency = self._edge_ms(self._macs(shares, main=main is None, extension=extension is None))
+    if main is not None:
+      latency = latency + shares.main * main.mean_ms
+    if extension is not None:
+      latency = latency + shares.extension * extension.mean_ms
+    if upload is not None and idle is not None:
+      return latency + shares.sent * (upload.mean_ms + idle.mean_ms)
+    return (
+      latency
+      + upload_ms(self.constants, shares.sent * self.image_bytes)
+      + shares.sent * (self.constants.round_trip_ms + self._cloud_ms())
+    )
 
-  With the model alone each route takes one time, and this is the quantile of what images take. What
-  a profile's blocks add to it is in `cost/latency.py`. A single image is taken to send as many
-  bytes as the mean.
-  """
-  weights, times = _routes(cost, macs, image_bytes, shares, profile)
-  return mixture_quantile(weights, times)
+  def latency_p95_ms(self, shares: Shares) -> Number:
+    """The 0.95 quantile over images of the latency, in milliseconds.
 
+    With the model alone each route takes one time, and this is the quantile of what images take.
+    What a profile's blocks add to it is in `cost/latency.py`. A single image is taken to send as
+    many bytes as the mean.
+    """
+    return mixture_quantile(*self._routes(shares))
 
-def late_share(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None,
-  limit_ms: float,
-) -> Number:
-  """The share of images whose latency is above a limit; arguments as of `image_cost`.
+  def late_share(self, shares: Shares, limit_ms: float) -> Number:
+    """The share of images whose latency is above a limit.
 
-  It is at most 0.05 where `latency_p95_ms` is at most the limit.
-  """
-  weights, times = _routes(cost, macs, image_bytes, shares, profile)
-  late = [weight * np.mean(of > limit_ms) for weight, of in zip(weights, times, strict=True)]
-  return np.clip(np.sum(np.broadcast_arrays(*late), axis=0), 0, 1)
+    It is at most 0.05 where `latency_p95_ms` is at most the limit.
+    """
+    weights, times = self._routes(shares)
+    late = [weight * np.mean(of > limit_ms) for weight, of in zip(weights, times, strict=True)]
+    return np.clip(np.sum(np.broadcast_arrays(*late), axis=0), 0, 1)
 
+  def _routes(self, shares: Shares) -> tuple[list[Number], list[np.ndarray]]:
+    """The shares of images by route, and each route's times (`route_points`)."""
+    main, extension, *sending = self._block_times()
+    both = shares.extension_and_sent
+    # An image without the main block goes up as it is.
+    raw = np.minimum(1 - shares.main, shares.sent)
+    routes = [
+      (raw, sending),
+      (shares.sent - both - raw, [main, *sending]),
+      (both, [main, extension, *sending]),
+      (shares.extension - both, [main, extension]),
+      (shares.main - shares.extension - (shares.sent - both - raw), [main]),
+      (1 - shares.main - raw, []),
+    ]
+    return [weight for weight, _ in routes], [route_points(of) for _, of in routes]
 
-def _routes(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None,
-) -> tuple[list[Number], list[np.ndarray]]:
-  """The shares of images by route, and each route's times (`route_points`)."""
-  main, extension, *sending = _block_times(cost, macs, image_bytes, profile)
-  both = shares.extension_and_sent
-  # An image without the main block goes up as it is.
-  raw = np.minimum(1 - shares.main, shares.sent)
-  routes = [
-    (raw, sending),
-    (shares.sent - both - raw, [main, *sending]),
-    (both, [main, extension, *sending]),
-    (shares.extension - both, [main, extension]),
-    (shares.main - shares.extension - (shares.sent - both - raw), [main]),
-    (1 - shares.main - raw, []),
-  ]
-  return [weight for weight, _ in routes], [route_points(of) for _, of in routes]
+  def _block_times(self) -> list[Timing]:
+    """Times of main, extension, and of what an image that is sent adds (one or two)."""
+    main, extension, upload, idle = self._blocks()
 
+    def computing(num_macs: int) -> Timing:
+      milliseconds = self._edge_ms(num_macs)
+      return Timing(milliseconds, milliseconds)
 
-def _latency_ms(
-  cost: CostConfig,
-  macs: BlockMacs,
-  image_bytes: Number,
-  shares: Shares,
-  profile: DeviceProfile | None,
-) -> Number:
-  main, extension, upload, idle = _blocks(profile)
-  computed = _macs(macs, shares, main=main is None, extension=extension is None)
-  latency = computed / (cost.edge_gmacs_per_second * 1e9) * 1e3
-  if main is not None:
-    latency = latency + shares.main * main.mean_ms
-  if extension is not None:
-    latency = latency + shares.extension * extension.mean_ms
-  if upload is not None and idle is not None:
-    return latency + shares.sent * (upload.mean_ms + idle.mean_ms)
-  return (
-    latency
-    + upload_ms(cost, shares.sent * image_bytes)
-    + shares.sent * (cost.round_trip_ms + _cloud_ms(cost, macs))
-  )
+    times = [main or computing(self.macs.main), extension or computing(self.macs.extension)]
+    if upload is not None and idle is not None:
+      return [*times, upload, idle]
+    constants = self.constants
+    sending = float(
+      upload_ms(constants, self.image_bytes) + constants.round_trip_ms + self._cloud_ms()
+    )
+    return [*times, Timing(sending, sending)]
 
+  def _blocks(self) -> list[Block | None]:
+    return [None if self.profile is None else self.profile.block(name) for name in BLOCKS]
 
-def _block_times(
-  cost: CostConfig, macs: BlockMacs, image_bytes: Number, profile: DeviceProfile | None
-) -> list[Timing]:
-  """Times of main, extension, and of what an image that is sent adds (one or two)."""
-  main, extension, upload, idle = _blocks(profile)
+  def _macs(self, shares: Shares, *, main: bool, extension: bool) -> Number:
+    """Mean MACs per image of the blocks that are asked for."""
+    return shares.main * (self.macs.main if main else 0) + shares.extension * (
+      self.macs.extension if extension else 0
+    )
 
-  def computing(num_macs: int) -> Timing:
-    milliseconds = num_macs / (cost.edge_gmacs_per_second * 1e9) * 1e3
-    return Timing(milliseconds, milliseconds)
+  def _edge_ms(self, macs: Number) -> Number:
+    return macs / (self.constants.edge_gmacs_per_second * 1e9) * 1e3
 
-  times = [main or computing(macs.main), extension or computing(macs.extension)]
-  if upload is not None and idle is not None:
-    return [*times, upload, idle]
-  sending = float(upload_ms(cost, image_bytes) + cost.round_trip_ms + _cloud_ms(cost, macs))
-  return [*times, Timing(sending, sending)]
-
-
-def _blocks(profile: DeviceProfile | None) -> list[Block | None]:
-  return [None if profile is None else profile.block(name) for name in BLOCKS]
-
-
-def _macs(macs: BlockMacs, shares: Shares, *, main: bool, extension: bool) -> Number:
-  """Mean MACs per image of the blocks that are asked for."""
-  return shares.main * (macs.main if main else 0) + shares.extension * (
-    macs.extension if extension else 0
-  )
-
-
-def _cloud_ms(cost: CostConfig, macs: BlockMacs) -> float:
-  return macs.cloud / (cost.cloud_gmacs_per_second * 1e9) * 1e3
+  def _cloud_ms(self) -> float:
+    return self.macs.cloud / (self.constants.cloud_gmacs_per_second * 1e9) * 1e3

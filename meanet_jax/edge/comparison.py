@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
-from meanet_jax.cost.energy import Shares, image_cost
+from meanet_jax.cost.energy import Shares
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.edge.times import Times
@@ -176,10 +176,11 @@ def expected_times(manifest: Manifest, image_bytes: float) -> dict[str, float]:
 
   What no profile measured is the cost model's, which has no time for encoding.
   """
-  macs, profile = manifest.macs, manifest.profile
+  costs = dataclasses.replace(manifest.cost_model, image_bytes=image_bytes)
+  profile = manifest.profile
 
   def latency(shares: Shares) -> float:
-    return float(image_cost(manifest.cost, macs, image_bytes, shares, profile).latency_ms)
+    return float(costs.latency_ms(shares))
 
   main, both = latency(Shares(1.0, 0.0, 0.0, 0.0)), latency(Shares(1.0, 1.0, 0.0, 0.0))
   encode = profile.upload.mean_ms if profile is not None and profile.upload is not None else 0.0

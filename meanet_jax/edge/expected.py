@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meanet_jax.config.constraints import FIGURES, Constraints
-from meanet_jax.config.schema import CostConfig
-from meanet_jax.cost.device import DeviceProfile
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
+from meanet_jax.cost.energy import CostModel, Shares
 from meanet_jax.routing.rules import EXIT_NAMES
 
 CONFIDENCE = 0.95  # of the intervals of accuracy
@@ -42,11 +40,9 @@ class SplitFigures:
     sent = self.fraction["cloud"]
     return Shares(1.0, self.ran_extension, sent, self.extension_and_cloud)
 
-  def at_costs(
-    self, cost: CostConfig, macs: BlockMacs, image_bytes: int, profile: DeviceProfile | None
-  ) -> "SplitFigures":
-    """The same shares at other costs; the arguments are as of `image_cost`."""
-    found = image_cost(cost, macs, image_bytes, self.shares, profile)
+  def at_costs(self, costs: CostModel) -> "SplitFigures":
+    """The same shares at other costs."""
+    found = costs.of(self.shares)
     return dataclasses.replace(self, **{name: float(getattr(found, name)) for name in _COSTS})
 
   def to_json(self) -> dict[str, Any]:
@@ -102,14 +98,9 @@ class Evaluated:
   constraints: Constraints
   expected: Mapping[str, SplitFigures]
 
-  def at_costs(
-    self, cost: CostConfig, macs: BlockMacs, image_bytes: int, profile: DeviceProfile | None
-  ) -> "Evaluated":
-    """The same at other costs; the arguments are as of `image_cost`."""
-    expected = {
-      split: figures.at_costs(cost, macs, image_bytes, profile)
-      for split, figures in self.expected.items()
-    }
+  def at_costs(self, costs: CostModel) -> "Evaluated":
+    """The same at other costs."""
+    expected = {split: figures.at_costs(costs) for split, figures in self.expected.items()}
     return dataclasses.replace(self, expected=expected)
 
   def broken_limit(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile, check_export
-from meanet_jax.cost.energy import RADIOS, BlockMacs, upload_bytes
+from meanet_jax.cost.energy import RADIOS, BlockMacs, CostModel, upload_bytes
 from meanet_jax.cost.profile_json import named_profile, parse_named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError
@@ -89,6 +89,11 @@ class Manifest:
     signatures = self.files[EDGE].signatures
     return BlockMacs(signatures["main"].macs, signatures["extension"].macs, self.cloud_macs)
 
+  @property
+  def cost_model(self) -> CostModel:
+    """Of one image that is sent raw."""
+    return CostModel(self.cost, self.macs, upload_bytes(self.cost, self.dataset), self.profile)
+
   def at_costs(self, changes: Mapping[str, Any]) -> "Manifest":
     """The same with other constants of the cost model, under which figures are expected.
 
@@ -98,11 +103,11 @@ class Manifest:
     Raises:
       UserError: a constant that does not exist, of a wrong type or out of range.
     """
-    cost, evaluation = changed_cost(self.cost, changes), self.evaluation
-    if evaluation is not None:
-      image_bytes = upload_bytes(cost, self.dataset)
-      evaluation = evaluation.at_costs(cost, self.macs, image_bytes, self.profile)
-    return dataclasses.replace(self, cost=cost, evaluation=evaluation)
+    changed = dataclasses.replace(self, cost=changed_cost(self.cost, changes))
+    if self.evaluation is None:
+      return changed
+    evaluation = self.evaluation.at_costs(changed.cost_model)
+    return dataclasses.replace(changed, evaluation=evaluation)
 
   def to_json(self) -> dict[str, Any]:
     """What edge.json holds."""

@@ -1,9 +1,10 @@
 """Constraints of the device on a stream, as budgets of `routing/online/budget.py`."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-from meanet_jax.cost.energy import Shares, edge_energy_mj
+from meanet_jax.cost.energy import Shares
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.errors import UserError
 from meanet_jax.routing.online.agreement import AgreementMonitor
@@ -65,11 +66,12 @@ def make_budgets(
   """
   share = constraints.agreement.share if constraints.agreement is not None else 0.0
   price = constraints.price
+  costs = manifest.cost_model
 
   def energy(use: Use) -> float:
     ran, sent = float(use.ran_extension), float(use.sent)
     shares = Shares(1.0, ran, sent, ran * sent)
-    return edge_energy_mj(manifest.cost, manifest.macs, use.bytes_up, shares, manifest.profile)
+    return dataclasses.replace(costs, image_bytes=use.bytes_up).energy_mj(shares)
 
   asked: list[tuple[str, float | None, Callable[[Use], float]]] = [
     ("target_offload", constraints.target_offload, lambda use: float(use.sent)),

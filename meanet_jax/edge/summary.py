@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from meanet_jax.cost.energy import Shares, image_cost, upload_bytes
+from meanet_jax.cost.energy import Shares
 from meanet_jax.edge.comparison import Happened, compare
 from meanet_jax.edge.manifest import Manifest
 from meanet_jax.edge.results import Result
@@ -92,11 +92,10 @@ class Summary:
       seconds: that the stream took.
     """
     n, sent = max(self.answered, 1), max(self.sent, 1)
-    cost, macs, profile = manifest.cost, manifest.macs, manifest.profile
+    costs = manifest.cost_model
     shares = Shares(1.0, self.ran_extension / n, self.sent / n, self.extension_and_sent / n)
-    image_bytes = upload_bytes(cost, manifest.dataset)
-    predicted = image_cost(cost, macs, image_bytes, shares, profile)
-    as_sent = image_cost(cost, macs, self.bytes_up / sent, shares, profile)
+    predicted = costs.of(shares)
+    as_sent = dataclasses.replace(costs, image_bytes=self.bytes_up / sent).of(shares)
     evaluated = manifest.evaluation
     checks = None if evaluated is None else compare(self._happened(), evaluated, manifest)
     return {

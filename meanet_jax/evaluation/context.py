@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.cost.device import DeviceProfile
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares, upload_bytes
 from meanet_jax.cost.latency import Number
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
@@ -43,6 +43,12 @@ class Context:
     """The context of the split that has these labels."""
     return cls(config, macs, hard_classes, 0, 0, profile).on(labels)
 
+  @property
+  def cost_model(self) -> CostModel:
+    """Of one image."""
+    cost = self.config.cost
+    return CostModel(cost, self.macs, upload_bytes(cost, self.config.dataset), self.profile)
+
   def on(self, labels: Int[np.ndarray, " n"]) -> "Context":
     """The same for another split."""
     hard = int(self.hard_classes.mask[labels].sum())
@@ -71,13 +77,7 @@ def figures(context: Context, policy: Policy, counts: Counts) -> dict[str, Any]:
   n, hard = context.num_images, context.num_hard_images
   easy = n - hard if len(context.hard_classes) else 0
   shares = {name: np.asarray(getattr(counts, name)) / n for name in EXIT_NAMES}
-  cost = image_cost(
-    context.config.cost,
-    context.macs,
-    upload_bytes(context.config.cost, context.config.dataset),
-    cost_shares(context, policy, counts),
-    context.profile,
-  )
+  cost = context.cost_model.of(cost_shares(context, policy, counts))
   return {
     "accuracy": counts.correct / n,
     "hard_accuracy": _ratio(counts.hard_correct, hard),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.cost.device import cost_basis
-from meanet_jax.cost.energy import BlockMacs, late_share
+from meanet_jax.cost.energy import BlockMacs
 from meanet_jax.evaluation.context import Context, cost_shares, figures, plain
 from meanet_jax.evaluation.fitting import Fitted
 from meanet_jax.evaluation.records import LabelledLogits, make_records
@@ -219,14 +219,7 @@ def measured_points(
   everything = figures(one, policy, Counts(1, 0, 0, 0, 1, 1, 1))
   limit, late = constraints.max_latency_p95_ms, None
   if limit is not None:
-    late = late_share(
-      context.config.cost,
-      context.macs,
-      float(everything["bytes_up"]),
-      cost_shares(context, policy, counts),
-      context.profile,
-      limit,
-    )
+    late = context.cost_model.late_share(cost_shares(context, policy, counts), limit)
   return Points(
     accuracy=values["accuracy"],
     offload=values["fraction"]["cloud"],

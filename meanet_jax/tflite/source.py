@@ -13,7 +13,7 @@ import numpy as np
 from meanet_jax.config.schema import Config, CostConfig
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile
-from meanet_jax.cost.energy import upload_bytes
+from meanet_jax.cost.energy import CostModel, upload_bytes
 from meanet_jax.cost.profile_json import parse_named_profile
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
@@ -121,10 +121,9 @@ def from_run(
   if changes:
     cost = changed_cost(cost, changes)
     if evaluation is not None:
+      macs = block_macs(model, config.dataset.image_shape)
       image_bytes = upload_bytes(cost, config.dataset)
-      evaluation = evaluation.at_costs(
-        cost, block_macs(model, config.dataset.image_shape), image_bytes, profile
-      )
+      evaluation = evaluation.at_costs(CostModel(cost, macs, image_bytes, profile))
       unmet = unmet or evaluation.broken_limit()
   return Source(
     config=dataclasses.replace(config, cost=cost),

@@ -17,7 +17,7 @@ from meanet_jax.cost.device import (
   other_export,
 )
 from meanet_jax.cost.device_file import parse_profile, read_profile, shipped_profiles
-from meanet_jax.cost.energy import BlockMacs, Shares, image_cost
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares
 from meanet_jax.errors import UserError
 
 MACS = BlockMacs(main=1_000_000, extension=3_000_000, cloud=785_000_000)
@@ -156,7 +156,7 @@ def test_networks_of_other_macs_are_refused():
 def test_measured_blocks_replace_the_model_and_the_model_speaks_for_the_rest():
   cost = device_constants(CostConfig(), PROFILE)
   assert (cost.uplink_mbps, cost.round_trip_ms, cost.bytes_per_image) == (40, 5, 700)
-  found = image_cost(cost, MACS, 700, Shares(1.0, 0.5, 0.25, 0.125), PROFILE)
+  found = CostModel(cost, MACS, 700, PROFILE).of(Shares(1.0, 0.5, 0.25, 0.125))
   assert found.latency_ms == pytest.approx(12 + 0.5 * 4 + 0.25 * (2 + 20), rel=1e-12)
   radio_mj = 0.25 * (283.17 * 40 + 132.86) * (700 * 8 / 40e6)
   assert found.energy_mj == pytest.approx(30 + 0.5 * 10 + 0.25 * 0.5 + radio_mj, rel=1e-12)
@@ -177,7 +177,7 @@ def test_the_default_is_a_shipped_profile_digit_for_digit():
   profile = read_profile("horowitz_45nm_pixel1")
   assert device_constants(CostConfig(), profile) == CostConfig()
   shares = Shares(1.0, np.linspace(0, 1, 11), np.linspace(1, 0, 11), np.zeros(11))
-  with_profile = image_cost(CostConfig(), MACS, 3072, shares, profile)
-  without = image_cost(CostConfig(), MACS, 3072, shares)
+  with_profile = CostModel(CostConfig(), MACS, 3072, profile).of(shares)
+  without = CostModel(CostConfig(), MACS, 3072).of(shares)
   for field in dataclasses.fields(without):
     np.testing.assert_array_equal(getattr(with_profile, field.name), getattr(without, field.name))

@@ -5,8 +5,8 @@ import pytest
 from meanet_jax.config.schema import CostConfig, DatasetConfig
 from meanet_jax.cost.energy import (
   BlockMacs,
+  CostModel,
   Shares,
-  image_cost,
   upload_bytes,
   upload_ms,
   upload_power_mw,
@@ -33,7 +33,7 @@ def test_upload_of_one_megabyte():
 
 def test_a_known_mixture():
   cost = CostConfig(uplink_mbps=8.0, edge_pj_per_mac=2.0, round_trip_ms=10.0)
-  result = image_cost(cost, MACS, 1000, Shares(1.0, 0.5, 0.25, 0.0))
+  result = CostModel(cost, MACS, 1000).of(Shares(1.0, 0.5, 0.25, 0.0))
   assert result.macs_edge == 2_500_000
   assert result.macs_cloud == 0.25 * 785_000_000
   assert result.bytes_up == 250
@@ -50,12 +50,10 @@ def test_raw_image_unless_told_otherwise():
 
 
 def test_more_offload_never_costs_the_edge_less_radio():
-  costs = [
-    image_cost(CostConfig(), MACS, 3072, Shares(1.0, 0.0, share / 10, 0.0)).energy_mj
-    for share in range(11)
-  ]
-  assert costs == sorted(costs)
-  assert dataclasses.asdict(image_cost(CostConfig(), MACS, 3072, Shares(0.0, 0.0, 0.0, 0.0))) == {
+  costs = CostModel(CostConfig(), MACS, 3072)
+  energies = [costs.energy_mj(Shares(1.0, 0.0, share / 10, 0.0)) for share in range(11)]
+  assert energies == sorted(energies)
+  assert dataclasses.asdict(costs.of(Shares(0.0, 0.0, 0.0, 0.0))) == {
     "macs_edge": 0,
     "macs_cloud": 0,
     "bytes_up": 0,

@@ -3,11 +3,11 @@ import pytest
 
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.cost.device import Block, DeviceProfile, Timing
-from meanet_jax.cost.energy import BlockMacs, Shares, latency_p95_ms
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares
 from meanet_jax.cost.latency import mixture_quantile, route_points
 
 MACS = BlockMacs(main=4_000_000, extension=8_000_000, cloud=0)
-COST = CostConfig(round_trip_ms=10.0, uplink_mbps=8.0)
+COSTS = CostModel(CostConfig(round_trip_ms=10.0, uplink_mbps=8.0), MACS, 1000)
 # By the model: 1 ms main, 2 ms extension, 1 + 10 ms for 1000 bytes.
 P95 = {
   "main alone": (Shares(1.0, 0.0, 0.0, 0.0), 1.0),
@@ -23,13 +23,13 @@ P95 = {
 
 @pytest.mark.parametrize(("shares", "expected"), P95.values(), ids=P95)
 def test_the_models_quantile_is_that_of_the_routes(shares, expected):
-  assert latency_p95_ms(COST, MACS, 1000, shares) == pytest.approx(expected, rel=1e-12)
+  assert COSTS.latency_p95_ms(shares) == pytest.approx(expected, rel=1e-12)
 
 
 def test_many_operating_points_at_once():
   shares, expected = zip(*(case for case in P95.values() if case[0].main == 1), strict=True)
   columns = (np.array(values) for values in zip(*map(_values, shares), strict=True))
-  found = latency_p95_ms(COST, MACS, 1000, Shares(*columns))
+  found = COSTS.latency_p95_ms(Shares(*columns))
   np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -40,7 +40,7 @@ def test_it_is_the_quantile_of_a_plain_list_of_images():
     each = 1 + 2.0 * extended + 11 * sent
     shares = Shares(1.0, extended.mean(), sent.mean(), (extended & sent).mean())
     expected = np.quantile(each, 0.95, method="inverted_cdf")
-    assert latency_p95_ms(COST, MACS, 1000, shares) == pytest.approx(expected, rel=1e-12)
+    assert COSTS.latency_p95_ms(shares) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("mean", "p95"), [(5.0, 5.0), (5.0, 5.1), (5.0, 9.0), (5.0, 14.9)])
@@ -72,7 +72,8 @@ def test_a_mixture_of_sums_against_a_simulation():
     ran = (u < extended) if both else (u >= 1 - extended)
     goes = (u < both) | (u >= 1 - (sent - both)) if both else u < sent
     expected = np.quantile(main + ran * extension + goes * sum(sending), 0.95)
-    found = latency_p95_ms(CostConfig(), MACS, 1000, Shares(1.0, extended, sent, both), profile)
+    costs = CostModel(CostConfig(), MACS, 1000, profile)
+    found = costs.latency_p95_ms(Shares(1.0, extended, sent, both))
     assert found == pytest.approx(expected, rel=0.01)
 
 
@@ -80,11 +81,12 @@ def test_ten_thousand_points_of_a_measured_profile_are_as_each_alone():
   block = Block(2.0, 3.0)
   profile = DeviceProfile("n", "s", "2026-11-29", block, block, block, Block(20.0, 35.0))
   sent = np.linspace(0, 1, 10_001)
-  found = latency_p95_ms(CostConfig(), MACS, 1000, Shares(1.0, 0.2, sent, 0.2 * sent), profile)
+  costs = CostModel(CostConfig(), MACS, 1000, profile)
+  found = costs.latency_p95_ms(Shares(1.0, 0.2, sent, 0.2 * sent))
   assert (np.diff(found) >= 0).all()
   for index in (0, 400, 600, 10_000):
     one = Shares(1.0, 0.2, sent[index], 0.2 * sent[index])
-    assert latency_p95_ms(CostConfig(), MACS, 1000, one, profile) == found[index]
+    assert costs.latency_p95_ms(one) == found[index]
 
 
 def _values(shares):

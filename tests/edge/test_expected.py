@@ -6,7 +6,7 @@ import json
 import pytest
 
 from meanet_jax.cost.device import Block, DeviceProfile
-from meanet_jax.cost.energy import image_cost, upload_bytes
+from meanet_jax.cost.energy import CostModel, upload_bytes
 from meanet_jax.cost.profile_json import named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.edge.manifest import read_manifest
@@ -30,8 +30,8 @@ def test_an_export_has_its_evaluation(exported, evaluated_run):
     assert json.loads(json.dumps(figures.to_json())) == summary["expected"][split]
     assert figures.shares.sent == figures.fraction["cloud"]
     image_bytes = upload_bytes(manifest.cost, manifest.dataset)
-    cost = image_cost(manifest.cost, manifest.macs, image_bytes, figures.shares)
-    assert figures.latency_p95_ms == cost.latency_p95_ms
+    costs = CostModel(manifest.cost, manifest.macs, image_bytes)
+    assert figures.latency_p95_ms == costs.latency_p95_ms(figures.shares)
   assert manifest.profile is None
   assert json.loads(json.dumps(manifest.to_json())) == read_json(exported / "edge.json")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meanet_jax.config.constraints import Constraints
-from meanet_jax.cost.energy import Shares, edge_energy_mj, upload_bytes
+from meanet_jax.cost.energy import CostModel, Shares, upload_bytes
 from meanet_jax.evaluation.context import Context
 from meanet_jax.evaluation.limit_report import limit_report, noise_of
 from meanet_jax.evaluation.systems import System, evaluate_systems, route_selected
@@ -44,7 +44,7 @@ def test_every_limit_is_reported_with_what_the_routes_of_test_images_come_to(rep
   cost, size = context.config.cost, upload_bytes(context.config.cost, context.config.dataset)
   ran = taken.ran_extension.astype(float)
   each = Shares(1.0, ran, sent.astype(float), ran * sent)
-  energy = edge_energy_mj(cost, MACS, size, each)
+  energy = CostModel(cost, MACS, size).energy_mj(each)
   for name, expected in {
     "max_offload": sent.mean(),
     "max_bytes": size * sent.mean(),

@@ -8,7 +8,7 @@ import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config, RoutingConfig
-from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares, upload_bytes
 from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.context import Context
@@ -75,7 +75,7 @@ def plain_choice(validation: LabelledLogits, constraints: Constraints):
       sent = sum(int(exit) == 2 for exit in ends.exit) / count
       right = sum(int(p) == int(y) for p, y in zip(ends.prediction, part.labels, strict=True))
       ran = sum(map(int, ends.ran_extension)) / count
-      energy = edge_energy_mj(cost, MACS, size, Shares(1.0, ran, sent, 0.0))
+      energy = CostModel(cost, MACS, size).energy_mj(Shares(1.0, ran, sent, 0.0))
       if sent <= most:
         kept.append((right / count, sent, energy))
     top = max(accuracy for accuracy, _, _ in kept)

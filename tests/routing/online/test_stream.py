@@ -24,7 +24,7 @@ from benchmarks.online_follow import (
 )
 from benchmarks.online_stream import Stream, harder_half_way
 from meanet_jax.config.schema import CostConfig
-from meanet_jax.cost.energy import BlockMacs, Shares, edge_energy_mj
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares
 from meanet_jax.edge.link.encoding import Encoding, encode
 from meanet_jax.routing.online.budget import STEP, Budget, guaranteed_excess
 from meanet_jax.routing.scores import scores
@@ -47,7 +47,7 @@ def stream() -> Stream:
   size = np.array([len(encode(Encoding("png"), image)) for image in images])
   macs, extended = BlockMacs(31_136, 908_224, 0), np.isin(said.prediction, (1, 3, 5, 8, 9))
   kept, sent = (
-    edge_energy_mj(CostConfig(), macs, weight, Shares(1.0, extended, 1.0, extended))
+    CostModel(CostConfig(), macs, weight).energy_mj(Shares(1.0, extended, 1.0, extended))
     for weight in (0 * size, size)
   )
   return Stream(
