@@ -28,6 +28,7 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.data.batches import left_for_device
 from meanet_jax.data.known_sizes import training_images
+from meanet_jax.files import write_text
 from meanet_jax.models.meanet import MEANet, Outputs
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
@@ -41,7 +42,6 @@ from meanet_jax.planning.compile import (
 from meanet_jax.planning.roofline import roofline
 from meanet_jax.planning.topology import open_slice
 from meanet_jax.runs.environment import environment
-from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import ACROSS_DEVICES, AXIS, fetch

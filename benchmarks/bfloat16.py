@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from benchmarks.measured_on import measured_on
 from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
+from meanet_jax.files import write_text
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import STRUCTURES, build
-from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import CLOUD
 from meanet_jax.training.state import TrainState, create_state

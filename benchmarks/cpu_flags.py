@@ -18,7 +18,7 @@ from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.ranges import Range
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 
 ROOT = Path(__file__).parent.parent
 FLAGS = (

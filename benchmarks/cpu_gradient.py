@@ -22,10 +22,10 @@ from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
+from meanet_jax.files import write_text
 from meanet_jax.models import layers
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.state import create_state

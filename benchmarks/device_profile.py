@@ -37,10 +37,10 @@ from meanet_jax.edge.manifest import EDGE
 from meanet_jax.edge.measure import idle_energy, measure_edge, measure_link, open_classifier
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
+from meanet_jax.files import write_text
 from meanet_jax.protocol import classes_digest
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import untrained
 from meanet_jax.tflite.versions import PINNED, check_versions

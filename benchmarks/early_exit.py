@@ -28,6 +28,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.evaluation.predictor import Networks, Predictor
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.systems import route_selected
+from meanet_jax.files import write_text
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection, init_variables
 from meanet_jax.models.zoo import build
@@ -36,7 +37,6 @@ from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds, configured_policy
 from meanet_jax.routing.scores import hard_probability
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_text
 from meanet_jax.selection.baselines import edge_only
 from meanet_jax.training.restore import load_hard_classes, load_variables
 from meanet_jax.training.steps import make_forward

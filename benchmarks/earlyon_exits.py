@@ -37,9 +37,9 @@ from meanet_jax.config.networks import StructureConfig
 from meanet_jax.config.ranges import Range
 from meanet_jax.data.calibration_part import run_calibration_part
 from meanet_jax.data.sources import load
+from meanet_jax.files import write_text
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.files import write_text
 from meanet_jax.training.static import static_config
 
 CONFIG = "configs/digits.py"

@@ -26,11 +26,11 @@ from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.files import write_text
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, fixed_thresholds
 from meanet_jax.routing.rules import offloads_early, offloads_late, predicted_hard, takes_extension
 from meanet_jax.routing.scores import Scores
-from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.signatures import edge_signatures
 from meanet_jax.tflite.source import Source, from_run, untrained

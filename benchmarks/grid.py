@@ -28,10 +28,10 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
+from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.train import train_points
-from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.training.train import train
 
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,10 @@ import jax
 
 from benchmarks.trials_step import trials_step
 from meanet_jax.config.parsing import resolve
+from meanet_jax.files import read_json, write_json
 from meanet_jax.grid.step import Batching
 from meanet_jax.planning.hbm_traffic import hbm_traffic
 from meanet_jax.planning.topology import open_slice
-from meanet_jax.runs.files import read_json, write_json
 
 ROOT = Path(__file__).parent.parent
 TOPOLOGY = "v5e:2x2"

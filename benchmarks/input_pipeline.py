@@ -35,9 +35,9 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.shared_memory import BATCHES_PER_WORKER
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
+from meanet_jax.files import write_text
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.files import write_text
 from meanet_jax.training import stages
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.parallel import (

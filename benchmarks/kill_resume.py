@@ -30,9 +30,9 @@ from typing import NamedTuple
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
+from meanet_jax.files import write_text
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.environment import environment
-from meanet_jax.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "kill_resume"

@@ -24,8 +24,8 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.output import Output, to_line
 from meanet_jax.edge.results import Result
 from meanet_jax.edge.stream import Stream
+from meanet_jax.files import write_text
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from tests.edge.links import offloader_to

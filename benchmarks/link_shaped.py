@@ -29,7 +29,7 @@ from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from tests.edge.certificates import make_certificate

@@ -18,13 +18,13 @@ from meanet_jax.config.networks import StructureConfig
 from meanet_jax.config.parsing import default_config, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import AugmentConfig
+from meanet_jax.files import write_text
 from meanet_jax.models.costs import block_functions, compiled_flops
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.mobile_structures import MobileStructure
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
 from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.runs.files import write_text
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.stages import EDGE, Stage
 from meanet_jax.training.state import create_state

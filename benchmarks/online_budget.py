@@ -37,6 +37,7 @@ from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path
 from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.files import write_text
 from meanet_jax.routing.online.agreement import (
   Agreement,
   AgreementMonitor,
@@ -46,7 +47,6 @@ from meanet_jax.routing.online.agreement import (
   record,
 )
 from meanet_jax.routing.online.budget import STEP, Budget, check_budget, guaranteed_excess
-from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import from_run
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)

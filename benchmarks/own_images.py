@@ -19,7 +19,7 @@ from meanet_jax.commands.flags import Parser, add_integer
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import DatasetConfig
 from meanet_jax.data.own.find import find_files
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 from tests.images.files import saved
 
 CLASSES, FILES = 100, 1000  # in each class

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from benchmarks.measured_on import measured_on
 from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_path
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 from tests.images.files import deep_png, saved
 
 CLASSES = ("circle", "cross", "square", "triangle")

@@ -27,10 +27,10 @@ from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.splits import ArraySplit, Split
 from meanet_jax.edge.link.encoding import encode, parse_encoding
 from meanet_jax.evaluation.records import records_at
+from meanet_jax.files import write_text
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import by_collection
 from meanet_jax.routing.rules import CLOUD, route
-from meanet_jax.runs.files import write_text
 from meanet_jax.tflite.source import Source, from_run
 from meanet_jax.training.forward import ForwardPass
 from meanet_jax.training.parallel import replicate

@@ -18,7 +18,7 @@ from meanet_jax.config.load import load_config
 from meanet_jax.config.ranges import Range
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load, load_test
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 
 
 def add_flags(parser: Parser) -> None:

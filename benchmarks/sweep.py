@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured_on import measured_on
+from meanet_jax.files import write_text
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.counts import Counts
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.policies import PRESETS, Policy, Thresholds, fixed_thresholds
 from meanet_jax.routing.rules import Records, route
 from meanet_jax.routing.scores import hard_probability, scores
-from meanet_jax.runs.files import write_text
 from meanet_jax.selection.exact import exact_curve
 from meanet_jax.selection.sweep import sweep, threshold_grid
 

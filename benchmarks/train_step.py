@@ -30,12 +30,12 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.macs import count_macs
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit, Dataset
+from meanet_jax.files import write_text
 from meanet_jax.models.costs import block_functions
 from meanet_jax.models.meanet import BLOCKS
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_text
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training import stages
 from meanet_jax.training.context import RunContext

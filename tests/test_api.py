@@ -14,10 +14,10 @@ import pytest
 import meanet_jax as mea
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json, write_json
 from meanet_jax.grid.points import expand
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.tflite.source import from_run
 
 ROOT = Path(__file__).parent.parent

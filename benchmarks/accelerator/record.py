@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from meanet_jax.runs.files import write_json
+from meanet_jax.files import write_json
 
 RUNNING, FINISHED = "running", "finished"
 

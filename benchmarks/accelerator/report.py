@@ -10,7 +10,7 @@ from benchmarks.accelerator.record import RUNNING
 from benchmarks.accelerator.tables import TABLES, table
 from benchmarks.accelerator.targets import targets
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 
 Results = dict[str, dict[str, Any]]  # what a part's file holds, by part
 TITLE = "# On an accelerator"

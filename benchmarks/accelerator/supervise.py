@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.accelerator.parts import REHEARSAL_FACTOR, Part
 from benchmarks.accelerator.record import FINISHED, RUNNING
-from meanet_jax.runs.files import write_json
+from meanet_jax.files import write_json
 
 ROOT = Path(__file__).parents[2]
 LEAST_SECONDS = 5  # a process needs as long to open its devices

@@ -33,9 +33,9 @@ from meanet_jax.config.load import load_config
 from meanet_jax.config.ranges import Range
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.files import write_text
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
-from meanet_jax.runs.files import write_text
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32

@@ -18,7 +18,7 @@ from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path
 from meanet_jax.config.ranges import SMALLEST, Range
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import read_json, write_text
+from meanet_jax.files import read_json, write_text
 
 PAGE = ROOT / "benchmarks" / "evidence.md"
 # MACs of the edge, mean per image: main alone, and three more up to all of it.

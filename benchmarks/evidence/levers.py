@@ -26,9 +26,9 @@ from meanet_jax.commands.app import run_script
 from meanet_jax.commands.flags import Parser, add_integer, add_path
 from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
+from meanet_jax.files import write_text
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_text
 
 SHARES = (0.0, 0.05, 0.1)
 # Fields that neither main nor the cloud reads.

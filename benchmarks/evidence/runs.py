@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from meanet_jax.files import read_json
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.hard_classes import predicted_hard_share
 
 ROOT = Path(__file__).parent.parent.parent

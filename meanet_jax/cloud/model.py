@@ -11,13 +11,13 @@ from jaxtyping import Shaped, UInt8
 from meanet_jax.config.schema import Config
 from meanet_jax.data.padding import bucket_sizes, padded
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
 from meanet_jax.models.zoo import build
 from meanet_jax.protocol import CLASS, LOGITS, PROBABILITY
 from meanet_jax.routing.scores import softmax
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.parallel import map_forward, replicate, shard
 from meanet_jax.training.restore import load_cloud

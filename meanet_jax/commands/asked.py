@@ -10,7 +10,7 @@ from meanet_jax.config.schema import Config
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.profile_json import parse_named_profile
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import read_json
+from meanet_jax.files import read_json
 
 
 class Asked(NamedTuple):

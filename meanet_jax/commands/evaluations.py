@@ -10,8 +10,8 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.parsing import to_json
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.unmet import unmet_constraint
+from meanet_jax.files import read_json
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 
 UNNAMED = "(no name)"
 

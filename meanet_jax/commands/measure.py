@@ -6,7 +6,6 @@ meanet measure --model runs/digits/export [--cloud grpc://HOST:PORT] --out devic
 import argparse
 import contextlib
 import datetime
-import json
 import os
 import platform
 import tempfile
@@ -37,6 +36,7 @@ from meanet_jax.edge.measure import (
 )
 from meanet_jax.edge.power import SYSFS, Found, find_meter
 from meanet_jax.errors import UserError
+from meanet_jax.files import write_json
 from meanet_jax.images.decoding import MODES, ignore_pillow_warnings
 from meanet_jax.stdout import say_on_stderr
 
@@ -218,14 +218,9 @@ def _machine(sysfs: Path) -> str:
 
 
 def _write(profile: DeviceProfile, out: Path) -> None:
-  """The file as it is to be, or as it was."""
-  partial = out.with_name(f".{out.name}.{os.getpid()}")
   try:
-    partial.write_text(json.dumps(profile.to_json(), indent=2) + "\n", encoding="utf-8")
-    partial.replace(out)
+    write_json(out, profile.to_json())
   except OSError as error:
-    with contextlib.suppress(OSError):
-      partial.unlink()
     raise UserError(
       f"--out {out} cannot be written: {error.strerror}; accepted: a writable file"
     ) from error

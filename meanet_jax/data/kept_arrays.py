@@ -1,7 +1,5 @@
 """Arrays that are kept beside a data set, so that it need not be read again to know them."""
 
-import os
-import secrets
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from meanet_jax.files import replacing
 from meanet_jax.log import logger
 
 
@@ -37,13 +36,10 @@ def save_arrays(path: Path, arrays: dict[str, Any], what: str = "the index") -> 
   Returns:
     Whether it was written.
   """
-  # Hosts that share the directory may save at once, under one and the same process number.
-  partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial.npz")
   try:
-    np.savez(partial, allow_pickle=False, **arrays)
-    os.replace(partial, path)
+    with replacing(path) as file:
+      np.savez(file, allow_pickle=False, **arrays)
   except OSError as error:
-    partial.unlink(missing_ok=True)
     logger.info(f"{what} cannot be kept in {path.parent} ({error.strerror}); made anew each time")
     return False
   return True

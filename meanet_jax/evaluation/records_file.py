@@ -17,6 +17,7 @@ from meanet_jax.config.parsing import to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.records import make_records
+from meanet_jax.files import replacing
 from meanet_jax.models.digests import digest
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.models.variables import Variables
@@ -78,9 +79,8 @@ def save_records(path: Path, file: RecordsFile) -> None:
   }
   if file.static is not None:
     arrays[_STATIC] = file.static
-  partial = path.with_name(f".{path.stem}.partial.npz")
-  np.savez(partial, allow_pickle=False, **arrays)
-  partial.replace(path)
+  with replacing(path) as out:
+    np.savez(out, allow_pickle=False, **arrays)
 
 
 def load_records(path: Path, fingerprint: str | None) -> RecordsFile:

@@ -9,6 +9,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.figures import draw_grid
 from meanet_jax.grid.report import (
@@ -23,7 +24,6 @@ from meanet_jax.grid.trials import is_done, point_path
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.compatible_changes import ALL_STAGES, begun_stages, fixed_changes
 from meanet_jax.runs.directory import FORMAT, RunDirectory, check_format, run_path
-from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 from meanet_jax.training.parts import check_parts
 from meanet_jax.training.pretrained import check_pretrained

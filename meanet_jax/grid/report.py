@@ -11,10 +11,10 @@ from typing import Any
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.stages import STAGE_NAMES
 from meanet_jax.evaluation.unmet import unmet_constraint, unmet_lines
+from meanet_jax.files import read_json
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.points import Point, Settings
 from meanet_jax.grid.trials import DIVERGED, SCORES, point_path
-from meanet_jax.runs.files import read_json
 
 SYSTEMS = ("main_only", "edge_only", "cloud_only", "main_cloud", "paper", "meanet")
 

@@ -16,6 +16,7 @@ from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
 from meanet_jax.evaluation.evaluate import check_evaluation
+from meanet_jax.files import read_json
 from meanet_jax.grid.compilation_groups import CompilationGroup, compilation_groups
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
@@ -34,7 +35,6 @@ from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never

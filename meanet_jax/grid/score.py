@@ -6,10 +6,10 @@ from meanet_jax.evaluation.evaluate import threshold_images
 from meanet_jax.evaluation.policy_selection import select_policy
 from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.systems import evaluate_systems, summary_entry
+from meanet_jax.files import write_json
 from meanet_jax.grid.trials import SCORES, Trial
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_json
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training.restore import load_hard_classes
 

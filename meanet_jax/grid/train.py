@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.splits import Dataset
+from meanet_jax.files import write_json
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.run_stage import train_trials, validation_logits
@@ -19,7 +20,6 @@ from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, quarantine_failed
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
-from meanet_jax.runs.files import write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.hard_classes import select

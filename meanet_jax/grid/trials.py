@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.hard_images import hard_images
+from meanet_jax.files import read_json, write_json
 from meanet_jax.grid.batch_streams import Source
 from meanet_jax.grid.points import Point
 from meanet_jax.grid.step import Constants
 from meanet_jax.models.meanet import Exits, Outputs
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.losses import exit_logits
 from meanet_jax.training.optimizers import make_schedule

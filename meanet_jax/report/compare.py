@@ -11,12 +11,12 @@ import numpy as np
 from meanet_jax import log
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.unmet import unmet_lines
+from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
 from meanet_jax.report.page.comparison import Comparison, comparison_page, constraints_of
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
-from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held
 
 # Field of a system's entry, title, factor.

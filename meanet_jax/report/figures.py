@@ -14,6 +14,7 @@ from meanet_jax.cost.device import cost_basis
 from meanet_jax.evaluation.context import Context, figures
 from meanet_jax.evaluation.intervals import exact_band
 from meanet_jax.evaluation.systems import Curve
+from meanet_jax.files import replacing
 from meanet_jax.report.colours import HARD, RIGHT, STYLES, WRONG
 from meanet_jax.report.figure_text import LiteralFigure, label
 from meanet_jax.report.uncertainties import compared_exits
@@ -229,9 +230,8 @@ def save_as(figure: Figure, path: Path) -> Path:
   Returns:
     `path`.
   """
-  partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+  form = path.suffix[1:]
   # The same figure twice is the same file: neither a date nor random identifiers are in it.
-  with rc_context({"svg.hashsalt": path.stem}):
-    figure.savefig(partial, dpi=DPI, metadata=VECTORS.get(path.suffix[1:]))
-  partial.replace(path)
+  with rc_context({"svg.hashsalt": path.stem}), replacing(path) as file:
+    figure.savefig(file, format=form, dpi=DPI, metadata=VECTORS.get(form))
   return path

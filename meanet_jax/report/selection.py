@@ -8,9 +8,9 @@ from meanet_jax import log
 from meanet_jax.config.constraints import FIGURES, Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, LogitSelection
+from meanet_jax.files import write_json, write_text
 from meanet_jax.report.limits import bound_words, show_limits
 from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
-from meanet_jax.runs.files import write_json, write_text
 from meanet_jax.runs.lock import held
 
 # Those that there is nothing to say of without an extension.

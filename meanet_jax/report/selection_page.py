@@ -6,11 +6,11 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.evaluation.from_logits import LogitSelection
 from meanet_jax.evaluation.logit_systems import logit_systems
 from meanet_jax.evaluation.systems import route_selected
+from meanet_jax.files import write_text
 from meanet_jax.report.figures import draw_confusion, draw_entropies, draw_tradeoffs
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.page import report_page
 from meanet_jax.report.tables import operating_points_csv
-from meanet_jax.runs.files import write_text
 
 NAME = "own logits"
 

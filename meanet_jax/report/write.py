@@ -8,6 +8,7 @@ from meanet_jax.cost.changes import CostChanges
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.evaluation.evaluate import Evaluation, evaluate
 from meanet_jax.evaluation.unmet import unmet_lines
+from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.log import listed, logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import (
@@ -22,7 +23,6 @@ from meanet_jax.report.page.page import report_page
 from meanet_jax.report.tables import exact_points_csv, operating_points_csv, show_systems
 from meanet_jax.routing.hard_classes import confusion_matrix
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
-from meanet_jax.runs.files import read_json, write_json, write_text
 from meanet_jax.runs.lock import held, make_directory
 from meanet_jax.runs.metrics import MetricsFile
 

@@ -7,11 +7,11 @@ from typing import Any
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.files import PARTIAL, read_json, write_json, write_text
 from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.environment import environment
-from meanet_jax.runs.files import PARTIAL, read_json, write_json, write_text
 from meanet_jax.runs.lock import make_directory
 
 # Of what is in the directory of a run or a grid. A change after which this version could not go on

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 
 MANIFEST = "sha256.json"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import write_text
+from meanet_jax.files import write_text
 
 
 class MetricsFile:

@@ -23,11 +23,11 @@ from meanet_jax.edge.manifest import (
 )
 from meanet_jax.edge.test_vectors import TEST_VECTORS, make_test_vectors
 from meanet_jax.errors import UnmetConstraintsError, UserError, nearest
+from meanet_jax.files import write_bytes, write_json
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.routing.operating_point import OperatingPoint
-from meanet_jax.runs.files import write_bytes, write_json
 from meanet_jax.runs.lock import held
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.flatbuffer import read_signatures

@@ -21,6 +21,7 @@ from meanet_jax.data.splits import Dataset
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError, hint
 from meanet_jax.evaluation.unmet import unmet_constraint
+from meanet_jax.files import read_json
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.digests import edge_digest
 from meanet_jax.models.meanet import BLOCKS, MEANet
@@ -31,7 +32,6 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import configured_policy, fixed_thresholds
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.training.restore import load_variables, read_hard_classes, require_finished
 

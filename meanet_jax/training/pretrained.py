@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from meanet_jax.config.networks import NetworkConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError, nearest
+from meanet_jax.files import read_json
 from meanet_jax.models.meanet import BLOCKS, MEANet
 from meanet_jax.models.own_network import OwnNetwork
 from meanet_jax.models.torch_files import read_state_dict
@@ -19,7 +20,6 @@ from meanet_jax.models.zoo import build
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.metrics import MetricsFile
 from meanet_jax.training.stage_checkpoint import read_stage

@@ -10,13 +10,13 @@ from jaxtyping import Int
 from meanet_jax.config.schema import Config
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json
 from meanet_jax.models.meanet import MEANet
 from meanet_jax.models.own_network import own_modules
 from meanet_jax.models.variables import Variables, abstract_variables
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.stage_checkpoint import read_stage
 from meanet_jax.training.stage_images import count_training_images

@@ -14,6 +14,7 @@ from meanet_jax.config.networks import ModelConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.splits import Dataset
+from meanet_jax.files import read_json
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.meanet import MEANet
@@ -22,7 +23,6 @@ from meanet_jax.models.widening import widened_main
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import complete_step
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import broadcast_from_process_0
 from meanet_jax.training.hard_classes import predicted_hard_share

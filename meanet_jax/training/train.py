@@ -9,12 +9,12 @@ import jax
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.read_options import ReadOptions
+from meanet_jax.files import read_json, write_json
 from meanet_jax.log import listed, logger
 from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import Variables
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.disk import full_disk_in_one_line
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.stopping import Stop, never
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.distributed import all_succeed, broadcast_from_process_0

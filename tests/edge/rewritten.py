@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from meanet_jax.runs.files import read_json
+from meanet_jax.files import read_json
 
 
 def rewritten(exported: Path, directory: Path, **fields) -> Path:

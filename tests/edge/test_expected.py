@@ -11,7 +11,7 @@ from meanet_jax.cost.profile_json import named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import read_json
+from meanet_jax.files import read_json
 from tests.edge.edge_command import one_line, run
 from tests.edge.rewritten import rewritten
 

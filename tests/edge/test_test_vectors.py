@@ -15,8 +15,8 @@ from meanet_jax.edge.test_vectors import (
   make_test_vectors,
 )
 from meanet_jax.errors import UserError, VerificationError
+from meanet_jax.files import read_json, write_json
 from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.runs.files import read_json, write_json
 from tests.edge.links import at_thresholds
 from tests.forked_commands import run_command
 

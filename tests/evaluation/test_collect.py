@@ -18,9 +18,9 @@ from meanet_jax.evaluation.fitting import selection_part
 from meanet_jax.evaluation.records import LabelledLogits
 from meanet_jax.evaluation.records_file import load_records, save_records
 from meanet_jax.evaluation.study import fit_temperatures
+from meanet_jax.files import read_json, write_json
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.training.restore import load_variables
 from meanet_jax.training.train import train
 from tests.forked_commands import run_command

@@ -17,6 +17,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.evaluation.evaluate import evaluate
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.evaluation.systems import System, systems_beside
+from meanet_jax.files import read_json
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.report.limits import show_verdict
@@ -27,7 +28,6 @@ from meanet_jax.routing.policies import configured_policy
 from meanet_jax.routing.rules import route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from tests.forked_commands import run_command
 
 SYSTEMS = [

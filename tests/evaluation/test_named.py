@@ -23,11 +23,11 @@ from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UnmetConstraintsError, UserError
 from meanet_jax.evaluation import collect
 from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.files import read_json
 from meanet_jax.report import compare, write
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import Selected, from_run
 

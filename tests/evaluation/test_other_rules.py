@@ -3,9 +3,9 @@
 import dataclasses
 import shutil
 
+from meanet_jax.files import read_json
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.train import train
 
 

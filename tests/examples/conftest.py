@@ -7,11 +7,11 @@ import pytest
 
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.test_vectors import make_test_vectors
+from meanet_jax.files import read_json, write_json
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.scores import uncertainty
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.policy import policy_signatures
 from tests.edge.links import at_thresholds

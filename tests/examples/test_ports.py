@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meanet_jax.runs.files import read_json, write_json
+from meanet_jax.files import read_json, write_json
 from tests.policies import POLICIES
 
 ROOT = Path(__file__).parent.parent.parent

@@ -8,9 +8,9 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json, write_json
 from meanet_jax.grid.run import GridDirectory, plan
 from meanet_jax.runs.directory import FORMAT
-from meanet_jax.runs.files import read_json, write_json
 
 GRID = GridConfig(axes=("seed=0,1",))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meanet_jax.runs.files import read_json
+from meanet_jax.files import read_json
 from tests.grid.test_trials import STAGES, arrays, assert_close
 from tests.training.test_distributed import Ended, Pair, start
 

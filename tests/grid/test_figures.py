@@ -13,12 +13,12 @@ from PIL import Image
 
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.files import write_json
 from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.figures import grid_figure
 from meanet_jax.grid.report import SYSTEMS, average_seeds, read_outcomes
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.train import point_path
-from meanet_jax.runs.files import write_json
 
 RATES = "stages.main.learning_rate"
 DECAYS = "stages.main.weight_decay"

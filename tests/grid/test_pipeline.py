@@ -12,6 +12,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.files import read_json
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.run import plan, show_grid, train_grid
@@ -21,7 +22,6 @@ from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.training.restore import Learned

@@ -13,6 +13,7 @@ import pytest
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
+from meanet_jax.files import write_json
 from meanet_jax.grid.points import Point, expand
 from meanet_jax.grid.run import plan
 from meanet_jax.grid.run_stage import train_trials
@@ -22,7 +23,6 @@ from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.parallel import AXIS
 from meanet_jax.training.restore import Learned, read_label_map

@@ -10,11 +10,11 @@ import pytest
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json, write_json
 from meanet_jax.report import figures
 from meanet_jax.report.compare import compare
 from meanet_jax.report.figures import draw_bands
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.files import read_json, write_json
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
+from meanet_jax.files import read_json
 from meanet_jax.report.page.diagrams import glossary
 from meanet_jax.report.page.examples import PER_KIND
 from meanet_jax.report.page.learning import MOST_POINTS, learning_curves
 from meanet_jax.report.page.page import report_page
-from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import NAMES, invented
 
 

@@ -12,10 +12,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from meanet_jax.evaluation.intervals import exact_interval
 from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.files import read_json
 from meanet_jax.report.page.embedded import DIGITS, FIELDS
 from meanet_jax.report.page.page import report_page
 from meanet_jax.routing.hard_classes import confusion_matrix
-from meanet_jax.runs.files import read_json
 from tests.evaluation.invented import NAMES, invented
 from tests.report.chromium import (
   assert_fits,

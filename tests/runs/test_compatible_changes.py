@@ -8,8 +8,8 @@ import pytest
 from meanet_jax.config.parsing import changes, resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
+from meanet_jax.files import write_json
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_json
 from tests.experiments import tiny_config
 
 

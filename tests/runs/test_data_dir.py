@@ -8,6 +8,7 @@ from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.evaluation import evaluate as evaluation
+from meanet_jax.files import read_json
 from meanet_jax.grid import run as grid_run
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
@@ -15,7 +16,6 @@ from meanet_jax.grid.points import expand
 from meanet_jax.grid.train import open_trial
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.stopping import never
 from meanet_jax.tflite import source
 from meanet_jax.training import start

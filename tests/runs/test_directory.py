@@ -1,8 +1,8 @@
 import pytest
 
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json, write_json
 from meanet_jax.runs.directory import FORMAT, RunDirectory
-from meanet_jax.runs.files import read_json, write_json
 
 
 def test_a_new_run_and_the_same_again(tiny, tmp_path):

@@ -17,6 +17,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation import evaluate as evaluation
+from meanet_jax.files import write_json
 from meanet_jax.grid import run as grid_run
 from meanet_jax.grid.context import GridContext
 from meanet_jax.grid.directory import GridDirectory
@@ -26,7 +27,6 @@ from meanet_jax.report.compare import compare
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs import lock as module
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_json
 from meanet_jax.runs.lock import LOCK, held, refuse_if_held
 from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.training import start

@@ -5,7 +5,7 @@ import pytest
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.edge.test_vectors import read_test_vectors
 from meanet_jax.errors import UserError
-from meanet_jax.runs.files import read_json
+from meanet_jax.files import read_json
 from meanet_jax.runs.metrics import MetricsFile
 
 NESTED = '{"a":' * 100_000

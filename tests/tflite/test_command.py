@@ -14,10 +14,10 @@ import pytest
 from meanet_jax.config.parsing import to_json
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.routing.operating_point import OperatingPoint
 from meanet_jax.routing.policies import Policy
-from meanet_jax.runs.files import read_json
 from meanet_jax.tflite import export as pipeline
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run, without_dataset

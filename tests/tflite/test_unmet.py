@@ -11,8 +11,8 @@ from meanet_jax.commands.app import main
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export, make_manifest
 from meanet_jax.tflite.source import from_run
 

@@ -11,13 +11,13 @@ from meanet_jax.edge.manifest import file_entry
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.evaluation.records import make_records
 from meanet_jax.evaluation.records_file import load_records
+from meanet_jax.files import read_json, write_json
 from meanet_jax.models.meanet import Outputs
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import OperatingPoint, Temperatures
 from meanet_jax.routing.policies import Policy, Thresholds
 from meanet_jax.routing.rules import CLOUD, route
-from meanet_jax.runs.files import read_json, write_json
 from meanet_jax.tflite.convert import convert
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.nearness import LOGIT_TOLERANCE, near_a_threshold

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from meanet_jax.files import read_json
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.files import read_json
 from tests.devices import forced_devices
 from tests.forked_commands import Running, start_command
 from tests.ports import free_address

@@ -13,10 +13,10 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import TrainingStoppedError
+from meanet_jax.files import read_json
 from meanet_jax.grid.run import train_grid
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
-from meanet_jax.runs.files import read_json
 from meanet_jax.tflite.export import Options, export
 from meanet_jax.tflite.source import from_run
 from meanet_jax.tflite.verify import verify

@@ -13,11 +13,11 @@ from meanet_jax.data.calibration_part import calibration_part
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingDivergedError, UserError
 from meanet_jax.evaluation.evaluate import evaluate
+from meanet_jax.files import read_json
 from meanet_jax.models.zoo import build
 from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.checkpoints import finished_step, open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training import run_stage, stages
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.forward import ForwardPass

@@ -10,11 +10,11 @@ import pytest
 
 from meanet_jax.config.schema import Config
 from meanet_jax.data.sources import load
+from meanet_jax.files import write_json
 from meanet_jax.models.variables import Variables, abstract_variables
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import open_checkpoints
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import write_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.optimizers import make_optimizer
 from meanet_jax.training.pretrained import initial_variables

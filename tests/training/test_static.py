@@ -14,11 +14,11 @@ from meanet_jax.config.schema import Config
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import UserError
+from meanet_jax.files import read_json
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.zoo import build
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
-from meanet_jax.runs.files import read_json
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.hard_classes import predicted_hard_share
 from meanet_jax.training.parallel import AXIS

@@ -1,9 +1,12 @@
 """Files that are read in one piece and written completely or not at all."""
 
+import contextlib
 import json
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from meanet_jax.errors import UserError
 
@@ -36,10 +39,25 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
   """Writes a file completely or not at all, and safe from a crash once this returns."""
-  partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+  with replacing(path) as file:
+    file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+  """Opens a file beside `path` that takes its place at the end, or goes if anything is raised.
+
+  What is no ordinary file, such as /dev/stdout, is written to as it stands.
+  """
+  if path.exists() and not path.is_file():
+    with path.open("wb") as file:
+      yield file
+    return
+  # Hosts that share a directory may write at once, under one and the same process number.
+  partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
   try:
     with partial.open("wb") as file:
-      file.write(data)
+      yield file
       file.flush()
       os.fsync(file.fileno())
     partial.replace(path)
