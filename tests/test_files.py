@@ -31,7 +31,8 @@ def test_what_is_interrupted_leaves_the_old_file(tmp_path):
       assert path.read_bytes() == b"old"
       raise KeyboardInterrupt
 
-  pytest.raises(KeyboardInterrupt, interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    interrupted()
   assert path.read_bytes() == b"old"
   assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
 

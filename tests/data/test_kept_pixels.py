@@ -95,7 +95,7 @@ def test_a_full_disk_costs_the_kept_pixels_alone(tmp_path, monkeypatch, printed)
   assert not (tmp_path / NAME).exists()
 
   def full(file, **arrays):
-    file.write_bytes(b"half")
+    file.write(b"half")
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(np, "savez", full)
