@@ -8,11 +8,12 @@ import ast
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from meanet_jax.config.ranges import LARGEST
 from meanet_jax.errors import UserError, hint, nearest
 
+Fields = TypeVar("Fields")
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -98,6 +99,24 @@ def checked_object(
     if field not in value:
       raise UserError(f"field {prefix + field!r} is missing; expected {', '.join(required)}")
   return value
+
+
+def checked_dataclass(value: Any, cls: type[Fields], name: str) -> Fields:
+  """A dataclass from a JSON object with all of its fields, each of its declared type.
+
+  Args:
+    value: any.
+    cls: of declared types alone.
+    name: of the value, for messages.
+
+  Raises:
+    UserError: no object, or a field that is unknown, missing or wrong.
+  """
+  kinds = typing.get_type_hints(cls, include_extras=True)
+  fields = checked_object(value, name, kinds, required=kinds)
+  return cls(
+    **{key: checked(fields[key], kind, f"{name}.{key}", "field") for key, kind in kinds.items()}
+  )
 
 
 def words_or_numbers(kind: Any) -> bool:

@@ -1,11 +1,15 @@
 """What an evaluation leads a device to expect, as edge.json holds it. NumPy and no JAX."""
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 from meanet_jax.config.constraints import FIGURES, Constraints
+from meanet_jax.config.ranges import Fraction, NonNegative, NonNegativeFloat
+from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.energy import CostModel, Shares
+from meanet_jax.errors import UserError
 from meanet_jax.routing.rules import EXIT_NAMES
 
 CONFIDENCE = 0.95  # of the intervals of accuracy
@@ -23,16 +27,16 @@ class SplitFigures:
   the same. bytes_up, energy_mj, latency_ms: means per image; latency_p95_ms: 0.95 quantile.
   """
 
-  num_images: int
-  accuracy: float
-  accuracy_interval: tuple[float, float]
+  num_images: NonNegative
+  accuracy: Fraction
+  accuracy_interval: tuple[Fraction, ...]
   fraction: Mapping[str, float]
-  ran_extension: float
-  extension_and_cloud: float
-  bytes_up: float
-  energy_mj: float
-  latency_ms: float
-  latency_p95_ms: float
+  ran_extension: Fraction
+  extension_and_cloud: Fraction
+  bytes_up: NonNegativeFloat
+  energy_mj: NonNegativeFloat
+  latency_ms: NonNegativeFloat
+  latency_p95_ms: NonNegativeFloat
 
   @property
   def shares(self) -> Shares:
@@ -59,31 +63,23 @@ class SplitFigures:
       name: what it is, for messages.
 
     Raises:
-      ValueError: it holds something else.
+      UserError: it holds something else.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
-    if not isinstance(source, Mapping) or sorted(source) != sorted(names):
-      raise ValueError(f"{name} is {source!r}; expected the fields {', '.join(names)}")
-    fraction, interval = source["fraction"], source["accuracy_interval"]
-    if not isinstance(fraction, Mapping) or sorted(fraction) != sorted(EXIT_NAMES):
-      raise ValueError(f"{name}.fraction is {fraction!r}; expected {', '.join(EXIT_NAMES)}")
-    if not isinstance(interval, list | tuple) or len(interval) != 2:
-      raise ValueError(f"{name}.accuracy_interval is {interval!r}; expected two shares")
-    numbers = {key: source[key] for key in names if key not in ("fraction", "accuracy_interval")}
-    shares = (numbers["accuracy"], *interval, *fraction.values())
-    shares = (*shares, numbers["ran_extension"], numbers["extension_and_cloud"])
-    for value in (*numbers.values(), *shares):
-      if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
-        raise ValueError(f"{name} has {value!r}; expected finite numbers, at least 0")
-    if max(shares) > 1 or numbers["num_images"] != int(numbers["num_images"]):
-      raise ValueError(f"{name} has shares {shares} of {numbers['num_images']} images")
-    low, high = map(float, interval)
-    return cls(
-      **{key: float(value) for key, value in numbers.items()}
-      | {"num_images": int(numbers["num_images"])},
-      accuracy_interval=(low, high),
-      fraction={exit: float(share) for exit, share in fraction.items()},
-    )
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    fields = checked_object(source, name, kinds, required=kinds)
+    values = {
+      key: checked(fields[key], kind, f"{name}.{key}", "field")
+      for key, kind in kinds.items()
+      if key != "fraction"
+    }
+    if len(interval := values["accuracy_interval"]) != 2:
+      raise UserError(f"{name}.accuracy_interval is {interval}; expected two shares")
+    shares = checked_object(fields["fraction"], f"{name}.fraction", EXIT_NAMES, required=EXIT_NAMES)
+    fraction = {
+      exit: checked(share, Fraction, f"{name}.fraction.{exit}", "field")
+      for exit, share in shares.items()
+    }
+    return cls(**values, fraction=fraction)
 
 
 @dataclasses.dataclass(frozen=True)

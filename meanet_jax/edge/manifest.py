@@ -3,15 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from meanet_jax.config.schema import CostConfig, DatasetConfig
+from meanet_jax.config.values import checked_dataclass
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile, check_export
-from meanet_jax.cost.energy import RADIOS, BlockMacs, CostModel, upload_bytes
+from meanet_jax.cost.energy import BlockMacs, CostModel, upload_bytes
 from meanet_jax.cost.profile_json import named_profile, parse_named_profile
 from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError
@@ -24,7 +24,6 @@ EARLIER = 4
 MANIFEST, EDGE, POLICY, CLOUD = "edge.json", "edge.tflite", "policy.tflite", "cloud.tflite"
 Quantize = Literal["none", "float16", "dynamic_int8", "int8"]
 ImageDtype = Literal["uint8", "float32"]
-Settings = TypeVar("Settings", DatasetConfig, CostConfig, Preprocessing)
 _ACCEPTED = "accepted: a directory that meanet export wrote"
 
 
@@ -176,7 +175,6 @@ def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
 
 
 def _parse(source: Mapping[str, Any]) -> Manifest:
-  _one_of(source["cost"].get("radio"), tuple(RADIOS), "cost.radio")
   height, width, channels = source["image_shape"]
   unmet = source["unmet_constraint"]
   if not isinstance(unmet, str | None):
@@ -187,18 +185,18 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
     for name, default in (("dataset", DatasetConfig()), ("cost", CostConfig())):
       source[name] = dataclasses.asdict(default) | source[name]
   manifest = Manifest(
-    dataset=_settings(DatasetConfig, source["dataset"], "dataset"),
+    dataset=checked_dataclass(source["dataset"], DatasetConfig, "dataset"),
     class_names=tuple(map(str, source["class_names"])),
     operating_point=OperatingPoint.from_json(source["operating_point"]),
     unmet_constraint=unmet,
     image_shape=(int(height), int(width), int(channels)),
     image_dtype=_one_of(source["image_dtype"], get_args(ImageDtype), "image_dtype"),
-    preprocessing=_settings(Preprocessing, source["preprocessing"], "preprocessing"),
+    preprocessing=checked_dataclass(source["preprocessing"], Preprocessing, "preprocessing"),
     batch_size=int(source["batch_size"]),
     quantize=_one_of(source["quantize"], get_args(Quantize), "quantize"),
     weights=_one_of(source["weights"], ("trained", "untrained"), "weights"),
     networks=None if source.get("networks") is None else str(source["networks"]),
-    cost=_settings(CostConfig, source["cost"], "cost"),
+    cost=checked_dataclass(source["cost"], CostConfig, "cost"),
     cloud_macs=int(source["cloud_macs"]),
     profile=parse_named_profile(source["profile"]),
     evaluation=None if source["evaluation"] is None else Evaluated.from_json(source["evaluation"]),
@@ -216,27 +214,6 @@ def _parse(source: Mapping[str, Any]) -> Manifest:
   for name in ("main", "extension"):
     manifest.files[EDGE].signatures[name]  # a KeyError names it
   return manifest
-
-
-def _settings(kind: type[Settings], source: Mapping[str, Any], name: str) -> Settings:
-  """A configuration's dataclass from its fields, each of its default's type."""
-  values = {key: tuple(v) if isinstance(v, list) else v for key, v in source.items()}
-  defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-  unknown = [key for key in values if key not in defaults]
-  if unknown:
-    raise ValueError(f"{name} has an unexpected keyword argument {unknown[0]!r}")
-  hints = typing.get_type_hints(kind, include_extras=True)
-  for field, default in defaults.items():
-    value, hint = values.get(field), hints[field]
-    accepted = (int, float) if isinstance(default, float) else type(default)
-    if field not in values or not isinstance(value, accepted) or isinstance(value, bool):
-      raise ValueError(f"{name}.{field} is {value!r}")
-    if typing.get_origin(hint) is typing.Literal:
-      _one_of(value, get_args(hint), f"{name}.{field}")
-    for bounds in getattr(hint, "__metadata__", ()):
-      if not bounds.holds(value):
-        raise ValueError(f"{name}.{field} is {value!r}")
-  return kind(**values)
 
 
 def _file(entry: Mapping[str, Any]) -> File:

@@ -5,13 +5,12 @@ Here alone a threshold that a policy does not compare with goes from NaN to null
 
 import dataclasses
 import math
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanet_jax.config.values import checked_object
+from meanet_jax.config.values import checked_dataclass, checked_object
 from meanet_jax.errors import UserError
 from meanet_jax.routing.fusion import FusionWeights
 from meanet_jax.routing.hard_classes import HardClasses
@@ -116,7 +115,7 @@ class OperatingPoint:
       source = {"extension_classes": "hard", "gain": None, **source}
     fields = _fields(source, "operating_point", _JSON_FIELDS)
     return cls(
-      policy=_policy(fields["policy"]),
+      policy=checked_dataclass(fields["policy"], Policy, "policy"),
       thresholds=_thresholds(fields["thresholds"]),
       temperatures=_temperatures(fields["temperatures"]),
       hard_classes=_hard_classes(fields),
@@ -129,16 +128,6 @@ def _fields(source: Any, name: str, expected: Iterable[str]) -> Mapping[str, Any
   """A JSON object with exactly the expected fields."""
   expected = list(expected)
   return checked_object(source, name, expected, required=expected)
-
-
-def _policy(source: Any) -> Policy:
-  hints = typing.get_type_hints(Policy)
-  fields = _fields(source, "policy", hints)
-  for name, hint in hints.items():
-    accepted = typing.get_args(hint)
-    if fields[name] not in accepted:
-      raise UserError(f"policy.{name} is {fields[name]!r}; expected one of {', '.join(accepted)}")
-  return Policy(**fields)
 
 
 def _thresholds(source: Any) -> Thresholds:

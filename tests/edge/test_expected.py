@@ -92,13 +92,19 @@ def test_other_constants_change_what_is_expected(exported):
       "field 'evaluation.constraints.max_offload' is 2.0; ",
     ),
     (lambda _: {"name": None, "constraints": {}}, "no field 'expected'"),
-    (lambda e: with_figures(e, accuracy=None), "has None; expected finite numbers"),
-    (lambda e: with_figures(e, latency_ms=float("inf")), "has inf; expected finite numbers"),
-    (lambda e: with_figures(e, accuracy=1.5), "has shares"),
-    (lambda e: with_figures(e, num_images=1.5), "of 1.5 images"),
-    (lambda e: with_figures(e, fraction={"main": 1.0}), "fraction is .*; expected main, extension"),
+    (lambda e: with_figures(e, accuracy=None), r"field '.*\.accuracy' is None; accepted: a number"),
+    (
+      lambda e: with_figures(e, latency_ms=float("inf")),
+      r"\.latency_ms' is inf; ",
+    ),
+    (lambda e: with_figures(e, accuracy=1.5), r"\.accuracy' is 1\.5; accepted: 0 to 1"),
+    (lambda e: with_figures(e, num_images=1.5), r"\.num_images' is 1\.5; accepted: an integer"),
+    (
+      lambda e: with_figures(e, fraction={"main": 1.0}),
+      r"\fraction\.extension' is missing",
+    ),
     (lambda e: with_figures(e, accuracy_interval=[0.1]), "expected two shares"),
-    (lambda e: with_figures(e, watts=1.0), "expected the fields num_images, accuracy, "),
+    (lambda e: with_figures(e, watts=1.0), r"\.watts' is unknown; expected num_images, "),
   ],
 )
 def test_an_evaluation_that_is_wrong(exported, tmp_path, change, message):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meanet_jax.config.schema import CostConfig
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.manifest import read_manifest
 from meanet_jax.errors import UserError
@@ -17,6 +18,8 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.routing.operating_point import Temperatures
 from meanet_jax.tflite.export import Options, export
 from tests.forked_commands import run_command
+
+COST = dataclasses.asdict(CostConfig())
 
 
 def changed(exported: Path, directory: Path, **fields) -> Path:
@@ -69,7 +72,10 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
   ("fields", "message"),
   [
     ({"format": 3}, "has format 3; accepted: 5, as this version's meanet export writes it, or 4$"),
-    ({"preprocessing": {"crop": "centre"}}, r"preprocessing\.share is None"),
+    (
+      {"preprocessing": {"crop": "centre"}},
+      r"field 'preprocessing\.share' is missing",
+    ),
     ({"unmet_constraint": 3}, "unmet_constraint is 3"),
     (
       {"operating_point": {}},
@@ -92,11 +98,12 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"batch_size": 2}, r"takes images uint8 \[1, 8, 8, 1\]; accepted: uint8 \[2, 8, 8, 1\]"),
     ({"files": {}}, "no field 'edge.tflite'"),
     ({"dataset": "digits"}, "edge.json is damaged: "),
-    ({"dataset": {"name": "digits", "path": ""}}, r"dataset\.image_shape is None"),
-    ({"cost": {"radio": "5g"}}, r"cost\.radio is '5g', not one of wifi, lte, 3g"),
+    ({"dataset": {"name": "digits", "path": ""}}, r"field 'dataset\.image_shape' is missing"),
+    ({"cost": COST | {"radio": "5g"}}, r"field 'cost\.radio' is '5g'; accepted: wifi, lte, 3g"),
+    ({"cost": COST | {"uplink_mbps": True}}, r"field 'cost\.uplink_mbps' is True; accepted: a num"),
     ({"batch_size": math.inf}, "cannot convert float infinity to integer"),
     ({"cloud_macs": math.inf}, "cannot convert float infinity to integer"),
-    ({"cost": {"radio": "wifi", "watts": 1}}, "unexpected keyword argument 'watts'"),
+    ({"cost": {"radio": "wifi", "watts": 1}}, r"field 'cost\.watts' is unknown; expected edge_pj"),
   ],
 )
 def test_a_manifest_that_is_wrong(exported, tmp_path, fields, message):

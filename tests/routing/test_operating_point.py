@@ -96,10 +96,10 @@ WRONG = {
   "rule": (
     ("policy", "offload"),
     "edge",
-    "policy.offload is 'edge'; expected one of early, late, never, always",
+    "field 'policy.offload' is 'edge'; accepted: early, late, never, always",
   ),
-  "rule of another type": (("policy", "criterion"), None, "policy.criterion is None; expected one"),
-  "unhashable rule": (("policy", "criterion"), [], "policy.criterion is []; expected one of"),
+  "rule of another type": (("policy", "criterion"), None, "field 'policy.criterion' is None"),
+  "unhashable rule": (("policy", "criterion"), [], "field 'policy.criterion' is []; accepted: "),
   "unknown rule": (
     ("policy", "rule"),
     "x",
