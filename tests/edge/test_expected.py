@@ -101,7 +101,7 @@ def test_other_constants_change_what_is_expected(exported):
     (lambda e: with_figures(e, num_images=1.5), r"\.num_images' is 1\.5; accepted: an integer"),
     (
       lambda e: with_figures(e, fraction={"main": 1.0}),
-      r"\fraction\.extension' is missing",
+      r"fraction\.extension' is missing",
     ),
     (lambda e: with_figures(e, accuracy_interval=[0.1]), "expected two shares"),
     (lambda e: with_figures(e, watts=1.0), r"\.watts' is unknown; expected num_images, "),
