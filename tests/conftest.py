@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 
-from jaxtyping import install_import_hook
+from tests import type_checks
 
 pytest_plugins = ("tests.tiers",)
 
@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
   signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before anything imports the package: every annotated shape and type is checked at run time.
-install_import_hook("meanet_jax", "beartype.beartype")
+type_checks.install("meanet_jax")
 
 import io  # noqa: E402
 import logging  # noqa: E402

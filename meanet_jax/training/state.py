@@ -31,7 +31,7 @@ class TrainState:
   step: Any
   params: PyTree
   batch_stats: PyTree
-  opt_state: optax.OptState
+  opt_state: PyTree
   frozen: Variables
   average: Variables | None = None
 
