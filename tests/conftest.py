@@ -47,6 +47,7 @@ from rich.console import Console  # noqa: E402
 from meanet_jax import log  # noqa: E402
 from meanet_jax.config.parsing import resolve  # noqa: E402
 from meanet_jax.config.schema import Config  # noqa: E402
+from meanet_jax.report import figures  # noqa: E402
 from meanet_jax.report.write import evaluate_run  # noqa: E402
 from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
@@ -95,6 +96,12 @@ def said(printed: Callable[[], str]) -> Iterator[list[str]]:
   log.logger.addHandler(handler)
   yield lines
   log.logger.removeHandler(handler)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Evaluations write everything but figures, which take most of their time."""
+  monkeypatch.setattr(figures, "save_figure", lambda _, path: path)
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,7 @@ def test_it_selects_what_the_function_selects(printed):
   assert f"thresholds: main {point['thresholds']['main']:.6g}" in printed()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", [None, *PRESETS])
 def test_policies_by_name(name):
   flags = [*write(), "--min-accuracy=0.3", "--test-fraction=0.25", "--seed=3", "--output=out"]

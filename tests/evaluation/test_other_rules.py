@@ -3,10 +3,14 @@
 import dataclasses
 import shutil
 
+import pytest
+
 from meanet_jax.files import read_json
 from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.training.train import train
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_the_same_training_command_with_other_rules_trains_nothing(

@@ -24,6 +24,8 @@ from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.tflite.versions import PINNED, check_versions
 from tests.forked_commands import ROOT, run_command
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def export_command(*flags: str) -> subprocess.CompletedProcess[str]:
   return run_command("-m", "meanet_jax", "export", *flags)
