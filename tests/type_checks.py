@@ -7,6 +7,7 @@ takes and returns no array, and what does is checked once.
 
 import dataclasses
 import functools
+import inspect
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,9 @@ def _decorate(function: Any = None, **_: Any) -> Any:
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-  if hasattr(function, "__wrapped__"):  # Flax's `__init__`, whose code takes *args and **kwargs
+  # beartype reads no signature of Flax's `__init__`, whose code takes *args and **kwargs, and checks
+  # what a generator is given once it runs, in the scope of whoever asks it for a value.
+  if hasattr(function, "__wrapped__") or inspect.isgeneratorfunction(function):
     return _jaxtyped(function, typechecker=beartype)
   checked = beartype(function)
   if not any(map(_has_array, function.__annotations__.values())):

@@ -77,13 +77,13 @@ def test_an_export_that_records_something_else_is_not_verified(source, exported,
 @pytest.mark.parametrize(
   ("recorded", "words"),
   [
-    ({"crop": "left"}, "preprocessing.crop is 'left', not one of whole, centre"),
-    ({"orientation": "none"}, "preprocessing.orientation is 'none', not one of exif"),
-    ({"filter": "nearest"}, "preprocessing.filter is 'nearest', not one of bilinear"),
-    ({"share": 0.0}, "preprocessing.share is 0.0"),
-    ({"share": 1.5}, "preprocessing.share is 1.5"),
-    ({"share": "all"}, "preprocessing.share is 'all'"),
-    ({"size": 256}, "unexpected keyword argument 'size'"),
+    ({"crop": "left"}, "'preprocessing.crop' is 'left'; accepted: whole, centre"),
+    ({"orientation": "none"}, "'preprocessing.orientation' is 'none'; accepted: exif"),
+    ({"filter": "nearest"}, "'preprocessing.filter' is 'nearest'; accepted: bilinear"),
+    ({"share": 0.0}, "'preprocessing.share' is 0.0; accepted: "),
+    ({"share": 1.5}, "'preprocessing.share' is 1.5; accepted: "),
+    ({"share": "all"}, "'preprocessing.share' is 'all'; accepted: a number"),
+    ({"size": 256}, "'preprocessing.size' is unknown; expected crop, "),
   ],
 )
 def test_preprocessing_that_this_version_does_not_know_is_refused(
