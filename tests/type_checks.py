@@ -36,7 +36,7 @@ def _decorate(function: Any = None, **_: Any) -> Any:
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-  # beartype reads no signature of Flax's `__init__`, whose code takes *args and **kwargs, and checks
+  # beartype reads no signature of Flax's `__init__`, whose code takes anything, and checks
   # what a generator is given once it runs, in the scope of whoever asks it for a value.
   if hasattr(function, "__wrapped__") or inspect.isgeneratorfunction(function):
     return _jaxtyped(function, typechecker=beartype)
