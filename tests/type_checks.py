@@ -20,14 +20,14 @@ _jaxtyped = jaxtyping.jaxtyped
 
 def install(package: str) -> None:
   """Checks the modules of a package that are imported from now on."""
-  jaxtyping.jaxtyped = _decorate
+  jaxtyping.jaxtyped = decorate
   jaxtyping.install_import_hook(package, "beartype.beartype")
 
 
-def _decorate(function: Any = None, **_: Any) -> Any:
+def decorate(function: Any = None, **_: Any) -> Any:
   """In place of jaxtyping's, in the forms in which its import hook uses it."""
   if function is None:
-    return _decorate
+    return decorate
   if not isinstance(function, type):
     return _checked(function)
   if dataclasses.is_dataclass(function) and "__init__" in vars(function):
