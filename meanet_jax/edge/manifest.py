@@ -5,10 +5,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
+from meanet_jax.config.ranges import NonNegative, Positive, Range
 from meanet_jax.config.schema import CostConfig, DatasetConfig
-from meanet_jax.config.values import checked_dataclass
+from meanet_jax.config.values import checked, checked_dataclass
 from meanet_jax.cost.changes import changed_cost
 from meanet_jax.cost.device import DeviceProfile, check_export
 from meanet_jax.cost.energy import BlockMacs, CostModel, upload_bytes
@@ -31,8 +32,8 @@ _ACCEPTED = "accepted: a directory that meanet export wrote"
 class Signature:
   """macs: multiply-accumulates per image, 0 for rules. bytes: of the constants that it reads."""
 
-  macs: int
-  bytes: int
+  macs: NonNegative
+  bytes: NonNegative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,56 +176,47 @@ def read_model(directory: str | Path, name: str, manifest: Manifest) -> bytes:
 
 
 def _parse(source: Mapping[str, Any]) -> Manifest:
-  height, width, channels = source["image_shape"]
-  unmet = source["unmet_constraint"]
-  if not isinstance(unmet, str | None):
-    raise ValueError(f"unmet_constraint is {unmet!r}")
   if source["format"] == EARLIER:
     source = {**source, "evaluation": None, "profile": None}
     # Fields that are newer than the export had no effect then, which is what their defaults have.
     for name, default in (("dataset", DatasetConfig()), ("cost", CostConfig())):
       source[name] = dataclasses.asdict(default) | source[name]
+
+  def field(name: str, kind: Any) -> Any:
+    return checked(source[name], kind, name, "field")
+
+  height, width, channels = field("image_shape", Annotated[tuple[int, ...], Range(1)])
   manifest = Manifest(
     dataset=checked_dataclass(source["dataset"], DatasetConfig, "dataset"),
-    class_names=tuple(map(str, source["class_names"])),
+    class_names=field("class_names", tuple[str, ...]),
     operating_point=OperatingPoint.from_json(source["operating_point"]),
-    unmet_constraint=unmet,
-    image_shape=(int(height), int(width), int(channels)),
-    image_dtype=_one_of(source["image_dtype"], get_args(ImageDtype), "image_dtype"),
+    unmet_constraint=field("unmet_constraint", str | None),
+    image_shape=(height, width, channels),
+    image_dtype=field("image_dtype", ImageDtype),
     preprocessing=checked_dataclass(source["preprocessing"], Preprocessing, "preprocessing"),
-    batch_size=int(source["batch_size"]),
-    quantize=_one_of(source["quantize"], get_args(Quantize), "quantize"),
-    weights=_one_of(source["weights"], ("trained", "untrained"), "weights"),
-    networks=None if source.get("networks") is None else str(source["networks"]),
+    batch_size=field("batch_size", Positive),
+    quantize=field("quantize", Quantize),
+    weights=field("weights", Literal["trained", "untrained"]),
+    networks=checked(source.get("networks"), str | None, "networks", "field"),
     cost=checked_dataclass(source["cost"], CostConfig, "cost"),
-    cloud_macs=int(source["cloud_macs"]),
+    cloud_macs=field("cloud_macs", NonNegative),
     profile=parse_named_profile(source["profile"]),
     evaluation=None if source["evaluation"] is None else Evaluated.from_json(source["evaluation"]),
-    files={EDGE: _file(source["files"][EDGE])}
-    | {name: _file(entry) for name, entry in source["files"].items()},
+    files={name: _file(entry, name) for name, entry in source["files"].items()},
     versions=dict(source["versions"]),
   )
   classes, known = len(manifest.class_names), manifest.operating_point.hard_classes.num_classes
   if classes != known:
     raise ValueError(f"class_names are {classes}, and the operating point is of {known} classes")
-  if min(*manifest.image_shape, manifest.batch_size) < 1:
-    raise ValueError(
-      f"image_shape is {list(manifest.image_shape)} and batch_size {manifest.batch_size}"
-    )
   for name in ("main", "extension"):
     manifest.files[EDGE].signatures[name]  # a KeyError names it
   return manifest
 
 
-def _file(entry: Mapping[str, Any]) -> File:
-  signatures = {name: Signature(**values) for name, values in entry["signatures"].items()}
-  for name, signature in signatures.items():
-    if not all(isinstance(x, int) and x >= 0 for x in (signature.macs, signature.bytes)):
-      raise ValueError(f"signature {name} is {signature}")
-  return File(str(entry["sha256"]), int(entry["bytes"]), signatures)
-
-
-def _one_of(value: Any, accepted: tuple[Any, ...], name: str) -> Any:
-  if value not in accepted:
-    raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
-  return value
+def _file(entry: Mapping[str, Any], name: str) -> File:
+  signatures = {
+    signature: checked_dataclass(values, Signature, f"files.{name}.signatures.{signature}")
+    for signature, values in entry["signatures"].items()
+  }
+  length = checked(entry["bytes"], NonNegative, f"files.{name}.bytes", "field")
+  return File(checked(entry["sha256"], str, f"files.{name}.sha256", "field"), length, signatures)

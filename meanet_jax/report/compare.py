@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from meanet_jax import log
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.evaluation.unmet import unmet_lines
 from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.log import logger
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.figures import draw_bands
-from meanet_jax.report.page.comparison import Comparison, comparison_page, constraints_of
+from meanet_jax.report.page.comparison import Comparison, comparison_page
 from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.lock import held
 
@@ -50,22 +51,26 @@ def compare(workdirs: list[str], output: str | Path, name: str | None = None) ->
       raise UserError(f"workdir {workdir} is given twice; accepted: different runs")
   evaluations = [run.evaluation_path(name) for run in runs]
   summaries = [read_json(path / SUMMARY) for path in evaluations]
-  for workdir, summary in zip(workdirs, summaries, strict=True):
-    constraints_of(workdir, summary)  # refused before anything is written
+  of_runs = dict(zip(workdirs, summaries, strict=True))
+  constraints = {
+    workdir: str(Constraints.from_json(summary.get("constraints"), f"{workdir}: constraints"))
+    for workdir, summary in of_runs.items()
+  }
   for key in ("dataset", "num_classes", "num_examples"):
     found = {summary[key] for summary in summaries}
     if len(found) > 1:
       raise UserError(f"runs differ in {key}: {sorted(found)}; accepted: runs of one data set")
   with held(Path(output), "output"):
-    _compare(evaluations, workdirs, summaries, Path(output))
+    _compare(evaluations, of_runs, constraints, Path(output))
 
 
 def _compare(
   evaluations: list[Path],
-  workdirs: list[str],
-  summaries: list[dict[str, Any]],
+  of_runs: dict[str, dict[str, Any]],
+  constraints: dict[str, str],
   out: Path,
 ) -> None:
+  workdirs, summaries = list(of_runs), list(of_runs.values())
   common = [
     name for name in summaries[0]["systems"] if all(name in s["systems"] for s in summaries)
   ]
@@ -73,7 +78,7 @@ def _compare(
   spreads = {name: dict(_spreads(rows)) for name, rows in entries.items()}
   unmet = [
     f"{workdir}: {line}"
-    for workdir, summary in zip(workdirs, summaries, strict=True)
+    for workdir, summary in of_runs.items()
     for line in unmet_lines(summary["systems"])
   ]
   bands = {
@@ -101,8 +106,7 @@ def _compare(
   draw_bands(out, OFFLOADS, bands, summaries[0]["dataset"])
   rows = [[name, *_cells(values)] for name, values in spreads.items()]
   titles = [title for _, title, _ in COLUMNS]
-  of_runs = dict(zip(workdirs, summaries, strict=True))
-  page = comparison_page(Comparison(of_runs, titles, rows, unmet, at_offload))
+  page = comparison_page(Comparison(of_runs, constraints, titles, rows, unmet, at_offload))
   write_text(out / "comparison.html", page)
   log.table(
     f"{len(workdirs)} runs: mean ± standard deviation",
@@ -115,9 +119,9 @@ def _compare(
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
       accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
     logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
-  constraints = [str(constraints_of(*item)) for item in of_runs.items()]
-  if len(set(constraints)) > 1:
-    logger.info(f"thresholds were selected under different constraints: {'; '.join(constraints)}")
+  if len(set(constraints.values())) > 1:
+    different = "; ".join(constraints.values())
+    logger.info(f"thresholds were selected under different constraints: {different}")
   if boxes := undrawable_warning([summaries[0]["dataset"]]):
     logger.warning(boxes)
   logger.info(f"comparison is in {out}")

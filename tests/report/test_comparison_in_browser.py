@@ -14,10 +14,12 @@ ACCURACY = np.linspace(0.9, 0.99, 101)
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
   """Two runs with names and verdicts that are long and strange."""
-  summary = dict(invented(np.random.default_rng(0)).summary) | {"constraints": {"max_offload": 0.1}}
+  summary = invented(np.random.default_rng(0)).summary
   names = list(summary["systems"])
+  runs = [f"runs/<b>{'long_' * 20}{number}" for number in range(2)]
   found = Comparison(
-    summaries={f"runs/<b>{'long_' * 20}{number}": summary for number in range(2)},
+    summaries=dict.fromkeys(runs, summary),
+    constraints=dict.fromkeys(runs, "max-offload 0.1"),
     titles=("accuracy [%]", "cloud [%]"),
     rows=[[name, "97.00 ± 0.10", "10.00 ± 1.00"] for name in names],
     unmet=["runs/0: meanet: <i>out of reach"],

@@ -1,9 +1,8 @@
 """comparison.html: several evaluated runs on one self-contained page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from meanet_jax.config.constraints import Constraints
 from meanet_jax.report.colours import STYLES
 from meanet_jax.report.page.diagrams import glossary
 from meanet_jax.report.page.document import document
@@ -24,13 +23,15 @@ TABLED_AT = (0, 2, 5, 10, 20, 50, 100)  # per cent of the images sent
 class Comparison(NamedTuple):
   """What the page shows.
 
-  summaries: by run, as summary.json; at least one. titles, rows: of the table of systems, whose
-  cells are mean ± standard deviation over runs. unmet: constraints that were not kept, a line each.
+  summaries: by run, as summary.json; at least one. constraints: by run, that its thresholds were
+  selected under, in words. titles, rows: of the table of systems, whose cells are mean ± standard
+  deviation over runs. unmet: constraints that were not kept, a line each.
   at_offload: of each swept system the `mean` and the `standard_deviation` of the accuracy where 0
   to 100 per cent of the images are sent.
   """
 
   summaries: Mapping[str, Mapping[str, Any]]
+  constraints: Mapping[str, str]
   titles: Sequence[str]
   rows: Sequence[Sequence[str]]
   unmet: Sequence[str]
@@ -45,7 +46,7 @@ def comparison_page(found: Comparison) -> str:
     f"{len(found.summaries)} runs of MEANet on {first['dataset']}",
     f"{first['num_examples']} {split} images of {first['num_classes']} classes; mean ± standard "
     f"deviation over runs, at the operating points selected on validation.",
-    _systems(found) + _tradeoff(found) + _runs(found.summaries),
+    _systems(found) + _tradeoff(found) + _runs(found),
     script_json(_data(found.at_offload)),
     SCRIPTS,
   )
@@ -94,27 +95,12 @@ def _tradeoff(found: Comparison) -> str:
   )
 
 
-def _runs(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-  return section(
-    "runs",
-    "Runs",
-    table("Runs", ("run", "constraints", "system to use"), _lines(summaries)),
-  )
-
-
-def _lines(summaries: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str, str]]:
-  for run, summary in summaries.items():
-    verdict = summary.get("verdict", {}).get("sentence", "-")
-    yield run, str(constraints_of(run, summary)), verdict
-
-
-def constraints_of(run: str, summary: Mapping[str, Any]) -> Constraints:
-  """The constraints of a run's evaluation, from its summary.
-
-  Raises:
-    UserError: another version's, or none.
-  """
-  return Constraints.from_json(summary.get("constraints"), f"{run}: constraints")
+def _runs(found: Comparison) -> str:
+  rows = [
+    (run, found.constraints[run], summary.get("verdict", {}).get("sentence", "-"))
+    for run, summary in found.summaries.items()
+  ]
+  return section("runs", "Runs", table("Runs", ("run", "constraints", "system to use"), rows))
 
 
 def _spread(line: Mapping[str, Sequence[float]], sent: int) -> str:
