@@ -53,6 +53,7 @@ from meanet_jax.runs.directory import RunDirectory  # noqa: E402
 from meanet_jax.tflite.source import Source, from_run  # noqa: E402
 from meanet_jax.training.train import train  # noqa: E402
 from tests.experiments import tiny_config  # noqa: E402
+from tests.named import add_named  # noqa: E402
 from tests.printing import printing_to  # noqa: E402
 from tests.servers import CloudServer, cloud_server_process  # noqa: E402
 from tests.shared import Artifacts  # noqa: E402
@@ -139,6 +140,18 @@ def evaluated_run(artifacts: Artifacts, finished_run: RunDirectory) -> Path:
       evaluate_run(path)
 
   return artifacts.get("evaluated", build)
+
+
+@pytest.fixture(scope="session")
+def named_run(artifacts: Artifacts, evaluated_run: Path) -> Path:
+  """`evaluated_run` with the evaluations of `add_named`. Tests read it; none writes to it."""
+
+  def build(path: Path) -> None:
+    shutil.copytree(evaluated_run, path, dirs_exist_ok=True)
+    with jax.numpy_dtype_promotion("standard"):
+      add_named(path)
+
+  return artifacts.get("named", build)
 
 
 @pytest.fixture(scope="session")
