@@ -1,16 +1,20 @@
 """Files that are read in one piece and written completely or not at all."""
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from meanet_jax.errors import UserError
 
-PARTIAL = ".partial"  # ends the name of a file that is being written
+_PARTIAL = ".partial"  # ends the name of a file that is being written
+_MOMENT = 60.0  # seconds, in which a file is made and locked
 
 
 def read_json(path: Path) -> Any:
@@ -47,16 +51,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
   """Opens a file beside `path` that takes its place at the end, or goes if anything is raised.
 
-  What is no ordinary file, such as /dev/stdout, is written to as it stands.
+  What processes that were killed left of the same file goes too. What is no ordinary file, such as
+  /dev/stdout, is written to as it stands.
   """
   if path.exists() and not path.is_file():
     with path.open("wb") as file:
       yield file
     return
+  _remove_left(path)
   # Hosts that share a directory may write at once, under one and the same process number.
-  partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+  partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
   try:
-    with partial.open("wb") as file:
+    with partial.open("xb") as file:
+      with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX)
       yield file
       file.flush()
       os.fsync(file.fileno())
@@ -64,3 +72,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
   except BaseException:
     partial.unlink(missing_ok=True)
     raise
+
+
+def _remove_left(path: Path) -> None:
+  """Removes what was left half-written of a file by processes that live no more.
+
+  A living one holds its file's lock, but for the moment after it made it.
+  """
+  for left in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
+    with contextlib.suppress(OSError), left.open("r+b") as file:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if time.time() - os.fstat(file.fileno()).st_mtime > _MOMENT:
+        left.unlink()

@@ -1,9 +1,11 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from meanet_jax.files import replacing, write_json
+from meanet_jax.files import replacing, write_bytes, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -47,3 +49,33 @@ def test_what_is_no_ordinary_file_stays_one_and_is_written_to(tmp_path):
   finally:
     os.close(reader)
   assert path.is_fifo()
+
+
+def test_what_killed_processes_left_goes_and_what_living_ones_write_stays(tmp_path):
+  path = tmp_path / "x[1].npz"  # whose name is not taken for a pattern
+  writes_for_ever = (
+    "import pathlib, sys, time\n"
+    "from meanet_jax.files import replacing\n"
+    "with replacing(pathlib.Path(sys.argv[1])) as file:\n"
+    "  print('writing', flush=True)\n"
+    "  time.sleep(1000)\n"
+  )
+  command = [sys.executable, "-c", writes_for_ever, str(path)]
+  with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    try:
+      assert process.stdout is not None
+      process.stdout.readline()
+    finally:
+      process.kill()
+  (left,) = tmp_path.iterdir()
+  write_bytes(path, b"young")
+  assert left.exists()  # it might be one that is not locked yet
+  with replacing(path) as other:
+    other.write(b"other")
+    for partial in tmp_path.glob(".*.partial"):
+      os.utime(partial, (0, 0))
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert not left.exists()
+  assert path.read_bytes() == b"other"
+  assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -7,7 +7,7 @@ from typing import Any
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.files import PARTIAL, read_json, write_json, write_text
+from meanet_jax.files import read_json, write_json, write_text
 from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
@@ -97,8 +97,6 @@ class RunDirectory:
     make_directory(run.path)
     try:
       changed = run.changed(config)
-      for partial in run.path.glob(f".*{PARTIAL}"):
-        partial.unlink()  # of a process that was killed while it wrote
       # A directory that can no longer be written is found out now, not at the first checkpoint.
       lies = {} if data_dir is None else {"data_dir": data_dir}
       write_json(run.environment_path, {"format": FORMAT} | environment() | lies)

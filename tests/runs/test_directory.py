@@ -29,12 +29,6 @@ def test_a_configuration_that_cannot_be_read_is_refused_not_replaced(tiny, tmp_p
   assert run.config_path.read_text() == '{"seed": '
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tiny, tmp_path):
-  (tmp_path / ".metrics.jsonl.7.partial").write_text('{"sta')
-  run = RunDirectory.create(tmp_path, tiny)
-  assert sorted(p.name for p in run.path.iterdir()) == ["config.json", "environment.json"]
-
-
 def test_data_are_written_down_and_compared(tiny, tmp_path):
   run = RunDirectory.create(tmp_path, tiny)
   data = {"name": "digits", "class_names": ["0", "1"], "splits": {"train": 3}}
