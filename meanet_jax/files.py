@@ -48,6 +48,27 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
+def writing(
+  what: str, accepted: str = "a directory, or a path where one can be made"
+) -> Iterator[None]:
+  """A context that writes to a path which a person named.
+
+  Args:
+    what: the path, with the name that the person knows it by.
+    accepted: in its place.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f"{what} cannot be written: {error.strerror or error}; accepted: {accepted}"
+    ) from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
   """Opens a file beside `path` that takes its place at the end, or goes if anything is raised.
 

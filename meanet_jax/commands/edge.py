@@ -45,7 +45,7 @@ from meanet_jax.edge.summary import Summary
 from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, describe_ends
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
-from meanet_jax.files import write_json
+from meanet_jax.files import write_json, writing
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
@@ -232,9 +232,5 @@ def _conclude(given: argparse.Namespace, figures: dict[str, Any]) -> None:
     # Beside answers for a program, stdout is not for people.
     print(*table(figures), sep="\n", file=sys.stderr if given.output == "-" else sys.stdout)
   if given.summary is not None:
-    try:
+    with writing(f"--summary {given.summary}", "a writable file"):
       write_json(Path(given.summary), figures)
-    except OSError as error:
-      raise UserError(
-        f"--summary {given.summary} cannot be written: {error.strerror}; accepted: a writable file"
-      ) from error

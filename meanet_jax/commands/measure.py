@@ -36,7 +36,7 @@ from meanet_jax.edge.measure import (
 )
 from meanet_jax.edge.power import SYSFS, Found, find_meter
 from meanet_jax.errors import UserError
-from meanet_jax.files import write_json
+from meanet_jax.files import write_json, writing
 from meanet_jax.images.decoding import MODES, ignore_pillow_warnings
 from meanet_jax.stdout import say_on_stderr
 
@@ -218,9 +218,5 @@ def _machine(sysfs: Path) -> str:
 
 
 def _write(profile: DeviceProfile, out: Path) -> None:
-  try:
+  with writing(f"--out {out}", "a writable file"):
     write_json(out, profile.to_json())
-  except OSError as error:
-    raise UserError(
-      f"--out {out} cannot be written: {error.strerror}; accepted: a writable file"
-    ) from error

@@ -9,7 +9,7 @@ from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.files import read_json, write_json, write_text
+from meanet_jax.files import read_json, write_json, write_text, writing
 from meanet_jax.grid.compilation_groups import CompilationGroup
 from meanet_jax.grid.figures import draw_grid
 from meanet_jax.grid.report import (
@@ -84,15 +84,10 @@ class GridDirectory:
       return
     _check_networks(groups)
     until_the_end.enter_context(held(self.path))
-    try:
+    with writing(f"workdir {self.path}"):
       (self.path / "points").mkdir(parents=True, exist_ok=True)
       begun = {"format": FORMAT, "config": to_json(config), "axes": list(grid.axes)}
       write_json(self.json_path, begun)
-    except OSError as error:
-      raise UserError(
-        f"workdir {self.path} cannot be written: {error.strerror or error}; "
-        "accepted: a directory, or a path where one can be made"
-      ) from error
 
   def _begun_stages(self, groups: Sequence[CompilationGroup]) -> set[str]:
     """The stages that have a checkpoint in any trial; once a trial is done all, evaluation too."""

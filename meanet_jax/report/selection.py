@@ -6,9 +6,8 @@ from typing import Any
 
 from meanet_jax import log
 from meanet_jax.config.constraints import FIGURES, Constraints
-from meanet_jax.errors import UserError
 from meanet_jax.evaluation.from_logits import Costs, LogitSelection
-from meanet_jax.files import write_json, write_text
+from meanet_jax.files import write_json, write_text, writing
 from meanet_jax.report.limits import bound_words, show_limits
 from meanet_jax.report.tables import COLUMNS, figure_text, operating_points_csv
 from meanet_jax.runs.lock import held
@@ -52,17 +51,11 @@ def write_selection(
   # In here, for drawing takes seconds to import, and nothing is drawn without a directory.
   from meanet_jax.report.selection_page import write_figures_and_page
 
-  with held(out, "--output"):
-    try:
-      write_figures_and_page(out, found, constraints)
-      write_text(out / "operating_points.csv", operating_points_csv(found.points))
-      write_json(out / "summary.json", _summary(found, constraints, costs))
-      write_json(out / "operating_point.json", found.operating_point.to_json())
-    except OSError as error:
-      raise UserError(
-        f"--output {out} cannot be written: {error.strerror or error}; accepted: a directory, or a "
-        "path where one can be made"
-      ) from error
+  with held(out, "--output"), writing(f"--output {out}"):
+    write_figures_and_page(out, found, constraints)
+    write_text(out / "operating_points.csv", operating_points_csv(found.points))
+    write_json(out / "summary.json", _summary(found, constraints, costs))
+    write_json(out / "operating_point.json", found.operating_point.to_json())
   log.logger.info(f"the operating point and its figures are in {out}")
 
 

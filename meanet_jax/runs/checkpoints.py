@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from meanet_jax.errors import UserError
 from meanet_jax.log import logger
+from meanet_jax.runs.lock import make_directory
 from meanet_jax.runs.manifest import verify, write_manifest, write_top_manifest
 from meanet_jax.runs.process_arrays import write_arrays_here
 
@@ -49,13 +50,7 @@ class StageCheckpoints:
       kept.append(best)
     self._path = path
     self._saving: int | None = None  # its outcome not yet known
-    try:
-      path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(
-        f"checkpoints {path} cannot be written: {error.strerror or error}; "
-        "accepted: a directory, or a path where one can be made"
-      ) from error
+    make_directory(path, "checkpoints")
     # A run's checkpoints are one process's own matter, whose manager waits for no other.
     own = ocp.options.MultiprocessingOptions(
       jax.process_index(),

@@ -7,7 +7,7 @@ from typing import Any
 from meanet_jax.config.parsing import resolve, to_json
 from meanet_jax.config.schema import Config
 from meanet_jax.errors import UserError
-from meanet_jax.files import read_json, write_json, write_text
+from meanet_jax.files import read_json, write_json, write_text, writing
 from meanet_jax.log import logger
 from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
@@ -95,7 +95,7 @@ class RunDirectory:
     """
     run = cls(path)
     make_directory(run.path)
-    try:
+    with writing(f"workdir {path}"):
       changed = run.changed(config)
       # A directory that can no longer be written is found out now, not at the first checkpoint.
       lies = {} if data_dir is None else {"data_dir": data_dir}
@@ -104,11 +104,6 @@ class RunDirectory:
         run.hard_classes_path.unlink(missing_ok=True)  # before the fields that tell it is stale
       if changed or not run.config_path.exists():
         write_json(run.config_path, to_json(config))
-    except OSError as error:
-      raise UserError(
-        f"workdir {path} cannot be written: {error.strerror or error}; "
-        "accepted: a directory, or a path where one can be made"
-      ) from error
     return run
 
   @classmethod

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from meanet_jax.errors import UserError
+from meanet_jax.files import writing
 
 LOCK = ".lock"
 _ATTEMPTS, _PAUSE = 4, 0.1  # seconds between them: another may be looking, or about to end
@@ -40,10 +41,8 @@ def held(directory: Path, what: str = "workdir") -> Iterator[None]:
   """
   make_directory(directory, what)
   path = directory / LOCK
-  try:
+  with writing(f"{what} {directory}"):
     descriptor = _lock(path, directory, what)
-  except OSError as error:
-    raise _cannot_be_written(directory, what, error) from error
   try:
     _describe(descriptor)
     yield
@@ -77,17 +76,8 @@ def make_directory(directory: Path, what: str = "workdir") -> None:
   Raises:
     UserError: it cannot be made.
   """
-  try:
+  with writing(f"{what} {directory}"):
     directory.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise _cannot_be_written(directory, what, error) from error
-
-
-def _cannot_be_written(directory: Path, what: str, error: OSError) -> UserError:
-  return UserError(
-    f"{what} {directory} cannot be written: {error.strerror or error}; "
-    "accepted: a directory, or a path where one can be made"
-  )
 
 
 def _lock(path: Path, directory: Path, what: str) -> int:

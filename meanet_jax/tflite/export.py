@@ -23,7 +23,7 @@ from meanet_jax.edge.manifest import (
 )
 from meanet_jax.edge.test_vectors import TEST_VECTORS, make_test_vectors
 from meanet_jax.errors import UnmetConstraintsError, UserError, nearest
-from meanet_jax.files import write_bytes, write_json
+from meanet_jax.files import write_bytes, write_json, writing
 from meanet_jax.images.preprocessing import WHOLE
 from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
@@ -92,35 +92,27 @@ def export(source: Source, out: str | Path, options: Options) -> Manifest:
       f"the verdict of the evaluation is {source.deployed}, and this export is of meanet; "
       "docs/evaluation.md#the-verdict says what to do"
     )
-  with held(Path(out), "--out"):
+  with held(Path(out), "--out"), writing(f"--out {out}"):
     return _export(source, Path(out), options)
 
 
 def _export(source: Source, out: Path, options: Options) -> Manifest:
-  try:
-    models = convert_models(source, options)
-    macs = block_macs(source.model, source.config.dataset.image_shape)
-    counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
-    files = {
-      name: _entry(data, None if name == POLICY else counted) for name, data in models.items()
-    }
-    manifest = make_manifest(source, options, files, int(macs.cloud))
-    if source.profile is not None:
-      other = other_export(source.profile, files[EDGE].sha256)
-      if other is not None:  # perhaps of other temperatures alone; its MACs are the same
-        logger.warning(other)
-    for name in (MANIFEST, TEST_VECTORS, CLOUD):  # edge.json first, which names the others
-      if name not in models:
-        (out / name).unlink(missing_ok=True)
-    for name, data in models.items():
-      write_bytes(out / name, data)
-    write_json(out / MANIFEST, manifest.to_json())
-    write_json(out / TEST_VECTORS, _test_vectors(source, out))
-  except OSError as error:
-    raise UserError(
-      f"--out {out} cannot be written: {error.strerror or error}; accepted: a directory, or a path "
-      "where one can be made"
-    ) from error
+  models = convert_models(source, options)
+  macs = block_macs(source.model, source.config.dataset.image_shape)
+  counted = {"main": macs.main, "extension": macs.extension, "cloud": macs.cloud}
+  files = {name: _entry(data, None if name == POLICY else counted) for name, data in models.items()}
+  manifest = make_manifest(source, options, files, int(macs.cloud))
+  if source.profile is not None:
+    other = other_export(source.profile, files[EDGE].sha256)
+    if other is not None:  # perhaps of other temperatures alone; its MACs are the same
+      logger.warning(other)
+  for name in (MANIFEST, TEST_VECTORS, CLOUD):  # edge.json first, which names the others
+    if name not in models:
+      (out / name).unlink(missing_ok=True)
+  for name, data in models.items():
+    write_bytes(out / name, data)
+  write_json(out / MANIFEST, manifest.to_json())
+  write_json(out / TEST_VECTORS, _test_vectors(source, out))
   for name, file in files.items():
     networks = {key: entry.macs for key, entry in file.signatures.items() if entry.macs}
     parts = [f"{file.bytes:,} bytes", *(f"{key} {macs:,} MACs" for key, macs in networks.items())]
