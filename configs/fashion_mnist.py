@@ -36,14 +36,16 @@ def get_config() -> ConfigDict:
   config.model.extension_classes, config.model.join_dropout = "all", 0.5
   cloud = config.model.cloud.structure
   cloud.stem, cloud.stem_width = "conv3", 16
-  cloud.depths, cloud.widths, cloud.strides = (2, 2, 2), (24, 48, 96), (2, 2, 2)
+  cloud.depths, cloud.widths, cloud.strides = (1, 1, 1), (32, 96, 160), (2, 2, 2)
 
   stages = config.stages
-  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 24, 48, 18
+  stages.training = "joint"
+  stages.main.epochs, stages.edge.epochs, stages.cloud.epochs = 24, 48, 32
   for stage in (stages.main, stages.edge, stages.cloud):
     stage.batch_size, stage.learning_rate = 128, 0.1
     stage.weight_decay = 5e-4
     stage.schedule, stage.warmup_epochs = "cosine", 1
     stage.augment.pad_crop, stage.augment.flip = 2, True
+  stages.cloud.label_smoothing, stages.cloud.augment.cutout = 0.1, 8
   config.logging.checkpoint_every_epochs = 1
   return config
