@@ -65,6 +65,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+  """One more than there are cores, for tests wait for processes, timers and disks."""
+  if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+    return None
+  return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
   """The process that made the directory of what was compiled removes it."""
