@@ -54,14 +54,14 @@ def test_what_is_no_ordinary_file_stays_one_and_is_written_to(tmp_path):
 def test_what_killed_processes_left_goes_and_what_living_ones_write_stays(tmp_path):
   path = tmp_path / "x[1].npz"  # whose name is not taken for a pattern
   writes_for_ever = (
-    "import pathlib, sys, time\n"
+    "import pathlib, sys\n"
     "from meanet_jax.files import replacing\n"
     "with replacing(pathlib.Path(sys.argv[1])) as file:\n"
     "  print('writing', flush=True)\n"
-    "  time.sleep(1000)\n"
+    "  sys.stdin.read()\n"
   )
   command = [sys.executable, "-c", writes_for_ever, str(path)]
-  with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+  with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
     try:
       assert process.stdout is not None
       process.stdout.readline()

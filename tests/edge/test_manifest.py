@@ -85,9 +85,15 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
       "damaged: operating_point is None; expected an object with policy, .*, gain; accepted",
     ),
     ({"class_names": ["a", "b"]}, "class_names are 2, and the operating point is of 10 classes"),
-    ({"image_dtype": "int8"}, "field 'image_dtype' is 'int8'; .*uint8, float32"),
-    ({"quantize": "fp16"}, "field 'quantize' is 'fp16'; .*none, float16, dynamic_int8, int8"),
-    ({"weights": "drawn"}, "field 'weights' is 'drawn'; .*trained, untrained"),
+    (
+      {"image_dtype": "int8"},
+      r"field 'image_dtype' is 'int8'; did you mean 'uint8'\? accepted: uint8, float32",
+    ),
+    (
+      {"quantize": "fp16"},
+      "field 'quantize' is 'fp16'; accepted: none, float16, dynamic_int8, int8",
+    ),
+    ({"weights": "drawn"}, "field 'weights' is 'drawn'; accepted: trained, untrained"),
     ({"image_shape": [8, 8]}, "not enough values to unpack"),
     ({"image_shape": [-8, 8, 1]}, r"field 'image_shape' is \(-8, 8, 1\); accepted: at least 1"),
     (
@@ -106,6 +112,7 @@ def test_a_file_that_is_no_model_though_edge_json_names_it(exported, tmp_path):
     ({"cost": COST | {"uplink_mbps": True}}, r"field 'cost\.uplink_mbps' is True; accepted: a num"),
     ({"batch_size": math.inf}, "field 'batch_size' is inf; accepted: an integer"),
     ({"batch_size": 0}, "field 'batch_size' is 0; accepted: at least 1"),
+    ({"cloud_macs": math.inf}, "field 'cloud_macs' is inf; accepted: an integer"),
     ({"cloud_macs": -1}, "field 'cloud_macs' is -1; accepted: at least 0"),
     ({"unmet_constraint": 3}, "field 'unmet_constraint' is 3; accepted: a text"),
     ({"class_names": "ab"}, "field 'class_names' is 'ab'; accepted: a tuple of texts"),
