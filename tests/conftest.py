@@ -33,6 +33,7 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
 # Before anything imports the package: every annotated shape and type is checked at run time.
 type_checks.install("meanet_jax")
 
+import gc  # noqa: E402
 import io  # noqa: E402
 import logging  # noqa: E402
 import shutil  # noqa: E402
@@ -71,6 +72,12 @@ def pytest_xdist_auto_num_workers() -> int | None:
   if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
     return None
   return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_finish() -> None:
+  """What was imported stays, so that no later collection of garbage goes through it."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,9 +1,10 @@
 """Every network of the zoo in every place, from shapes and lowered programs alone."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -16,6 +17,7 @@ from meanet_jax.models.meanet import Exits
 from meanet_jax.models.variables import abstract_variables
 from meanet_jax.models.zoo import STRUCTURES, build
 from meanet_jax.training.stages import EDGE, JOINT
+from tests.models.deep import tiered
 
 CIFAR = ((32, 16), (16, 32), (8, 64))
 BASIC = ((56, 64), (28, 128), (14, 256), (7, 512))
@@ -42,7 +44,7 @@ FEATURES = {
 }
 # Of each kind of block and stem one network is split after every stage; the others stay whole.
 SPLIT = (
-  "resnet32",
+  "resnet20",
   "resnet18",
   "resnet50",
   "resnet101_cifar",
@@ -52,28 +54,6 @@ SPLIT = (
 PLACES = [(name, 0) for name in FEATURES] + [
   (name, stages) for name in SPLIT for stages in range(1, len(FEATURES[name]))
 ]
-# Those that differ from another one in depth alone are for the full tier.
-DEEP = (
-  "resnet44",
-  "resnet56",
-  "resnet34",
-  "resnet101",
-  "resnet101_cifar",
-  "mobilenet_v3_large",
-  "efficientnet_b0",
-  "efficientnet_lite0",
-)
-
-
-def tiered(places: Iterable[Any], name: Callable[[Any], str] = str) -> list[Any]:
-  """The places, marked by their networks' names."""
-  return [
-    pytest.param(
-      *(place if isinstance(place, tuple) else (place,)),
-      marks=pytest.mark.full if name(place) in DEEP else (),
-    )
-    for place in places
-  ]
 
 
 @pytest.fixture(autouse=True)
@@ -106,31 +86,45 @@ def test_every_network_has_a_place():
   assert FEATURES.keys() == STRUCTURES.keys()
 
 
-@pytest.mark.parametrize("join", ["concat", "sum"])
+def is_joined(module: nn.Module, method: str) -> bool:
+  """Whether it returns features of the main or of the adaptive block."""
+  return method == "main_features" or module.name == "adaptive"
+
+
+@pytest.mark.parametrize("join", ["concat", pytest.param("sum", marks=pytest.mark.full)])
 @pytest.mark.parametrize(("name", "split_after"), tiered(PLACES, lambda place: place[0]))
 def test_every_network_is_a_main_block_after_every_stage(name, split_after, join, compilations):
+  is_a_main_block(name, split_after, join)
+  assert not compilations
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
+def test_features_are_joined_by_their_sum(name):
+  is_a_main_block(name, 1, "sum")
+
+
+def is_a_main_block(name: str, split_after: int, join: str) -> None:
   config = experiment(name, split_after, join)
   size, channels = FEATURES[name][split_after - 1]
   model = build(config)
   image = jax.ShapeDtypeStruct((2, *config.dataset.image_shape), jnp.float32)
-  # The cloud is no other for a split; without it there is less to trace.
-  whole = split_after == 0 and join == "concat"
-  exits = Exits.ALL if whole else Exits.MAIN | Exits.EXTENSION
   outputs, variables = jax.eval_shape(
-    lambda x: model.init_with_output(jax.random.key(0), x, exits), image
+    lambda x: model.init_with_output(
+      jax.random.key(0),
+      x,
+      Exits.MAIN | Exits.EXTENSION,
+      mutable=True,
+      capture_intermediates=is_joined,
+    ),
+    image,
   )
   assert outputs.main.shape == (2, CLASSES)
   assert outputs.extension.shape == (2, CLASSES // 2)
-  if whole:
-    assert outputs.cloud.shape == (2, CLASSES)
-
-  def shape(method: str) -> tuple[int, ...]:
-    return jax.eval_shape(lambda v, x: model.apply(v, x, method=method), variables, image).shape
-
-  assert shape("main_features") == shape("adapt") == (2, size, size, channels)
+  features = variables["intermediates"]
+  for (output,) in (features["main_features"], features["adaptive"]["__call__"]):
+    assert output.shape == (2, size, size, channels)
   first = variables["params"]["extension"]["trunk"]["stage1_block1"]["conv1"]["conv"]["kernel"]
   assert first.shape == (3, 3, channels * (2 if join == "concat" else 1), 64)
-  assert not compilations
 
 
 def with_adaptive(config: Config, **changes: Any) -> Config:
@@ -140,7 +134,7 @@ def with_adaptive(config: Config, **changes: Any) -> Config:
 
 @pytest.mark.parametrize(
   ("name", "split_after"),
-  [place for place in PLACES if place[0] in ("resnet32", "resnet18", "resnet50", "mobilenet_v2")],
+  [place for place in PLACES if place[0] in ("resnet20", "resnet18", "resnet50", "mobilenet_v2")],
 )
 def test_what_does_not_meet_is_refused_before_anything_compiles(name, split_after, compilations):
   size, channels = FEATURES[name][split_after - 1]
@@ -216,6 +210,8 @@ def test_masks_and_the_edge_stage_of_every_network(name):
     leaves = jax.tree.leaves_with_path(arguments)
     inputs = zip(leaves, traced.jaxpr.jaxpr.invars, strict=True)
     blocks = {path[2].key for (path, _), x in inputs if id(x) in read and len(path) > 1}
+    for logits in (traced.out_info.main, traced.out_info.cloud):
+      assert logits is None or logits.shape == (BATCH, CLASSES)
     return traced.lower().cost_analysis()["flops"], blocks
 
   assert cost_and_blocks(Exits.MAIN) == (main, {"main"})

@@ -20,8 +20,17 @@ from meanet_jax.models.zoo import STRUCTURES, build, network_structure
 from meanet_jax.training.pretrained import initial_variables
 from tests import golden
 from tests.experiments import tiny_config
+from tests.models.deep import tiered
 
 DATA = Path(__file__).parent.parent / "data"
+# Of these, tests/data/golden has torchvision's logits.
+PUBLISHED = (
+  "resnet18",
+  "mobilenet_v2",
+  "mobilenet_v3_small",
+  "mobilenet_v3_large",
+  "efficientnet_b0",
+)
 
 
 def abstract(network: Network, size: int):
@@ -29,16 +38,7 @@ def abstract(network: Network, size: int):
   return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, False), image)
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    "resnet18",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    pytest.param("mobilenet_v3_large", marks=pytest.mark.full),
-    pytest.param("efficientnet_b0", marks=pytest.mark.full),
-  ],
-)
+@pytest.mark.parametrize("name", tiered(PUBLISHED))
 def test_torchvisions_logits(name):
   with np.load(DATA / "golden" / f"torchvision_{name}.npz") as file:
     spec, expected = str(file["spec"]), file["logits"]
@@ -51,7 +51,7 @@ def test_torchvisions_logits(name):
   np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * expected.std())
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", tiered(STRUCTURES))
 def test_every_variable_has_one_torchvision_name(name):
   network = Network(STRUCTURES[name], 10)
   paths = flatten_dict(abstract(network, 64))
