@@ -37,19 +37,22 @@ BUDGETED_AT = (0.0, 0.05, 0.1)
 NONE = "-"
 
 
+# By seed, then by MACs, then by system; None for a system that cannot keep a budget.
+Budgets = Sequence[Mapping[float, Mapping[str, ByShare | None]]]
+
+
 class Section(NamedTuple):
   """What a section shows.
 
   name: of the configuration. static_budgets: in MMAC, for which static networks were trained.
-  measured: by seed. budgets: by seed, then by MACs, then by system; None for a system that cannot
-  keep a budget. summaries: the systems of summary.json, by seed. constraints: under which those
+  measured: by seed. summaries: the systems of summary.json, by seed. constraints: under which those
   stand. minutes: that trainings took.
   """
 
   name: str
   static_budgets: Sequence[float]
   measured: Sequence[Measured]
-  budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]
+  budgets: Budgets
   summaries: Sequence[Mapping[str, Any]]
   constraints: str
   minutes: Sequence[float]
@@ -97,12 +100,14 @@ def section_text(section: Section) -> str:
     "`meanet` less the other system in points of accuracy, with the 95% interval of a paired "
     "bootstrap over seeds and test images; an interval without 0 is in bold.",
     "### At equal edge budgets",
-    table(*_budgets(section.budgets)),
+    table(*at_budgets(section.budgets)),
     "`meanet` here is the policy `gated`, or `uncertain` where the extension has all classes, "
     "whose `routing.run_share` is what the budget pays for on validation; `static_cloud` at 0% is "
     "the static network alone, of the budget's MACs where one "
     f"was trained for it. {NONE}: the edge's mean MACs are more than {TOLERANCE:.0%} above the "
     "budget, or the budget is the main block's.",
+    table(*differences_at_budgets(section.budgets)),
+    "`meanet` less the other system as above, both as in the table of budgets.",
     "### Which rule gave what",
     table(*_rules(section.measured)),
     "From the same records, without training. From the left each column has the change of those "
@@ -183,12 +188,21 @@ def _differences(measured: Sequence[Measured]) -> Table:
   head = ["`meanet` less", *(f"{share:.0%}" for share in PAIRED_AT)]
   rows = []
   for name in (name for name in (*AGAINST, "cloud_only") if name in measured[0].systems):
-    cells = [f"`{name}`"]
-    for share in PAIRED_AT:
-      sides = ([one.systems[side][share].correct for one in measured] for side in ("meanet", name))
-      cells.append(difference_text(paired_difference(*sides)))
-    rows.append(cells)
+    sides = ([one.systems[side] for one in measured] for side in ("meanet", name))
+    rows.append([f"`{name}`", *_paired(*sides, PAIRED_AT)])
   return head, rows
+
+
+def _paired(
+  ours: Sequence[ByShare], others: Sequence[ByShare], shares: Sequence[float]
+) -> list[str]:
+  """A cell for each share, of two systems by seed."""
+
+  def cell(share: float) -> str:
+    sides = ([one[share].correct for one in side] for side in (ours, others))
+    return difference_text(paired_difference(*sides))
+
+  return [cell(share) for share in shares]
 
 
 def difference_text(difference: Difference) -> str:
@@ -198,18 +212,37 @@ def difference_text(difference: Difference) -> str:
   return f"**{text}**" if low > 0 or high < 0 else text
 
 
-def _budgets(budgets: Sequence[Mapping[float, Mapping[str, ByShare | None]]]) -> Table:
+def _kept(budgets: Budgets, budget: float, name: str) -> list[ByShare]:
+  """What a system has at a budget, by seed; empty where it cannot keep it for all seeds."""
+  found = [of[budget][name] for of in budgets]
+  kept = [one for one in found if one is not None]
+  return kept if len(kept) == len(found) else []
+
+
+def at_budgets(budgets: Budgets) -> Table:
+  """Accuracy and MACs of every system at every budget."""
   head = ["budget [MMAC]", "system", *(f"{share:.0%}" for share in BUDGETED_AT), "edge MMAC at 0%"]
   rows = []
   for budget, systems in budgets[0].items():
     for name in systems:
-      kept = [found for of in budgets if (found := of[budget][name]) is not None]
-      start = [f"{budget / 1e6:g}", f"`{name}`"]
-      if len(kept) < len(budgets):  # not of every seed
-        rows.append(start + [NONE] * (len(BUDGETED_AT) + 1))
-        continue
-      cells = [percent([found[s].accuracy for found in kept]) for s in BUDGETED_AT]
-      rows.append([*start, *cells, _macs([found[0.0] for found in kept])])
+      cells = [NONE] * (len(BUDGETED_AT) + 1)
+      if kept := _kept(budgets, budget, name):
+        cells = [percent([found[s].accuracy for found in kept]) for s in BUDGETED_AT]
+        cells.append(_macs([found[0.0] for found in kept]))
+      rows.append([f"{budget / 1e6:g}", f"`{name}`", *cells])
+  return head, rows
+
+
+def differences_at_budgets(budgets: Budgets) -> Table:
+  """`meanet` less each system that keeps a budget which `meanet` keeps."""
+  head = ["budget [MMAC]", "`meanet` less", *(f"{share:.0%}" for share in BUDGETED_AT)]
+  rows = []
+  for budget in budgets[0]:
+    ours = _kept(budgets, budget, "meanet")
+    for name in AGAINST:
+      others = _kept(budgets, budget, name)
+      if ours and others:
+        rows.append([f"{budget / 1e6:g}", f"`{name}`", *_paired(ours, others, BUDGETED_AT)])
   return head, rows
 
 

@@ -10,7 +10,14 @@ from benchmarks.evidence import levers
 from benchmarks.evidence.__main__ import BUDGETS, static_budgets
 from benchmarks.evidence.figure import LEVEL, SENDING, draw, evidence_figure
 from benchmarks.evidence.measure import SHARES, Measured, Operating, area, within
-from benchmarks.evidence.page import KNOWN, most_accurate, spread, with_section
+from benchmarks.evidence.page import (
+  KNOWN,
+  at_budgets,
+  differences_at_budgets,
+  most_accurate,
+  spread,
+  with_section,
+)
 from benchmarks.evidence.paired import paired_difference, resampled
 from meanet_jax.errors import UserError
 from meanet_jax.report.colours import STYLES
@@ -47,6 +54,29 @@ def test_a_budget_is_kept_only_at_every_share():
   found = {0.0: Operating(0.0, 100.0, correct), 0.1: Operating(0.1, 90.0, correct)}
   assert within(found, 100) is found
   assert within(found, 94) is None
+
+
+def test_systems_are_compared_at_the_budgets_that_both_keep_with_every_seed():
+  def right(count: int) -> dict[float, Operating]:
+    return {share: Operating(share, 2e6, np.arange(1000) < count) for share in (0.0, 0.05, 0.1)}
+
+  others = {"main_cloud": right(700), "static_cloud": right(900)}
+  budgets = [
+    {
+      1e6: {**others, "paper": None, "meanet": None},
+      2e6: {**others, "paper": paper, "meanet": ours},
+    }
+    for paper, ours in ((right(800), right(900)), (None, right(940)))
+  ]
+  _, rows = at_budgets(budgets)
+  of_paper, of_meanet = (row for row in rows[4:] if row[1] in ("`paper`", "`meanet`"))
+  assert of_paper == ["2", "`paper`", "-", "-", "-", "-"]
+  assert of_meanet == ["2", "`meanet`", *["92.00 ± 2.83"] * 3, "2.000 ± 0.000"]
+  head, rows = differences_at_budgets(budgets)
+  assert head == ["budget [MMAC]", "`meanet` less", "0%", "5%", "10%"]
+  assert [row[:2] for row in rows] == [["2", "`main_cloud`"], ["2", "`static_cloud`"]]
+  assert all(cell.startswith("**+22.00 [+1") for cell in rows[0][2:])
+  assert all(re.fullmatch(r"\+2\.00 \[\+0\.00, \+[45]\.\d\d\]", cell) for cell in rows[1][2:])
 
 
 def test_a_section_replaces_its_own_and_leaves_the_others():
