@@ -15,6 +15,9 @@ from meanet_jax.routing.policies import Policy
 from meanet_jax.routing.rules import Records
 from tests.learned import some_weights
 
+# What a configuration file has for commands to read `tiny_config`.
+TINY_FILE = "from tests.experiments import tiny_config as get_config\n"
+
 
 def tiny_config() -> ConfigDict:
   """Digits through networks that compile in a second or two; two epochs a stage."""

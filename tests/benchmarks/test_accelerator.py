@@ -39,7 +39,10 @@ def rows(out: Path, part: str) -> list[dict]:
   return json.loads((out / f"{part}.json").read_text())["rows"]
 
 
-@pytest.mark.parametrize("part", ["sweeps", "early_exit", "grids"])
+@pytest.mark.parametrize(
+  "part",
+  ["early_exit", *(pytest.param(part, marks=pytest.mark.full) for part in ("sweeps", "grids"))],
+)
 def test_rehearsal_in_this_process(tmp_path, part):
   run_here(BY_NAME[part], tmp_path, rehearsal=True)
   found = rows(tmp_path, part)

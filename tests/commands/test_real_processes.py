@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.experiments import TINY_FILE
 from tests.forked_commands import ROOT
 
 COMMANDS = {
@@ -39,7 +40,7 @@ def test_a_command_without_flags_ends_with_one_line(name):
 @pytest.mark.full
 def test_from_a_configuration_to_a_classified_image(source, tmp_path):
   config, run, out = tmp_path / "tiny.py", tmp_path / "run", tmp_path / "out"
-  config.write_text("from tests.experiments import tiny_config as get_config\n")
+  config.write_text(TINY_FILE)
   Image.fromarray(source.dataset.test.images[0, ..., 0]).save(tmp_path / "digit.png")
   for arguments in (
     ("train.py", f"--config={config}", f"--workdir={run}"),

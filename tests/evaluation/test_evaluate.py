@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
+from meanet_jax.commands.app import main
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import ArraySplit
@@ -28,7 +29,6 @@ from meanet_jax.routing.policies import configured_policy
 from meanet_jax.routing.rules import route
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
-from tests.forked_commands import run_command
 
 SYSTEMS = [
   "main_only",
@@ -310,16 +310,15 @@ def test_a_run_with_a_corrupt_or_an_earlier_last_checkpoint_is_refused(
 
 
 def test_flags_state_the_constraints_and_confidence_joins_the_configured_ones(
-  finished_run, tmp_path
+  finished_run, tmp_path, undrawn
 ):
-  """eval.py as a user runs it, on a run of its own."""
   shutil.copytree(finished_run.path, tmp_path / "run")
   most, least = ["--confidence=0.9"], ["--min-accuracy=0.9", "--max-energy-mj=9"]
   for flags, expected, status in (
     (most, {"max_offload": 0.2, "confidence": 0.9, "spend_budget": True}, 0),
     (least, {"min_accuracy": 0.9, "max_energy_mj": 9.0}, 3),  # which no system of this run keeps
   ):
-    assert run_command("eval.py", f"--workdir={tmp_path / 'run'}", *flags).returncode == status
+    assert main(["eval", f"--workdir={tmp_path / 'run'}", *flags]) == status
     summary = read_json(tmp_path / "run" / "eval" / "summary.json")
     given = {name: value for name, value in summary["constraints"].items() if value}
     assert given == expected

@@ -27,9 +27,8 @@ from meanet_jax.tflite.source import from_run
 from meanet_jax.training.restore import Learned
 from meanet_jax.training.stages import MAIN
 from meanet_jax.training.train import train
+from tests.experiments import TINY_FILE
 from tests.forked_commands import run_command
-
-CONFIG = "from tests.experiments import tiny_config as get_config\n"
 
 
 def files(path: Path) -> dict[str, tuple[int, int]]:
@@ -170,7 +169,7 @@ def test_estimates_grow_with_what_is_to_be_done(tiny):
 
 def command(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
   config = tmp_path / "tiny.py"
-  config.write_text(CONFIG)
+  config.write_text(TINY_FILE)
   return run_command("train.py", f"--config={config}", *flags)
 
 

@@ -25,6 +25,7 @@ from meanet_jax.models.resnet import Bottleneck
 from meanet_jax.models.variables import abstract_variables, by_collection
 from meanet_jax.models.zoo import build
 from meanet_jax.training.stages import EDGE
+from tests.experiments import TINY_FILE
 from tests.forked_commands import run_command
 
 PAPER = (
@@ -138,9 +139,10 @@ def test_activation_bytes_of_a_layer_by_hand(tiny):
   assert kept("extension") < kept("adaptive", "extension") < kept("main", "adaptive", "extension")
 
 
-def test_the_command_prints_json_and_tables():
-  flags = ["--config", "configs/digits.py"]
-  command = ["-m", "meanet_jax", "summary", *flags]
+def test_the_command_prints_json_and_tables(tmp_path):
+  config = tmp_path / "tiny.py"
+  config.write_text(TINY_FILE)
+  command = ["-m", "meanet_jax", "summary", "--config", config]
   summary = json.loads(run_command(*command, "--json").stdout)
   assert list(summary["blocks"]) == ["main", "adaptive", "extension", "cloud"]
   table = run_command(*command).stdout

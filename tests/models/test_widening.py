@@ -8,8 +8,9 @@ import pytest
 from meanet_jax.config.baselines import BaselinesConfig
 from meanet_jax.config.networks import NetworkConfig, StructureConfig
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.macs import count_macs
 from meanet_jax.errors import UserError
-from meanet_jax.models.costs import block_macs
+from meanet_jax.models.costs import block_functions
 from meanet_jax.models.widening import widened_main
 from meanet_jax.models.zoo import build
 
@@ -39,7 +40,8 @@ def config_of(main: NetworkConfig) -> Config:
 
 def main_macs(config: Config) -> int:
   with jax.numpy_dtype_promotion("standard"):  # of Flax's average pool
-    return block_macs(build(config), config.dataset.image_shape).main
+    function, arguments = block_functions(build(config), config.dataset.image_shape)["main"]
+    return count_macs(function, *arguments)
 
 
 def widened(config: Config, macs: float | int) -> NetworkConfig:

@@ -18,6 +18,7 @@ from meanet_jax.planning.compile import DoesNotFitError, compile_step, cost
 from meanet_jax.planning.topology import ENVIRONMENT, open_slice
 from meanet_jax.training import stages
 from tests.commands.test_app import one_line_error, write
+from tests.experiments import TINY_FILE
 from tests.forked_commands import run_command
 
 needs_libtpu = pytest.mark.skipif(
@@ -32,7 +33,7 @@ def environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def aot(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess:
-  config = write(tmp_path / "tiny.py", "from tests.experiments import tiny_config as get_config\n")
+  config = write(tmp_path / "tiny.py", TINY_FILE)
   return run_command("-m", "meanet_jax", "plan", "--config", config, *flags)
 
 

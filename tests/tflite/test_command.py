@@ -22,6 +22,7 @@ from meanet_jax.tflite import export as pipeline
 from meanet_jax.tflite import versions
 from meanet_jax.tflite.source import from_run, without_dataset
 from meanet_jax.tflite.versions import PINNED, check_versions
+from tests.experiments import TINY_FILE
 from tests.forked_commands import ROOT, run_command
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -67,7 +68,7 @@ def test_export_and_verify(evaluated_run, tmp_path):
 
 def test_a_configuration_alone(tmp_path):
   config = tmp_path / "config.py"
-  config.write_text("from tests.experiments import tiny_config as get_config\n")
+  config.write_text(TINY_FILE)
   result = export_command("--config", str(config), "--out", str(tmp_path / "out"))
   assert result.returncode == 0, result.stderr
   classifier = EdgeClassifier(tmp_path / "out")

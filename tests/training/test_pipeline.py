@@ -230,7 +230,10 @@ def test_pretrained_weights_are_kept_or_fine_tuned(tiny, printed, tmp_path, epoc
   [
     {"stages": {"training": "joint"}, "model": {"join": "sum"}},
     {"hard_classes": {"selection": "random", "count": 1}, "model": {"join": "none"}},
-    {"hard_classes": {"count": 9}, "routing": {"offload": "late", "calibrate": True}},
+    pytest.param(
+      {"hard_classes": {"count": 9}, "routing": {"offload": "late", "calibrate": True}},
+      marks=pytest.mark.full,
+    ),
   ],
   ids=str,
 )

@@ -16,9 +16,9 @@ import pytest
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.training.train import train
+from tests.experiments import TINY_FILE
 from tests.forked_commands import run_command, start_command
 
-CONFIG = "from tests.experiments import tiny_config as get_config\n"
 STAGES = ("main", "edge", "cloud")
 # A checkpoint only every five epochs, so that a stop lands between two.
 LONG = (
@@ -32,7 +32,7 @@ LONG = (
 
 def command(workdir: Path, *flags: str) -> list[str]:
   config = workdir.with_name("tiny.py")
-  config.write_text(CONFIG)
+  config.write_text(TINY_FILE)
   return ["train.py", f"--config={config}", f"--workdir={workdir}", *flags]
 
 
