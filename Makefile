@@ -22,7 +22,7 @@ test: lint browser
 # The rest: the paper's networks, TensorFlow, Ray and a TPU's compiler, kills in full length.
 test-full: $(ALL) compilers
 	$(BIN)/pyright --warnings --pythonpath $(BIN)/python meanet_jax/grid/ray.py tests/grid/test_ray.py
-	$(PYTEST) -m full
+	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=1" $(PYTEST) -m full
 
 # make test-file FILE=tests/routing/test_policies.py
 test-file: $(TEST)

@@ -20,8 +20,11 @@ if _MADE not in os.environ:
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
   # Nothing is to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved.
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+  # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved;
+  # `make test-full`, whose programs run for minutes, asks for level 1.
+  flags = os.environ.get("XLA_FLAGS", "")
+  if "xla_backend_optimization_level" not in flags:
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
 
 # A shell's `&` ignores SIGINT and `nohup` SIGHUP, and commands would inherit that; they are to hear
 # both.
