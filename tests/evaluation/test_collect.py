@@ -152,6 +152,7 @@ def test_missing_and_truncated_records_end_in_one_line(run):
   assert "records_validation.npz do not exist; accepted: the file as meanet eval wrote it" in line
   assert not run.eval_path.exists()
   evaluate_run(run.path)
+  assert run_command(*command).returncode == 0
   path = run.eval_path / "records.npz"
   path.write_bytes(path.read_bytes()[:-200])
   assert (
