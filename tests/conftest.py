@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from importlib.metadata import version
 
 from tests import type_checks
 
@@ -20,11 +21,15 @@ if _MADE not in os.environ:
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
   # Nothing is to look for a TPU, of which libtpu speaks on stderr where the extra is installed.
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  # What is compiled here runs for milliseconds, so most of the time that LLVM would take is saved;
-  # `make test-full`, whose programs run for minutes, asks for level 1.
-  flags = os.environ.get("XLA_FLAGS", "")
+  # What is compiled here runs for milliseconds, so effort at compiling is lost. So is splitting a
+  # module for several cores, which other workers have. `make test-full`, whose programs run for
+  # minutes, asks for level 1.
+  flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_parallel_codegen_split_count=1"
   if "xla_backend_optimization_level" not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+    flags += " --xla_backend_optimization_level=0"
+    if version("jaxlib").startswith("0.10."):  # later ones do not know the flag
+      flags += " --xla_cpu_use_fusion_emitters=false"  # halves what compiling a step takes
+  os.environ["XLA_FLAGS"] = flags
 
 # A shell's `&` ignores SIGINT and `nohup` SIGHUP, and commands would inherit that; they are to hear
 # both.
