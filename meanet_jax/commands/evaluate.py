@@ -7,7 +7,6 @@ status is 3 where no system keeps the constraints, in whichever of the runs.
 import argparse
 
 from meanet_jax import log
-from meanet_jax.commands.asked import Asked, kept_evaluation
 from meanet_jax.commands.constraint_flags import (
   UNMET_STATUS,
   add_constraint_flags,
@@ -20,6 +19,7 @@ from meanet_jax.commands.flags import Parser, add_path, add_switch, require
 from meanet_jax.commands.process import add_cache_flag
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device_file import read_profile
+from meanet_jax.evaluation.asked import Asked, kept_evaluation
 
 
 def add_flags(parser: Parser) -> None:

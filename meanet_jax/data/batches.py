@@ -7,7 +7,6 @@ This module loads no JAX, so that worker processes start fast and leave devices 
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Generator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -71,6 +70,11 @@ class Order:
   batch_size: int
   part: Part = ALONE
   balanced: Labels | None = None
+  # The last epoch that was asked for, and its images. Each order has its own: trials of a grid ask
+  # in turn.
+  _newest: dict[int, Int[np.ndarray, " n"]] = dataclasses.field(
+    default_factory=dict, init=False, repr=False, compare=False
+  )
 
   @classmethod
   def of(
@@ -106,8 +110,19 @@ class Order:
     share = self.batch_size // self.part.of
     begin = self.part.number * share
     places = np.arange(begin, begin + share, dtype=np.int32)
-    order = _epoch_order(self.seed, self.stage, epoch, self.balanced or self.size)
-    return order[within * self.batch_size + places], places
+    return self._epoch(epoch)[within * self.batch_size + places], places
+
+  def _epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
+    order = self._newest.get(epoch)
+    if order is None:
+      rng = np.random.default_rng([self.seed, name_number(self.stage), epoch])
+      if self.balanced is None:
+        order = uniform_order(rng, self.size)
+      else:
+        order = balanced_order(rng, self.balanced)
+      self._newest.clear()
+      self._newest[epoch] = order
+    return order
 
 
 @runtime_checkable
@@ -197,9 +212,3 @@ def left_for_device(augment: AugmentConfig) -> AugmentConfig:
   It cuts them from the decoded image; the device would cut from what a first crop left.
   """
   return dataclasses.replace(augment, random_resized_crop=False)
-
-
-@functools.lru_cache(maxsize=2)
-def _epoch_order(seed: int, stage: str, epoch: int, images: int | Labels) -> Int[np.ndarray, " n"]:
-  rng = np.random.default_rng([seed, name_number(stage), epoch])
-  return balanced_order(rng, images) if isinstance(images, Labels) else uniform_order(rng, images)

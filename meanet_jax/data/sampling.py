@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
-  """Labels int32 [n] as one value, equal to itself alone, so that what is made of it is cached."""
+  """Labels int32 [n] as one value, equal to itself alone, so that what has it can be compared."""
 
   values: Int[np.ndarray, " n"]
 

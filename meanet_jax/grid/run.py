@@ -10,11 +10,13 @@ import jax
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.config.parsing import differences
 from meanet_jax.config.schema import Config
+from meanet_jax.cost.changes import CostChanges
 from meanet_jax.data.own.complete import complete_config
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.data.sources import load
 from meanet_jax.data.splits import Dataset
 from meanet_jax.errors import TrainingDivergedError, TrainingStoppedError, UserError
+from meanet_jax.evaluation.asked import Asked, kept_evaluation
 from meanet_jax.evaluation.evaluate import check_evaluation
 from meanet_jax.files import read_json
 from meanet_jax.grid.compilation_groups import CompilationGroup, compilation_groups
@@ -35,6 +37,8 @@ from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.write import evaluate_run
+from meanet_jax.runs.directory import SUMMARY
+from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
 from meanet_jax.stopping import Stop, never
@@ -127,7 +131,7 @@ def train_grid(
   groups, dataset = _load_and_show(config, grid, options)
   context = GridContext(directory.path, grid, options, stop, tensorboard)
   train_groups = _executor(context, dataset)
-  with contextlib.ExitStack() as stack:
+  with full_disk_in_one_line(directory.path), contextlib.ExitStack() as stack:
     broadcast_from_process_0(lambda: directory.begin(config, grid, groups, stack))
     try:
       train_groups(groups)
@@ -259,9 +263,12 @@ def _finish(
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
-  if not (path / "eval" / "summary.json").exists():
+  config, summary = outcome.point.config, path / "eval" / SUMMARY
+  kept = kept_evaluation(summary if summary.exists() else None)
+  # Since then a person may have evaluated this trial under other constraints.
+  if kept is None or not kept.answers(Asked(config.evaluation.constraints, CostChanges()), config):
     evaluate_run(path, options=options)
-  test = read_json(path / "eval" / "summary.json")["systems"]
+  test = read_json(summary)["systems"]
   directory.write(groups, grid, test)
   spread = "" if best.spread is None else f" ± {100 * best.spread:.2f}"
   logger.info(

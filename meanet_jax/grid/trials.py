@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -17,7 +16,7 @@ from meanet_jax.grid.step import Constants
 from meanet_jax.models.meanet import Exits, Outputs
 from meanet_jax.training.context import RunContext
 from meanet_jax.training.losses import exit_logits
-from meanet_jax.training.optimizers import make_schedule
+from meanet_jax.training.optimizers import learning_rates
 from meanet_jax.training.restore import Learned, read_label_map
 from meanet_jax.training.run_numbers import run_numbers
 from meanet_jax.training.stage_images import count_training_images
@@ -126,9 +125,9 @@ class TrialState:
     """Its numbers; rates padded to so many steps, and the number of its source."""
     config, stage = self.trial.config, self.run.stage
     settings = config.stage(stage.name)
-    schedule = make_schedule(settings, self.run.steps_per_epoch)
+    steps, steps_per_epoch = self.run.steps, self.run.steps_per_epoch
     rates = np.zeros(padded_steps, np.float32)
-    rates[: self.run.steps] = np.asarray(schedule(jnp.arange(self.run.steps)), np.float32)
+    rates[:steps] = learning_rates(settings, steps_per_epoch, steps)
     networks = {"main": config.model.main, "cloud": config.model.cloud}
     dropped = [networks[block].dropout for block in networks if block in stage.trainable]
     path = self.trial.context.run.hard_classes_path

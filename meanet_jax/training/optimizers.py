@@ -1,6 +1,9 @@
 """Optimisers and learning rate schedules from a stage's configuration."""
 
+import jax
+import numpy as np
 import optax
+from jaxtyping import Float
 
 from meanet_jax.config.stages import StageConfig
 from meanet_jax.training.hyperparameters import Hyperparameters
@@ -41,6 +44,14 @@ def make_schedule(config: StageConfig, steps_per_epoch: int) -> optax.Schedule:
   if not warmup:
     return after
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def learning_rates(
+  config: StageConfig, steps_per_epoch: int, steps: int
+) -> Float[np.ndarray, " steps"]:
+  """The schedule's rates at steps 0 to `steps` - 1, float32."""
+  # Each by itself, as a step asks for it: not every schedule of Optax takes arrays.
+  return np.array(jax.vmap(make_schedule(config, steps_per_epoch))(np.arange(steps)), np.float32)
 
 
 def make_optimizer(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meanet_jax.config.stages import AugmentConfig, StageConfig
+from meanet_jax.data import batches as data_batches
 from meanet_jax.data.batches import BLOCK, ArrayBatches, Order, Part
 from meanet_jax.data.padding import padded_batches
 from meanet_jax.data.splits import ArraySplit
@@ -41,6 +42,20 @@ def test_a_batch_is_a_function_of_seed_stage_and_step():
   np.testing.assert_array_equal(first, second)
   for other in (batches(seed=1), batches(stage="edge")):
     assert not np.array_equal(batches()(0)["index"], other(0)["index"])
+
+
+def test_orders_that_are_asked_in_turn_are_each_drawn_once_an_epoch(monkeypatch):
+  """As the trials of a grid ask, of which each has a seed."""
+  drawn = []
+  monkeypatch.setattr(
+    data_batches, "uniform_order", lambda rng, size: drawn.append(size) or rng.permutation(size)
+  )
+  orders = [Order(20, seed, "main", 5) for seed in range(6)]
+  for step in range(8):
+    for order in orders:
+      order(step)
+  assert len(drawn) == 6 * 2
+  assert Order(20, 0, "main", 5) == orders[0] != orders[1]
 
 
 def test_fetch_gathers_images_and_labels_of_the_same_number():

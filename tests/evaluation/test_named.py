@@ -213,6 +213,13 @@ def test_of_several_runs_those_are_evaluated_that_are_not_of_what_is_asked(
   ((*which, device, cost),) = asked("--name", "pi")[1]
   assert which == ["a", own, "pi"]
   assert (device, cost) == (DEVICE, read_json(runs[0] / "eval/pi/summary.json")["cost"])
+  # A plain network that was trained since.
+  config = read_json(runs[1] / "config.json")
+  config["baselines"]["static"] = 1.0
+  (runs[1] / "config.json").write_text(json.dumps(config))
+  assert [name for name, *_ in asked()[1]] == ["a", "b"]
+  config["baselines"]["static"] = 0.0
+  (runs[1] / "config.json").write_text(json.dumps(config))
   # The status is that of the verdicts, whether or not an evaluation was made for them now.
   summary = read_json(runs[1] / "eval/summary.json")
   summary["verdict"]["system"] = None

@@ -1,5 +1,7 @@
 import csv
 import dataclasses
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -8,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.grid import GridConfig
 from meanet_jax.data.sources import load
 from meanet_jax.errors import TrainingStoppedError, UserError
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.files import read_json
 from meanet_jax.grid.context import GridContext
+from meanet_jax.grid.directory import GridDirectory
 from meanet_jax.grid.estimate import estimate
 from meanet_jax.grid.run import plan, show_grid, train_grid
 from meanet_jax.grid.run_stage import train_trials
 from meanet_jax.grid.train import open_trial
 from meanet_jax.models.variables import init_variables
 from meanet_jax.models.zoo import build
+from meanet_jax.report.write import evaluate_run
 from meanet_jax.runs.checkpoints import finished_step, read_arrays
 from meanet_jax.runs.directory import RunDirectory
 from meanet_jax.tflite.export import Options, export
@@ -95,6 +100,27 @@ def test_a_finished_grid_is_left_alone(trained, tiny, grid, axes, tmp_path):
     train_grid(tiny, GridConfig(axes=("seed=0",)), copy)
   with pytest.raises(UserError, match=r"differs in seed \(0 -> 5\)"):
     train_grid(dataclasses.replace(tiny, seed=5), GridConfig(axes=axes), copy)
+
+
+def test_the_best_trials_test_figures_are_of_its_own_constraints(trained, tiny, grid, tmp_path):
+  copy = tmp_path / "grid"
+  shutil.copytree(trained, copy)
+  expected = read_json(copy / "grid.json")["best"]
+  evaluate_run(copy / expected["workdir"], Constraints(max_offload=0.01), reuse_records=True)
+  train_grid(tiny, grid, copy)
+  assert read_json(copy / "grid.json")["best"] == expected
+
+
+def test_a_full_disk_is_one_line(trained, tiny, grid, tmp_path, monkeypatch):
+  copy = tmp_path / "grid"
+  shutil.copytree(trained, copy)
+
+  def write(*_) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(GridDirectory, "write", write)
+  with pytest.raises(UserError, match=f"^the disk of {copy} is full"):
+    train_grid(tiny, grid, copy)
 
 
 def test_an_interrupted_grid_goes_on_bit_for_bit(trained, tiny, grid, tmp_path):

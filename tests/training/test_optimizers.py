@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from meanet_jax.config.stages import StageConfig
-from meanet_jax.training.optimizers import make_optimizer, make_schedule
+from meanet_jax.training.optimizers import learning_rates, make_optimizer, make_schedule
 
 BASE = StageConfig(epochs=10, learning_rate=0.4)
 
@@ -41,6 +41,16 @@ def test_cosine_schedule(warmup):
     for step in range(40)
   ]
   np.testing.assert_allclose(rates(config), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle"])
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_rates_of_all_steps_are_those_of_each(schedule, warmup):
+  """A grid's trials have them as numbers."""
+  config = dataclasses.replace(BASE, schedule=schedule, step_epochs=(3, 7), warmup_epochs=warmup)
+  np.testing.assert_allclose(learning_rates(config, 4, 40), rates(config), rtol=1e-5)
+  none = dataclasses.replace(config, epochs=0)
+  assert learning_rates(none, 4, 0).shape == (0,)
 
 
 def test_constant_schedule():

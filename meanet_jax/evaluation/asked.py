@@ -31,16 +31,22 @@ class Asked(NamedTuple):
 class Kept(NamedTuple):
   """An evaluation that is there.
 
-  asked: for what it was. routing: the configuration's group of then. system: of its verdict.
+  asked: for what it was. routing: the configuration's group of then. has_static: whether the plain
+  network is among its systems. system: of its verdict.
   """
 
   asked: Asked
   routing: Mapping[str, Any]
+  has_static: bool
   system: str | None
 
   def answers(self, asked: Asked, config: Config) -> bool:
-    """Whether it is what would be found now: under these constraints, costs and rules."""
-    return self.routing == to_json(config)["routing"] and self.asked.same(asked, config)
+    """Whether it is what would be found now: under these constraints, costs and rules, with the
+    plain network that may have been trained since.
+    """
+    same_rules = self.routing == to_json(config)["routing"]
+    same_systems = self.has_static == (config.baselines.static > 0)
+    return same_rules and same_systems and self.asked.same(asked, config)
 
 
 def kept_evaluation(path: Path | None) -> Kept | None:
@@ -51,6 +57,7 @@ def kept_evaluation(path: Path | None) -> Kept | None:
     summary = read_json(path)
     costs = CostChanges(parse_named_profile(summary["profile"]), summary["cost"])
     asked = Asked(Constraints.from_json(summary["constraints"]), costs)
-    return Kept(asked, summary["routing"], summary["verdict"]["system"])
+    has_static = "static" in summary["systems"]
+    return Kept(asked, summary["routing"], has_static, summary["verdict"]["system"])
   except (KeyError, TypeError, ValueError, UserError):
     return None
