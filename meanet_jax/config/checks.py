@@ -52,6 +52,12 @@ def _validate_dataset(dataset: DatasetConfig) -> None:
         f"dataset.{name} is {value}; accepted: above 0, or 0 with dataset.name = 'folder', which "
         "leaves it to the data"
       )
+  height, width, _ = dataset.image_shape
+  if bool(height) != bool(width):
+    raise UserError(
+      f"dataset.image_shape is {dataset.image_shape}; accepted: 0 for both height and width, which "
+      "leaves them to the data, or for neither"
+    )
   if dataset.num_classes == 1:
     raise UserError("dataset.num_classes is 1; accepted: at least 2")
   if dataset.path and not own:

@@ -20,12 +20,13 @@ class Range(NamedTuple):
 
   def __str__(self) -> str:
     if self.high < LARGEST:
-      return f"{self.low:g} to {self.high:g}"
+      return f"{self.low:g} to {self.high:{'d' if isinstance(self.high, int) else 'g'}}"
     return "above 0" if self.low == SMALLEST else f"at least {self.low:g}"
 
 
 Positive = Annotated[int, Range(1)]
 NonNegative = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # of larger ones JAX's keys lose the upper bits
 Fraction = Annotated[float, Range(0, 1)]
 NonNegativeFloat = Annotated[float, Range(0)]
 PositiveFloat = Annotated[float, Range(SMALLEST)]

@@ -18,6 +18,7 @@ from meanet_jax.config.ranges import (
   Positive,
   PositiveFloat,
   Range,
+  Seed,
 )
 from meanet_jax.config.stages import StageConfig, StagesConfig
 
@@ -175,7 +176,7 @@ class LoggingConfig:
 class Config:
   """One experiment."""
 
-  seed: NonNegative = 0
+  seed: Seed = 0
   """Fixes initial weights, the order of images and augmentation."""
   dataset: DatasetConfig = DatasetConfig()
   model: ModelConfig = ModelConfig()

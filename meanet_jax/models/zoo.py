@@ -185,11 +185,19 @@ def build(config: Config, axis_name: str | None = None) -> MEANet:
 def _check_meeting(net: MEANet, config: Config) -> None:
   # Copies that belong to no module: shapes are wanted, not variables.
   main = _features_shape(net.main.clone(parent=None), "features", config.dataset.image_shape)
-  pool = config.model.main.head_pool
-  if pool > min(main[:2]):
-    raise UserError(
-      f"model.main.head_pool is {pool}; accepted: at most {min(main[:2])}, for features {main}"
-    )
+  model = config.model
+  for block, network, pool in (
+    ("main", net.main, model.main.head_pool),
+    ("cloud", net.cloud, model.cloud.head_pool),
+  ):
+    if not pool:
+      continue
+    found = _features_shape(network.clone(parent=None), "features", config.dataset.image_shape)
+    if pool > min(found[:2]):
+      raise UserError(
+        f"model.{block}.head_pool is {pool}; accepted: at most {min(found[:2])}, for features "
+        f"{found}"
+      )
   if net.adaptive is None:
     return
   adaptive = _features_shape(

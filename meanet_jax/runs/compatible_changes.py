@@ -19,6 +19,7 @@ _FIELDS = {
     "model.extension",
     "model.extension_classes",
     "model.join",
+    "model.join_dropout",
     "stages.edge",
     "stages.training",
   ),

@@ -166,8 +166,9 @@ def _fitted(
         f"weights {str(weights)!r}: the network has no part named head, which reset_head starts "
         "afresh; accepted: reset_head=false, or a module whose last layer is self.head"
       )
-    given = {path: array for path, array in given.items() if path not in own and path in wanted}
-    given |= own
+    # Of a head of another network there may be more parts; of its trunk there must not.
+    kept = {path for path in given if path in wanted or path[1] != "head"}
+    given = {path: given[path] for path in kept - own.keys()} | own
   _check_fit(given, wanted, weights, fresh is None)
   return {name: {} for name in abstract} | unflatten_dict(given)
 

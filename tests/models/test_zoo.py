@@ -60,7 +60,8 @@ def test_sum_of_unlike_channels_is_refused_and_concat_is_not():
     (lambda c: c.model.main.structure.update(stem_width=0), ["stem_width is 0", "conv3"]),
     (lambda c: c.model.main.update(split_after=1), ["split_after is 1", "0"]),
     (lambda c: c.model.main.update(width_multiplier=0.5), ["width_multiplier is 0.5", "basic"]),
-    (lambda c: c.model.main.update(head_pool=5), ["head_pool is 5", "at most 4"]),
+    (lambda c: c.model.main.update(head_pool=5), ["main.head_pool is 5", "at most 4"]),
+    (lambda c: c.model.cloud.update(head_pool=9), ["cloud.head_pool is 9", "at most"]),
   ],
 )
 def test_impossible_structures_are_refused(change, words):

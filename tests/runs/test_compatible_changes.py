@@ -39,6 +39,7 @@ def begun(path: Path, *stages: str) -> RunDirectory:
     ((), {"stages__main__epochs": 5}),
     (("main",), {"stages__edge__batch_size": 32, "stages__cloud__epochs": 7}),
     (("main",), {"model__extension__widths": (4,), "model__join": "sum"}),
+    (("main",), {"model__join_dropout": 0.25}),
     (("main",), {"stages__training": "mixed", "stages__finetune__epochs": 3}),
     (("main", "edge"), {"model__cloud__pretrained": "x.pth"}),
     (("main", "cloud"), {"stages__edge__learning_rate": 0.2}),

@@ -13,6 +13,7 @@ from meanet_jax.errors import UserError
 from meanet_jax.models.zoo import build
 from meanet_jax.runs.checkpoints import finished_step
 from meanet_jax.runs.directory import RunDirectory
+from meanet_jax.training import pretrained
 from meanet_jax.training.pretrained import initial_variables
 from meanet_jax.training.restore import load_variables
 from tests.experiments import tiny_config
@@ -66,6 +67,19 @@ def test_reset_head_keeps_the_trunk_and_starts_the_last_layer_afresh(finished_ru
   assert_equal(found["params"]["head"], fresh["params"]["head"])
   assert_equal(found["params"]["trunk"], learned["main"]["params"]["trunk"])
   assert_equal(found["batch_stats"], learned["main"]["batch_stats"])
+
+
+def test_reset_head_is_of_the_head_alone():
+  """A trunk with fewer blocks than the weights have is another network."""
+  block = {"dense": np.zeros((4, 2))}
+  trunk = {"block1": block, "block2": block}
+  found = {"params": {"trunk": trunk, "head": block | {"more": block}}}
+  own = {"params": {"trunk": {"block1": block}, "head": block}}
+  weights = pretrained._Weights("run", "main")
+  with pytest.raises(UserError, match=r"has the extra 'params.trunk.block2.dense'; accepted: "):
+    pretrained._fitted(found, own, own, weights, None)
+  del trunk["block2"]
+  assert pretrained._fitted(found, own, own, weights, None) == own
 
 
 def test_an_adaptive_block_has_a_trunk_alone(finished_run, learned):

@@ -41,7 +41,7 @@ def read_arrays(source: Path) -> ImageArrays:
   """
   try:
     arrays = _load(source)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # damaged files raise whatever NumPy and its decoders run into
     raise UserError(f"{shown(source)} cannot be read: {shown(str(error))}; {_ACCEPTED}") from error
   if not {"images", "labels"} <= set(arrays):
     raise UserError(f"{shown(source)} has the arrays {', '.join(arrays) or 'none'}; {_ACCEPTED}")
@@ -67,8 +67,8 @@ def read_arrays(source: Path) -> ImageArrays:
 
 def _load(source: Path) -> dict[str, np.ndarray]:
   if not source.is_dir():
-    with np.load(source, allow_pickle=False) as file:
-      return dict(file)
+    with zipfile.ZipFile(source):  # else NumPy takes a single array for what it is
+      return dict(np.load(source, allow_pickle=False))
   paths = {name: source / f"{name}.npy" for name in _NAMES}
   return {name: np.load(path, allow_pickle=False) for name, path in paths.items() if path.exists()}
 

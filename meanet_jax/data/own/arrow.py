@@ -115,7 +115,7 @@ def image_rows(
     columns = _image_columns(schema, source)
     others = [name for name in ("split", "group") if name in schema.names]
     tables = [_table(str(root / file), (columns.label, *others)) for file, _ in files]
-  except (OSError, pa.ArrowException, KeyError) as error:
+  except (OSError, ValueError, pa.ArrowException, KeyError) as error:
     raise UserError(
       f"{shown(source)} cannot be read: {shown(' '.join(str(error).split()))}; {_LAYOUT}, or a "
       "Parquet file"

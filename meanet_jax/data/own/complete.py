@@ -1,6 +1,7 @@
 """What a configuration leaves to the data: the number of classes and the shape of the images."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -13,6 +14,7 @@ from meanet_jax.data.own.find import NAME, find_files, is_arrays, own_path
 from meanet_jax.data.read_options import ReadOptions
 from meanet_jax.images.decoding import MODES
 from meanet_jax.log import logger
+from meanet_jax.paths import expanded_path
 
 MAX_SIDE = 96  # of an image whose shape is left to the data
 MIN_SIDE = 32  # of one that is resized
@@ -43,12 +45,12 @@ def complete_config(config: Config, options: ReadOptions | None = None) -> Confi
     names, count = found.files.class_names, len(found.files.paths)
     shape = (*suggested_size(found.index.sizes), suggested_channels(found.index.grey))
   asked = dataset.image_shape
-  # Height and width belong together: one that is given has its aspect ratio from nobody.
   size = asked[:2] if all(asked[:2]) else shape[:2]
   channels = asked[2] or shape[2]
   classes = dataset.num_classes or len(names)
-  # The path of another directory could not be resumed from; `--data-dir` is no part of it.
-  where = dataset.path and str(own_path(dataset, ReadOptions()))
+  # The path of another directory could not be resumed from; `--data-dir` is no part of it, and
+  # nothing need be there any more.
+  where = dataset.path and str(Path(expanded_path(dataset.path, "dataset.path")).absolute())
   dataset = dataclasses.replace(
     dataset, num_classes=classes, image_shape=(*size, channels), path=where
   )

@@ -29,7 +29,7 @@ def read_parquet(source: Path) -> ImageFiles:
       )
     columns = column_names(schema.names, source)
     table = pq.read_table(source, columns=list(columns.values()), partitioning=None)
-  except (OSError, pa.ArrowException) as error:
+  except (OSError, ValueError, pa.ArrowException) as error:
     raise UserError(
       f"{shown(source)} cannot be read as Parquet: {shown(' '.join(str(error).split()))}"
     ) from error

@@ -90,6 +90,29 @@ def test_a_file_that_is_no_archive(tmp_path):
     load(own_config(path))
 
 
+def test_damaged_archives_are_one_line_wherever_the_damage_is(tmp_path):
+  path, rng = tmp_path / "x.npz", np.random.default_rng(0)
+  np.savez_compressed(path, images=IMAGES, labels=LABELS)
+  data = path.read_bytes()
+  refused = 0
+  for _ in range(60):
+    damaged = bytearray(data)
+    damaged[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+    path.write_bytes(damaged)
+    try:
+      read_arrays(path)
+    except UserError:
+      refused += 1
+  assert refused > 10
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+  with (tmp_path / "x.npz").open("wb") as file:
+    np.save(file, IMAGES)
+  with pytest.raises(UserError, match=r"x\.npz cannot be read"):
+    read_arrays(tmp_path / "x.npz")
+
+
 def test_a_file_without_labels(tmp_path):
   path = tmp_path / "x.npz"
   np.savez(path, pictures=IMAGES)

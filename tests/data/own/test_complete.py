@@ -86,6 +86,8 @@ def test_the_path_is_made_absolute_unless_data_dir_is_it(tmp_path, monkeypatch):
   ("changes", "words"),
   [
     ({"num_classes": 1}, "dataset.num_classes is 1; accepted: at least 2"),
+    ({"image_shape": (64, 0, 3)}, r"image_shape is \(64, 0, 3\); accepted: 0 for both height and"),
+    ({"image_shape": (0, 64, 0)}, r"image_shape is \(0, 64, 0\); accepted: 0 for both height and"),
     ({"name": "digits"}, r"dataset.image_shape is \(0, 0, 0\); accepted: above 0, or 0 with dat"),
     (
       {"name": "digits", "image_shape": (8, 8, 1), "num_classes": 10},
@@ -127,6 +129,13 @@ def test_a_run_records_what_was_found(tmp_path):
     tested = [row for row in rows if row.endswith("test")]
     assert len(tested) == len(context.dataset.test)
     assert all(row.startswith(f"{row.split(',')[1]}/") for row in rows[1:])
+
+
+def test_a_set_that_was_moved_is_completed_as_before(tmp_path):
+  config = own(write_folder(tmp_path / "set"))
+  before = complete_config(config)
+  (tmp_path / "set").rename(tmp_path / "moved")
+  assert complete_config(config, ReadOptions(str(tmp_path / "moved"))) == before
 
 
 @pytest.mark.full
