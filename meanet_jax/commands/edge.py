@@ -35,6 +35,7 @@ from meanet_jax.commands.flags import (
   require,
 )
 from meanet_jax.config.ranges import Range
+from meanet_jax.cost.changes import unread_warning
 from meanet_jax.edge.classifier import EdgeClassifier
 from meanet_jax.edge.inputs import Images, Item, from_files, matching
 from meanet_jax.edge.manifest import Manifest, read_manifest
@@ -158,7 +159,10 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _classify(given: argparse.Namespace) -> None:
-  manifest = read_manifest(given.model).at_costs(cost_changes(given))
+  exported, changes = read_manifest(given.model), cost_changes(given)
+  manifest = exported.at_costs(changes)
+  if unread := unread_warning(changes, exported.cost, exported.profile):
+    say_on_stderr(f"warning: {unread}")
   if manifest.unmet_constraint is not None:
     say_on_stderr(
       f"warning: the thresholds of {given.model} do not meet: {manifest.unmet_constraint}"

@@ -6,8 +6,19 @@ from typing import Any
 
 from meanet_jax.config.schema import CostConfig
 from meanet_jax.config.values import checked
-from meanet_jax.cost.device import DeviceProfile, device_constants
+from meanet_jax.cost.device import DeviceProfile, device_constants, modelled_blocks
 from meanet_jax.errors import UserError, nearest
+
+# The figures, and the blocks without a measurement, for which the cost model reads a constant
+# (`CostModel`). Where it is not named, it is always read.
+_READ_FOR = {
+  "edge_pj_per_mac": {"energy": ("main", "extension")},
+  "edge_gmacs_per_second": {"latency": ("main", "extension")},
+  "cloud_gmacs_per_second": {"latency": ("upload", "idle")},
+  "radio": {"energy": ("upload",)},
+  "uplink_mbps": {"energy": ("upload",), "latency": ("upload", "idle")},
+  "round_trip_ms": {"latency": ("upload", "idle")},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +41,32 @@ class CostChanges:
     if self.profile is not None:
       cost = device_constants(cost, self.profile)
     return changed_cost(cost, self.constants)
+
+
+def unread_warning(
+  constants: Mapping[str, Any], cost: CostConfig, profile: DeviceProfile | None
+) -> str | None:
+  """A line about changed constants that no figure reads, as a device was measured; None for none.
+
+  Args:
+    constants: that `changed_cost` accepts.
+    cost: what they change.
+    profile: of the device.
+  """
+  changed = [name for name, value in constants.items() if value != getattr(cost, name)]
+  modelled = modelled_blocks(profile)
+  unread = [
+    f"cost.{name}"
+    for name in changed
+    if name in _READ_FOR
+    and not any(set(modelled[figure]) & set(blocks) for figure, blocks in _READ_FOR[name].items())
+  ]
+  if profile is None or not unread:
+    return None
+  return (
+    f"{' and '.join(unread)} changes no figure: device profile {profile.name} was measured in its "
+    "place"
+  )
 
 
 def changed_cost(cost: CostConfig, constants: Mapping[str, Any]) -> CostConfig:

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.schema import Config
-from meanet_jax.cost.changes import CostChanges
+from meanet_jax.cost.changes import CostChanges, unread_warning
 from meanet_jax.cost.device import check_network, check_networks
 from meanet_jax.cost.profile_json import named_profile
 from meanet_jax.data.calibration_part import run_calibration_part
@@ -176,7 +176,10 @@ def evaluate(
       other data, constraints that cannot be tested, or records that cannot be reused.
   """
   config = run.config()
+  before = CostChanges(costs.profile).of(config.cost)
   config = dataclasses.replace(config, cost=costs.of(config.cost))
+  if unread := unread_warning(costs.constants, before, costs.profile):
+    logger.warning(unread)
   check_evaluation(config)
   dataset = load(config.dataset, (options or ReadOptions()).or_from(run.data_dir()))
   run.check_data(dataset.describe())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanet_jax.config.schema import Config, CostConfig
-from meanet_jax.cost.changes import changed_cost
+from meanet_jax.cost.changes import changed_cost, unread_warning
 from meanet_jax.cost.device import DeviceProfile
 from meanet_jax.cost.energy import CostModel, upload_bytes
 from meanet_jax.cost.profile_json import parse_named_profile
@@ -22,6 +22,7 @@ from meanet_jax.edge.expected import Evaluated
 from meanet_jax.errors import UserError, hint
 from meanet_jax.evaluation.unmet import unmet_constraint
 from meanet_jax.files import read_json
+from meanet_jax.log import logger
 from meanet_jax.models.costs import block_macs
 from meanet_jax.models.digests import edge_digest
 from meanet_jax.models.meanet import BLOCKS, MEANet
@@ -119,7 +120,9 @@ def from_run(
     raise _damaged(summary_path, error, command) from error
   unmet = unmet_constraint(entry)
   if changes:
-    cost = changed_cost(cost, changes)
+    before, cost = cost, changed_cost(cost, changes)
+    if unread := unread_warning(changes, before, profile):
+      logger.warning(unread)
     if evaluation is not None:
       macs = block_macs(model, config.dataset.image_shape)
       image_bytes = upload_bytes(cost, config.dataset)

@@ -1,15 +1,17 @@
 """One list of constants: the configuration and the flags `--cost.FIELD` have the same fields."""
 
 import dataclasses
+import itertools
 from typing import get_args
 
 import pytest
 
 from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.flags import Parser
-from meanet_jax.config.schema import CostConfig
-from meanet_jax.cost.changes import CostChanges
-from meanet_jax.cost.device import DeviceProfile, Link, PerMac
+from meanet_jax.config.schema import CostConfig, DatasetConfig
+from meanet_jax.cost.changes import CostChanges, changed_cost, unread_warning
+from meanet_jax.cost.device import Block, DeviceProfile, Link, PerMac
+from meanet_jax.cost.energy import BlockMacs, CostModel, Shares, upload_bytes
 from meanet_jax.errors import UserError
 
 
@@ -32,6 +34,35 @@ def test_every_constant_has_a_flag_with_its_type_and_range(field):
     changes(f"--cost.{name}={wrong}")
   with pytest.raises(UserError, match="has no value"):
     changes(f"--cost.{name}")
+
+
+@pytest.mark.parametrize("measured", [*itertools.product((False, True), repeat=5)])
+def test_a_constant_that_a_profile_leaves_without_effect_is_named(measured):
+  """By what the cost model says before and after, of every constant and block."""
+  *blocks, energy = measured
+  block = Block(3.0, 4.0, 5.0 if energy else None, 6.0 if energy else None)
+  profile = DeviceProfile(
+    "pi", "made up", "2026-01-01", *(block if has else None for has in blocks)
+  )
+  own, shares = CostConfig(bytes_per_image=100), Shares(1.0, 0.5, 0.25, 0.125)
+  macs = BlockMacs(1000, 2000, 3000)
+
+  def figures(cost: CostConfig) -> tuple:
+    found = CostModel(cost, macs, upload_bytes(cost, DatasetConfig()), profile).of(shares)
+    return dataclasses.astuple(found)
+
+  for field in dataclasses.fields(CostConfig):
+    value = "lte" if field.name == "radio" else 7
+    before, after = figures(own), figures(changed_cost(own, {field.name: value}))
+    said = unread_warning({field.name: value}, own, profile)
+    if before == after:
+      assert said == (
+        f"cost.{field.name} changes no figure: device profile pi was measured in its place"
+      )
+    else:
+      assert said is None
+    assert unread_warning({field.name: getattr(own, field.name)}, own, profile) is None
+    assert unread_warning({field.name: value}, own, None) is None
 
 
 def test_a_constant_that_does_not_exist():
