@@ -14,7 +14,11 @@ from meanet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Constraints:
-  """What an operating point has to keep, over images; None constrains nothing."""
+  """What an operating point has to keep, over images; None constrains nothing.
+
+  Raises:
+    UserError: a value of another type, or out of range.
+  """
 
   max_offload: Fraction | None = None
   """Largest share of images sent to the cloud."""
@@ -39,6 +43,12 @@ class Constraints:
   spend_budget: bool = False
   """Of the points that keep every limit, select the one that sends most, not the cheapest of the
   accurate ones."""
+
+  def __post_init__(self):
+    # Here, for a program's constraints are written to a run's files, whose readers check them.
+    for field in dataclasses.fields(self):
+      value = checked(getattr(self, field.name), field.type, field.name, "constraint")
+      object.__setattr__(self, field.name, value)
 
   @property
   def needs_classes(self) -> bool:

@@ -1,13 +1,11 @@
 """95% intervals of figures that are measured on a split."""
 
-import jax
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
-from meanet_jax.routing.counts import Counts, count
-from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.rules import Records, Route
+from meanet_jax.cost.energy import Shares
+from meanet_jax.routing.policies import Policy
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -31,43 +29,66 @@ def exact_band(
   return np.where(successes > 0, low, 0.0), np.where(failures > 0, high, 1.0)
 
 
-def bootstrap_interval(figures: Float[np.ndarray, " r"]) -> Interval:
-  """Of a figure, from its values on resampled splits: their quantiles (Efron 1979)."""
-  low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-  return float(low), float(high)
+def quantiles_around(figure: float, drawn: Float[np.ndarray, " r"]) -> Interval:
+  """Of a figure, from draws of what it may be: their quantiles, and the figure itself."""
+  low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+  return min(float(low), figure), max(float(high), figure)
 
 
-def resampled_counts(taken: Route, records: Records, hard_classes: HardClasses) -> Counts:
-  """What would come of splits drawn from the images with replacement; arrays [r] of floats.
+def drawn_shares(policy: Policy, shares: Shares, num_images: int) -> Shares:
+  """Shares of images that the shares on a split are evidence for; arrays [r].
 
-  Images of one exit that ran the same blocks cost the same, so it is the numbers of each kind that
-  are drawn. Answers are not: `correct` and `hard_correct` mean nothing here.
+  Costs are made of these shares alone. They are drawn from their distribution given the images,
+  under Jeffreys' prior: a Dirichlet one, with half an image more of every kind that the policy can
+  lead to. So what no image of the split did has a share as well, which resampled images never have.
 
   Args:
-    taken: where the images ended.
-    records: of the images, at least one.
-    hard_classes: of their classes.
+    policy: by which images are sent, and run the extension.
+    shares: of one operating point.
+    num_images: of the split.
   """
-  kinds = np.asarray(taken.exit) * 2 + np.asarray(taken.ran_extension)
-  _, first, sizes = np.unique(kinds, return_index=True, return_counts=True)
-  ones = []
-  for image in first:
-    alone = jax.tree.map(lambda values, i=image: values[i : i + 1], (taken, records))
-    ones.append(count(*alone, hard_classes.mask))
-  drawn = np.random.default_rng(0).multinomial(sizes.sum(), sizes / sizes.sum(), RESAMPLES)
-  return Counts(*(drawn @ np.array(of_kinds, float) for of_kinds in zip(*ones, strict=True)))
+  both, sends, keeps = (
+    shares.extension_and_sent,
+    policy.offload != "never",
+    policy.offload != "always",
+  )
+  runs = policy.hard_rule != "never" and keeps
+  kinds = {
+    "kept": (keeps, 1 - shares.extension - shares.sent + both),
+    "extended": (runs, shares.extension - both),
+    "sent": (sends, shares.sent - both),
+    "extended_and_sent": (runs and policy.offload == "late", both),
+  }
+  possible = [name for name, (can_be, _) in kinds.items() if can_be]
+  weights = [num_images * float(kinds[name][1]) + 0.5 for name in possible]
+  drawn = dict.fromkeys(kinds, np.zeros(RESAMPLES))
+  rows = np.random.default_rng(0).dirichlet(weights, RESAMPLES).T
+  drawn |= dict(zip(possible, rows, strict=True))
+  return Shares(
+    main=shares.main,
+    extension=drawn["extended"] + drawn["extended_and_sent"],
+    sent=drawn["sent"] + drawn["extended_and_sent"],
+    extension_and_sent=drawn["extended_and_sent"],
+  )
 
 
 def balanced_interval(correct: Int[np.ndarray, " c"], images: Int[np.ndarray, " c"]) -> Interval:
   """Of a balanced accuracy: the images of every class drawn with replacement.
+
+  Where every image is right, which draws cannot vary, it is the exact interval of as many images of
+  each class as the rarest has: that all of them are right is at most as likely as if their classes
+  were equally hard.
 
   Args:
     correct: right answers of each class's images.
     images: how many each class has; classes without any are left out.
   """
   correct, images = correct[images > 0], images[images > 0]
+  if (correct == images).all():
+    alike = len(images) * int(images.min())
+    return exact_interval(alike, alike)
   drawn = np.random.default_rng(0).binomial(images, correct / images, (RESAMPLES, len(images)))
-  return bootstrap_interval((drawn / images).mean(axis=1))
+  return quantiles_around(float((correct / images).mean()), (drawn / images).mean(axis=1))
 
 
 def worst_interval(correct: Int[np.ndarray, " c"], images: Int[np.ndarray, " c"]) -> Interval:

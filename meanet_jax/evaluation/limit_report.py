@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from meanet_jax.config.constraints import FIGURES, Constraints
-from meanet_jax.evaluation.context import Context, figures
+from meanet_jax.cost.energy import ImageCost
+from meanet_jax.evaluation.context import Context, cost_shares
 from meanet_jax.evaluation.intervals import (
   Interval,
   balanced_interval,
-  bootstrap_interval,
+  drawn_shares,
   exact_interval,
-  resampled_counts,
+  quantiles_around,
   worst_interval,
 )
 from meanet_jax.evaluation.per_class import per_class
@@ -20,7 +21,7 @@ from meanet_jax.evaluation.systems import Curve, measured_points, route_selected
 from meanet_jax.routing.counts import Counts
 from meanet_jax.selection.limits import Points, limits_of
 
-EXACT, BOOTSTRAP = "exact binomial", "bootstrap over images"
+EXACT, DRAWN = "exact binomial", "drawn shares of images"
 
 
 def limit_report(context: Context, curve: Curve, constraints: Constraints) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class _Intervals:
 
   def __init__(self, context: Context, curve: Curve, on_test: Points):
     self._context, self._curve, self._on_test = context, curve, on_test
-    self._resampled: dict[str, Any] | None = None
+    self._drawn: ImageCost | None = None
 
   def of(self, name: str) -> tuple[Interval, str]:
     """The interval of the figure that a field of `Constraints` limits, and its method."""
@@ -117,7 +118,9 @@ class _Intervals:
     if name == "min_accuracy":
       return exact_interval(int(curve.counts.correct[curve.selected]), n), EXACT
     if name in FIGURES:  # the others, which are costs
-      return bootstrap_interval(np.asarray(self._figures()[FIGURES[name]])), BOOTSTRAP
+      figure = FIGURES[name]
+      drawn = getattr(self._drawn_costs(), figure)
+      return quantiles_around(float(getattr(points, figure)[0]), np.asarray(drawn)), DRAWN
     assert points.class_correct is not None
     assert points.class_images is not None
     classes = points.class_correct[0], points.class_images
@@ -125,12 +128,12 @@ class _Intervals:
       return balanced_interval(*classes), "bootstrap over images of each class"
     return worst_interval(*classes), "exact binomial, all classes at once"
 
-  def _figures(self) -> dict[str, Any]:
-    """Of resampled splits; drawn once."""
-    if self._resampled is None:
+  def _drawn_costs(self) -> ImageCost:
+    """Of shares that the images are evidence for; drawn once."""
+    if self._drawn is None:
       context, curve = self._context, self._curve
-      assert curve.operating_point is not None
-      taken = route_selected(curve.operating_point, curve.records)
-      drawn = resampled_counts(taken, curve.records, context.hard_classes)
-      self._resampled = figures(context, curve.policy, drawn)
-    return self._resampled
+      counts = Counts(*(values[curve.selected] for values in curve.counts))
+      shares = cost_shares(context, curve.policy, counts)
+      drawn = drawn_shares(curve.policy, shares, context.num_images)
+      self._drawn = context.cost_model.of(drawn)
+    return self._drawn

@@ -88,8 +88,8 @@ def _compare(
   }
   at_offload = {
     name: {
-      "mean": values.mean(axis=0).tolist(),
-      "standard_deviation": values.std(axis=0, ddof=1).tolist(),
+      "mean": _reached(values.mean(axis=0)),
+      "standard_deviation": _reached(values.std(axis=0, ddof=1)),
     }
     for name, values in bands.items()
   }
@@ -117,7 +117,10 @@ def _compare(
     accuracies = []
     for name, spread in at_offload.items():
       mean, deviation = spread["mean"][percent], spread["standard_deviation"][percent]
-      accuracies.append(f"{name} {100 * mean:.2f} ± {100 * deviation:.2f}")
+      found = (
+        "-" if mean is None or deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f}"
+      )
+      accuracies.append(f"{name} {found}")
     logger.info(f"accuracy [%] with {percent}% of the test images sent: {', '.join(accuracies)}")
   if len(set(constraints.values())) > 1:
     different = "; ".join(constraints.values())
@@ -153,7 +156,10 @@ def _cells(values: dict[str, dict[str, float] | None]) -> list[str]:
 
 
 def _accuracy_at(path: Path, system: str) -> np.ndarray:
-  """Accuracy of a swept system at the offloads `OFFLOADS`, interpolated between its points."""
+  """Accuracy of a swept system at the offloads `OFFLOADS`, interpolated between its points.
+
+  NaN at shares that no threshold sends: images whose uncertainty is 0 are never sent.
+  """
   try:
     with path.open() as file:
       points = [row for row in csv.DictReader(file) if row["system"] == system]
@@ -162,4 +168,9 @@ def _accuracy_at(path: Path, system: str) -> np.ndarray:
   offload = np.array([float(row["fraction_cloud"]) for row in points])
   accuracy = np.array([float(row["accuracy"]) for row in points])
   order = np.argsort(offload, kind="stable")
-  return np.interp(OFFLOADS, offload[order], accuracy[order])
+  return np.interp(OFFLOADS, offload[order], accuracy[order], left=np.nan, right=np.nan)
+
+
+def _reached(values: np.ndarray) -> list[float | None]:
+  """As JSON has them: None at shares that not every run reaches."""
+  return [None if np.isnan(value) else value for value in values.tolist()]

@@ -36,7 +36,7 @@ def show_selection(found: LogitSelection, constraints: Constraints) -> None:
   show_limits("selected", entry)
   if constraints.offload_penalty is not None:
     log.logger.info(f"offload penalty: {constraints.offload_penalty:g}")
-  if constraints.confidence is not None:
+  if constraints.confidence is not None and found.unmet is None:
     log.logger.info(f"limits hold on new images with confidence {constraints.confidence:g}")
 
 

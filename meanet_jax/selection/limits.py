@@ -99,9 +99,7 @@ class Limit:
         f"no number of images can show {self.asked()}; accepted: a looser limit"
       ) from error
     if reason is not None:
-      raise UserError(
-        f"the calibration part of the validation split has {reason.format(self.asked())}"
-      )
+      raise UserError(f"calibration has {reason.format(self.asked())}")
     count = len(self.value)
     # Safest first: few offloads for a budget, many for accuracy.
     order = np.arange(count) if self.is_minimum else np.arange(count)[::-1]

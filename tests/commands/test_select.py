@@ -109,6 +109,15 @@ def test_constraints_that_nothing_keeps_end_with_a_warning_and_status_3(printed)
   assert summary["test"] is None
 
 
+def test_a_confidence_is_said_of_limits_that_are_kept_alone(printed):
+  data = write()
+  assert main([*data, "--min-accuracy=0.97", "--confidence=0.9", "--output=out"]) == 3
+  assert "warning: no threshold keeps min-accuracy 0.97 with confidence 0.9" in printed()
+  assert "limits hold" not in printed()
+  assert main([*data, "--min-accuracy=0.1", "--confidence=0.9", "--output=out"]) == 0
+  assert "limits hold on new images with confidence 0.9" in printed()
+
+
 def test_a_class_without_an_image_is_named(printed):
   labels = np.where(LABELS == 7, 6, LABELS)
   assert main([*write(PAIR | {"labels": labels}), "--offload-penalty=0.1"]) == 0

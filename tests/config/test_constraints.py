@@ -22,6 +22,21 @@ LOWEST = {
 }
 
 
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("max_offload", 20.0),
+    ("max_offload", float("nan")),
+    ("max_bytes", float("inf")),
+    ("min_accuracy", 95.0),
+    ("confidence", 1.0),
+  ],
+)
+def test_what_a_program_asks_has_the_same_ranges(field, value):
+  with pytest.raises(UserError, match=rf"^constraint '{field}' is {value!r}; accepted: "):
+    Constraints(**{field: value})
+
+
 @pytest.mark.parametrize("name", LOWEST)
 def test_the_configuration_has_every_constraint_with_its_range(name):
   low = LOWEST[name]

@@ -2,20 +2,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from meanet_jax.cost.energy import Shares
 from meanet_jax.evaluation.intervals import (
   RESAMPLES,
   balanced_interval,
-  bootstrap_interval,
+  drawn_shares,
   exact_interval,
-  resampled_counts,
+  quantiles_around,
   worst_interval,
 )
-from meanet_jax.routing.hard_classes import HardClasses
-from meanet_jax.routing.policies import Policy, Thresholds
-from meanet_jax.routing.rules import CLOUD, route
-from tests.experiments import random_records
-
-HARD = HardClasses(np.array([1, 2, 5], np.int32), 6)
+from meanet_jax.routing.policies import Policy
 
 
 @pytest.mark.parametrize(("count", "size"), [(0, 30), (30, 30), (141, 719), (1, 2)])
@@ -24,20 +20,54 @@ def test_an_exact_interval_is_clopper_and_pearsons(count, size):
   assert exact_interval(count, size) == pytest.approx((expected.low, expected.high))
 
 
-def test_resampled_splits_vary_as_images_do():
-  records = random_records(np.random.default_rng(0), 400, 6, HARD.numbers)
-  policy = Policy(offload="late")
-  taken = route(policy, Thresholds(*map(np.float32, (0.6, 0.4, 0.5, 0.0))), records, HARD.mask)
-  counts = resampled_counts(taken, records, HARD)
-  assert counts.cloud.shape == (RESAMPLES,)
-  np.testing.assert_allclose(counts.main + counts.extension + counts.cloud, 400)
-  share, ran = np.mean(taken.exit == CLOUD), np.mean(taken.ran_extension)
-  assert 0.1 < share < 0.9
-  assert 0.1 < ran < 0.9
-  for drawn, true in ((counts.cloud, share), (counts.ran_extension, ran)):
-    error = np.sqrt(true * (1 - true) / 400)
-    low, high = bootstrap_interval(drawn / 400)
-    assert (true - low, high - true) == pytest.approx((1.96 * error, 1.96 * error), rel=0.1)
+def test_drawn_shares_vary_as_those_of_images_do():
+  drawn = drawn_shares(Policy(offload="late"), Shares(1.0, 0.6, 0.3, 0.2), 400)
+  assert drawn.main == 1.0
+  for found, share in (
+    (drawn.extension, 0.6),
+    (drawn.sent, 0.3),
+    (drawn.extension_and_sent, 0.2),
+  ):
+    assert found.shape == (RESAMPLES,)
+    error = np.sqrt(share * (1 - share) / 400)
+    low, high = quantiles_around(share, found)
+    assert (share - low, high - share) == pytest.approx((1.96 * error, 1.96 * error), rel=0.1)
+
+
+@pytest.mark.parametrize(("sent", "size"), [(0, 20), (1, 20), (20, 20)])
+def test_what_no_image_did_has_a_share_all_the_same(sent, size):
+  """Jeffreys' interval, of two kinds of images."""
+  policy = Policy(hard_rule="never", offload="early")
+  drawn = drawn_shares(policy, Shares(1.0, 0.0, sent / size, 0.0), size)
+  expected = scipy.stats.beta.ppf([0.025, 0.975], sent + 0.5, size - sent + 0.5)
+  low, high = quantiles_around(sent / size, drawn.sent)
+  assert low == pytest.approx(min(expected[0], sent / size), abs=0.01)
+  assert high == pytest.approx(max(expected[1], sent / size), abs=0.01)
+
+
+@pytest.mark.parametrize(
+  ("policy", "impossible"),
+  [
+    (Policy(), ["extension_and_sent"]),
+    (Policy(offload="never"), ["sent", "extension_and_sent"]),
+    (Policy(hard_rule="never"), ["extension", "extension_and_sent"]),
+    (Policy(offload="always"), ["extension", "extension_and_sent"]),
+    (Policy(offload="late"), []),
+  ],
+)
+def test_nothing_is_drawn_that_a_policy_never_does(policy, impossible):
+  always = policy.offload == "always"
+  drawn = drawn_shares(policy, Shares(1.0 - always, 0.0, float(always), 0.0), 20)
+  for name in ("extension", "sent", "extension_and_sent"):
+    found = getattr(drawn, name)
+    assert (found == 0).all() == (name in impossible), name
+  assert not always or np.allclose(drawn.sent, 1)
+
+
+def test_a_balanced_accuracy_without_a_wrong_answer_is_no_certainty():
+  low, high = balanced_interval(np.array([30, 10, 0]), np.array([30, 10, 0]))
+  assert high == 1
+  assert low == pytest.approx(0.025 ** (1 / 20))
 
 
 def test_intervals_of_classes():

@@ -108,6 +108,35 @@ def test_bands_are_of_the_deviation_of_a_sample(evaluated_run, tmp_path):
   np.testing.assert_allclose(at_offload["standard_deviation"], 0.2 / np.sqrt(2), rtol=1e-9)
 
 
+def test_shares_that_no_threshold_sends_have_no_accuracy(evaluated_run, tmp_path, printed):
+  """As where a third of the images have an uncertainty of exactly 0."""
+  for name in ("a", "b"):
+    shutil.copytree(evaluated_run, tmp_path / name)
+  path = tmp_path / "b" / "eval" / "operating_points.csv"
+  with path.open() as file:
+    rows = list(csv.DictReader(file))
+  with path.open("w") as file:
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    kept = [row for row in rows if float(row["fraction_cloud"]) <= 0.15]
+    writer.writerows(kept)
+  compare([str(tmp_path / name) for name in ("a", "b")], tmp_path / "out")
+  text = (tmp_path / "out" / "comparison.json").read_text()
+  assert "NaN" not in text
+  largest = max(float(row["fraction_cloud"]) for row in kept if row["system"] == "meanet")
+  assert 0.05 < largest < 0.15
+  at_offload = json.loads(text)["accuracy_at_offload"]["meanet"]
+  for values in at_offload.values():
+    assert [value is not None for value in values] == [
+      percent / 100 <= largest for percent in range(101)
+    ]
+  lines = [line for line in printed().splitlines() if "of the test images sent" in line]
+  assert [("meanet -" in line) for line in lines] == [p > 100 * largest for p in (5, 10, 20)]
+  page = (tmp_path / "out" / "comparison.html").read_text()
+  (row,) = [row for row in page.split("<tr>") if row.startswith('<th scope="row">50 %</th>')]
+  assert set(row.partition("</tr>")[0].split("<td>")[1:]) == {"-</td>"}
+
+
 def test_the_drawn_band_is_one_deviation_of_a_sample_wide(tmp_path, monkeypatch):
   drawn = []
   monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure) or path)

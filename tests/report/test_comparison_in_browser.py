@@ -9,6 +9,7 @@ from tests.evaluation.invented import invented
 from tests.report.chromium import assert_fits, assert_theme, emulate, needs_browser, visit
 
 ACCURACY = np.linspace(0.9, 0.99, 101)
+REACHED = 41  # of the second system
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,10 @@ def page(tmp_path_factory):
     unmet=["runs/0: meanet: <i>out of reach"],
     at_offload={
       "meanet": {"mean": ACCURACY.tolist(), "standard_deviation": [0.01] * 101},
-      "paper": {"mean": (ACCURACY - 0.02).tolist(), "standard_deviation": [0.0] * 101},
+      "paper": {
+        "mean": [*(ACCURACY - 0.02)[:REACHED].tolist(), *[None] * (101 - REACHED)],
+        "standard_deviation": [*[0.0] * REACHED, *[None] * (101 - REACHED)],
+      },
     },
   )
   path = tmp_path_factory.mktemp("comparison") / "comparison.html"
@@ -44,6 +48,9 @@ def test_means_and_bands_are_drawn_in_either_range(page, browser):
   _, sent, mean = traces[1]
   np.testing.assert_allclose(sent, np.arange(101))
   np.testing.assert_allclose(mean, 100 * ACCURACY, rtol=1e-9)
+  _, sent, mean = traces[3]
+  np.testing.assert_allclose(sent, np.arange(REACHED))
+  np.testing.assert_allclose(mean, 100 * (ACCURACY - 0.02)[:REACHED], rtol=1e-9)
   _, _, band = traces[0]
   np.testing.assert_allclose(band[:101], 100 * ACCURACY + 1, rtol=1e-9)
   np.testing.assert_allclose(band[:100:-1], 100 * ACCURACY - 1, rtol=1e-9)

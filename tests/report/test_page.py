@@ -8,6 +8,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from meanet_jax.files import read_json
+from meanet_jax.report.figures import LONGEST_NAME
 from meanet_jax.report.page.diagrams import glossary
 from meanet_jax.report.page.examples import PER_KIND
 from meanet_jax.report.page.learning import MOST_POINTS, learning_curves
@@ -35,6 +36,7 @@ def test_names_cannot_break_the_page():
   data = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
   assert not set("<>&") & set(data)
   assert json.loads(data)["classes"] == list(NAMES)
+  assert max(map(len, json.loads(data)["ticks"])) <= LONGEST_NAME
 
 
 def test_the_verdict_and_what_was_asked_come_first():

@@ -13,6 +13,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from meanet_jax.evaluation.intervals import exact_interval
 from meanet_jax.evaluation.records_file import load_records
 from meanet_jax.files import read_json
+from meanet_jax.report.figure_text import label
+from meanet_jax.report.figures import LONGEST_NAME
 from meanet_jax.report.page.embedded import DIGITS, FIELDS
 from meanet_jax.report.page.page import report_page
 from meanet_jax.routing.hard_classes import confusion_matrix
@@ -259,7 +261,7 @@ def test_strange_names_are_shown_as_they_are(browser, tmp_path):
   ticks = browser.execute_script(
     "return [...document.querySelectorAll('#confusion .ytick text')].map(e => e.textContent)"
   )
-  assert sorted(ticks) == sorted(NAMES)
+  assert sorted(ticks) == sorted(label(name, LONGEST_NAME) for name in NAMES)
   assert shown(browser)["hard_accuracy"] == {"value": "null", "text": "-"}
   assert shown(browser)["accuracy"] == {"value": "0.25", "text": "25.00"}
   assert browser.execute_script("return document.documentElement.scrollWidth") <= 390

@@ -116,6 +116,6 @@ def test_two_limits_share_what_a_confidence_leaves():
   one = Constraints(max_offload=0.1, confidence=0.9)
   both = dataclasses.replace(one, min_accuracy=0.9)
   assert select(points, 28, one).unmet is None
-  with pytest.raises(UserError, match="the calibration part of the validation split has 28 images"):
+  with pytest.raises(UserError, match="calibration has 28 images"):
     select(points, 28, both)
   assert select(points, 29, both).unmet is None

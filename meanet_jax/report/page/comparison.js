@@ -7,15 +7,16 @@
     const traces = [];
     const shown = [];
     for (const [name, {colour, dash, mean, standard_deviation: spread}] of Object.entries(data)) {
-      const sent = mean.map((_, at) => at);
-      const low = mean.map((value, at) => value - spread[at]);
-      const high = mean.map((value, at) => value + spread[at]);
-      shown.push(...low.slice(0, last + 1), ...high.slice(0, last + 1));
+      // Not every share is one that a threshold of every run leads to.
+      const sent = mean.flatMap((value, at) => (value === null ? [] : [at]));
+      const low = sent.map((at) => mean[at] - spread[at]);
+      const high = sent.map((at) => mean[at] + spread[at]);
+      sent.forEach((at, place) => { if (at <= last) shown.push(low[place], high[place]); });
       traces.push(band(sent, low, high, colour));
       traces.push({
         name: plain(name), mode: "lines", line: {color: colour, width: 2, dash},
-        x: sent, y: scaled(mean, 100),
-        text: spread.map((value) => page.forms.percent(value)),
+        x: sent, y: scaled(sent.map((at) => mean[at]), 100),
+        text: sent.map((at) => page.forms.percent(spread[at])),
         hovertemplate: "%{y:.2f} ± %{text} % accurate at %{x} % sent<extra>" + plain(name) + "</extra>",
       });
     }

@@ -27,7 +27,7 @@ class Comparison(NamedTuple):
   selected under, in words. titles, rows: of the table of systems, whose cells are mean ± standard
   deviation over runs. unmet: constraints that were not kept, a line each.
   at_offload: of each swept system the `mean` and the `standard_deviation` of the accuracy where 0
-  to 100 per cent of the images are sent.
+  to 100 per cent of the images are sent, None where not every run has a threshold for that.
   """
 
   summaries: Mapping[str, Mapping[str, Any]]
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
   titles: Sequence[str]
   rows: Sequence[Sequence[str]]
   unmet: Sequence[str]
-  at_offload: Mapping[str, Mapping[str, Sequence[float]]]
+  at_offload: Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
 def comparison_page(found: Comparison) -> str:
@@ -87,7 +87,8 @@ def _tradeoff(found: Comparison) -> str:
     "Accuracy over images sent",
     paragraph(
       "Every threshold of every run: a line is the mean of the runs, its band one standard "
-      "deviation to either side. The table below has the same numbers."
+      "deviation to either side. The table below has the same numbers; - where not every run has a "
+      "threshold that sends so many images."
     ),
     part("near_far.html"),
     plot("offload", "accuracy of every system against the share of images sent: mean and spread"),
@@ -103,11 +104,12 @@ def _runs(found: Comparison) -> str:
   return section("runs", "Runs", table("Runs", ("run", "constraints", "system to use"), rows))
 
 
-def _spread(line: Mapping[str, Sequence[float]], sent: int) -> str:
-  return f"{percent(line['mean'][sent])} ± {percent(line['standard_deviation'][sent])}"
+def _spread(line: Mapping[str, Sequence[float | None]], sent: int) -> str:
+  mean, deviation = line["mean"][sent], line["standard_deviation"][sent]
+  return "-" if mean is None else f"{percent(mean)} ± {percent(deviation)}"
 
 
-def _data(at_offload: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+def _data(at_offload: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, Any]:
   styles = {name: STYLES[name] for name in at_offload}
   return {
     name: {"colour": styles[name].colour, "dash": styles[name].dash} | dict(line)

@@ -26,7 +26,7 @@
       const sum = row.reduce((a, b) => a + b, 0);
       return row.map((images) => (sum ? images / sum : 0));
     });
-    const names = data.classes.map(plain);
+    const names = data.ticks.map(plain);
     const hard = new Set(data.hard);
     const accent = (text) => `<b style="color:${style("--accent")}">${text}</b>`;
     const step = Math.ceil(count / 25);

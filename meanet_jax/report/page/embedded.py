@@ -10,6 +10,8 @@ from jaxtyping import Int
 
 from meanet_jax.evaluation.intervals import exact_band, exact_interval
 from meanet_jax.report.colours import STYLES
+from meanet_jax.report.figure_text import label
+from meanet_jax.report.figures import LONGEST_NAME
 from meanet_jax.report.page.contents import ReportContents
 from meanet_jax.report.page.elements import script_json
 from meanet_jax.report.page.learning import learning_curves
@@ -70,6 +72,7 @@ def _data(contents: ReportContents) -> dict[str, Any]:
     "curves": curves,
     "energy": f"edge energy per image [mJ], {contents.entry['cost_basis']['energy']}",
     "classes": list(contents.class_names),
+    "ticks": [label(name, LONGEST_NAME) for name in contents.class_names],
     "hard": hard_classes if contents.operating_point.policy.hard_rule != "never" else [],
     "confusions": {
       name: _cells(contents.confusion(prediction)) for name, prediction in predictions.items()

@@ -100,7 +100,7 @@ def _of_run(contents: ReportContents) -> str:
     "Versions and configuration",
     "<details><summary>versions of the training run</summary>",
     table("Versions", ("of the training run", ""), flat(environment)),
-    "</details><details><summary>every field of config.json</summary>",
+    "</details><details><summary>configuration, with the costs of this evaluation</summary>",
     table("Configuration", ("field", "value"), flat(config)),
     "</details>",
   )
