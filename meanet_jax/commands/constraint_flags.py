@@ -24,6 +24,7 @@ def add_constraint_flags(parser: Parser) -> None:
     name, meaning = f"--{field.name.replace('_', '-')}", meanings[field.name]
     if field.type is bool:
       add_switch(group, name, meaning)
+      parser.set_defaults(**{field.name: None})  # off by the flag is another thing than not given
       continue
     number, _ = get_args(field.type)  # and None
     _, bounds = get_args(number)
@@ -33,7 +34,7 @@ def add_constraint_flags(parser: Parser) -> None:
 def given_constraints(given: argparse.Namespace) -> dict[str, Any]:
   """The values of those flags that were given, by field."""
   values = {field.name: getattr(given, field.name) for field in dataclasses.fields(Constraints)}
-  return Constraints(**values).given()
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def constraints_of(config: Config, given: dict[str, Any]) -> Constraints:

@@ -94,6 +94,9 @@ class Constraints:
     )
 
 
+ROUNDING = 1e-12  # by which equal figures may differ, relative to them
+
+
 # The figure of a system's entry in summary.json that a field limits, where there is one; `cloud` is
 # among the shares in `fraction`.
 FIGURES = {

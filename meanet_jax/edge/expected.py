@@ -5,7 +5,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from meanet_jax.config.constraints import FIGURES, Constraints
+from meanet_jax.config.constraints import FIGURES, ROUNDING, Constraints
 from meanet_jax.config.ranges import Fraction, NonNegative, NonNegativeFloat
 from meanet_jax.config.values import checked, checked_object
 from meanet_jax.cost.energy import CostModel, Shares
@@ -105,7 +105,7 @@ class Evaluated:
     for limit, asked in self.constraints.to_json().items():
       if FIGURES.get(limit) in _COSTS and asked is not None:
         found = getattr(figures, FIGURES[limit])
-        if found > asked:
+        if found > asked * (1 + ROUNDING):
           flag = limit.replace("_", "-")
           return f"at these costs the thresholds have {flag} {found:.4g}, above {asked:g}"
     return None

@@ -17,9 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from meanet_jax.config.constraints import Constraints
-
-ROUNDING = 1e-12  # by which equal accuracies may differ
+from meanet_jax.config.constraints import ROUNDING, Constraints
 
 
 def standard_error(accuracy: float, num_images: int) -> float:

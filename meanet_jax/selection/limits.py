@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from meanet_jax.config.constraints import Constraints
+from meanet_jax.config.constraints import ROUNDING, Constraints
 from meanet_jax.errors import UserError
 from meanet_jax.selection.evidence import Balanced, Evidence, Mean, Share, WorstRecall
 from meanet_jax.selection.risk_control import fixed_sequence
@@ -79,12 +79,15 @@ class Limit:
 
   def kept(self) -> Bool[np.ndarray, " t"]:
     """The points that keep the limit on the images that they are measured on."""
-    return self.value >= self.bound if self.is_minimum else self.value <= self.bound
+    return self._missing() <= 0
 
   def excess(self) -> Float[np.ndarray, " t"]:
     """How far each point is from the limit, relative to it."""
+    return np.maximum(self._missing(), 0) / max(abs(self.bound), 1e-12)
+
+  def _missing(self) -> Float[np.ndarray, " t"]:
     missing = self.bound - self.value if self.is_minimum else self.value - self.bound
-    return np.maximum(missing, 0) / max(abs(self.bound), 1e-12)
+    return missing - ROUNDING * abs(self.bound)
 
   def shown(self, num_images: int, delta: float) -> Bool[np.ndarray, " t"]:
     """The points that are shown to keep the limit, all at once, with probability 1 - delta.
@@ -133,7 +136,8 @@ def limits_of(points: Points, constraints: Constraints) -> list[Limit]:
     ("max_energy_mj", asked.max_energy_mj, points.energy_mj, points.worst_energy_mj),
     ("max_latency_ms", asked.max_latency_ms, points.latency_ms, points.worst_latency_ms),
   ):
-    add(name, bound, value, None if bound is None else Mean(value / worst, bound / worst))
+    scale = max(worst, 1e-12)  # a device that was measured may need nothing
+    add(name, bound, value, None if bound is None else Mean(value / scale, bound / scale))
   late = None
   if points.late is not None:
     late = (Share if points.late_is_counted else Mean)(points.late, P95_SHARE)

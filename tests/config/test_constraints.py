@@ -78,8 +78,17 @@ def test_how_the_budget_is_used_joins_the_configured_constraints():
   parser = Parser("eval", None)
   add_constraint_flags(parser)
   assert given_constraints(parser.parse(["--spend-budget"])) == {"spend_budget": True}
-  assert given_constraints(parser.parse(["--spend-budget", "--no-spend-budget"])) == {}
+  assert given_constraints(parser.parse(["--spend-budget", "--no-spend-budget"])) == {
+    "spend_budget": False
+  }
   config = resolve(default_config())
+  spending = dataclasses.replace(
+    config,
+    evaluation=dataclasses.replace(
+      config.evaluation, constraints=Constraints(max_offload=0.2, spend_budget=True)
+    ),
+  )
+  assert constraints_of(spending, {"spend_budget": False}) == Constraints(max_offload=0.2)
   found = constraints_of(config, {"spend_budget": True})
   assert found == Constraints(max_offload=0.2, spend_budget=True)
   assert str(found) == "max_offload 0.2, spend_budget"

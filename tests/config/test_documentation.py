@@ -42,6 +42,9 @@ def test_the_command_prints_all_of_them(capsys):
   assert max(map(len, out.splitlines())) <= 100
   assert main(["config"]) == 0
   assert "digits\n" in capsys.readouterr().out
+  assert main(["config", "--config.seed=3"]) == 2
+  line = capsys.readouterr().err
+  assert line.startswith("error: --config.seed without a configuration; accepted: its file or name")
 
 
 def test_concepts_names_the_configurations_whose_extension_knows_all_classes():

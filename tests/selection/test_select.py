@@ -51,6 +51,45 @@ def test_known_answers(constraints, index):
   assert (found.point, found.unmet) == (index, None)
 
 
+def one_point(**figures) -> Points:
+  one = np.array([0.5])
+  return Points(
+    **(
+      {"accuracy": one, "offload": one, "energy_mj": one, "latency_ms": one}
+      | {"worst_energy_mj": 1.0, "worst_latency_ms": 1.0}
+      | figures
+    )
+  )
+
+
+@pytest.mark.parametrize(
+  ("points", "constraints"),
+  [
+    # Means that are 0.8 but for the last bit.
+    (
+      one_point(class_correct=np.array([[5, 9, 10]]), class_images=np.array([10, 10, 10])),
+      Constraints(min_balanced_accuracy=0.8),
+    ),
+    # 23 of 100 images of 784 bytes.
+    (
+      one_point(bytes_up=np.array([0.23 * 784]), image_bytes=784.0),
+      Constraints(max_bytes=180.32),
+    ),
+  ],
+)
+def test_a_limit_is_kept_by_what_is_equal_but_for_rounding(points, constraints):
+  assert select(points, 100, constraints).unmet is None
+  field, (asked,) = next(iter(constraints.given())), constraints.given().values()
+  step = 1e-9 if field.startswith("min_") else -1e-9
+  closer = dataclasses.replace(constraints, **{field: asked * (1 + step)})
+  assert select(points, 100, closer).unmet is not None
+
+
+def test_a_device_that_needs_no_energy_keeps_any_limit_on_it():
+  points = one_point(energy_mj=np.array([0.0]), worst_energy_mj=0.0)
+  assert select(points, 100, Constraints(max_energy_mj=1.0)).unmet is None
+
+
 def test_within_one_standard_error_the_cheapest_is_taken():
   """Of 100 images the standard error of 0.985 is 1.2 points: 0.98 is within it, 0.97 is not."""
   found = select(POINTS, 100, Constraints(max_offload=1.0))
