@@ -31,6 +31,21 @@ def read_json(path: Path) -> Any:
     ) from error
 
 
+def check_writable(path: Path, name: str) -> None:
+  """Refuses a file that could not be written, before what it is to hold is made.
+
+  Args:
+    path: of the file; pipes and devices stand where they are, another is replaced.
+    name: of the flag.
+
+  Raises:
+    UserError: a directory, or a file in one that cannot be written.
+  """
+  stands = path.exists() and not path.is_file()
+  if path.is_dir() or not os.access(path if stands else path.parent, os.W_OK):
+    raise UserError(f"{name} {path} cannot be written; accepted: a file in a writable directory")
+
+
 def write_json(path: Path, value: Any) -> None:
   """Writes a JSON file completely or not at all."""
   write_text(path, json.dumps(value, indent=2) + "\n")

@@ -12,6 +12,7 @@ from meanet_jax.commands.flags import Parser
 from meanet_jax.config.documentation import Field, documented
 from meanet_jax.config.grid import Experiment
 from meanet_jax.config.load import installed
+from meanet_jax.errors import UserError
 
 
 def add_flags(parser: Parser) -> None:
@@ -27,6 +28,11 @@ def add_flags(parser: Parser) -> None:
 
 def run(given: argparse.Namespace) -> None:
   """Prints."""
+  if given.config is None and given.fields:
+    raise UserError(
+      f"--config.{given.fields[0].path} without a configuration; accepted: its file or name first, "
+      "as in meanet config digits"
+    )
   if given.config is None:
     print(*installed(), sep="\n")
     return

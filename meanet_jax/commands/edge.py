@@ -18,11 +18,15 @@ from typing import Any
 from meanet_jax.commands.cost_flags import add_cost_flags, cost_changes
 from meanet_jax.commands.edge_cloud import (
   ADAPTATION,
+  ADDRESS,
   AGREEMENT_FLOOR,
+  ATTEMPTS,
+  WINDOW,
   add_address_flags,
   connect,
   deadline_gate,
   online_adaptation,
+  refuse_without_cloud,
 )
 from meanet_jax.commands.edge_dataset import from_dataset
 from meanet_jax.commands.flags import (
@@ -46,7 +50,7 @@ from meanet_jax.edge.summary import Summary
 from meanet_jax.edge.test_vectors import TEST_VECTORS, check_test_vectors, describe_ends
 from meanet_jax.edge.text import describe, table
 from meanet_jax.errors import StreamStoppedError, UserError
-from meanet_jax.files import write_json, writing
+from meanet_jax.files import check_writable, write_json, writing
 from meanet_jax.images.decoding import ignore_pillow_warnings
 from meanet_jax.stdout import say_on_stderr
 from meanet_jax.stopping import stop_on_signals
@@ -74,7 +78,12 @@ def add_flags(parser: Parser) -> None:
 
 def _add_cloud_flags(flags: Flags) -> None:
   add_address_flags(flags)
-  add_integer(flags, "--window", Range(1, 10_000), default=16, help="images that may be under way")
+  add_integer(
+    flags,
+    "--window",
+    Range(1, 10_000),
+    help=f"images that may be under way; {WINDOW} if not given",
+  )
   add_number(
     flags,
     "--deadline-ms",
@@ -82,7 +91,10 @@ def _add_cloud_flags(flags: Flags) -> None:
     help="from taking an image up to its answer",
   )
   add_integer(
-    flags, "--attempts", Range(1, 1000), default=3, help="to send one image by its deadline"
+    flags,
+    "--attempts",
+    Range(1, 1000),
+    help=f"to send one image by its deadline; {ATTEMPTS} if not given",
   )
 
 
@@ -133,10 +145,16 @@ def run(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
   """Refuses flags that do not go together."""
   require(given.model, "--model", "a directory that `meanet export` wrote")
+  refuse_without_cloud(given, (*ADDRESS, "window", "deadline_ms", "attempts", *ADAPTATION))
   ways = [bool(given.images), given.pattern is not None, given.dataset is not None]
   if given.check:
     if sum(ways):
       raise UserError("--check with images; accepted: --check alone, for those of edge_test.json")
+    others = ("data_dir", "output", "summary", "cloud")
+    beside = [name for name in others if getattr(given, name) is not None]
+    if beside := beside + [f"cost.{name}" for name in cost_changes(given)]:
+      flag = f"--{beside[0].replace('_', '-')}"
+      raise UserError(f"--check with {flag}; accepted: --check alone, which prints a line")
     return
   if sum(ways) != 1:
     raise UserError(
@@ -151,11 +169,8 @@ def _check(given: argparse.Namespace) -> None:
   paths = [os.path.realpath(path) for path in (given.output, given.summary) if path is not None]
   if len(set(paths)) < len(paths):
     raise UserError(f"--output and --summary are both {given.output}; accepted: two files")
-  if given.cloud is None:
-    for name in ("ca_file", "token_file", *ADAPTATION):
-      if getattr(given, name) is not None:
-        flag = f"--{name.replace('_', '-')}"
-        raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
+  if given.summary is not None:
+    check_writable(Path(given.summary), "--summary")
 
 
 def _classify(given: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from meanet_jax.commands.flags import Flags, add_number, add_path
@@ -20,7 +21,8 @@ from meanet_jax.routing.online.deadline import Deadline
 from meanet_jax.routing.online.price import check_start, from_prices, read_prices
 from meanet_jax.stdout import say_on_stderr
 
-# Flags that need a cloud.
+# Flags that need a cloud: those of `add_address_flags`, and of online adaptation.
+ADDRESS = ("ca_file", "token_file", "encoding", "check_seconds")
 ADAPTATION = (
   "target_offload",
   "max_bytes_per_image",
@@ -29,6 +31,7 @@ ADAPTATION = (
   "bandit",
   "monitor_agreement",
 )
+CHECK_SECONDS, WINDOW, ATTEMPTS = 5.0, 16, 3  # of flags that are not given
 AGREEMENT_FLOOR = AgreementMonitor._field_defaults["floor"]
 
 
@@ -53,15 +56,26 @@ def add_address_flags(flags: Flags) -> None:
   )
   add_path(flags, "--token-file", metavar="FILE", help="bearer token")
   flags.add_argument(
-    "--encoding", default="raw", help="what is sent: raw, png, jpeg or jpeg:QUALITY"
+    "--encoding", help="what is sent: raw, png, jpeg or jpeg:QUALITY; raw if not given"
   )
   add_number(
     flags,
     "--check-seconds",
     Range(1e-3, 1e4),
-    default=5.0,
-    help="to find the cloud at the start",
+    help=f"to find the cloud at the start; {CHECK_SECONDS:g} if not given",
   )
+
+
+def refuse_without_cloud(given: argparse.Namespace, names: Iterable[str]) -> None:
+  """Refuses flags that say nothing without --cloud.
+
+  Raises:
+    UserError: one of them was given.
+  """
+  for name in names:
+    if given.cloud is None and getattr(given, name) is not None:
+      flag = f"--{name.replace('_', '-')}"
+      raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
 
 
 def connect(flags: argparse.Namespace, manifest: Manifest) -> Any:
@@ -94,7 +108,7 @@ def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
       "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
     ) from error
   address = parse_address(flags.cloud, flags.ca_file, flags.token_file)
-  encoding = parse_encoding(flags.encoding)
+  encoding = parse_encoding(flags.encoding or "raw")
   check_channels(encoding, manifest.image_shape[2])
   expected = Expected(
     manifest.image_shape,
@@ -103,10 +117,11 @@ def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
     encoding,
     manifest.operating_point.policy.cloud_rule == "fused",
   )
-  checked = check(address, expected, flags.check_seconds)
+  seconds = CHECK_SECONDS if flags.check_seconds is None else flags.check_seconds
+  checked = check(address, expected, seconds)
   expected = expected._replace(logits=expected.logits and checked.logits)
-  retry_policy = RetryPolicy(attempts=flags.attempts)
-  offloader = Offloader(address, expected, flags.window, retry_policy)
+  retry_policy = RetryPolicy(attempts=flags.attempts or ATTEMPTS)
+  offloader = Offloader(address, expected, flags.window or WINDOW, retry_policy)
   return Link(offloader, str(address), checked.unreachable)
 
 

@@ -78,6 +78,11 @@ def run(given: argparse.Namespace) -> None:
       f"{'both' if given.workdir else 'none'} of --workdir and --config given; accepted: one; "
       "--config exports untrained weights, for size and speed"
     )
+  if given.workdir and given.fields:
+    raise UserError(
+      f"--config.{given.fields[0].path} with --workdir; accepted: `meanet train` changes the rules "
+      "of a run, and --cost.FIELD its costs"
+    )
   if given.verify and not given.workdir:
     raise UserError("--verify with --config; accepted: --workdir, a run with a test split")
   if given.operating_point and not given.workdir:

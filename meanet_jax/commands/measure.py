@@ -6,7 +6,6 @@ meanet measure --model runs/digits/export [--cloud grpc://HOST:PORT] --out devic
 import argparse
 import contextlib
 import datetime
-import os
 import platform
 import tempfile
 from importlib import metadata
@@ -15,7 +14,12 @@ from pathlib import Path
 import numpy as np
 
 import meanet_jax
-from meanet_jax.commands.edge_cloud import add_address_flags, open_link
+from meanet_jax.commands.edge_cloud import (
+  ADDRESS,
+  add_address_flags,
+  open_link,
+  refuse_without_cloud,
+)
 from meanet_jax.commands.flags import Parser, add_integer, add_number, add_path, require
 from meanet_jax.config.ranges import Range
 from meanet_jax.cost.device import BLOCKS, DeviceProfile, Link, Timing
@@ -36,7 +40,7 @@ from meanet_jax.edge.measure import (
 )
 from meanet_jax.edge.power import SYSFS, Found, find_meter
 from meanet_jax.errors import UserError
-from meanet_jax.files import write_json, writing
+from meanet_jax.files import check_writable, write_json, writing
 from meanet_jax.images.decoding import MODES, ignore_pillow_warnings
 from meanet_jax.stdout import say_on_stderr
 
@@ -110,16 +114,10 @@ def run(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
   """Refuses what would only be refused after the measurement."""
-  if given.cloud is None:
-    for name in ("ca_file", "token_file"):
-      if getattr(given, name) is not None:
-        flag = f"--{name.replace('_', '-')}"
-        raise UserError(f"{flag} without --cloud; accepted: with --cloud grpc://HOST:PORT")
+  refuse_without_cloud(given, ADDRESS)
   if given.name is not None and (not given.name.strip() or len(given.name.splitlines()) > 1):
     raise UserError(f"--name is {given.name!r}; accepted: a line of text")
-  out = Path(given.out)
-  if out.is_dir() or not os.access(out.parent, os.W_OK):
-    raise UserError(f"--out {out} cannot be written; accepted: a file in a writable directory")
+  check_writable(Path(given.out), "--out")
 
 
 def _images(

@@ -1,6 +1,7 @@
 """The images of a stream, one after another, from image files."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def matching(pattern: str) -> list[str]:
   Raises:
     UserError: there is none.
   """
-  paths = sorted(glob.glob(pattern, recursive=True))
+  paths = sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
   if not paths:
     raise UserError(f"--images {pattern!r} matches no file; accepted: a pattern of image files")
   return paths

@@ -84,10 +84,11 @@ def make_budgets(
       continue
     largest, unsent = units(Use(True, message_bytes, True)), units(Use(False, 0, True))
     budget = Budget(target, largest)
+    flag = f"--{name.replace('_', '-')}"
+    # Before the price, which is 1 in the mean, as that of what is monitored.
+    check_budget(flag, budget, unsent + share * (budget.largest - unsent))
     if price is not None:
       budget = priced(budget, price.pricing)
-    flag = f"--{name.replace('_', '-')}"
-    check_budget(flag, budget, unsent + share * (budget.largest - unsent))
     if name == "target_offload" and target > 1:
       raise UserError(f"{flag} is {target:g}; accepted: a share up to 1")
     found[name] = BudgetOf(budget, units)

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import signal
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -93,6 +95,7 @@ class Output:
 
     Raises:
       UserError: it cannot be written.
+      SystemExit: nobody reads stdout any longer (`| head`).
     """
     data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
     written = 0
@@ -100,6 +103,8 @@ class Output:
       while written < len(data):
         written += self._file.write(data[written:]) or 0
     except OSError as error:
+      if self._path == "-" and isinstance(error, BrokenPipeError):
+        sys.exit(128 + signal.SIGPIPE)  # as of other output that nobody reads any longer
       if written:
         self._cut(written)
       raise self._error(error) from error

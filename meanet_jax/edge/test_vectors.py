@@ -16,7 +16,12 @@ import numpy as np
 
 from meanet_jax.annotations import Int, UInt8
 from meanet_jax.edge.classifier import EdgeClassifier
-from meanet_jax.edge.combination import cloud_prediction, fuses_cloud, log_probabilities
+from meanet_jax.edge.combination import (
+  cloud_prediction,
+  fuses_cloud,
+  log_probabilities,
+  with_cloud,
+)
 from meanet_jax.edge.decisions import Answer, EdgeDecision
 from meanet_jax.edge.manifest import EDGE
 from meanet_jax.errors import UserError, VerificationError
@@ -57,7 +62,7 @@ def make_test_vectors(
   for place in range(len(images)):
     (decision,) = classifier.decide(images[place : place + 1])
     answer = decision.answer
-    clearance = _clearance(classifier, decision)
+    clearance = _clearance(classifier, decision, _cloud_logits(classifier, place))
     clearest = max(clearest, (clearance, -place))
     if clearance > 2 * tolerance:
       route = (answer.exit, answer.complex, answer.extension is None, decision.skipped)
@@ -221,10 +226,14 @@ def _cloud_logits(classifier: EdgeClassifier, number: int) -> list[float]:
   return logits.tolist()
 
 
-def _clearance(classifier: EdgeClassifier, decision: EdgeDecision) -> float:
+def _clearance(
+  classifier: EdgeClassifier, decision: EdgeDecision, cloud_logits: list[float]
+) -> float:
   """The least distance of what the policy compares for an image; of answers, in probability."""
   point, answer = classifier.operating_point, decision.answer
-  policy, main, extension = point.policy, answer.main, answer.extension
+  policy, main = point.policy, answer.main
+  # Where it was skipped, it answers without a cloud.
+  extension = classifier.answer_alone(decision).extension
   distances = [main.margin] + ([extension.margin] if extension is not None else [])
   if answer.compared is not None:
     distances.append(abs(answer.compared.uncertainty - answer.compared.threshold))
@@ -234,6 +243,11 @@ def _clearance(classifier: EdgeClassifier, decision: EdgeDecision) -> float:
     distances.append(abs(answer.hard_probability - point.thresholds.hard))
   if policy.edge_rule == "most_confident" and extension is not None:
     distances.append(abs(main.max_prob - extension.max_prob))
+  if answer.complex and fuses_cloud(point):
+    edge = log_probabilities(point, decision)
+    fused = with_cloud(point, edge[None], np.asarray(cloud_logits, np.float32)[None])[0]
+    second, first = np.sort(np.exp(fused))[-2:]
+    distances.append(first - second)
   return float(min(distances))
 
 

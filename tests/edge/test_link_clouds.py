@@ -101,6 +101,7 @@ def test_certificates(model, folder, tmp_path, capsys):
   ca = tmp_path / "ca.pem"
   for served, trusted, words in (
     (good, good.chain, None),
+    (good, "# Főtanúsítvány\n".encode() + good.chain, None),
     (expired, expired.chain, "its certificate is refused: certificate has expired; accepted"),
     (good, other.chain, "its certificate is refused: "),
     (good, None, "its certificate is refused: "),

@@ -149,6 +149,13 @@ sys.exit(main(["edge", "--model", model, "--dataset", "digits", "--output", outp
     (["a.png", "--deadline-ms", "nan"], "--deadline-ms is nan; accepted: 0.001 to"),
     (["a.png", "--attempts", "0"], "--attempts is 0; accepted: an integer, 1 to 1000"),
     (["a.png", "--token-file", "t"], "--token-file without --cloud; accepted: with --cloud"),
+    (["a.png", "--encoding", "png"], "--encoding without --cloud; accepted: with --cloud"),
+    (["a.png", "--deadline-ms", "20"], "--deadline-ms without --cloud; accepted: with --cloud"),
+    (["a.png", "--window", "2"], "--window without --cloud; accepted: with --cloud"),
+    (["a.png", "--summary", "none/s.json"], "--summary none/s.json cannot be written; accepted"),
+    (["--check", "--output", "-"], "--check with --output; accepted: --check alone"),
+    (["--check", "--cloud", "grpc://h:1"], "--check with --cloud; accepted: --check alone"),
+    (["--check", "--cost.radio", "lte"], "--check with --cost.radio; accepted: --check alone"),
     (["a.png", "--cloud", "grpc://[::1"], "--cloud is 'grpc://[::1'; accepted: grpc://HOST:PORT"),
     (
       ["a.png", "--cloud", "grpc://127.0.0.1:1", "--token-file", ""],

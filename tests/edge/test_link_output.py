@@ -41,6 +41,16 @@ def test_a_decoder_may_stumble_over_anything(model, folder, tmp_path, capsys):
   assert "\\udcff.png: " in capsys.readouterr().out
 
 
+def test_a_pattern_names_files_alone(model, folder, tmp_path, capsys):
+  images, output = tmp_path / "images", tmp_path / "answers.jsonl"
+  (images / "sub").mkdir(parents=True)
+  line = one_line(capsys, "--model", model, "--images", images / "**")
+  assert line.startswith(f"error: --images '{images}/**' matches no file; accepted: ")
+  (images / "sub" / "a.png").write_bytes((folder / "00.png").read_bytes())
+  assert run("--model", model, "--images", images / "**", "--output", output) == 0
+  assert [line["path"] for line in lines_of(output)] == [str(images / "sub" / "a.png")]
+
+
 def test_a_single_file_that_cannot_be_read_has_its_line(model, tmp_path, capsys):
   output = tmp_path / "answers.jsonl"
   line = one_line(capsys, "--model", model, tmp_path / "none.png", "--output", output)
@@ -119,8 +129,9 @@ def test_a_standard_output_that_cannot_be_written(model, folder):
     )
 
 
-def test_standard_output_that_nobody_reads_any_longer(model, folder):
-  command = [*EDGE, "--model", model, "--images", folder / "*.png"]
+@pytest.mark.parametrize("flags", [(), ("--output", "-")])
+def test_standard_output_that_nobody_reads_any_longer(model, folder, flags):
+  command = [*EDGE, "--model", model, "--images", folder / "*.png", *flags]
   with subprocess.Popen(
     command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
   ) as process:

@@ -85,6 +85,7 @@ def test_with_a_meter_a_cloud_and_image_files(server, folder, flags, tmp_path, c
     (["--out=/nowhere/device.json"], "--out /nowhere/device.json cannot be written"),
     (["--name="], "--name is ''; accepted: a line of text"),
     (["--token-file=x"], "--token-file without --cloud"),
+    (["--encoding=png"], "--encoding without --cloud"),
     (["--cloud=grpc://127.0.0.1:1", "--check-seconds=0.2"], "expected a cloud that answers"),
     (["--model=/nowhere"], "/nowhere/edge.json cannot be read"),
     (["missing.png"], "image missing.png cannot be read"),

@@ -12,7 +12,7 @@ from meanet_jax.edge.inputs import Item
 from meanet_jax.edge.link.replies import NOT_ASKED, WITHHELD, CloudAnswer, Fallback, Reply
 from meanet_jax.edge.manifest import Manifest, read_manifest
 from meanet_jax.edge.online import OnlineAdaptation
-from meanet_jax.edge.online_constraints import OnlineConstraints, PriceClock
+from meanet_jax.edge.online_constraints import OnlineConstraints, PriceClock, make_budgets
 from meanet_jax.edge.stream import Stream
 from meanet_jax.edge.text import table
 from meanet_jax.errors import UserError
@@ -109,6 +109,22 @@ def test_bytes_are_paid_at_the_price_of_the_time_when_they_are_sent(
   assert found["price_paid"] == pytest.approx(paid)
   assert found["price_paid_per_unit"] == pytest.approx(paid / sum(up))
   assert found["mean"] == pytest.approx(40, rel=0.1)
+
+
+def test_what_is_monitored_is_charged_at_the_mean_price(manifest):
+  """And not at the highest, at which a fifth of the images would be more than the budget."""
+  pricing = Pricing(by_hundreds, reference=0.5, least=0.1, largest=3.0)
+  price = PriceClock(pricing, lambda: 0.0)
+
+  def budgets(share: float) -> dict:
+    monitor = AgreementMonitor(share)
+    return make_budgets(
+      manifest, OnlineConstraints(target_offload=0.1, agreement=monitor, price=price), 124
+    )
+
+  assert budgets(0.09).keys() == {"target_offload"}
+  with pytest.raises(UserError, match=r"--target-offload is 0.1; .* that is not sent \(0.11\)"):
+    budgets(0.11)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,10 @@ def test_wrong_flags(evaluated_run, tmp_path):
     ([out], "none of --workdir and --config given; accepted: one"),
     ([run, out, "--config=configs/digits.py"], "both of --workdir and --config given"),
     (
+      [run, out, "--config.routing.policy=paper"],
+      "--config.routing.policy with --workdir; accepted: `meanet train` changes the rules",
+    ),
+    (
       [out, "--config=configs/digits.py", "--verify"],
       "--verify with --config; accepted: --workdir",
     ),

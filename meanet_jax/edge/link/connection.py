@@ -229,7 +229,7 @@ def _check_certificate(address: Address, timeout: float) -> None:
   Raises:
     UserError: naming what is wrong with it.
   """
-  roots = address.roots.decode("ascii") if address.roots else None
+  roots = _pem_text(address.roots) if address.roots else None
   try:
     _shake_hands(address, ssl.create_default_context(cadata=roots), timeout)
   except ssl.SSLCertVerificationError as error:
@@ -276,12 +276,17 @@ def _read_roots(path: str) -> bytes:
   """
   roots = _read(path, "ca-file")
   try:
-    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=roots.decode("ascii"))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_pem_text(roots))
   except (ssl.SSLError, ValueError) as error:
     raise UserError(
       f"--ca-file {path} holds no certificate: {error}; accepted: a PEM file"
     ) from error
   return roots
+
+
+def _pem_text(data: bytes) -> str:
+  """Certificates as `ssl` takes them: what is not ASCII can be in comments alone."""
+  return data.decode("ascii", "ignore")
 
 
 def _read(path: str, flag: str) -> bytes:

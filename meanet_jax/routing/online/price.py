@@ -74,7 +74,7 @@ def read_prices(path: str | Path, max_gap: Number = MAX_GAP) -> Prices:
     UserError: a file that cannot be read, or that `parse_prices` refuses.
   """
   try:
-    text = Path(path).read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
   except (OSError, UnicodeDecodeError) as error:
     reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
     raise UserError(

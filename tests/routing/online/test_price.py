@@ -43,6 +43,8 @@ def test_rows_by_hand(tmp_path):
   path.write_text("time,price\n0,2\n\n60, 4.5\n90,0\n")
   found = read_prices(path)
   assert found == Prices((0.0, 60.0, 90.0), (2.0, 4.5, 0.0), dated=False)
+  path.write_text(path.read_text(), encoding="utf-8-sig")  # as spreadsheets write it
+  assert read_prices(path) == found
   expected = {0: 2, 59.9: 2, 60: 4.5, 89: 4.5, 90: 0, 1e9: 0}
   assert {time: price_at(found, time) for time in expected} == expected
   # The last row counts as long as the one before it.
