@@ -19,7 +19,10 @@ from meanet_jax.commands.flags import Parser, add_path, add_switch, require
 from meanet_jax.commands.process import add_cache_flag
 from meanet_jax.cost.changes import CostChanges
 from meanet_jax.cost.device_file import read_profile
+from meanet_jax.errors import UserError
 from meanet_jax.evaluation.asked import Asked, kept_evaluation
+
+COMPARISON = "runs/comparison"
 
 
 def add_flags(parser: Parser) -> None:
@@ -36,8 +39,7 @@ def add_flags(parser: Parser) -> None:
     parser,
     "--output",
     metavar="DIR",
-    default="runs/comparison",
-    help="where the comparison of several runs is written",
+    help=f"where the comparison of several runs is written; {COMPARISON} if not given",
   )
   parser.add_argument(
     "--name",
@@ -81,11 +83,16 @@ def run(given: argparse.Namespace) -> int:
   log.to_console()
   if not given.workdir:
     require(None, "--workdir", "the directory of a run")
+  alone = len(given.workdir) == 1
+  if alone and given.output is not None:
+    raise UserError(
+      f"--output {given.output} with one --workdir; accepted: with several, which are compared "
+      "there; one is written to its own eval/, or to eval/NAME with --name"
+    )
   check_devices()
   use_compilation_cache(given.compilation_cache)
   limits, constants = given_constraints(given), cost_changes(given)
   profile = None if given.device is None else read_profile(given.device)
-  alone = len(given.workdir) == 1
   says_nothing = not limits and not constants and profile is None
   systems = []
   for workdir in given.workdir:
@@ -110,5 +117,5 @@ def run(given: argparse.Namespace) -> int:
     )
     systems.append(evaluation.verdict.system)
   if not alone:
-    compare(given.workdir, given.output, given.name)
+    compare(given.workdir, given.output or COMPARISON, given.name)
   return UNMET_STATUS if None in systems else 0

@@ -85,6 +85,8 @@ def run(given: argparse.Namespace) -> None:
     )
   if given.verify and not given.workdir:
     raise UserError("--verify with --config; accepted: --workdir, a run with a test split")
+  if given.data_dir is not None and not given.workdir:
+    raise UserError("--data-dir with --config; accepted: --workdir, a run that has data")
   if given.operating_point and not given.workdir:
     raise UserError("--operating-point with --config; accepted: --workdir, a run with evaluations")
   # In here, for JAX takes seconds to import, and neither --help nor a wrong flag needs it.

@@ -42,7 +42,10 @@ def add_flags(parser: Parser) -> None:
     help="without --test, share of the images that is set aside for testing; 0.5 if not given",
   )
   add_integer(
-    parser, "--seed", Range(0, 2**32 - 1), default=0, help="of the images that are set aside"
+    parser,
+    "--seed",
+    Range(0, 2**32 - 1),
+    help="without --test, of the images that are set aside; 0 if not given",
   )
   add_path(
     parser,
@@ -63,15 +66,16 @@ def run(given: argparse.Namespace) -> int:
   log.to_console()
   path = require(given.logits, "--logits", "an .npz file with labels and logits")
   costs_path = require(given.costs, "--costs", "a JSON file with macs and image_bytes")
-  if given.test and given.test_fraction is not None:
-    raise UserError("--test-fraction and --test were both given; accepted: one of them")
+  for flag, value in (("--test-fraction", given.test_fraction), ("--seed", given.seed)):
+    if given.test and value is not None:
+      raise UserError(f"{flag} and --test were both given; accepted: one of them")
   constraints = Constraints(**given_constraints(given))
   costs = read_costs(Path(costs_path))
   images = read_logits(Path(path))
   test = read_logits(Path(given.test)) if given.test else None
   fraction = SelectOptions.test_fraction if given.test_fraction is None else given.test_fraction
   policy = PRESETS[given.policy] if given.policy else None
-  options = SelectOptions(policy=policy, test_fraction=fraction, seed=given.seed)
+  options = SelectOptions(policy=policy, test_fraction=fraction, seed=given.seed or 0)
   found = select(images.logits, images.labels, costs, constraints, test, options)
   show_selection(found, constraints)
   if given.output:

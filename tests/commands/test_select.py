@@ -230,6 +230,7 @@ def test_wrong_files_and_flags(capsys):
     ([*flags, limit, "--test=other.npz"], "the test part has 10 classes, extension "),
     ([*flags, limit, "--test=text"], "text cannot be read: "),
     ([*flags, limit, "--test=other.npz", "--test-fraction=0.1"], "were both given; accepted: one"),
+    ([*flags, limit, "--test=other.npz", "--seed=1"], "--seed and --test were both given"),
     ([*flags, limit, "--policy=gated", "--confidence=0.9"], "or no confidence"),
     ([*flags, limit, "--logits=other.npz", "--policy=late"], "exit extension has no logits"),
   ]

@@ -233,6 +233,7 @@ def test_wrong_flags_are_refused_before_anything_is_written(evaluated_run, tmp_p
   nothing = tmp_path / "device.json"
   for flags, words in (
     (["--name", "a/b"], "the name of an evaluation is 'a/b'; accepted: up to 100"),
+    (["--output", nothing], r"--output \S+ with one --workdir; accepted: with several, which are"),
     (["--name", "a", "--device", nothing], r"device profile \S+ cannot be read: No such file"),
   ):
     with pytest.raises(UserError, match=words):

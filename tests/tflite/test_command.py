@@ -91,6 +91,10 @@ def test_wrong_flags(evaluated_run, tmp_path):
       [out, "--config=configs/digits.py", "--verify"],
       "--verify with --config; accepted: --workdir",
     ),
+    (
+      [out, "--config=configs/digits.py", "--data-dir=data"],
+      "--data-dir with --config; accepted: --workdir",
+    ),
     ([run, out, "--quantize=int4"], "--quantize"),
     ([run, out, "--batch=0"], "--batch"),
     ([run, out, "--input=int8"], "--input"),
