@@ -135,7 +135,9 @@ def start(experiment: Experiment, workdir: Path) -> subprocess.Popen:
   ]
   workdir.parent.mkdir(parents=True, exist_ok=True)
   with log(workdir).open("a") as file:
-    env = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {experiment.flags}"}
+    # XLA takes a text that does not begin with a dash, as a blank, for the name of a file.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {experiment.flags}".strip()
+    env = os.environ | ({"XLA_FLAGS": flags} if flags else {})
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
 
 
