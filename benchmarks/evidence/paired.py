@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from meanet_jax.evaluation.intervals import RESAMPLES, bootstrap_interval
+from meanet_jax.evaluation.intervals import RESAMPLES, quantiles
 
 
 class Difference(NamedTuple):
@@ -26,7 +26,7 @@ def paired_difference(
     ours, others: which of the same n images each system answers correctly, by seed.
   """
   differences = np.array(ours, float) - np.array(others, float)
-  low, high = bootstrap_interval(resampled(differences))
+  low, high = quantiles(resampled(differences))
   return Difference(float(differences.mean()), low, high)
 
 

@@ -29,10 +29,16 @@ def exact_band(
   return np.where(successes > 0, low, 0.0), np.where(failures > 0, high, 1.0)
 
 
-def quantiles_around(figure: float, drawn: Float[np.ndarray, " r"]) -> Interval:
-  """Of a figure, from draws of what it may be: their quantiles, and the figure itself."""
+def quantiles(drawn: Float[np.ndarray, " r"]) -> Interval:
+  """Of a figure, from draws of what it may be."""
   low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-  return min(float(low), figure), max(float(high), figure)
+  return float(low), float(high)
+
+
+def quantiles_around(figure: float, drawn: Float[np.ndarray, " r"]) -> Interval:
+  """The same, with the figure in it: where it is 0, draws may all be above."""
+  low, high = quantiles(drawn)
+  return min(low, figure), max(high, figure)
 
 
 def drawn_shares(policy: Policy, shares: Shares, num_images: int) -> Shares:
