@@ -31,6 +31,7 @@ from meanet_jax.routing.hard_classes import HardClasses
 from meanet_jax.runs.directory import RunDirectory
 
 SHARES = (0.0, 0.05, 0.1)
+PAPER_AT = 0.05
 # Fields that neither main nor the cloud reads.
 OF_EDGE = (
   "model.adaptive.",
@@ -49,12 +50,14 @@ _OF_ITS_OWN = (
 
 
 class Trained(NamedTuple):
-  """One run: what `meanet` answers at `SHARES`, and whether the extension by itself is right.
+  """One run: what `meanet` and the paper's rules answer, and the extension by itself.
 
-  extension: accuracy over the test images of its classes.
+  meanet: at `SHARES`. paper: at `PAPER_AT`. extension: accuracy over the test images of its
+  classes.
   """
 
   meanet: measure.ByShare
+  paper: measure.ByShare
   extension: float
 
 
@@ -137,16 +140,17 @@ def section_text(name: str, command: str, found: dict[str, Sequence[Trained]]) -
   base = next(iter(found.values()))
   head = ["training", "extension alone"]
   head += [f"meanet, {share:.0%} sent" for share in SHARES] + ["less the first, 0%", "5%"]
+  head += [f"paper's rules, {PAPER_AT:.0%} sent", "first's meanet less these"]
   rows = []
   for lever, runs in found.items():
     row = [lever, page.percent([one.extension for one in runs])]
     row += [page.percent([one.meanet[share].accuracy for one in runs]) for share in SHARES]
-    for share in SHARES[:2] if runs is not base else ():
-      difference = paired_difference(
-        [one.meanet[share].correct for one in runs], [one.meanet[share].correct for one in base]
-      )
-      row.append(page.difference_text(difference))
-    rows.append(row + [page.NONE] * (len(head) - len(row)))
+    for share in SHARES[:2]:
+      own, first = ([one.meanet[share] for one in of] for of in (runs, base))
+      row.append(page.NONE if runs is base else _less(own, first))
+    paper = [one.paper[PAPER_AT] for one in runs]
+    row += [page.percent([one.accuracy for one in paper])]
+    rows.append([*row, _less([one.meanet[PAPER_AT] for one in base], paper)])
   return "\n\n".join(
     [
       f"## {name}, levers",
@@ -154,11 +158,18 @@ def section_text(name: str, command: str, found: dict[str, Sequence[Trained]]) -
       page.table(head, rows),
       "Each row is trained with those fields and otherwise as configured, from the same main "
       "blocks and beside the same clouds. `meanet` runs the extension for as many images as the "
-      "static network's MACs pay for. Differences are paired over seeds and test images, with "
-      "their 95% bootstrap interval; one without 0 is in bold.",
+      "static network's MACs pay for. The last columns are of the paper's rules on the same "
+      "networks, whatever they cost the edge, and of the first row's `meanet` less that. "
+      "Differences are paired over seeds and test images, with their 95% bootstrap interval; one "
+      "without 0 is in bold.",
       "\n".join(measured_on()).strip(),
     ]
   )
+
+
+def _less(ours: Sequence[measure.Operating], others: Sequence[measure.Operating]) -> str:
+  correct = ([one.correct for one in of] for of in (ours, others))
+  return page.difference_text(paired_difference(*correct))
 
 
 def _measure(run: RunDirectory, budget: float | None, data_dir: str | None) -> Trained:
@@ -168,7 +179,8 @@ def _measure(run: RunDirectory, budget: float | None, data_dir: str | None) -> T
   if points is None:
     raise UserError(f"{run.path.name}: main alone costs more than {budget:g} MACs")
   test, hard_classes = loaded.collected.test, loaded.context.hard_classes
-  return Trained(points, _own_accuracy(test.outputs.extension, test.labels, hard_classes))
+  paper = measure.by_paper(loaded, (PAPER_AT,))
+  return Trained(points, paper, _own_accuracy(test.outputs.extension, test.labels, hard_classes))
 
 
 def _own_accuracy(

@@ -160,6 +160,13 @@ def gated(loaded: Loaded, budget: float, shares: Sequence[float]) -> ByShare | N
   return _under(context, loaded.collected, shares)
 
 
+def by_paper(loaded: Loaded, shares: Sequence[float]) -> ByShare:
+  """MEANet by the paper's rules, at shares of images that may be sent."""
+  rules = dataclasses.asdict(PRESETS["paper"])
+  routing = _routing(loaded.context, policy="configured", calibrate=False, **rules)
+  return _under(routing, loaded.collected, shares)
+
+
 def within(found: ByShare, budget: float) -> ByShare | None:
   """Operating points, if the edge's MACs keep a budget at all of them."""
   keeps = all(point.macs <= budget * (1 + TOLERANCE) for point in found.values())

@@ -150,7 +150,7 @@ def _check(given: argparse.Namespace) -> None:
   if given.check:
     if sum(ways):
       raise UserError("--check with images; accepted: --check alone, for those of edge_test.json")
-    others = ("data_dir", "output", "summary", "cloud")
+    others = ("data_dir", "output", "summary", "cloud", "agreement_floor")
     beside = [name for name in others if getattr(given, name) is not None]
     if beside := beside + [f"cost.{name}" for name in cost_changes(given)]:
       flag = f"--{beside[0].replace('_', '-')}"

@@ -31,7 +31,8 @@ ADAPTATION = (
   "bandit",
   "monitor_agreement",
 )
-CHECK_SECONDS, WINDOW, ATTEMPTS = 5.0, 16, 3  # of flags that are not given
+# Of flags that are not given.
+ENCODING, CHECK_SECONDS, WINDOW, ATTEMPTS = "raw", 5.0, 16, 3
 AGREEMENT_FLOOR = AgreementMonitor._field_defaults["floor"]
 
 
@@ -108,7 +109,7 @@ def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
       "accepted: pip install 'tritonclient[grpc]' tenacity pybreaker"
     ) from error
   address = parse_address(flags.cloud, flags.ca_file, flags.token_file)
-  encoding = parse_encoding(flags.encoding or "raw")
+  encoding = parse_encoding(_given(flags.encoding, ENCODING))
   check_channels(encoding, manifest.image_shape[2])
   expected = Expected(
     manifest.image_shape,
@@ -117,12 +118,15 @@ def open_link(flags: argparse.Namespace, manifest: Manifest) -> Link:
     encoding,
     manifest.operating_point.policy.cloud_rule == "fused",
   )
-  seconds = CHECK_SECONDS if flags.check_seconds is None else flags.check_seconds
-  checked = check(address, expected, seconds)
+  checked = check(address, expected, _given(flags.check_seconds, CHECK_SECONDS))
   expected = expected._replace(logits=expected.logits and checked.logits)
-  retry_policy = RetryPolicy(attempts=flags.attempts or ATTEMPTS)
-  offloader = Offloader(address, expected, flags.window or WINDOW, retry_policy)
+  retry_policy = RetryPolicy(attempts=_given(flags.attempts, ATTEMPTS))
+  offloader = Offloader(address, expected, _given(flags.window, WINDOW), retry_policy)
   return Link(offloader, str(address), checked.unreachable)
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+  return otherwise if value is None else value
 
 
 def deadline_gate(flags: argparse.Namespace, classifier: EdgeClassifier) -> DeadlineGate | None:

@@ -20,6 +20,7 @@ from meanet_jax.config.constraints import Constraints
 from meanet_jax.config.ranges import Range
 from meanet_jax.errors import UserError
 from meanet_jax.routing.policies import PRESETS
+from meanet_jax.seeds import LARGEST_SEED
 
 
 def add_flags(parser: Parser) -> None:
@@ -44,7 +45,7 @@ def add_flags(parser: Parser) -> None:
   add_integer(
     parser,
     "--seed",
-    Range(0, 2**32 - 1),
+    Range(0, LARGEST_SEED),
     help="without --test, of the images that are set aside; 0 if not given",
   )
   add_path(

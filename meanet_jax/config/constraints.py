@@ -47,7 +47,9 @@ class Constraints:
   def __post_init__(self):
     # Here, for a program's constraints are written to a run's files, whose readers check them.
     for field in dataclasses.fields(self):
-      value = checked(getattr(self, field.name), field.type, field.name, "constraint")
+      value = getattr(self, field.name)
+      value = value.item() if hasattr(value, "item") else value  # of NumPy's numbers
+      value = checked(value, field.type, field.name, "constraint")
       object.__setattr__(self, field.name, value)
 
   @property

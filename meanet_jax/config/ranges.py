@@ -26,7 +26,6 @@ class Range(NamedTuple):
 
 Positive = Annotated[int, Range(1)]
 NonNegative = Annotated[int, Range(0)]
-Seed = Annotated[int, Range(0, 2**32 - 1)]  # of larger ones JAX's keys lose the upper bits
 Fraction = Annotated[float, Range(0, 1)]
 NonNegativeFloat = Annotated[float, Range(0)]
 PositiveFloat = Annotated[float, Range(SMALLEST)]

@@ -18,7 +18,6 @@ from meanet_jax.config.ranges import (
   Positive,
   PositiveFloat,
   Range,
-  Seed,
 )
 from meanet_jax.config.stages import StageConfig, StagesConfig
 
@@ -176,8 +175,8 @@ class LoggingConfig:
 class Config:
   """One experiment."""
 
-  seed: Seed = 0
-  """Fixes initial weights, the order of images and augmentation."""
+  seed: NonNegative = 0
+  """Fixes initial weights, the order of images and augmentation; below 2^32."""
   dataset: DatasetConfig = DatasetConfig()
   model: ModelConfig = ModelConfig()
   hard_classes: HardClassesConfig = HardClassesConfig()

@@ -85,7 +85,8 @@ def make_budgets(
     largest, unsent = units(Use(True, message_bytes, True)), units(Use(False, 0, True))
     budget = Budget(target, largest)
     flag = f"--{name.replace('_', '-')}"
-    # Before the price, which is 1 in the mean, as that of what is monitored.
+    # Before the price, which is 1 in the mean: what is monitored costs so much where images come
+    # evenly over the time of the prices.
     check_budget(flag, budget, unsent + share * (budget.largest - unsent))
     if price is not None:
       budget = priced(budget, price.pricing)

@@ -243,6 +243,9 @@ def _clearance(
     distances.append(abs(answer.hard_probability - point.thresholds.hard))
   if policy.edge_rule == "most_confident" and extension is not None:
     distances.append(abs(main.max_prob - extension.max_prob))
+  if policy.edge_rule == "fused" and (own := decision.logits[1]) is not None:
+    cooled = own / np.float32(point.temperatures.extension)
+    distances.append(scores(cooled, point.hard_classes.known).margin)
   if answer.complex and fuses_cloud(point):
     edge = log_probabilities(point, decision)
     fused = with_cloud(point, edge[None], np.asarray(cloud_logits, np.float32)[None])[0]

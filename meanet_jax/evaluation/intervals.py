@@ -79,22 +79,21 @@ def drawn_shares(policy: Policy, shares: Shares, num_images: int) -> Shares:
 
 
 def balanced_interval(correct: Int[np.ndarray, " c"], images: Int[np.ndarray, " c"]) -> Interval:
-  """Of a balanced accuracy: the images of every class drawn with replacement.
+  """Of a balanced accuracy: the images of every class drawn anew, as a bootstrap does.
 
-  Where every image is right, which draws cannot vary, it is the exact interval of as many images of
-  each class as the rarest has: that all of them are right is at most as likely as if their classes
-  were equally hard.
+  They are drawn with recalls that count one image more, half of it right: where all or none of a
+  class are right, draws from the images themselves would never differ. What that moves is taken
+  from the draws again.
 
   Args:
     correct: right answers of each class's images.
     images: how many each class has; classes without any are left out.
   """
   correct, images = correct[images > 0], images[images > 0]
-  if (correct == images).all():
-    alike = len(images) * int(images.min())
-    return exact_interval(alike, alike)
-  drawn = np.random.default_rng(0).binomial(images, correct / images, (RESAMPLES, len(images)))
-  return quantiles_around(float((correct / images).mean()), (drawn / images).mean(axis=1))
+  recall = (correct + 0.5) / (images + 1)
+  drawn = np.random.default_rng(0).binomial(images, recall, (RESAMPLES, len(images)))
+  figure, noise = float((correct / images).mean()), (drawn / images - recall).mean(axis=1)
+  return quantiles_around(figure, np.clip(figure + noise, 0, 1))
 
 
 def worst_interval(correct: Int[np.ndarray, " c"], images: Int[np.ndarray, " c"]) -> Interval:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -93,7 +91,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
       return {name: file[name] for name in file.files}
   except OSError as error:
     raise UserError(f"{path} cannot be read: {error.strerror or error}; {accepted}") from error
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+  except UserError:
+    raise
+  except Exception as error:  # damaged files raise whatever NumPy and its decoders run into
     raise UserError(f"{path} cannot be read: {_one_line(error)}; {accepted}") from error
 
 

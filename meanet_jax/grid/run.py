@@ -37,7 +37,7 @@ from meanet_jax.log import logger
 from meanet_jax.models.zoo import build
 from meanet_jax.report.figure_text import undrawable_warning
 from meanet_jax.report.write import evaluate_run
-from meanet_jax.runs.directory import SUMMARY
+from meanet_jax.runs.directory import SUMMARY, RunDirectory
 from meanet_jax.runs.disk import full_disk_in_one_line
 from meanet_jax.runs.lock import refuse_if_held
 from meanet_jax.runs.tensorboard import check_installed
@@ -263,10 +263,11 @@ def _finish(
     )
   outcome = best_outcome(best, grid.best_by)
   path = point_path(directory.path, outcome.point)
-  config, summary = outcome.point.config, path / "eval" / SUMMARY
+  config, summary = RunDirectory.existing(path).config(), path / "eval" / SUMMARY
   kept = kept_evaluation(summary if summary.exists() else None)
-  # Since then a person may have evaluated this trial under other constraints.
   if kept is None or not kept.answers(Asked(config.evaluation.constraints, CostChanges()), config):
+    if summary.exists():  # since then a person may have evaluated this trial otherwise
+      logger.info(f"{summary} is replaced: it may be of other constraints, costs or rules")
     evaluate_run(path, options=options)
   test = read_json(summary)["systems"]
   directory.write(groups, grid, test)

@@ -13,6 +13,7 @@ from meanet_jax.paths import expanded_path
 from meanet_jax.runs.compatible_changes import check_compatible, selects_anew
 from meanet_jax.runs.environment import environment
 from meanet_jax.runs.lock import make_directory
+from meanet_jax.seeds import LARGEST_SEED
 
 # Of what is in the directory of a run or a grid. A change after which this version could not go on
 # with an older directory, or would read it otherwise than it was meant, takes the next number.
@@ -91,9 +92,12 @@ class RunDirectory:
       data_dir: where its prepared set lies; remembered.
 
     Raises:
-      UserError: a path that cannot be written, or a run of another configuration.
+      UserError: a path that cannot be written, a run of another configuration, or a new one with a
+        seed of which JAX's keys would lose the upper bits.
     """
     run = cls(path)
+    if config.seed > LARGEST_SEED and not run.config_path.exists():
+      raise UserError(f"seed is {config.seed}; accepted: 0 to {LARGEST_SEED}")
     make_directory(run.path)
     with writing(f"workdir {path}"):
       changed = run.changed(config)

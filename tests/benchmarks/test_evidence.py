@@ -125,7 +125,9 @@ def test_a_lever_may_not_be_a_field_of_main_or_cloud():
 
 def test_levers_are_compared_with_the_configuration_in_pairs():
   def trained(right: np.ndarray) -> levers.Trained:
-    return levers.Trained({share: Operating(share, 1e6, right) for share in levers.SHARES}, 0.5)
+    points = {share: Operating(share, 1e6, right) for share in levers.SHARES}
+    paper = {levers.PAPER_AT: Operating(levers.PAPER_AT, 2e6, right & (np.arange(1000) >= 100))}
+    return levers.Trained(points, paper, 0.5)
 
   some = np.arange(1000) < 900
   found = {
@@ -138,6 +140,8 @@ def test_levers_are_compared_with_the_configuration_in_pairs():
   better, other = (line for line in text.splitlines() if line.startswith("| `"))
   assert re.search(r"\| 95\.00 ± 0\.00 \| \*\*\+5\.00 \[\+3\.\d+, \+6\.\d+\]\*\*", better)
   assert re.search(r" \| ([+-]0\.00) \[-\d\.\d+, \+\d\.\d+\] \| \1 ", other)
+  # By the paper's rules 85% are right, of the first row's 90%.
+  assert re.search(r"\| 85\.00 ± 0\.00 \| \*\*\+5\.00 \[\+\d\.\d+, \+\d\.\d+\]\*\* \|$", better)
 
 
 def test_an_extensions_own_accuracy_is_over_the_classes_that_it_has():

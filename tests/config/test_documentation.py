@@ -26,7 +26,10 @@ def test_every_field_has_a_meaning():
 
 def test_the_string_below_a_field_is_its_meaning():
   found = {field.path: field for field in documented(Experiment())}
-  assert found["seed"].meaning == "Fixes initial weights, the order of images and augmentation."
+  assert (
+    found["seed"].meaning
+    == "Fixes initial weights, the order of images and augmentation; below 2^32."
+  )
   assert found["stages.edge.augment.flip"].meaning == "Mirror left-right with probability one half."
   assert found["stages.main.ema_decay"].accepted == "a number, 0 to 0.999999"
   assert found["hard_classes.count"].accepted == "an integer; or none"

@@ -111,8 +111,8 @@ def test_bytes_are_paid_at_the_price_of_the_time_when_they_are_sent(
   assert found["mean"] == pytest.approx(40, rel=0.1)
 
 
-def test_what_is_monitored_is_charged_at_the_mean_price(manifest):
-  """And not at the highest, at which a fifth of the images would be more than the budget."""
+def test_a_budget_is_refused_by_what_monitoring_costs_at_the_mean_price(manifest):
+  """And not at the highest, at which a fiftieth of the images would be more than the budget."""
   pricing = Pricing(by_hundreds, reference=0.5, least=0.1, largest=3.0)
   price = PriceClock(pricing, lambda: 0.0)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meanet_jax.edge import test_vectors
 from meanet_jax.edge.classifier import EdgeClassifier
+from meanet_jax.edge.combination import log_probabilities
 from meanet_jax.edge.test_vectors import (
   PER_ROUTE,
   check_test_vectors,
@@ -16,6 +18,7 @@ from meanet_jax.edge.test_vectors import (
 )
 from meanet_jax.errors import UserError, VerificationError
 from meanet_jax.files import read_json, write_json
+from meanet_jax.routing.fusion import FusionWeights, log_softmax
 from meanet_jax.routing.policies import Policy, Thresholds
 from tests.edge.links import at_thresholds
 from tests.forked_commands import run_command
@@ -74,6 +77,34 @@ def test_images_near_a_threshold_are_left_out(exported, source):
   indices = [vector["index"] for vector in vectors]
   assert 7 not in indices
   assert 1 < len(indices) <= 2 * PER_ROUTE
+
+
+def test_no_step_is_nearer_to_a_tie_than_an_images_clearance(exported, source):
+  """Also of an extension that answers without a cloud alone, and of answers that are fused."""
+  seen = set()
+  for policy in (Policy(), Policy("argmax", "fused", "late", "max_prob", "fused")):
+    thresholds = Thresholds(*map(np.float32, (0.5, 0.5, np.nan)))
+    edge = EdgeClassifier(
+      exported, operating_point=at_thresholds(exported, policy, thresholds, FusionWeights())
+    )
+    for number, image in enumerate(source.dataset.test.images[:120]):
+      (decision,) = edge.decide(image[None])
+      cloud = test_vectors._cloud_logits(edge, number)
+      clearance = test_vectors._clearance(edge, decision, cloud)
+      steps = test_vectors._steps(edge, image, cloud)
+      margins = {"main": steps["main"]["margin"]}
+      if decision.skipped:
+        margins["skipped"] = edge.answer_alone(decision).extension.margin
+      if steps["extension"] is not None:
+        margins["extension"] = steps["extension"]["margin"]
+      if policy.cloud_rule == "fused" and steps["sent"]:
+        said = log_probabilities(edge.operating_point, decision)
+        together = np.exp(said / 2 + log_softmax(np.asarray(cloud, np.float32)) / 2)
+        second, first = np.sort(together / together.sum())[-2:]
+        margins["fused with the cloud"] = first - second
+      assert clearance <= min(margins.values()) + 1e-6
+      seen |= margins.keys()
+  assert seen == {"main", "skipped", "extension", "fused with the cloud"}
 
 
 def test_a_check_agrees(exported):

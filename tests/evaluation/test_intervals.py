@@ -64,19 +64,32 @@ def test_nothing_is_drawn_that_a_policy_never_does(policy, impossible):
   assert not always or np.allclose(drawn.sent, 1)
 
 
-def test_a_balanced_accuracy_without_a_wrong_answer_is_no_certainty():
-  low, high = balanced_interval(np.array([30, 10, 0]), np.array([30, 10, 0]))
-  assert high == 1
-  assert low == pytest.approx(0.025 ** (1 / 20))
+@pytest.mark.parametrize("right", [[30, 10, 0], [0, 10, 0], [30, 0, 0], [0, 0, 0]])
+def test_classes_that_are_all_right_or_all_wrong_are_no_certainty(right):
+  correct, images = np.array(right), np.array([30, 10, 0])
+  low, high = balanced_interval(correct, images)
+  figure = np.mean(correct[:2] / images[:2])
+  assert low <= figure <= high
+  assert 0.05 < high - low < 0.3
+
+
+def test_balanced_intervals_hold_what_they_are_said_to():
+  """Of 200 splits with few images of most classes, most of which are all right."""
+  rng, images = np.random.default_rng(0), np.array([200] + [10] * 9)
+  covered = 0
+  for correct in rng.binomial(images, 0.97, (200, 10)):
+    low, high = balanced_interval(correct, images)
+    covered += low <= 0.97 <= high
+  assert covered >= 0.93 * 200
 
 
 def test_intervals_of_classes():
-  correct, images = np.array([90, 40, 0, 10]), np.array([100, 50, 0, 10])
-  recall = np.array([0.9, 0.8, 1.0])
+  correct, images = np.array([900, 400, 0, 95]), np.array([1000, 500, 0, 100])
+  recall = np.array([0.9, 0.8, 0.95])
   error = np.sqrt(np.sum(recall * (1 - recall) / images[images > 0])) / 3
   low, high = balanced_interval(correct, images)
   assert recall.mean() - low == pytest.approx(1.96 * error, rel=0.1)
   assert high - recall.mean() == pytest.approx(1.96 * error, rel=0.1)
-  low, high = worst_interval(correct, images)
+  low, high = worst_interval(np.array([90, 40, 0, 10]), np.array([100, 50, 0, 10]))
   each = [exact_interval(c, n, 1 - 0.05 / 3) for c, n in ((90, 100), (40, 50), (10, 10))]
   assert (low, high) == (min(end for end, _ in each), each[1][1])

@@ -67,8 +67,9 @@ def read_arrays(source: Path) -> ImageArrays:
 
 def _load(source: Path) -> dict[str, np.ndarray]:
   if not source.is_dir():
-    with zipfile.ZipFile(source):  # else NumPy takes a single array for what it is
-      return dict(np.load(source, allow_pickle=False))
+    # The first, because NumPy takes a single array for what it is.
+    with zipfile.ZipFile(source), np.load(source, allow_pickle=False) as file:
+      return dict(file)
   paths = {name: source / f"{name}.npy" for name in _NAMES}
   return {name: np.load(path, allow_pickle=False) for name, path in paths.items() if path.exists()}
 

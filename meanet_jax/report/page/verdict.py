@@ -66,8 +66,9 @@ def _limits(contents: ReportContents, names: list[str]) -> str:
   split = contents.summary["split"]
   head = ("system", "limit", "asked", "validation", f"{split} [95% interval]", f"kept on {split}")
   return table("What was asked, and what came", head, rows) + paragraph(
-    "Intervals are of the figure on these images: exact binomial for shares of images, a bootstrap "
-    "over images for means."
+    "Intervals are of the figure on these images: exact binomial for shares of images, and of all "
+    "classes at once for the worst of them; draws of the shares of images that are sent and that "
+    "run the extension for energy and latency; a bootstrap within classes for balanced accuracy."
   )
 
 
