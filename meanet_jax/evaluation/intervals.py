@@ -53,11 +53,8 @@ def drawn_shares(policy: Policy, shares: Shares, num_images: int) -> Shares:
     shares: of one operating point.
     num_images: of the split.
   """
-  both, sends, keeps = (
-    shares.extension_and_sent,
-    policy.offload != "never",
-    policy.offload != "always",
-  )
+  both = shares.extension_and_sent
+  sends, keeps = policy.offload != "never", policy.offload != "always"
   runs = policy.hard_rule != "never" and keeps
   kinds = {
     "kept": (keeps, 1 - shares.extension - shares.sent + both),
