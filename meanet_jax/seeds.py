@@ -1,4 +1,4 @@
-"""Names as numbers that seeds are folded with."""
+"""The largest seed, and names as numbers that seeds are folded with."""
 
 import zlib
 

@@ -53,15 +53,17 @@ def unread_warning(
     cost: what they change.
     profile: of the device.
   """
-  changed = [name for name, value in constants.items() if value != getattr(cost, name)]
+  if profile is None:
+    return None
   modelled = modelled_blocks(profile)
-  unread = [
-    f"cost.{name}"
-    for name in changed
-    if name in _READ_FOR
-    and not any(set(modelled[figure]) & set(blocks) for figure, blocks in _READ_FOR[name].items())
-  ]
-  if profile is None or not unread:
+
+  def is_read(name: str) -> bool:
+    readers = _READ_FOR.get(name)
+    return readers is None or any(set(modelled[of]) & set(readers[of]) for of in readers)
+
+  changed = [name for name, value in constants.items() if value != getattr(cost, name)]
+  unread = [f"cost.{name}" for name in changed if not is_read(name)]
+  if not unread:
     return None
   return (
     f"{' and '.join(unread)} changes no figure: device profile {profile.name} was measured in its "

@@ -3,6 +3,7 @@ import html
 import json
 import shutil
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,35 +93,42 @@ def test_an_unmet_constraint_of_one_run_is_told_of(evaluated_run, tmp_path, prin
   assert "no threshold keeps &lt;min-accuracy&gt; 0.999" in page
 
 
-def test_bands_are_of_the_deviation_of_a_sample(evaluated_run, tmp_path):
-  """Of two accuracies that differ by 0.2 it is 0.2 / sqrt(2), and not 0.1."""
+def with_other_points(
+  run: Path, directory: Path, change: Callable[[list[dict]], list[dict]]
+) -> list[str]:
+  """A run twice, the second time with changed rows of its operating_points.csv."""
   for name in ("a", "b"):
-    shutil.copytree(evaluated_run, tmp_path / name)
-  path = tmp_path / "b" / "eval" / "operating_points.csv"
+    shutil.copytree(run, directory / name)
+  path = directory / "b" / "eval" / "operating_points.csv"
   with path.open() as file:
     rows = list(csv.DictReader(file))
   with path.open("w") as file:
     writer = csv.DictWriter(file, list(rows[0]))
     writer.writeheader()
-    writer.writerows(row | {"accuracy": float(row["accuracy"]) - 0.2} for row in rows)
-  compare([str(tmp_path / name) for name in ("a", "b")], tmp_path / "out")
+    writer.writerows(change(rows))
+  return [str(directory / name) for name in ("a", "b")]
+
+
+def test_bands_are_of_the_deviation_of_a_sample(evaluated_run, tmp_path):
+  """Of two accuracies that differ by 0.2 it is 0.2 / sqrt(2), and not 0.1."""
+
+  def less_accurate(rows: list[dict]) -> list[dict]:
+    return [row | {"accuracy": float(row["accuracy"]) - 0.2} for row in rows]
+
+  compare(with_other_points(evaluated_run, tmp_path, less_accurate), tmp_path / "out")
   at_offload = read_json(tmp_path / "out" / "comparison.json")["accuracy_at_offload"]["meanet"]
   np.testing.assert_allclose(at_offload["standard_deviation"], 0.2 / np.sqrt(2), rtol=1e-9)
 
 
 def test_shares_that_no_threshold_sends_have_no_accuracy(evaluated_run, tmp_path, printed):
   """As where a third of the images have an uncertainty of exactly 0."""
-  for name in ("a", "b"):
-    shutil.copytree(evaluated_run, tmp_path / name)
-  path = tmp_path / "b" / "eval" / "operating_points.csv"
-  with path.open() as file:
-    rows = list(csv.DictReader(file))
-  with path.open("w") as file:
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    kept = [row for row in rows if float(row["fraction_cloud"]) <= 0.15]
-    writer.writerows(kept)
-  compare([str(tmp_path / name) for name in ("a", "b")], tmp_path / "out")
+  kept: list[dict] = []
+
+  def few_sent(rows: list[dict]) -> list[dict]:
+    kept.extend(row for row in rows if float(row["fraction_cloud"]) <= 0.15)
+    return kept
+
+  compare(with_other_points(evaluated_run, tmp_path, few_sent), tmp_path / "out")
   text = (tmp_path / "out" / "comparison.json").read_text()
   assert "NaN" not in text
   largest = max(float(row["fraction_cloud"]) for row in kept if row["system"] == "meanet")
